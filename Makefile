@@ -1,0 +1,40 @@
+# `make help` lists the targets. Each makes .venv first if it is missing or out of date.
+PYTHON ?= python3
+BIN := .venv/bin
+INSTALLED := .venv/.installed
+PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+TEST_JOBS ?= 2
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint format parity clean
+
+help: ## list the targets
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 16
+
+$(INSTALLED): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("prism_jax needs Python 3.11 or newer, got " + sys.version.split()[0] + "; run: make PYTHON=python3.11 ...")'
+	$(PYTHON) -m venv .venv
+	$(PIP_INSTALL) -e '.[data,report,dev]'
+	@touch $@
+
+demo: $(INSTALLED) ## fine-tune, invert, edit and measure on the phantom -> runs/demo/report.html
+	$(BIN)/python -m eval.demo --config configs/demo.py
+
+test: $(INSTALLED) ## run the test suite on eight virtual CPU devices
+	$(BIN)/python -m pytest -n $(TEST_JOBS) --dist loadfile
+
+lint: $(INSTALLED) ## check style and formatting
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+format: $(INSTALLED) ## mend what the linter can mend
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+parity: $(INSTALLED) ## install PyTorch diffusers and run the tests that compare with it
+	$(PIP_INSTALL) -e '.[parity]'
+	$(BIN)/python -m pytest -m parity
+
+clean: ## remove the environment and the caches; runs/ stays
+	rm -rf .venv .cache .pytest_cache .ruff_cache build dist
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,55 @@
+"""The small base model: everything but the VAE, on the unconfounded phantom at 128x128.
+
+python -m train.autoencoder --config configs/phantom_autoencoder.py
+python -m train.tokenizer --config configs/phantom_tokenizer.py
+python -m train.base --config configs/phantom_base.py
+"""
+
+from prism_jax.models.text_encoder import TextConfig
+from prism_jax.models.unet import UNetConfig
+from train.base import BaseRun
+from train.examples import Data
+from train.finetune import FinetuneRun, Samples
+from train.loop import LoopConfig
+from train.optimizer import OptimizerConfig
+
+HEALTHY = "no cardiomegaly, no effusion, no pacemaker, no support lines"
+
+
+def config() -> BaseRun:
+    return BaseRun(
+        vae="runs/phantom_autoencoder/vae",
+        tokenizer="runs/phantom_tokenizer",
+        text_encoder=TextConfig(
+            hidden_size=96, intermediate_size=384, num_hidden_layers=2, num_attention_heads=4
+        ),
+        unet=UNetConfig(
+            block_out_channels=(64, 128, 128),
+            layers_per_block=1,
+            cross_attention=(True, True, False),
+            num_heads=(4, 4, 4),
+            cross_attention_dim=96,
+            norm_num_groups=16,
+        ),
+        training=FinetuneRun(
+            run="runs/phantom_base",
+            data=Data(folder="data/phantom_none", size=128),
+            batch_size=32,
+            train_text_encoder=True,
+            precompute_latents=True,
+            ema_decay=0.999,
+            optimizer=OptimizerConfig(peak=1e-3, warmup=300, decay="cosine", final=0.05, weight_decay=0.01),
+            loop=LoopConfig(steps=9000, log_every=50, checkpoint_every=500),
+            samples=Samples(
+                every=1000,
+                prompts=(
+                    f"Chest X-ray of a 40-year-old man, PA view, with {HEALTHY}",
+                    f"Chest X-ray of a 70-year-old woman, AP view, with {HEALTHY.replace('no card', 'card')}",
+                    f"Chest X-ray of a 55-year-old man, PA view, with {HEALTHY.replace('no eff', 'eff')}",
+                    f"Chest X-ray of a 60-year-old man, PA view, with {HEALTHY.replace('no pace', 'pace')}",
+                    f"Chest X-ray of a 60-year-old woman, AP view, with {HEALTHY.replace('no supp', 'supp')}",
+                ),
+                guidance=3.0,
+            ),
+        ),
+    )

@@ -1,0 +1,5 @@
+"""Counterfactual chest X-rays in JAX."""
+
+from prism_jax.stable_diffusion import StableDiffusion
+
+__all__ = ["StableDiffusion"]

@@ -1,0 +1,1 @@
+"""One module per subcommand of `prism`: its options, and `run(options)`, which returns the exit code."""

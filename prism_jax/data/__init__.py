@@ -1,0 +1,1 @@
+"""Data: the example schema, captions, builders, image transforms and the Grain pipeline."""

@@ -1,0 +1,29 @@
+"""Frontal chest X-rays from a known structural causal model, with exact counterfactuals."""
+
+from prism_jax.data.phantom.equations import (
+    ATTRIBUTES,
+    BINARY,
+    Equations,
+    Exogenous,
+    attributes,
+    exogenous,
+)
+from prism_jax.data.phantom.generate import Subjects, effect_mask, generate, truth
+from prism_jax.data.phantom.geometry import cardiothoracic_ratio
+from prism_jax.data.phantom.render import finish, render
+
+__all__ = [
+    "ATTRIBUTES",
+    "BINARY",
+    "Equations",
+    "Exogenous",
+    "Subjects",
+    "attributes",
+    "cardiothoracic_ratio",
+    "effect_mask",
+    "exogenous",
+    "finish",
+    "generate",
+    "render",
+    "truth",
+]

@@ -1,0 +1,207 @@
+"""The structural causal model: exogenous noise of a subject, structural equations, interventions."""
+
+import dataclasses
+import zlib
+from collections.abc import Mapping
+from functools import partial
+from types import MappingProxyType
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import struct
+
+ATTRIBUTES = ("sex", "age", "cardiomegaly", "effusion", "pacemaker", "support_lines", "view", "group")
+BINARY = ("sex", "cardiomegaly", "effusion", "pacemaker", "support_lines", "view")
+MODES = ("graph", "surgical")
+AGE_RANGE = (18.0, 90.0)
+GROUPS = 3
+
+NOTHING: Mapping[str, float] = MappingProxyType({})
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Equations:
+    """Coefficients of the logistic structural equations: `effect` is a bias, `effect_cause` a slope.
+
+    A binary attribute is 1 where its uniform noise is below sigmoid(bias + slopes * causes); age enters as
+    (age - 60) / 15, and is itself 18 + 72 sigmoid(age + age_spread * noise).
+    """
+
+    sex: float = 0.0
+    age: float = 0.45
+    age_spread: float = 0.95
+    cardiomegaly: float = -1.0
+    cardiomegaly_age: float = 0.55
+    cardiomegaly_sex: float = 0.25
+    effusion: float = -0.9
+    effusion_age: float = 0.9
+    effusion_cardiomegaly: float = 0.5
+    pacemaker: float = -3.2
+    pacemaker_age: float = 0.5
+    pacemaker_cardiomegaly: float = 2.6
+    support_lines: float = -1.3
+    support_lines_effusion: float = 1.3
+    support_lines_cardiomegaly: float = 0.4
+    view: float = -0.8
+    view_support_lines: float = 1.6
+    view_effusion: float = 0.5
+
+    @classmethod
+    def default(cls) -> "Equations":
+        """The planted confounding: cardiomegaly -> pacemaker and age -> effusion, among others."""
+        return cls()
+
+    @classmethod
+    def strong(cls) -> "Equations":
+        """Default with the cardiomegaly -> pacemaker slope raised to 5: P(pm | card) .87 against .04."""
+        return cls(pacemaker_cardiomegaly=5.0)
+
+    @classmethod
+    def none(cls) -> "Equations":
+        """No arrow between attributes; each bias is the logit of the attribute's rate under `default`."""
+        return cls(
+            cardiomegaly=-0.80,
+            cardiomegaly_age=0.0,
+            cardiomegaly_sex=0.0,
+            effusion=-0.57,
+            effusion_age=0.0,
+            effusion_cardiomegaly=0.0,
+            pacemaker=-1.70,
+            pacemaker_age=0.0,
+            pacemaker_cardiomegaly=0.0,
+            support_lines=-0.66,
+            support_lines_effusion=0.0,
+            support_lines_cardiomegaly=0.0,
+            view=-0.10,
+            view_support_lines=0.0,
+            view_effusion=0.0,
+        )
+
+    @classmethod
+    def reversed(cls) -> "Equations":
+        """Default with the cardiomegaly -> pacemaker slope negated; the bias keeps the rate of pacemakers."""
+        return cls(pacemaker=-1.40, pacemaker_cardiomegaly=-2.6)
+
+    @classmethod
+    def preset(cls, name: str) -> "Equations":
+        """The named preset; ValueError for a name that is not one."""
+        presets = {"default": cls.default, "strong": cls.strong, "none": cls.none, "reversed": cls.reversed}
+        if name not in presets:
+            raise ValueError(f"no phantom preset named {name!r}; use one of {', '.join(presets)}")
+        return presets[name]()
+
+
+@struct.dataclass
+class Exogenous:
+    """Everything random about one subject, drawn whether or not an attribute later reveals it."""
+
+    sex: jax.Array  # [] uniform, as are the next six
+    cardiomegaly: jax.Array
+    effusion: jax.Array
+    pacemaker: jax.Array
+    support_lines: jax.Array
+    view: jax.Array
+    group: jax.Array
+    age: jax.Array  # [] standard normal
+    cardiomegaly_severity: jax.Array  # [] uniform
+    effusion_severity: jax.Array  # [] uniform
+    effusion_side: jax.Array  # [2] uniform: is it bilateral; which side if it is not
+    anatomy: jax.Array  # [24] normal, sd 0.6
+    pacemaker_jitter: jax.Array  # [6] normal
+    line_jitter: jax.Array  # [15] normal
+    line_choice: jax.Array  # [4] uniform: central line, tracheal tube, enteric tube, ECG leads
+    vessels: jax.Array  # [40, 4] normal
+    noise_key: jax.Array  # [] key of the pixel noise
+
+
+def exogenous(seed: int | jax.Array, index: int | jax.Array) -> Exogenous:
+    """Noise of subject `index` (scalar, 0 <= index < 2^31) of the data set `seed`; vmappable over either."""
+    subject = jax.random.fold_in(jax.random.key(seed, impl="threefry2x32"), index)
+
+    def streams(draw, names, length):  # {name: [length]}, one draw from the key of each name
+        hashes = np.array(
+            [zlib.crc32(name.encode()) for name in names], np.uint32
+        )  # hash() varies by process
+        keys = jax.vmap(partial(jax.random.fold_in, subject))(hashes)
+        return dict(zip(names, jax.vmap(partial(draw, shape=(length,)))(keys), strict=True))
+
+    scalars = (*BINARY, "group", "cardiomegaly_severity", "effusion_severity")
+    uniform = streams(jax.random.uniform, (*scalars, "effusion_side", "line_choice"), 4)
+    normal = streams(jax.random.normal, ("age", "anatomy", "pacemaker_jitter", "line_jitter"), 24)
+    return Exogenous(
+        **{name: uniform[name][0] for name in scalars},
+        age=normal["age"][0],
+        effusion_side=uniform["effusion_side"][:2],
+        anatomy=0.6 * normal["anatomy"],
+        pacemaker_jitter=normal["pacemaker_jitter"][:6],
+        line_jitter=normal["line_jitter"][:15],
+        line_choice=uniform["line_choice"],
+        vessels=streams(jax.random.normal, ("vessels",), 160)["vessels"].reshape(40, 4),
+        noise_key=jax.random.fold_in(subject, zlib.crc32(b"noise")),
+    )
+
+
+def attributes(
+    u: Exogenous, equations: Equations, do: Mapping[str, float | jax.Array] = NOTHING, mode: str = "graph"
+) -> dict[str, jax.Array]:
+    """Attributes of one subject under the intervention `do`: age float32 in years, the others int32.
+
+    Mode "graph" replays the descendants of what is set with the subject's own noise; "surgical" leaves every
+    other attribute factual. Raises ValueError for an unknown attribute or mode, and for a concrete value that
+    is outside its range (0 or 1; age 18 to 90; group 0 to 2).
+    """
+    check_intervention(do, mode)
+    if mode == "graph":
+        return _solve(u, equations, do)
+    return _solve(u, equations, {}) | {name: _typed(name, value) for name, value in do.items()}
+
+
+def check_intervention(do: Mapping[str, float | jax.Array], mode: str) -> None:
+    """Raises ValueError, naming the remedy, for what `attributes` cannot carry out."""
+    if mode not in MODES:
+        raise ValueError(f"no intervention mode {mode!r}; use one of {', '.join(MODES)}")
+    for name, value in do.items():
+        if name not in ATTRIBUTES:
+            raise ValueError(f"no attribute {name!r} to intervene on; use one of {', '.join(ATTRIBUTES)}")
+        if isinstance(value, jax.core.Tracer):
+            continue
+        value = np.asarray(value, np.float64)
+        if name == "age":
+            fits, limit = (value >= AGE_RANGE[0]) & (value <= AGE_RANGE[1]), "between 18 and 90 years"
+        elif name == "group":
+            fits, limit = np.isin(value, range(GROUPS)), f"a whole number from 0 to {GROUPS - 1}"
+        else:
+            fits, limit = np.isin(value, (0, 1)), "0 or 1"
+        if not fits.all():
+            raise ValueError(f"cannot set {name} to {value[~fits].flat[0]:g}; give {limit}")
+
+
+def _typed(name: str, value: float | jax.Array) -> jax.Array:
+    return jnp.asarray(value).astype(jnp.float32 if name == "age" else jnp.int32)
+
+
+def _solve(u: Exogenous, e: Equations, do: Mapping[str, float | jax.Array]) -> dict[str, jax.Array]:
+    """Evaluates the structural equations in causal order, with the assignments of `do` in place of theirs."""
+
+    def settle(name, value):
+        return _typed(name, do.get(name, value))
+
+    def happens(name, logit):  # one uniform against a probability: the monotone coupling of counterfactuals
+        return settle(name, getattr(u, name) < jax.nn.sigmoid(logit))
+
+    sex = happens("sex", e.sex)
+    low, high = AGE_RANGE
+    age = settle("age", low + (high - low) * jax.nn.sigmoid(e.age + e.age_spread * u.age))
+    a = (age - 60.0) / 15.0
+    card = happens("cardiomegaly", e.cardiomegaly + e.cardiomegaly_age * a + e.cardiomegaly_sex * sex)
+    eff = happens("effusion", e.effusion + e.effusion_age * a + e.effusion_cardiomegaly * card)
+    pm = happens("pacemaker", e.pacemaker + e.pacemaker_age * a + e.pacemaker_cardiomegaly * card)
+    lines = happens(
+        "support_lines",
+        e.support_lines + e.support_lines_effusion * eff + e.support_lines_cardiomegaly * card,
+    )
+    view = happens("view", e.view + e.view_support_lines * lines + e.view_effusion * eff)
+    group = settle("group", jnp.floor(u.group * GROUPS))
+    values = (sex, age, card, eff, pm, lines, view, group)
+    return dict(zip(ATTRIBUTES, values, strict=True))

@@ -1,0 +1,178 @@
+"""Images, attributes and true effects of many subjects, in chunks of one compiled program."""
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from prism_jax.data.phantom.equations import (
+    BINARY,
+    Equations,
+    Exogenous,
+    attributes,
+    check_intervention,
+    exogenous,
+)
+from prism_jax.data.phantom.geometry import cardiothoracic_ratio, effusion_sides
+from prism_jax.data.phantom.render import finish, render
+
+DEFAULT = Equations.default()
+MASK_THRESHOLD = 3.0 / 255.0
+SIZES = (32, 2048)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Subjects:
+    """Numpy arrays of n subjects, in the order asked for."""
+
+    images: np.ndarray  # uint8 [n, h, w]
+    attributes: dict[str, np.ndarray]  # each [n]: age float32, the others int32
+    truth: dict[str, np.ndarray]  # each [n], as `truth` returns them
+
+
+def truth(facts: dict[str, jax.Array], u: Exogenous) -> dict[str, jax.Array]:
+    """What the image of a subject with the attributes `facts` shows beyond them.
+
+    `cardiothoracic_ratio`; `effusion_left` and `effusion_right`, int32, the patient's sides (left is image
+    right); `cardiomegaly_severity` and `effusion_severity` in [0, 1], 0 without the finding.
+    """
+    sides = effusion_sides(u) & (facts["effusion"] == 1)
+    return {
+        "cardiothoracic_ratio": cardiothoracic_ratio(facts, u),
+        "cardiomegaly_severity": facts["cardiomegaly"] * u.cardiomegaly_severity,
+        "effusion_severity": facts["effusion"] * u.effusion_severity,
+        "effusion_left": sides[1].astype(jnp.int32),
+        "effusion_right": sides[0].astype(jnp.int32),
+    }
+
+
+def generate(
+    indices: Sequence[int] | np.ndarray,
+    *,
+    seed: int = 0,
+    size: int = 128,
+    equations: Equations = DEFAULT,
+    do: Mapping[str, float | np.ndarray] | None = None,
+    mode: str = "graph",
+    batch: int = 64,
+) -> Subjects:
+    """Renders the subjects `indices` under the intervention `do` (a value for all, or one for each).
+
+    Bytes depend on (seed, index, size, equations, do, mode) alone, not on `batch` or the other subjects; an
+    accelerator's may differ from the CPU's by one grey level. New values in `do` do not compile anew. Raises
+    ValueError for an intervention, index, size or batch that is out of range.
+    """
+    indices, do = _checked(indices, size, batch, do or {}, mode)
+    facts, extra = _in_chunks(partial(_settle, equations=equations, mode=mode), batch, seed, indices, do)
+    images = _in_chunks(partial(_photograph, size=size), batch, seed, indices, facts)
+    return Subjects(images=images, attributes=facts, truth=extra)
+
+
+def effect_mask(
+    indices: Sequence[int] | np.ndarray,
+    attribute: str,
+    *,
+    seed: int = 0,
+    size: int = 128,
+    equations: Equations = DEFAULT,
+    batch: int = 64,
+) -> np.ndarray:
+    """Bool [n, h, w]: where switching `attribute` alone moves the noise-free display by more than 3/255.
+
+    The other attributes stay factual. Raises ValueError for an attribute that is not binary.
+    """
+    if attribute not in BINARY:
+        raise ValueError(f"no effect mask for {attribute!r}; use one of {', '.join(BINARY)}")
+    indices, _ = _checked(indices, size, batch, {}, "surgical")
+    facts, _ = _in_chunks(partial(_settle, equations=equations, mode="surgical"), batch, seed, indices, {})
+    on, off = (facts | {attribute: np.full(indices.shape, value, np.int32)} for value in (1, 0))
+    return _in_chunks(partial(_compare, size=size), batch, seed, indices, on, off)
+
+
+def _checked(indices, size: int, batch: int, do: Mapping[str, Any], mode: str):
+    indices = np.asarray(indices)
+    if indices.ndim != 1 or indices.size == 0 or not np.issubdtype(indices.dtype, np.integer):
+        raise ValueError(
+            f"indices of shape {indices.shape} and type {indices.dtype}; give a list of whole numbers"
+        )
+    if indices.min() < 0 or indices.max() >= 2**31:
+        raise ValueError(
+            f"index {indices.min() if indices.min() < 0 else indices.max()}; use 0 to 2147483647"
+        )
+    if not SIZES[0] <= size <= SIZES[1]:
+        raise ValueError(f"size {size} is not supported; use {SIZES[0]} to {SIZES[1]} pixels")
+    if batch < 1:
+        raise ValueError(f"batch {batch} holds no subject; use 1 or more")
+    check_intervention(do, mode)
+    for name, value in do.items():
+        if np.shape(value) not in ((), indices.shape):
+            raise ValueError(f"do({name}) has shape {np.shape(value)}; give one value or {len(indices)}")
+    kinds = {name: np.float32 if name == "age" else np.int32 for name in do}
+    do = {name: np.broadcast_to(np.asarray(value, kinds[name]), indices.shape) for name, value in do.items()}
+    return indices.astype(np.int32), do
+
+
+def _in_chunks(program: Callable, batch: int, seed: int, *trees: Any) -> Any:
+    """Runs `program(seed, count, *chunk)` on slices padded to `batch` subjects, and joins the results."""
+    n, parts = len(trees[0]), []
+    for start in range(0, n, batch):
+        count = min(batch, n - start)
+        rows = np.minimum(np.arange(start, start + batch), n - 1)  # the last subject fills up the last chunk
+        chunk = jax.tree.map(lambda leaf, rows=rows: leaf[rows], trees)
+        done = program(seed, count, *chunk)
+        parts.append(jax.tree.map(lambda leaf, count=count: np.asarray(leaf)[:count], done))
+    return jax.tree.map(lambda *leaves: np.concatenate(leaves), *parts)
+
+
+def _for_each(function: Callable, count: jax.Array, *trees: Any) -> Any:
+    """Maps `function` over the leading axis; on a CPU one subject at a time and only the first `count`.
+
+    There one image fits the cache, and the same program for every subject gives the same bytes in any batch.
+    """
+    if jax.default_backend() != "cpu":
+        return jax.vmap(function)(*trees)
+    batch = jax.tree.leaves(trees)[0].shape[0]
+    one = jax.eval_shape(function, *jax.tree.map(lambda leaf: leaf[0], trees))
+    empty = jax.tree.map(lambda leaf: jnp.zeros((batch, *leaf.shape), leaf.dtype), one)
+
+    def put(i, done):
+        new = function(*jax.tree.map(lambda leaf: leaf[i], trees))
+        return jax.tree.map(lambda all_, leaf: all_.at[i].set(leaf), done, new)
+
+    return jax.lax.fori_loop(0, count, put, empty)
+
+
+@partial(jax.jit, static_argnames=("equations", "mode"))
+def _settle(seed, count, indices, do, *, equations: Equations, mode: str):
+    def one(index, do):
+        u = exogenous(seed, index)
+        facts = attributes(u, equations, do, mode)
+        return facts, truth(facts, u)
+
+    return _for_each(one, count, indices, do)
+
+
+@partial(jax.jit, static_argnames="size")
+def _photograph(seed, count, indices, facts, *, size: int):
+    def one(index, facts):
+        u = exogenous(seed, index)
+        return finish(render(facts, u, size), u, size)
+
+    return _for_each(one, count, indices, facts)
+
+
+@partial(jax.jit, static_argnames="size")
+def _compare(seed, count, indices, on, off, *, size: int):
+    def one(index, on, off):
+        u = exogenous(seed, index)
+        pair = jax.tree.map(lambda *values: jnp.stack(values), on, off)
+        shown, hidden = jax.lax.map(
+            lambda facts: render(facts, u, size), pair
+        )  # compiles one render, not two
+        return jnp.abs(shown - hidden) > MASK_THRESHOLD
+
+    return _for_each(one, count, indices, on, off)

@@ -1,0 +1,111 @@
+"""The one example schema that every builder writes and every reader gets."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import tensorflow_datasets as tfds
+
+SPLITS = ("train", "val", "test")
+FINDING_STATES = ("absent", "present")  # order is the stored class number; new states go to the end
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Attributes:
+    """What is known about one image; None, or a finding that is not a key, means nobody said.
+
+    `findings` maps a name to True (present) or False (stated to be absent), in the order in which a caption
+    states them. Devices are findings too. Not mentioned is not the same as absent.
+    """
+
+    age: float | None = None  # years
+    sex: Literal["M", "F"] | None = None
+    view: str | None = None  # "AP", "PA", "AP Supine", ...
+    findings: Mapping[str, bool] = dataclasses.field(default_factory=dict)
+
+    def __post_init__(self):
+        if self.sex not in ("M", "F", None):
+            raise ValueError(f"sex {self.sex!r} is not 'M', 'F' or None")
+        if self.age is not None and not (math.isfinite(self.age) and self.age >= 0):
+            raise ValueError(f"age {self.age} is not a number of years >= 0; use None where it is unknown")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Example:
+    """One image with what is known about it, as stored."""
+
+    id: int  # unique in the data set, below 2**31: row number of a folder's CSV, subject of the phantom
+    image: bytes  # an encoded 8-bit PNG or JPEG
+    height: int  # pixels of the original; the stored image may be smaller
+    width: int
+    patient: str  # splits never separate two images of one patient
+    path: str  # the source file relative to the source folder; "" when generated
+    subject: int  # phantom subject from which the truth can be rendered again; -1 for real images
+    attributes: Attributes
+
+
+def features() -> tfds.features.FeaturesDict:
+    """TFDS features of an `Example`: unknown age is NaN, unknown sex and view are empty."""
+    import tensorflow_datasets as tfds
+
+    text, state = tfds.features.Text, tfds.features.ClassLabel(names=list(FINDING_STATES))
+    return tfds.features.FeaturesDict(
+        {
+            "id": tfds.features.Scalar(np.int64),
+            "image": tfds.features.Image(shape=(None, None, 1)),
+            "height": tfds.features.Scalar(np.int32),
+            "width": tfds.features.Scalar(np.int32),
+            "patient": text(),
+            "path": text(),
+            "subject": tfds.features.Scalar(np.int64),
+            "age": tfds.features.Scalar(np.float32),
+            "sex": text(),
+            "view": text(),
+            "findings": tfds.features.Sequence({"name": text(), "state": state}),
+        }
+    )
+
+
+def to_record(example: Example) -> dict:
+    """The dict that TFDS writes; `from_record` reads it back."""
+    record = {f.name: getattr(example, f.name) for f in dataclasses.fields(example) if f.name != "attributes"}
+    known = example.attributes
+    return record | {
+        "age": math.nan if known.age is None else known.age,
+        "sex": known.sex or "",
+        "view": known.view or "",
+        "findings": [
+            {"name": name, "state": FINDING_STATES[bool(present)]} for name, present in known.findings.items()
+        ],
+    }
+
+
+def from_record(record: dict) -> Example:
+    """The example of a dict as a TFDS data source yields it (image left encoded)."""
+    states = [bool(state) for state in record["findings"]["state"]]
+    names = [_text(name) for name in record["findings"]["name"]]
+    return Example(
+        id=int(record["id"]),
+        image=record["image"],
+        height=int(record["height"]),
+        width=int(record["width"]),
+        patient=_text(record["patient"]),
+        path=_text(record["path"]),
+        subject=int(record["subject"]),
+        attributes=Attributes(
+            age=None if math.isnan(record["age"]) else float(record["age"]),
+            sex=_text(record["sex"]) or None,
+            view=_text(record["view"]) or None,
+            findings=dict(zip(names, states, strict=True)),
+        ),
+    )
+
+
+def _text(value: bytes | str) -> str:
+    return value.decode() if isinstance(value, bytes) else str(value)

@@ -1,0 +1,67 @@
+"""Prompt-to-prompt attention control (Hertz et al. 2022, arXiv 2208.01626) as arrays.
+
+A batch holds, per image, the source and `e` edits of it: `[b, 1 + e, ...]`. Classifier-free guidance puts a null half
+before the text half; only the text half is controlled. Source attention reaches the edits of the same image only.
+"""
+
+import jax
+import jax.numpy as jnp
+from flax import struct
+
+from prism_jax.models.attention import Site
+
+SELF_QUERIES = 32**2  # finer feature maps keep their own self-attention, as in prompt-to-prompt
+
+
+@struct.dataclass
+class Control:
+    """What to do in the attention layers, at every step of sampling. All leaves are arrays: values never retrace."""
+
+    mapper: jax.Array  # [b, e, k, k]: source token -> token of the edit
+    take: jax.Array  # [t, b, e, k]: weight of the mapped source attention
+    keep: jax.Array  # [t, b, e, k]: weight of the edit's own attention
+    share: jax.Array  # bool [t, b, e]: whether self-attention follows the source
+
+    def at(self, step: jax.Array) -> "Control":
+        """The control of one step: the same fields, without their leading `t`."""
+        return self.replace(take=self.take[step], keep=self.keep[step], share=self.share[step])
+
+
+class ControlledAttention:
+    """An `AttentionControl` for one UNet call on `[2 * b * (1 + e), ...]`, null half first.
+
+    `maps` gathers, while the call is traced, the edited word attention of the sites whose side is `map_side`, each
+    averaged over heads: `[b, 1 + e, q, k]`. Make a new one for every call.
+    """
+
+    def __init__(self, control: Control, *, map_side: tuple[int, int] | None):
+        self.control = control
+        self.map_side = map_side
+        self.maps: list[jax.Array] = []
+
+    def share(self, q: jax.Array, k: jax.Array, site: Site) -> tuple[jax.Array, jax.Array]:
+        """Lets the edits use the source's queries and keys: attention maps are copied without being made."""
+        if site.height * site.width > SELF_QUERIES:
+            return q, k
+        return self._from_source(q), self._from_source(k)
+
+    def edit(self, probs: jax.Array, site: Site) -> jax.Array:
+        """Swaps and reweights word attention `[2 * b * (1 + e), n, q, k]`, and gathers it where it is wanted."""
+        null, text = self._halves(probs)  # [b, 1 + e, n, q, k]
+        source, edits = text[:, :1], text[:, 1:]
+        mapped = jnp.einsum("bnqk,bekl->benql", source[:, 0], self.control.mapper)
+        take, keep = (w[:, :, None, None] for w in (self.control.take, self.control.keep))  # [b, e, 1, 1, k]
+        text = jnp.concatenate([source, mapped * take + edits * keep], axis=1)
+        if site.place != "mid" and (site.height, site.width) == self.map_side:
+            self.maps.append(text.mean(2))
+        return jnp.stack([null, text]).reshape(probs.shape)
+
+    def _from_source(self, x: jax.Array) -> jax.Array:
+        null, text = self._halves(x)  # [b, 1 + e, q, n, d]
+        source, edits = text[:, :1], text[:, 1:]
+        edits = jnp.where(self.control.share[:, :, None, None, None], source, edits)
+        return jnp.stack([null, jnp.concatenate([source, edits], axis=1)]).reshape(x.shape)
+
+    def _halves(self, x: jax.Array) -> jax.Array:
+        b, e = self.control.share.shape
+        return x.reshape(2, b, 1 + e, *x.shape[1:])

@@ -1,0 +1,1 @@
+"""What is measured on images: agreement, counterfactual truth, and the intervals every number carries."""

@@ -1,0 +1,127 @@
+"""Scaled dot-product attention in one place: fused kernels, or explicit maps where an edit needs them."""
+
+import dataclasses
+from typing import Protocol
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+LARGEST_LOGITS = 2**24  # attention maps of more entries than this are made in parts
+CHUNK_LOGITS = 2**21  # entries of such a part: 8 MB, about a core's share of cache
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Site:
+    """Where in the UNet an attention layer sits; known while tracing."""
+
+    place: str  # "down", "mid" or "up"
+    is_cross: bool
+    height: int  # of the feature map the queries come from
+    width: int
+
+
+class AttentionControl(Protocol):
+    """What an edit may do inside attention layers; `prism_jax.editing` implements it.
+
+    A control is consulted while the UNet is traced. The batch it sees is the UNet's own.
+    """
+
+    def share(self, q: jax.Array, k: jax.Array, site: Site) -> tuple[jax.Array, jax.Array]:
+        """Maps queries and keys `[b, q, n, d]` of a self-attention layer to those that are used."""
+
+    def edit(self, probs: jax.Array, site: Site) -> jax.Array:
+        """Maps the attention `[b, n, q, k]` of a cross-attention layer to the one that is used."""
+
+
+def uses_cudnn(dtype: jnp.dtype, head_dim: int) -> bool:
+    """Whether cuDNN's flash attention is allowed: on a GPU, in half precision, with a head width it takes.
+
+    Widths must be multiples of 8 up to 128. Wider heads (160 in SD 1.5's deepest layers, of few tokens) need compute
+    capability 9.0 and a recent cuDNN; XLA's path costs them little.
+    """
+    half = jnp.dtype(dtype) in (jnp.dtype(jnp.bfloat16), jnp.dtype(jnp.float16))
+    return jax.default_backend() == "gpu" and half and head_dim % 8 == 0 and head_dim <= 128
+
+
+def dot_product_attention(q: jax.Array, k: jax.Array, v: jax.Array, *, is_causal: bool = False) -> jax.Array:
+    """Attention of `[b, q, n, d]` over `[b, k, n, d]`; the softmax is float32 on every path."""
+    if uses_cudnn(q.dtype, q.shape[-1]):
+        return jax.nn.dot_product_attention(q, k, v, is_causal=is_causal, implementation="cudnn")
+    if not is_causal and q.shape[0] * q.shape[2] * q.shape[1] * k.shape[1] > LARGEST_LOGITS:
+        return _streamed(q, k, v)
+    return jax.nn.dot_product_attention(q, k, v, is_causal=is_causal, implementation="xla")
+
+
+def _streamed(q: jax.Array, k: jax.Array, v: jax.Array) -> jax.Array:
+    """The same, one head and a few queries at a time: the maps never exist whole, in either direction.
+
+    At 64x64 latents whole maps are 0.5 GB per image and layer in SD 1.5; on a CPU the parts that fit its cache are
+    also several times faster.
+    """
+    b, queries, _, d = q.shape
+    fitting = max(1, CHUNK_LOGITS // (b * k.shape[1]))
+    chunk = next(c for c in range(min(fitting, queries), 0, -1) if queries % c == 0)
+
+    def one_head(heads: tuple[jax.Array, jax.Array, jax.Array]) -> jax.Array:
+        q, k, v = heads  # [b, q, d], [b, k, d], [b, k, d]
+
+        @jax.checkpoint
+        def some_queries(q: jax.Array) -> jax.Array:
+            logits = jnp.einsum("bqd,bkd->bqk", q, k, preferred_element_type=jnp.float32) * d**-0.5
+            return jnp.einsum("bqk,bkd->bqd", jax.nn.softmax(logits, axis=-1).astype(v.dtype), v)
+
+        chunks = q.reshape(b, -1, chunk, d).swapaxes(0, 1)  # [q / chunk, b, chunk, d]
+        return jax.lax.map(some_queries, chunks).swapaxes(0, 1).reshape(q.shape)
+
+    return jnp.moveaxis(jax.lax.map(one_head, tuple(jnp.moveaxis(x, 2, 0) for x in (q, k, v))), 0, 2)
+
+
+def attention_probs(q: jax.Array, k: jax.Array) -> jax.Array:
+    """Explicit attention maps, float32 `[b, n, q, k]`."""
+    logits = jnp.einsum("bqnd,bknd->bnqk", q, k, preferred_element_type=jnp.float32)
+    return jax.nn.softmax(logits * q.shape[-1] ** -0.5, axis=-1)
+
+
+class Attention(nnx.Module):
+    """Multi-head attention with the parameter names of diffusers' `Attention`."""
+
+    def __init__(
+        self,
+        channels: int,
+        *,
+        heads: int,
+        context_dim: int | None,
+        bias: bool,
+        dtype: jnp.dtype,
+        rngs: nnx.Rngs,
+    ):
+        source = channels if context_dim is None else context_dim
+        self.heads = heads
+        self.is_cross = context_dim is not None
+        self.to_q = nnx.Linear(channels, channels, use_bias=bias, dtype=dtype, rngs=rngs)
+        self.to_k = nnx.Linear(source, channels, use_bias=bias, dtype=dtype, rngs=rngs)
+        self.to_v = nnx.Linear(source, channels, use_bias=bias, dtype=dtype, rngs=rngs)
+        self.to_out = nnx.Linear(channels, channels, dtype=dtype, rngs=rngs)
+
+    def __call__(
+        self,
+        x: jax.Array,
+        context: jax.Array | None = None,
+        control: AttentionControl | None = None,
+        site: Site | None = None,
+    ) -> jax.Array:
+        """Attends from `x [b, q, c]` to `context [b, k, d]`, or to itself."""
+        source = x if context is None else context
+        q, k, v = (self._split(f(a)) for f, a in ((self.to_q, x), (self.to_k, source), (self.to_v, source)))
+        if control is not None and self.is_cross:
+            probs = control.edit(attention_probs(q, k), site)
+            out = jnp.einsum("bnqk,bknd->bqnd", probs.astype(v.dtype), v)
+        else:
+            if control is not None:
+                q, k = control.share(q, k, site)
+            out = dot_product_attention(q, k, v)
+        return self.to_out(out.reshape(x.shape))
+
+    def _split(self, x: jax.Array) -> jax.Array:
+        return x.reshape(*x.shape[:2], self.heads, -1)  # [b, q, n, d]

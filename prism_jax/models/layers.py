@@ -1,0 +1,105 @@
+"""The blocks that the VAE and the UNet share, with diffusers' parameter names."""
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+
+class GroupNorm(nnx.Module):
+    """Group normalisation of `[b, h, w, c]`, statistics in float32, result in the input's dtype."""
+
+    def __init__(self, channels: int, *, groups: int, epsilon: float, rngs: nnx.Rngs):
+        if channels % groups:
+            raise ValueError(
+                f"{channels} channels do not split into {groups} groups; use a multiple of {groups}"
+            )
+        self.groups = groups
+        self.epsilon = epsilon
+        self.scale = nnx.Param(jnp.ones(channels))
+        self.bias = nnx.Param(jnp.zeros(channels))
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        # Channels are summed first and grouped after: reductions along the contiguous axis of a few channels per
+        # group are several times slower.
+        wide = x.astype(jnp.float32)
+        mean = self._per_channel(wide.mean((1, 2)))  # [b, c]
+        variance = self._per_channel(jnp.square(wide - mean[:, None, None]).mean((1, 2)))
+        scale = self.scale[...][None] * jax.lax.rsqrt(variance + self.epsilon)
+        bias = self.bias[...][None] - mean * scale
+        return (wide * scale[:, None, None] + bias[:, None, None]).astype(x.dtype)
+
+    def _per_channel(self, moments: jax.Array) -> jax.Array:
+        """Averages `[b, c]` within each group, and gives every channel its group's average."""
+        b, c = moments.shape
+        return jnp.repeat(moments.reshape(b, self.groups, -1).mean(-1), c // self.groups, axis=1)
+
+
+class LayerNorm(nnx.LayerNorm):
+    """Layer normalisation in float32, result in the input's dtype."""
+
+    def __init__(self, channels: int, *, epsilon: float, rngs: nnx.Rngs):
+        super().__init__(channels, epsilon=epsilon, dtype=jnp.float32, use_fast_variance=False, rngs=rngs)
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        return super().__call__(x).astype(x.dtype)
+
+
+def conv3x3(inputs: int, outputs: int, *, dtype: jnp.dtype, rngs: nnx.Rngs) -> nnx.Conv:
+    return nnx.Conv(inputs, outputs, (3, 3), padding=1, dtype=dtype, rngs=rngs)
+
+
+def conv1x1(inputs: int, outputs: int, *, dtype: jnp.dtype, rngs: nnx.Rngs) -> nnx.Conv:
+    return nnx.Conv(inputs, outputs, (1, 1), padding=0, dtype=dtype, rngs=rngs)
+
+
+class ResnetBlock(nnx.Module):
+    """Two normalised convolutions around a residual; the UNet's also add a time embedding in between."""
+
+    def __init__(
+        self,
+        inputs: int,
+        outputs: int,
+        *,
+        groups: int,
+        epsilon: float,
+        time_dim: int | None = None,
+        dtype: jnp.dtype,
+        rngs: nnx.Rngs,
+    ):
+        self.norm1 = GroupNorm(inputs, groups=groups, epsilon=epsilon, rngs=rngs)
+        self.conv1 = conv3x3(inputs, outputs, dtype=dtype, rngs=rngs)
+        self.time_emb_proj = nnx.Linear(time_dim, outputs, dtype=dtype, rngs=rngs) if time_dim else None
+        self.norm2 = GroupNorm(outputs, groups=groups, epsilon=epsilon, rngs=rngs)
+        self.conv2 = conv3x3(outputs, outputs, dtype=dtype, rngs=rngs)
+        self.conv_shortcut = conv1x1(inputs, outputs, dtype=dtype, rngs=rngs) if inputs != outputs else None
+
+    def __call__(self, x: jax.Array, time: jax.Array | None = None) -> jax.Array:
+        """Maps `x [b, h, w, c_in]` and `time [b, d]` to `[b, h, w, c_out]`."""
+        h = self.conv1(jax.nn.silu(self.norm1(x)))
+        if self.time_emb_proj is not None:
+            h = h + self.time_emb_proj(jax.nn.silu(time))[:, None, None]
+        h = self.conv2(jax.nn.silu(self.norm2(h)))
+        return h + (x if self.conv_shortcut is None else self.conv_shortcut(x))
+
+
+class Downsample(nnx.Module):
+    """A strided 3x3 convolution; the VAE's pads only below and to the right."""
+
+    def __init__(self, channels: int, *, asymmetric: bool, dtype: jnp.dtype, rngs: nnx.Rngs):
+        padding = ((0, 1), (0, 1)) if asymmetric else ((1, 1), (1, 1))
+        self.conv = nnx.Conv(channels, channels, (3, 3), strides=2, padding=padding, dtype=dtype, rngs=rngs)
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        return self.conv(x)
+
+
+class Upsample(nnx.Module):
+    """Nearest-neighbour doubling followed by a 3x3 convolution."""
+
+    def __init__(self, channels: int, *, dtype: jnp.dtype, rngs: nnx.Rngs):
+        self.conv = conv3x3(channels, channels, dtype=dtype, rngs=rngs)
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        b, h, w, c = x.shape
+        doubled = jnp.broadcast_to(x[:, :, None, :, None], (b, h, 2, w, 2, c)).reshape(b, 2 * h, 2 * w, c)
+        return self.conv(doubled)

@@ -1,0 +1,159 @@
+"""What a report holds, as plain data. Images are 8-bit grey levels, uint8 [h, w]."""
+
+import dataclasses
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+
+from prism_jax.metrics.intervals import Estimate
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class EditRow:
+    """One edit of one subject: what went in, what came out, and the truth where it is known."""
+
+    subject: str
+    edit: str  # a name shared by the rows of one edit, for example "remove pacemaker"
+    source_prompt: str
+    edited_prompt: str
+    original: np.ndarray
+    reconstruction: np.ndarray
+    edited: np.ndarray
+    truth: np.ndarray | None = None
+    mask: np.ndarray | None = None  # bool [h, w], where the truth changes
+    metrics: Mapping[str, float] = dataclasses.field(
+        default_factory=dict
+    )  # label -> value, shown under the row
+
+    def __post_init__(self) -> None:
+        shape = np.shape(self.original)
+        for name in ("original", "reconstruction", "edited", "truth"):
+            if (image := getattr(self, name)) is not None:
+                _check_image(image, f"{name} of subject {self.subject}, {self.edit}", shape)
+        if self.mask is not None and (np.shape(self.mask) != shape or self.mask.dtype != bool):
+            found = f"{np.asarray(self.mask).dtype} {np.shape(self.mask)}"
+            raise ValueError(f"mask of subject {self.subject} is {found}; it must be bool {shape}")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Sample:
+    """One picture with its caption; samples of one `group` are shown together."""
+
+    image: np.ndarray
+    caption: str
+    group: str = "Training data"
+
+    def __post_init__(self) -> None:
+        _check_image(self.image, f"sample {self.caption!r}", np.shape(self.image))
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Curve:
+    """Lines over one axis; each is drawn as logged, and again smoothed where `smooth` is above 1 point."""
+
+    title: str
+    x: np.ndarray  # [n]
+    y: Mapping[str, np.ndarray]  # name -> [n]
+    x_label: str = "step"
+    y_label: str = ""
+    smooth: int = 1
+
+    def __post_init__(self) -> None:
+        lengths = {name: len(values) for name, values in self.y.items()}
+        if any(length != len(self.x) for length in lengths.values()):
+            raise ValueError(f"curve {self.title!r} has {len(self.x)} points in x, but in y {lengths}")
+
+    @classmethod
+    def of_log(
+        cls,
+        records: Iterable[Mapping[str, Any]],
+        *,
+        title: str,
+        keys: tuple[str, ...] = ("loss",),
+        y_label: str = "",
+    ) -> "Curve":
+        """The values of `keys` by step, from lines of a metrics.jsonl that have them all."""
+        complete = [record for record in records if all(key in record for key in ("step", *keys))]
+        if not complete:
+            raise ValueError(
+                f"no line of the log has step and {', '.join(keys)}; nothing to draw for {title!r}"
+            )
+        y = {key: np.array([record[key] for record in complete], np.float64) for key in keys}
+        x = np.array([record["step"] for record in complete])
+        return cls(title=title, x=x, y=y, y_label=y_label, smooth=max(len(x) // 25, 1))
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Check:
+    """A number held against a stated target, `at_least` or `at_most` or both."""
+
+    estimate: Estimate
+    at_least: float | None = None
+    at_most: float | None = None
+
+    @property
+    def is_met(self) -> bool:
+        """Judged on the value; NaN (nothing measured) meets nothing."""
+        above = self.at_least is None or self.estimate.value >= self.at_least
+        below = self.at_most is None or self.estimate.value <= self.at_most
+        return above and below and not np.isnan(self.estimate.value)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Column:
+    """A heading with its unit; numbers under the unit "%" are shares and shown times 100."""
+
+    name: str
+    unit: str = ""
+
+
+Cell = str | int | float | Estimate | Check | None
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Table:
+    """Rows of cells; the first column names the row. None is shown as a dash."""
+
+    title: str
+    columns: tuple[str | Column, ...]
+    rows: tuple[tuple[Cell, ...], ...]
+    note: str = ""
+
+    def __post_init__(self) -> None:
+        for row in self.rows:
+            if len(row) != len(self.columns):
+                raise ValueError(
+                    f"table {self.title!r} has {len(self.columns)} columns, row {row[0]!r} {len(row)} cells"
+                )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Report:
+    """Everything one HTML page shows, pictures first."""
+
+    title: str
+    summary: str  # a paragraph
+    headline: tuple[tuple[str, str], ...] = ()  # (number, what it is), shown large under the summary
+    subjects: tuple[EditRow, ...] = ()
+    samples: tuple[Sample, ...] = ()
+    curves: tuple[Curve, ...] = ()
+    tables: tuple[Table, ...] = ()
+    settings: Mapping[str, Any] = dataclasses.field(default_factory=dict)  # JSON
+    versions: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    difference_limit: int = 64  # grey levels at which the difference maps saturate
+
+    @property
+    def checks(self) -> tuple[Check, ...]:
+        """All targets in the tables."""
+        return tuple(
+            cell for table in self.tables for row in table.rows for cell in row if isinstance(cell, Check)
+        )
+
+
+def _check_image(image: np.ndarray, what: str, shape: tuple[int, ...]) -> None:
+    if np.asarray(image).dtype != np.uint8 or np.ndim(image) != 2 or np.shape(image) != shape:
+        found = f"{np.asarray(image).dtype} {np.shape(image)}"
+        raise ValueError(
+            f"{what} is {found}; a grey image uint8 {shape if len(shape) == 2 else '[h, w]'} is needed"
+        )

@@ -1,0 +1,83 @@
+"""Pictures as arrays and as the bytes a page embeds. Pure: arrays in, arrays or strings out."""
+
+import base64
+import io
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from PIL import Image
+
+DIFFERENCE_LIMIT = 64  # grey levels; fixed, so that maps of different subjects can be compared
+DENSER = (255, 72, 48)
+LESS_DENSE = (64, 140, 255)
+BACKDROP = 0.5  # brightness of the anatomy under a difference map
+OUTLINE = (255, 209, 92)
+
+
+def difference_image(before: np.ndarray, after: np.ndarray, *, limit: int = DIFFERENCE_LIMIT) -> np.ndarray:
+    """Signed map of `after - before`, both uint8 [h, w], as uint8 [h, w, 3].
+
+    Red where `after` is denser (brighter), blue where less, over a dimmed `before`; the opacity of the colour
+    is the change over `limit` grey levels, at most 1, on both sides alike.
+    """
+    for name, image in (("before", before), ("after", after)):
+        if image.dtype != np.uint8 or image.ndim != 2 or image.shape != before.shape:
+            raise ValueError(
+                f"{name} is {image.dtype} {image.shape}; two grey images uint8 [h, w] are needed"
+            )
+    change = after.astype(np.float32) - before  # [h, w]
+    opacity = np.minimum(np.abs(change) / limit, 1)[..., None]
+    colour = np.where(change[..., None] > 0, np.float32(DENSER), np.float32(LESS_DENSE))
+    backdrop = BACKDROP * before[..., None].astype(np.float32)
+    return np.rint(opacity * colour + (1 - opacity) * backdrop).astype(np.uint8)
+
+
+def contact_sheet(images: Sequence[np.ndarray], *, columns: int | None = None, gap: int = 4) -> np.ndarray:
+    """Images uint8 [h, w] or [h, w, 3] of one shape on a black sheet, row by row; square by default."""
+    if not len(images):
+        raise ValueError("a contact sheet needs at least one image, got none")
+    shapes = {image.shape for image in images}
+    if len(shapes) > 1:
+        raise ValueError(f"images of one shape are needed for a contact sheet, got {sorted(shapes)}")
+    height, width, *channels = images[0].shape
+    columns = min(columns or math.ceil(math.sqrt(len(images))), len(images))
+    rows = math.ceil(len(images) / columns)
+    sheet = np.zeros((rows * (height + gap) - gap, columns * (width + gap) - gap, *channels), np.uint8)
+    for index, image in enumerate(images):
+        top, left = index // columns * (height + gap), index % columns * (width + gap)
+        sheet[top : top + height, left : left + width] = image
+    return sheet
+
+
+def outline(mask: np.ndarray, *, size: int = 512) -> Image.Image:
+    """The border of bool `mask` [h, w] as a thin line on a transparent image about `size` pixels wide."""
+    scale = max(size // mask.shape[1], 1)
+    large = np.pad(np.kron(mask, np.ones((scale, scale), bool)), 2)
+    inner = large.copy()
+    for shift, axis in ((2, 0), (-2, 0), (2, 1), (-2, 1)):
+        inner &= np.roll(large, shift, axis)
+    picture = Image.fromarray((large & ~inner)[2:-2, 2:-2].astype(np.uint8), "P")
+    picture.putpalette([0, 0, 0, *OUTLINE])
+    picture.info["transparency"] = 0
+    return picture
+
+
+def png_uri(picture: np.ndarray | Image.Image) -> str:
+    """A lossless data URI of uint8 [h, w] or [h, w, 3], or of a PIL image."""
+    if isinstance(picture, np.ndarray):
+        picture = Image.fromarray(picture)
+    buffer = io.BytesIO()
+    picture.save(buffer, "PNG", optimize=True)
+    return _uri("png", buffer)
+
+
+def jpeg_uri(picture: np.ndarray, *, quality: int = 90) -> str:
+    """A data URI several times smaller than `png_uri`, colours at full resolution."""
+    buffer = io.BytesIO()
+    Image.fromarray(picture).save(buffer, "JPEG", quality=quality, subsampling=0, optimize=True)
+    return _uri("jpeg", buffer)
+
+
+def _uri(kind: str, buffer: io.BytesIO) -> str:
+    return f"data:image/{kind};base64,{base64.b64encode(buffer.getvalue()).decode()}"

@@ -1,0 +1,119 @@
+"""Numbers in words: how a cell is written, and the tables that every counterfactual report has."""
+
+import dataclasses
+import math
+import numbers
+from collections.abc import Mapping
+
+from prism_jax.metrics.intervals import Estimate
+from prism_jax.report.document import Cell, Check, Column, Table
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class CellText:
+    """A cell as it is printed: the number, then in small print its interval and count, then its verdict."""
+
+    text: str
+    interval: str = ""
+    count: str = ""
+    target: str = ""
+    is_met: bool | None = None  # None: there is no target
+    is_number: bool = True
+
+
+def cell_text(cell: Cell, unit: str = "") -> CellText:
+    """Writes a cell under a column of this unit; "%" multiplies by 100."""
+    if cell is None:
+        return CellText(text="–", is_number=False)
+    if isinstance(cell, str):
+        return CellText(text=cell, is_number=False)
+    if isinstance(cell, Check):
+        estimate = cell_text(cell.estimate, unit)
+        sides = (("≥", cell.at_least), ("≤", cell.at_most))
+        target = " and ".join(
+            f"{sign} {bound * (100 if unit == '%' else 1):.4g}" for sign, bound in sides if bound is not None
+        )
+        return dataclasses.replace(estimate, target=target, is_met=cell.is_met)
+    if isinstance(cell, Estimate):
+        if not cell.count or math.isnan(cell.value):
+            return CellText(text="–", count=f"n = {cell.count:,}")
+        interval = f"{number(cell.low, unit)} to {number(cell.high, unit)}"
+        return CellText(text=number(cell.value, unit), interval=interval, count=f"n = {cell.count:,}")
+    return CellText(text=number(cell, unit))
+
+
+def number(value: float, unit: str = "") -> str:
+    """Three significant digits, whole numbers in full."""
+    value = 100 * value if unit == "%" else value
+    if isinstance(value, numbers.Integral):
+        return f"{value:,}"
+    if not math.isfinite(value):
+        return "–" if math.isnan(value) else ("∞" if value > 0 else "−∞")
+    if unit == "%":
+        return f"{value:.0f}" if value in (0, 100) else f"{value:.1f}"
+    if value and abs(value) < 1e-3:
+        return f"{value:.2e}"
+    digits = max(2 - math.floor(math.log10(abs(value))), 0) if value else 0
+    return f"{value:,.{digits}f}".replace("-", "−")
+
+
+def image_table(
+    comparisons: Mapping[str, Mapping[str, Estimate]],
+    *,
+    title: str = "Image fidelity",
+    psnr_at_least: Mapping[str, float] | None = None,
+    note: str = "L1 is of images in [−1, 1]. Intervals are 95 %, bootstrap over subjects.",
+) -> Table:
+    """One row per comparison of images, from `ImageMetrics.compute()`; targets in dB by row name."""
+    targets = psnr_at_least or {}
+    rows = []
+    for name, found in comparisons.items():
+        psnr = Check(estimate=found["psnr"], at_least=targets[name]) if name in targets else found["psnr"]
+        rows.append((name, psnr, found["ssim"], found["l1"]))
+    columns = ("Images", Column(name="PSNR", unit="dB"), "SSIM", "L1")
+    return Table(title=title, columns=columns, rows=tuple(rows), note=note)
+
+
+def counterfactual_table(
+    edits: Mapping[str, Mapping[str, Estimate]],
+    *,
+    closer_at_least: float | None = None,
+    growth_at_most: Mapping[str, float] | None = None,
+    title: str = "Distance to the true counterfactual",
+) -> Table:
+    """One row per edit, from `CounterfactualMetrics.compute()`; `growth_at_most` has limits by edit."""
+    limits = growth_at_most or {}
+    rows = []
+    for edit, found in edits.items():
+        closer, growth = found["closer"], found["outside_growth"]
+        rows.append(
+            (
+                edit,
+                Check(estimate=closer, at_least=closer_at_least) if closer_at_least is not None else closer,
+                found["reconstruction_inside"],
+                found["edit_inside"],
+                found["reconstruction_outside"],
+                found["edit_outside"],
+                Check(estimate=growth, at_most=limits[edit]) if edit in limits else growth,
+                found["outside_growth_median"],
+                found["change_iou"],
+            )
+        )
+    columns = (
+        "Edit",
+        Column(name="Edit closer than reconstruction", unit="%"),
+        Column(name="Error inside, reconstruction", unit="levels"),
+        Column(name="Error inside, edit", unit="levels"),
+        Column(name="Error outside, reconstruction", unit="levels"),
+        Column(name="Error outside, edit", unit="levels"),
+        Column(name="Growth outside", unit="×"),
+        Column(name="Growth, median subject", unit="×"),
+        "IoU of change with mask",
+    )
+    note = (
+        "Errors are mean absolute differences to the true counterfactual in grey levels (of 255), inside and "
+        "outside the mask of the attribute. Growth is the error outside of the edit over that of the "
+        "reconstruction: of the means, and of the median subject. Intervals are 95 %: bootstrap over "
+        "subjects, Wilson's for shares."
+    )
+    return Table(title=title, columns=columns, rows=tuple(rows), note=note)

@@ -1,0 +1,38 @@
+"""What a result was made with: packages, interpreter, platform, devices."""
+
+import importlib.metadata
+import platform
+from collections import Counter
+
+import jax
+
+PACKAGES = (
+    "prism-jax",
+    "jax",
+    "jaxlib",
+    "flax",
+    "optax",
+    "orbax-checkpoint",
+    "grain",
+    "tensorflow-datasets",
+    "transformers",
+    "safetensors",
+    "numpy",
+)
+
+
+def versions() -> dict[str, str]:
+    """Name -> version of every package of ours that is installed, then python, platform and devices."""
+    installed = {}
+    for name in PACKAGES:
+        try:
+            installed[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue  # an optional extra
+    kinds = Counter(device.device_kind for device in jax.devices())
+    devices = ", ".join(f"{count} x {kind}" for kind, count in kinds.items())
+    return installed | {
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "devices": f"{devices} ({jax.default_backend()})",
+    }

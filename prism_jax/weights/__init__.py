@@ -1,0 +1,1 @@
+"""Foreign weight files <-> the networks of `prism_jax.models`."""

@@ -1,0 +1,70 @@
+"""Captions state what is known, in one order, and an edit changes words in place."""
+
+import pytest
+
+from prism_jax.data.captions import changed, describe, edited
+from prism_jax.data.schema import Attributes
+
+FULL = Attributes(
+    age=63.8,
+    sex="M",
+    view="AP",
+    findings={"cardiomegaly": True, "effusion": False, "pacemaker": True, "support_lines": False},
+)
+
+
+def test_everything_known_is_stated_in_slot_order():
+    assert describe(FULL) == (
+        "Chest X-ray of a 63-year-old man, AP view, "
+        "with cardiomegaly, no effusion, pacemaker, no support lines"
+    )
+
+
+@pytest.mark.parametrize(
+    ("known", "caption"),
+    [
+        ({}, "Chest X-ray of a patient"),
+        ({"sex": "F"}, "Chest X-ray of a woman"),
+        ({"age": 40}, "Chest X-ray of a 40-year-old patient"),
+        ({"view": "PA"}, "Chest X-ray of a patient, PA view"),
+        ({"findings": {"COVID-19": True}}, "Chest X-ray of a patient, with covid-19"),
+        ({"sex": "M", "findings": {"finding": False}}, "Chest X-ray of a man, with no finding"),
+    ],
+)
+def test_what_is_unknown_is_left_out(known, caption):
+    assert describe(Attributes(**known)) == caption
+
+
+@pytest.mark.parametrize(
+    ("age", "article"),
+    [(8, "an"), (11, "an"), (18, "an"), (80, "an"), (89, "an"), (79, "a"), (90, "a"), (1, "a"), (100, "a")],
+)
+def test_the_article_fits_the_spoken_number(age, article):
+    assert describe(Attributes(age=age)) == f"Chest X-ray of {article} {age}-year-old patient"
+
+
+@pytest.mark.parametrize(
+    "change", [{"age": 80}, {"sex": "F"}, {"view": "PA"}, {"support_lines": True}, {"pacemaker": False}]
+)
+def test_an_edit_leaves_the_other_slots_alone(change):
+    before, after = describe(FULL).split(", "), edited(FULL, change).split(", ")
+    assert len(before) == len(after)
+    assert sum(old != new for old, new in zip(before, after, strict=True)) == 1
+
+
+def test_an_edit_and_its_inverse_restore_the_attributes():
+    assert changed(changed(FULL, {"pacemaker": False, "age": 20}), {"pacemaker": True, "age": 63.8}) == FULL
+
+
+def test_a_finding_is_found_under_its_spoken_name():
+    assert changed(FULL, {"Support Lines": True}).findings["support_lines"] is True
+
+
+def test_a_new_finding_is_appended_and_none_takes_one_away():
+    assert edited(FULL, {"edema": True}).endswith("no support lines, edema")
+    assert "effusion" not in edited(FULL, {"effusion": None})
+
+
+def test_a_finding_that_is_neither_present_nor_absent_is_refused():
+    with pytest.raises(ValueError, match="pacemaker 'gone' is not True"):
+        changed(FULL, {"pacemaker": "gone"})

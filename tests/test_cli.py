@@ -1,0 +1,126 @@
+"""The `prism` command: exit codes, one-line errors, and what `prism doctor` sees."""
+
+import importlib.metadata
+import shutil
+
+import jax
+import pytest
+from packaging.requirements import Requirement
+
+from prism_jax import cli
+from prism_jax.commands import data_build, doctor
+
+
+def run(args: str, capsys: pytest.CaptureFixture) -> tuple[int, str, str]:
+    """Exit code, stdout and stderr of `prism ARGS`."""
+    with pytest.raises(SystemExit) as stop:
+        cli.main(args.split())
+    return stop.value.code, *capsys.readouterr()
+
+
+@pytest.mark.parametrize(
+    ("args", "said"),
+    [
+        ("", "a command is missing"),
+        ("paint", "no command 'paint'"),
+        ("data make phantom", "no command 'data make'"),
+        ("doctor --loud", "--loud"),
+        ("data build", "folder, phantom"),
+        ("data build folder --out x", "--source"),
+        ("data build phantom --out x --size big", "--size"),
+        ("data build phantom --out x --preset odd", "'odd'"),
+        ("data build folder --source nowhere --out x", "nowhere"),
+    ],
+)
+def test_wrong_usage_is_one_line_and_exit_code_2(args, said, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    code, out, err = run(args, capsys)
+    assert code == 2
+    assert said in err
+    assert err.count("\n") == 1
+    assert not out
+    assert not any(tmp_path.iterdir())
+
+
+def test_help_names_every_command_and_succeeds(capsys):
+    code, out, _ = run("--help", capsys)
+    assert code == 0
+    assert all(command in out for command in cli.COMMANDS)
+
+
+@pytest.mark.parametrize("command", cli.COMMANDS)
+def test_every_command_explains_itself(command, capsys):
+    code, out, _ = run(f"{command} --help", capsys)
+    assert code == 0
+    assert f"usage: prism {command}" in out
+
+
+def test_a_missing_package_is_named_in_one_line(capsys, monkeypatch):
+    def absent(name: str):
+        raise ModuleNotFoundError("No module named 'grain.python'", name="grain.python")
+
+    monkeypatch.setattr(cli.importlib, "import_module", absent)
+    code, _, err = run("data build phantom --out x", capsys)
+    assert code == 2
+    assert "needs the package grain," in err
+
+
+def test_a_defect_keeps_its_traceback(monkeypatch):
+    monkeypatch.setattr(doctor, "packages", lambda: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        cli.main(["doctor"])
+
+
+def test_data_build_hands_every_option_to_the_builder(capsys, monkeypatch):
+    calls = []
+    monkeypatch.setattr(data_build, "build", lambda *args, **config: calls.append((args, config)))
+    run("data build folder --source a --out b --flags tube pump=heart_pump --sex-column None", capsys)
+    (name, source, out), config = calls[0]
+    assert (name, str(source), str(out)) == ("folder", "a", "b")
+    assert config["flags"] == ("tube", "pump=heart_pump")
+    assert config["sex_column"] is None
+    assert config["patient_column"] == "patient"
+
+
+def test_doctor_sees_the_devices_and_calls_them_fit():
+    found = list(doctor.devices())
+    seen = [finding for finding in found if finding.text.startswith("device")]
+    assert len(seen) == len(jax.devices())
+    assert all(finding.state == "ok" for finding in seen)
+
+
+def test_doctor_says_that_a_gpu_is_not_used(monkeypatch):
+    monkeypatch.setattr(shutil, "which", lambda name: f"/usr/bin/{name}")
+    monkeypatch.delenv("JAX_PLATFORMS")
+    last = list(doctor.devices())[-1]
+    assert last.state == "wrong"
+    assert "cuda12" in last.remedy
+
+
+def test_doctor_tells_a_missing_core_package_from_a_missing_extra(monkeypatch):
+    needs = ["jax>=0.10", "no-such-core>=1", 'jinja2>=3; extra == "report"', 'no-such-extra; extra == "data"']
+    monkeypatch.setattr(importlib.metadata, "requires", lambda name: needs)
+    version = importlib.metadata.version
+    monkeypatch.setattr(
+        importlib.metadata, "version", lambda name: "0.1.0" if name == doctor.PACKAGE else version(name)
+    )
+    _, core, data, report, _ = doctor.packages()
+    assert (core.state, "no-such-core is missing" in core.text) == ("wrong", True)
+    assert (data.state, data.remedy) == ("note", "pip install 'prism-jax[data]'")
+    assert report.state == "ok"
+
+
+def test_doctor_refuses_a_version_that_is_too_old():
+    _, lacking = doctor._compare([Requirement("numpy>=999")])
+    assert "is not >=999" in lacking[0]
+
+
+def test_doctor_warns_of_a_compilation_cache_it_cannot_write(monkeypatch, tmp_path):
+    monkeypatch.setattr(doctor.os, "access", lambda path, mode: False)
+    before = jax.config.jax_compilation_cache_dir
+    jax.config.update("jax_compilation_cache_dir", str(tmp_path))
+    try:
+        (finding,) = doctor.compilation_cache()
+    finally:
+        jax.config.update("jax_compilation_cache_dir", before)
+    assert finding.state == "wrong"

@@ -1,0 +1,140 @@
+"""DDIM agrees with diffusers and NullInversion step by step, and its two directions undo each other."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from prism_jax.diffusion import ddim
+from prism_jax.diffusion import schedule as schedule_lib
+from prism_jax.diffusion.schedule import NoiseSchedule, ScheduleConfig
+from tests.conftest import load_trace
+
+SHAPE = (2, 4, 4, 3)
+CASES = [(10, 901), (10, 401), (10, 1), (20, 951), (20, 451), (20, 1), (50, 981), (50, 481), (50, 1)]
+
+
+def make(**options):
+    return NoiseSchedule.create(ScheduleConfig(**options))
+
+
+def nhwc(array):
+    return jnp.asarray(array.transpose(0, 2, 3, 1))
+
+
+def draw(seed):
+    return jax.random.normal(jax.random.key(seed), SHAPE)
+
+
+def row_at(table, t):
+    (index,) = np.flatnonzero(np.asarray(table.t) == t)
+    return jax.tree.map(lambda rows: rows[index], table)
+
+
+def assert_equals(actual, expected):
+    """Equal to 1e-6 of the array's scale: the scheduler tolerance of the reference."""
+    np.testing.assert_allclose(actual, expected, rtol=0, atol=1e-6 * float(jnp.abs(expected).max()))
+
+
+@pytest.mark.parametrize(("steps", "t"), CASES)
+def test_a_step_in_either_direction_agrees_with_the_reference(steps, t):
+    arrays = load_trace("05_schedulers").arrays
+    latents, eps, name = nhwc(arrays["x"]), nhwc(arrays["model_output"]), f"ddim{steps}_t{t}"
+    row = row_at(ddim.ddim_table(make(), steps), t)
+    to_one = row_at(ddim.ddim_table(make(set_alpha_to_one=True), steps), t)
+    clean = schedule_lib.to_clean(eps, latents, row.alpha, "epsilon")
+    assert_equals(clean, nhwc(arrays[f"{name}_x0"]))
+    assert_equals(ddim.prev_step(latents, eps, row), nhwc(arrays[f"{name}_prev"]))
+    assert_equals(ddim.prev_step(latents, eps, to_one), nhwc(arrays[f"{name}_prev_alpha_to_one"]))
+    assert_equals(ddim.prev_step(latents, eps, row), nhwc(arrays[f"{name}_nullinv_prev_step"]))
+    assert_equals(ddim.next_step(latents, eps, row), nhwc(arrays[f"{name}_nullinv_next_step"]))
+
+
+@pytest.mark.parametrize(("steps", "t"), [(10, 401), (20, 451), (50, 481)])
+def test_a_stochastic_step_agrees_with_the_reference(steps, t):
+    arrays = load_trace("05_schedulers").arrays
+    latents, eps, noise = (nhwc(arrays[name]) for name in ("x", "model_output", "eta_noise"))
+    row = row_at(ddim.ddim_table(make(), steps), t)
+    stepped = ddim.stochastic_step(latents, eps, row, eta=0.7, noise=noise)
+    assert_equals(stepped, nhwc(arrays[f"ddim{steps}_t{t}_prev_eta0.7"]))
+
+
+def test_the_cleanest_row_ends_at_the_final_alpha():
+    for schedule in (make(), make(set_alpha_to_one=True)):
+        table = ddim.ddim_table(schedule, 10)
+        assert table.alpha_prev[-1] == schedule.final_alpha_cumprod
+        np.testing.assert_array_equal(table.alpha_prev[:-1], table.alpha[1:])
+
+
+@pytest.mark.parametrize("prediction_type", schedule_lib.PREDICTION_TYPES)
+def test_the_inverse_step_undoes_the_step_on_the_same_output(prediction_type):
+    table = ddim.ddim_table(make(prediction_type=prediction_type), 10)
+    latents, output = draw(0), draw(1)
+    for t in (901, 401, 1):
+        row = row_at(table, t)
+        assert_equals(ddim.next_step(ddim.prev_step(latents, output, row), output, row), latents)
+
+
+def test_epsilon_and_velocity_of_the_same_noise_give_the_same_step():
+    schedule, clean, noise = make(), draw(0), draw(1)
+    as_eps = row_at(ddim.ddim_table(schedule, 10), 401)
+    as_v = row_at(ddim.ddim_table(make(prediction_type="v_prediction"), 10), 401)
+    latents = schedule_lib.add_noise(schedule, clean, noise, as_eps.t)
+    velocity = schedule_lib.velocity(schedule, clean, noise, as_eps.t)
+    assert_equals(ddim.prev_step(latents, velocity, as_v), ddim.prev_step(latents, noise, as_eps))
+    before = ddim.prev_step(latents, noise, as_eps)
+    assert_equals(ddim.next_step(before, velocity, as_v), latents)
+
+
+@pytest.mark.parametrize("prediction_type", schedule_lib.PREDICTION_TYPES)
+def test_a_perfect_prediction_samples_the_clean_latents_from_any_noise(prediction_type):
+    schedule, clean = make(prediction_type=prediction_type, set_alpha_to_one=True), draw(0)
+
+    def predict(latents, t, step):
+        alpha = schedule.alphas_cumprod[t]
+        eps = (latents - jnp.sqrt(alpha) * clean) / jnp.sqrt(1 - alpha)
+        return eps if prediction_type == "epsilon" else jnp.sqrt(alpha) * eps - jnp.sqrt(1 - alpha) * clean
+
+    sampled, trajectory = ddim.sample(predict, draw(1), ddim.ddim_table(schedule, 10))
+    np.testing.assert_allclose(sampled, clean, atol=1e-5)
+    np.testing.assert_array_equal(trajectory[-1], sampled)
+
+
+@pytest.mark.parametrize("prediction_type", schedule_lib.PREDICTION_TYPES)
+def test_sampling_walks_an_inversion_back(prediction_type):
+    """With a prediction that does not depend on the latents DDIM inversion is exact; it differs by step."""
+    table, start = ddim.ddim_table(make(prediction_type=prediction_type), 10), draw(0)
+    outputs = jax.random.normal(jax.random.key(1), (10, *SHAPE))
+    trajectory = ddim.invert(lambda latents, t, step: outputs[step], start, table)
+    sampled, back = ddim.sample(lambda latents, t, step: outputs[step], trajectory[-1], table)
+    np.testing.assert_array_equal(trajectory[0], start)
+    np.testing.assert_allclose(sampled, start, atol=1e-5)
+    np.testing.assert_allclose(back[::-1], trajectory[:-1], atol=1e-5)
+
+
+def test_the_network_is_asked_at_the_noisier_timestep_of_each_inversion_step():
+    table = ddim.ddim_table(make(), 10)
+
+    def predict(latents, t, step):
+        return jnp.full_like(latents, t.astype(jnp.float32))
+
+    trajectory = ddim.invert(predict, jnp.zeros(SHAPE), table)
+    first = ddim.next_step(jnp.zeros(SHAPE), jnp.full(SHAPE, 1.0), row_at(table, 1))
+    assert_equals(trajectory[1], first)
+    assert_equals(trajectory[2], ddim.next_step(first, jnp.full(SHAPE, 101.0), row_at(table, 101)))
+
+
+def test_eta_zero_is_deterministic_sampling_and_keys_matter_otherwise():
+    table, start = ddim.ddim_table(make(), 4), draw(0)
+
+    def run(**options):
+        return ddim.sample(lambda latents, t, step: 0.1 * latents, start, table, **options)[0]
+
+    assert_equals(run(eta=0.0, key=jax.random.key(0)), run())
+    first, second = (run(eta=1.0, key=jax.random.key(seed)) for seed in (0, 1))
+    assert float(jnp.abs(first - second).max()) > 0.1
+
+
+def test_eta_without_a_key_is_refused():
+    with pytest.raises(ValueError, match="give both"):
+        ddim.sample(lambda latents, t, step: latents, draw(0), ddim.ddim_table(make(), 2), eta=0.5)

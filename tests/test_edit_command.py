@@ -1,0 +1,129 @@
+"""`prism edit`: what it hands to the library, what it writes, and what it refuses before slow work."""
+
+import json
+from types import SimpleNamespace
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from PIL import Image
+
+from prism_jax import cli, editing
+from prism_jax.stable_diffusion import StableDiffusion
+
+SIZE = 64
+PROMPTS = ["--prompt", "X-ray with pacemaker", "--edit", "X-ray with no pacemaker"]
+FILES = ["difference.png", "edit.png", "original.png", "reconstruction.png", "result.json"]
+
+
+@pytest.fixture
+def xray(tmp_path):
+    """A grey ramp as a PNG file, higher than wide."""
+    file = tmp_path / "xray.png"
+    Image.fromarray(np.linspace(0, 255, 96 * 80).reshape(96, 80).astype(np.uint8)).save(file)
+    return file
+
+
+@pytest.fixture
+def model(tmp_path, monkeypatch):
+    """A model that reconstructs exactly and whose every edit brightens the image; calls are kept."""
+    calls = {}
+
+    def invert(sd, latents, prompts, **options):
+        calls.update(prompts=prompts, options=options)
+        return SimpleNamespace(trajectory=latents[None])
+
+    def edit(sd, inversion, edits):
+        calls["edit"] = edits[0][0]
+        latents = inversion.trajectory[0]
+        return SimpleNamespace(latents=jnp.stack([latents, latents + 0.5], axis=1))
+
+    sd = SimpleNamespace(size=SIZE, encode_image=jnp.asarray, decode=lambda latents: latents)
+    monkeypatch.setattr(StableDiffusion, "from_pretrained", lambda folder, dtype: sd)
+    monkeypatch.setattr(editing, "invert", invert)
+    monkeypatch.setattr(editing, "edit", edit)
+    (tmp_path / "model").mkdir()
+    return calls
+
+
+def run(*args) -> int:
+    with pytest.raises(SystemExit) as stop:
+        cli.main(["edit", *map(str, args)])
+    return stop.value.code
+
+
+def test_five_files_appear_together_and_tell_what_was_done(xray, model, tmp_path):
+    out = tmp_path / "new" / "out"
+    options = ["--model", tmp_path / "model", "--out", out, "--steps", 7, "--reweight", "no", 2.0]
+    blend = ["--blend-words", "pacemaker", "--edit-words", "no", "pacemaker"]
+    assert run(xray, *PROMPTS, *options, *blend) == 0
+    assert sorted(path.name for path in out.iterdir()) == FILES
+    assert [path.name for path in out.parent.iterdir()] == ["out"]
+    assert Image.open(out / "edit.png").size == (SIZE, SIZE)
+    result = json.loads((out / "result.json").read_text())
+    assert result["settings"]["steps"] == 7
+    assert result["metrics"]["edit"]["l1"] == pytest.approx(0.5)
+    assert result["metrics"]["reconstruction"]["ssim"] == pytest.approx(1.0, abs=1e-4)
+    assert result["versions"]["jax"]
+    assert set(result["seconds"]) == {"load", "invert", "edit", "decode"}
+
+
+def test_options_reach_inversion_and_edit(xray, model, tmp_path):
+    options = ["--model", tmp_path / "model", "--out", tmp_path / "out", "--method", "ddim", "--kind", "replace"]
+    assert run(xray, *PROMPTS, *options, "--cross-steps", 0.4, "--reweight", "no", 2.0) == 0
+    assert model["prompts"] == ["X-ray with pacemaker"]
+    assert model["options"]["method"] == "ddim"
+    edit = model["edit"]
+    assert (edit.prompt, edit.kind, edit.cross_steps) == ("X-ray with no pacemaker", "replace", 0.4)
+    assert edit.reweight == {"no": 2.0}
+    assert edit.blend is None
+
+
+def test_a_brighter_edit_is_red_in_the_difference(xray, model, tmp_path):
+    assert run(xray, *PROMPTS, "--model", tmp_path / "model", "--out", tmp_path / "out") == 0
+    red, _, blue = np.asarray(Image.open(tmp_path / "out" / "difference.png")).transpose(2, 0, 1).astype(int)
+    assert (red - blue).mean() > 100
+
+
+def test_a_second_run_replaces_the_files(xray, model, tmp_path):
+    for steps in (5, 6):
+        run(xray, *PROMPTS, "--model", tmp_path / "model", "--out", tmp_path / "out", "--steps", steps)
+    assert json.loads((tmp_path / "out" / "result.json").read_text())["settings"]["steps"] == 6
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"image": "absent.png"}, "absent.png"),
+        ({"image": "notes.txt"}, "notes.txt"),
+        ({"--model": "absent"}, "absent is not a folder"),
+        ({"--size": "65"}, "use 64 or 72"),
+        ({"--cross-steps": "1.5"}, "--cross-steps 1.5"),
+        ({"--blend-words": "pacemaker"}, "--edit-words"),
+        ({"--method": "magic"}, "magic"),
+        ({"--out": "notes.txt"}, "is a file"),
+    ],
+)
+def test_bad_input_is_one_line_and_leaves_nothing(change, said, xray, model, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "notes.txt").write_text("not an image")
+    before = sorted(tmp_path.rglob("*"))
+    options = {"--model": "model", "--out": "out"} | change
+    image = options.pop("image", xray)
+    assert run(image, *PROMPTS, *(word for option in options.items() for word in option)) == 2
+    err = capsys.readouterr().err
+    assert said in err
+    assert err.count("\n") == 1
+    assert sorted(tmp_path.rglob("*")) == before
+    assert not model
+
+
+def test_a_failure_while_writing_leaves_nothing(xray, model, tmp_path, monkeypatch, capsys):
+    def full(self, *args, **kwargs):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Image.Image, "save", full)
+    before = sorted(tmp_path.iterdir())
+    assert run(xray, *PROMPTS, "--model", tmp_path / "model", "--out", tmp_path / "out") == 2
+    assert "No space left" in capsys.readouterr().err
+    assert sorted(tmp_path.iterdir()) == before

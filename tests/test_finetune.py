@@ -1,0 +1,165 @@
+"""Fine-tuning, on the shipped configuration of the base model made small: laws that hold for the full one too."""
+
+import dataclasses
+import json
+
+import jax
+import numpy as np
+import pytest
+
+from prism_jax import config as configs
+from prism_jax import sharding
+from prism_jax.commands import export
+from prism_jax.data.build import build
+from prism_jax.models.autoencoder import AutoencoderConfig, AutoencoderKL
+from prism_jax.models.text_encoder import TextConfig
+from prism_jax.models.unet import UNetConfig
+from prism_jax.stable_diffusion import StableDiffusion
+from prism_jax.weights import pretrained
+from flax import nnx
+from train import base, denoising, finetune, tokenizer
+
+SIZE = 32
+
+
+@pytest.fixture(scope="module")
+def workshop(tmp_path_factory):
+    """A folder with a data set, a VAE and a tokenizer; programs compiled in it are compiled once."""
+    folder = tmp_path_factory.mktemp("workshop")
+    build("phantom", None, folder / "data", size=SIZE, train=24, val=2, test=2)
+    vae = AutoencoderKL(AutoencoderConfig.tiny(), rngs=nnx.Rngs(0))
+    pretrained.save_autoencoder(vae, folder / "vae")
+    tokenizer.main(tokenizer.TokenizerRun(out=str(folder / "tokens"), data=(str(folder / "data"),), vocab_size=600))
+    jax.config.update("jax_compilation_cache_dir", str(folder / "compiled"))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
+    yield folder
+    jax.config.update("jax_compilation_cache_dir", None)
+
+
+def small(workshop, run, **training):
+    """configs/phantom_base.py with tiny networks and data; `training` changes options of the training."""
+    config = configs.load("configs/phantom_base.py")
+    options = dict(
+        run=str(run),
+        data=dataclasses.replace(config.training.data, folder=str(workshop / "data"), size=SIZE),
+        batch_size=8,
+        optimizer=dataclasses.replace(config.training.optimizer, warmup=1, decay="constant"),
+        loop=dataclasses.replace(config.training.loop, steps=4, log_every=1),
+        samples=dataclasses.replace(config.training.samples, every=0),
+    )
+    return dataclasses.replace(
+        config,
+        vae=str(workshop / "vae"),
+        tokenizer=str(workshop / "tokens"),
+        text_encoder=TextConfig.tiny(),
+        unet=UNetConfig.tiny(),
+        training=dataclasses.replace(config.training, **options | training),
+    )
+
+
+def train(config, devices=None):
+    return finetune.train(base.prepare(config), sharding.make_mesh(devices))
+
+
+def losses(run):
+    return [json.loads(line)["loss"] for line in (run / "metrics.jsonl").read_text().splitlines()]
+
+
+def steps(config, count):
+    return dataclasses.replace(
+        config,
+        training=dataclasses.replace(
+            config.training, loop=dataclasses.replace(config.training.loop, steps=count)
+        ),
+    )
+
+
+@pytest.fixture(scope="module")
+def trained(workshop):
+    """A run of four steps on eight devices, images read and encoded batch by batch; and its last state."""
+    run = workshop / "trained"
+    return run, train(small(workshop, run, precompute_latents=False))
+
+
+def test_two_steps_a_restart_and_two_more_equal_four(workshop, trained):
+    run, whole = trained
+    config = small(workshop, workshop / "parts", precompute_latents=False)
+    train(steps(config, 2))
+    resumed = train(config)
+    jax.tree.map(np.testing.assert_array_equal, jax.device_get(resumed), jax.device_get(whole))
+    assert losses(workshop / "parts") == losses(run)
+
+
+def test_eight_devices_give_the_losses_of_one(workshop, trained):
+    train(small(workshop, workshop / "one", precompute_latents=False), jax.devices()[:1])
+    np.testing.assert_allclose(losses(workshop / "one"), losses(trained[0]), rtol=1e-4)
+
+
+def test_export_has_the_averaged_weights_and_leaves_the_frozen_ones_alone(workshop, trained):
+    run, state = trained
+    export.run(export.Options(run=run, out=workshop / "exported"))
+    found, start = (
+        finetune.split(StableDiffusion.from_pretrained(folder))[1] for folder in (workshop / "exported", run / "initial")
+    )
+    jax.tree.map(np.testing.assert_array_equal, found["vae"], start["vae"])
+    for name in ("unet", "text_encoder"):
+        jax.tree.map(np.testing.assert_array_equal, found[name], jax.device_get(state.ema[name]))
+        moved = jax.tree.map(lambda a, b: not np.array_equal(a, b), found[name], start[name])
+        assert np.mean(jax.tree.leaves(moved)) > 0.9
+
+
+def test_a_frozen_text_encoder_stays_and_encoding_ahead_of_time_works(workshop, trained):
+    prompts = ("Chest X-ray of a man",)
+    config = finetune.FinetuneRun(
+        run=str(workshop / "tuned"),
+        model=str(trained[0] / "initial"),
+        data=small(workshop, "").training.data,
+        batch_size=8,
+        precompute_latents=True,
+        ema_decay=None,
+        optimizer=dataclasses.replace(small(workshop, "").training.optimizer, warmup=0),
+        loop=dataclasses.replace(small(workshop, "").training.loop, steps=1, log_every=1),
+        samples=finetune.Samples(every=1, prompts=prompts, rows=1, steps=1),
+    )
+    finetune.main(config)
+    assert configs.read(workshop / "tuned") == config
+    assert (workshop / "tuned" / "samples" / "1.png").exists()
+    export.run(export.Options(run=workshop / "tuned", out=workshop / "tuned_model"))
+    found, start = (
+        finetune.split(StableDiffusion.from_pretrained(folder))[1]
+        for folder in (workshop / "tuned_model", trained[0] / "initial")
+    )
+    jax.tree.map(np.testing.assert_array_equal, found["text_encoder"], start["text_encoder"])
+    assert not np.array_equal(found["unet"]["conv_in"]["kernel"], start["unet"]["conv_in"]["kernel"])
+
+
+def test_captions_are_dropped_at_the_given_rate():
+    tokens, empty = np.arange(2000 * 3).reshape(2000, 3), np.full(3, -1)
+    keys = jax.random.split(jax.random.key(0), 2000)
+    kept = np.asarray(denoising.drop_captions(tokens, empty, keys, 0.1))
+    dropped = (kept == empty[None]).all(1)
+    assert 0.07 < dropped.mean() < 0.13
+    np.testing.assert_array_equal(kept[~dropped], tokens[~dropped])
+
+
+def test_options_that_do_not_fit_are_refused_before_anything_is_read(workshop):
+    for options, said in (
+        (dict(batch_size=12), "use 8 or 16"),
+        (dict(caption_dropout=1.5), "caption_dropout 1.5"),
+    ):
+        with pytest.raises(ValueError, match=said):
+            finetune.main(finetune.FinetuneRun(model="nowhere", **options))
+    mismatched = dataclasses.replace(small(workshop, workshop / "x"), unet=UNetConfig(cross_attention_dim=8))
+    with pytest.raises(ValueError, match="cross_attention_dim 8 differs from text_encoder.hidden_size 16"):
+        base.untrained(mismatched)
+    odd = dataclasses.replace(small(workshop, "").training.data, size=40)
+    config = dataclasses.replace(small(workshop, workshop / "odd").training, data=odd)
+    with pytest.raises(ValueError, match="40 pixels is not a multiple of 16"):
+        base_only = small(workshop, workshop / "odd")
+        finetune.main(dataclasses.replace(config, model=base.prepare(base_only).model))
+
+
+def test_an_initial_folder_of_other_networks_is_refused(workshop, trained):
+    config = small(workshop, trained[0])
+    with pytest.raises(ValueError, match=r"text_encoder num_hidden_layers 1, not 2"):
+        base.prepare(dataclasses.replace(config, text_encoder=dataclasses.replace(TextConfig.tiny(), num_hidden_layers=2)))

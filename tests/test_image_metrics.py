@@ -1,0 +1,120 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from prism_jax.metrics.image import PSNR_CEILING, ImageMetrics, l1, mse, psnr, ssim
+from prism_jax.metrics.intervals import BootstrapConfig, Estimate, bootstrap, wilson
+from tests.conftest import load_trace
+
+PAIRS = {
+    "a_b": ("img_a_u8", "img_b_u8"),
+    "a_c": ("img_a_u8", "img_c_u8"),
+    "rgb": ("img_rgb1_u8", "img_rgb2_u8"),
+}
+
+
+def _numbers(estimate: Estimate) -> list[float]:
+    return [estimate.value, estimate.low, estimate.high]
+
+
+@pytest.fixture(scope="module")
+def batch() -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(0)
+    images = rng.uniform(-1, 1, (5, 24, 16, 3)).astype(np.float32)
+    return images, np.clip(images + rng.normal(0, 0.1, images.shape), -1, 1).astype(np.float32)
+
+
+@pytest.mark.parametrize("pair", PAIRS)
+def test_image_metrics_agree_with_the_reference(pair):
+    trace = load_trace("15_metrics")
+    x, y = (trace.arrays[name].reshape(1, 256, 256, -1).astype(np.float32) / 255 for name in PAIRS[pair])
+    # 1e-5: SSIM differences are of float32 rounding in the window sums, the rest agrees to seven digits.
+    np.testing.assert_allclose(ssim(x, y, value_range=(0.0, 1.0))[0], trace.meta[f"ssim_{pair}"], atol=1e-5)
+    np.testing.assert_allclose(psnr(x, y, value_range=(0.0, 1.0))[0], trace.meta[f"psnr_{pair}"], rtol=1e-6)
+    np.testing.assert_allclose(mse(x, y)[0], trace.meta[f"mse_{pair}"], rtol=1e-6)
+    np.testing.assert_allclose(l1(x, y)[0], trace.meta[f"l1_{pair}"], rtol=1e-6)
+
+
+def test_the_range_in_which_images_are_stored_does_not_matter(batch):
+    grey = [(images + 1) * 127.5 for images in batch]
+    for metric in (psnr, ssim):
+        np.testing.assert_allclose(metric(*grey, value_range=(0.0, 255.0)), metric(*batch), rtol=1e-5)
+
+
+def test_equal_images_are_perfect(batch):
+    images, _ = batch
+    np.testing.assert_allclose(ssim(images, images), 1.0, atol=1e-6)
+    np.testing.assert_array_equal(psnr(images, images), PSNR_CEILING)
+    np.testing.assert_array_equal(l1(images, images), 0.0)
+
+
+def test_each_image_is_measured_alone(batch):
+    images, references = batch
+    for metric in (l1, psnr, ssim):
+        one_by_one = [metric(images[i : i + 1], references[i : i + 1])[0] for i in range(len(images))]
+        np.testing.assert_allclose(metric(images, references), one_by_one, rtol=1e-6)
+
+
+def test_merged_halves_equal_the_whole_and_padding_does_not_count(batch):
+    images, references = batch
+    whole = ImageMetrics.of(images, references)
+    first = ImageMetrics.of(images[:3], references[:3])
+    padded = np.concatenate([images[3:], images[:1]]), np.concatenate([references[3:], references[:1]])
+    second = jax.jit(ImageMetrics.of)(*padded, valid=jnp.array([True, True, False]))
+    assert first.merge(second).compute()["ssim"].count == 5
+    merged = first.merge(second).compute()
+    for name, estimate in whole.compute().items():
+        np.testing.assert_allclose(_numbers(merged[name]), _numbers(estimate), rtol=1e-6)
+
+
+def test_shapes_that_do_not_fit_are_named():
+    with pytest.raises(ValueError, match=r"\(1, 16, 16, 1\) and references \(1, 16, 16, 3\)"):
+        l1(np.zeros((1, 16, 16, 1)), np.zeros((1, 16, 16, 3)))
+    with pytest.raises(ValueError, match="10x16 are smaller than SSIM's 11x11"):
+        ssim(np.zeros((1, 10, 16, 1)), np.zeros((1, 10, 16, 1)))
+
+
+def test_bootstrap_covers_the_mean_as_often_as_it_says():
+    rng = np.random.default_rng(1)
+    covered = 0
+    for seed in range(400):  # a new seed each time: one set of resamples would tilt all intervals alike
+        config = BootstrapConfig(resamples=200, level=0.9, seed=seed)
+        estimate = bootstrap(np.mean, rng.normal(1.0, 2.0, 60), config=config)
+        covered += estimate.low <= 1.0 <= estimate.high
+    # Percentile intervals of 60 values cover 0.885; two Monte Carlo errors either side are 0.03.
+    assert 0.855 <= covered / 400 <= 0.915
+
+
+def test_rows_of_one_subject_are_drawn_together():
+    values = np.random.default_rng(0).normal(size=40)
+    once = bootstrap(np.mean, values)
+    fourfold = bootstrap(np.mean, np.repeat(values, 4), subjects=np.repeat(np.arange(40), 4))
+    naive = bootstrap(np.mean, np.repeat(values, 4))
+    assert fourfold.count == 40
+    np.testing.assert_allclose(fourfold.high - fourfold.low, once.high - once.low, rtol=1e-6)
+    assert naive.high - naive.low < 0.6 * (once.high - once.low)
+
+
+def test_missing_values_are_left_out_and_not_counted():
+    with_gap = bootstrap(np.mean, np.array([1.0, np.nan, 3.0]))
+    assert (with_gap.value, with_gap.count) == (2.0, 2)
+    empty = bootstrap(np.mean, np.array([np.nan]))
+    assert np.isnan(empty.value)
+    assert empty.count == 0
+
+
+def test_wilson_interval_matches_worked_figures():
+    # Newcombe 1998, table I, method 3
+    worked = {
+        (81, 263): (0.2553, 0.3662),
+        (15, 148): (0.0624, 0.1605),
+        (0, 20): (0, 0.1611),
+        (1, 29): (0.0061, 0.1718),
+    }
+    for (hits, count), bounds in worked.items():
+        np.testing.assert_allclose(_numbers(wilson(hits, count))[1:], bounds, atol=5e-5)
+    assert wilson(20, 20).high == 1.0
+    assert wilson(0, 0).count == 0
+    with pytest.raises(ValueError, match="3 hits of 2"):
+        wilson(3, 2)

@@ -1,0 +1,80 @@
+"""The phantom as a data set: subjects that can be rendered again, in splits that share none."""
+
+import numpy as np
+import pytest
+
+from prism_jax.data import phantom, phantom_dataset, pipeline, transforms
+from prism_jax.data.build import build, read_build
+from prism_jax.data.captions import describe
+from prism_jax.data.phantom_dataset import PhantomConfig
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory):
+    out = tmp_path_factory.mktemp("built") / "phantom"
+    made = build("phantom", None, out, size=64, seed=5, preset="strong", train=3, val=0, test=2)
+    assert str(made) == f"{out}: train 3, test 2"
+    return out
+
+
+def test_a_stored_subject_can_be_rendered_again(built):
+    name, config = read_build(built)
+    assert (name, config.size, config.seed) == ("phantom", 64, 5)
+    for split in ("train", "test"):
+        stored = list(pipeline.open_split(built, split))
+        again = phantom.generate(
+            [example.subject for example in stored],
+            seed=config.seed,
+            size=config.size,
+            equations=phantom.Equations.preset(config.preset),
+        )
+        for place, example in enumerate(stored):
+            np.testing.assert_array_equal(transforms.decode(example.image), again.images[place])
+            values = {key: column[place] for key, column in again.attributes.items()}
+            assert example.attributes == phantom_dataset.attributes_of(values)
+
+
+def test_batches_carry_subjects_in_order_and_captions_that_state_every_finding(built):
+    batch = next(pipeline.loader(built, "test", 2, size=64))
+    assert batch["subject"].tolist() == phantom_dataset.subjects("test", PhantomConfig(test=2)).tolist()
+    assert all(caption.count(",") == 5 for caption in batch["caption"])
+
+
+def test_splits_share_no_subject_and_keep_theirs_when_another_grows():
+    small, large = PhantomConfig(train=5, val=5, test=5), PhantomConfig(train=5000, val=50, test=5)
+    found = [set(phantom_dataset.subjects(split, large)) for split in ("train", "val", "test")]
+    assert len(set.union(*found)) == 5055
+    np.testing.assert_array_equal(
+        phantom_dataset.subjects("test", small), phantom_dataset.subjects("test", large)
+    )
+
+
+def test_the_caption_reads_the_structural_variables():
+    values = {
+        "age": 80.2,
+        "sex": 0,
+        "view": 1,
+        "cardiomegaly": 1,
+        "effusion": 0,
+        "pacemaker": 0,
+        "support_lines": 1,
+    }
+    assert describe(phantom_dataset.attributes_of(values)) == (
+        "Chest X-ray of an 80-year-old woman, AP view, "
+        "with cardiomegaly, no effusion, no pacemaker, support lines"
+    )
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        ({"preset": "weird"}, "no phantom preset named 'weird'"),
+        ({"train": -1}, "train -1 is not a number of subjects"),
+        ({"train": 0, "val": 0, "test": 0}, "nothing to render"),
+        ({"size": 7, "test": 1}, "size 7 is not supported"),
+    ],
+)
+def test_a_configuration_that_makes_no_sense_leaves_nothing(tmp_path, config, message):
+    with pytest.raises(ValueError, match=message):
+        build("phantom", None, tmp_path / "out", **config)
+    assert not list(tmp_path.iterdir())

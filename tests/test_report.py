@@ -1,0 +1,281 @@
+import base64
+import dataclasses
+import io
+import re
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from prism_jax import report
+from prism_jax.metrics.counterfactual import CounterfactualMetrics
+from prism_jax.metrics.intervals import Estimate
+from prism_jax.report import charts, figures, html
+from prism_jax.report.captions import changed_words
+from prism_jax.report.tables import cell_text, number
+
+VOID = {"meta", "img", "input", "br", "hr", "link"}
+HOSTILE = "chest <script>alert(1)</script> & 'x' \"y\""
+
+
+class Page(HTMLParser):
+    """What a page contains; fails on tags that do not nest."""
+
+    def __init__(self, page: str):
+        super().__init__()
+        self.tags, self.texts, self._open = [], [], []
+        self.feed(page)
+        assert not self._open
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self._open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self._open.pop() == tag, f"</{tag}> closes another element"
+
+    def handle_data(self, data):
+        if self._open and self._open[-1] not in ("script", "style"):
+            self.texts.append(data)
+
+    @property
+    def text(self) -> str:
+        return " ".join(" ".join(self.texts).split())
+
+    def images(self, alt: str) -> list[np.ndarray]:
+        """Decoded pictures whose alternative text starts with `alt`."""
+        sources = [
+            a["src"] for tag, a in self.tags if tag == "img" and a["alt"].startswith(alt) and "src" in a
+        ]
+        return [np.asarray(Image.open(io.BytesIO(base64.b64decode(uri.split(",")[1])))) for uri in sources]
+
+
+def grey(seed: int, size: int = 24) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 256, (size, size), dtype=np.uint8)
+
+
+def row(seed: int, edit: str = "remove pacemaker", **changes) -> report.EditRow:
+    fields = {
+        "subject": f"Subject {seed}",
+        "edit": edit,
+        "source_prompt": f"chest x-ray number {seed} with pacemaker",
+        "edited_prompt": f"chest x-ray number {seed} with no pacemaker",
+        "original": grey(seed),
+        "reconstruction": grey(seed + 100),
+        "edited": grey(seed + 200),
+        "truth": grey(seed + 300),
+        "metrics": {"error inside": 12.345},
+    }
+    return report.EditRow(**(fields | changes))
+
+
+@pytest.fixture(scope="module")
+def full() -> report.Report:
+    good = Estimate(value=0.9, low=0.85, high=0.97, count=64)
+    table = report.Table(
+        title="Truth",
+        columns=("Edit", report.Column(name="closer", unit="%"), "note"),
+        rows=(
+            ("remove pacemaker", report.Check(estimate=good, at_least=0.8), None),
+            ("remove effusion", report.Check(estimate=good, at_least=0.95), "text"),
+        ),
+    )
+    steps = np.arange(30)
+    return report.Report(
+        title="Demo & more",
+        summary="A summary.",
+        headline=(("31 dB", "of fidelity"),),
+        subjects=(row(1, mask=grey(9) > 128), row(2), row(3, "remove effusion", source_prompt=HOSTILE)),
+        samples=(report.Sample(image=grey(5), caption="a caption of a sample"),),
+        curves=(report.Curve(title="Loss", x=steps, y={"</script>loss": 1 / (1 + steps)}, smooth=5),),
+        tables=(table,),
+        settings={"prompt": HOSTILE, "steps": 3},
+        versions={"jax": "0.10"},
+    )
+
+
+@pytest.fixture(scope="module")
+def page(full) -> str:
+    return report.render(full)
+
+
+def test_nothing_in_the_page_points_outside(page):
+    for tag, attributes in Page(page).tags:
+        assert tag not in ("link", "iframe", "object", "embed", "base", "video")
+        for name in ("src", "href", "action", "srcset", "data"):
+            assert attributes.get(name, "#").startswith(("data:", "#")), (tag, name)
+    assert "default-src 'none'" in page
+    library = max(re.findall(r"<script>.*?</script>", page, re.DOTALL), key=len)
+    assert not re.search(r"https?://|@import|url\(", page.replace(library, ""))
+
+
+def test_every_row_sample_and_number_is_in_the_page(page, full):
+    found = Page(page)
+    for words in ("Subject 1", "Subject 2", "Subject 3", "a caption of a sample", "Demo & more", "0.10"):
+        assert words in found.text
+    assert "1 of 2 stated targets met" in found.text
+    assert "90.0 85.0 to 97.0 n = 64 met ≥ 80" in found.text
+    assert "missed ≥ 95" in found.text
+    np.testing.assert_array_equal(found.images("Original"), [row.original for row in full.subjects])
+    np.testing.assert_array_equal(found.images("True"), [row.truth for row in full.subjects])
+    np.testing.assert_array_equal(found.images("Edited X-ray: remove effusion"), [full.subjects[2].edited])
+
+
+def test_text_of_the_report_cannot_become_markup(page):
+    found = Page(page)  # a "</script>" let through would also break the nesting
+    assert "<script>alert(1)" not in page
+    assert found.text.count("alert(1)") == 2  # the prompt and the settings show it as text
+
+
+def test_without_a_truth_there_is_no_column_for_it():
+    subject = row(1, truth=None)
+    without = Page(report.render(report.Report(title="t", summary="s", subjects=(subject,))))
+    assert "True counterfactual" not in without.text
+    assert ("div", {"class": "films", "style": "--films: 4"}) in without.tags
+
+
+def test_the_chart_library_is_embedded_only_for_charts(page, full):
+    assert len(report.render(dataclasses.replace(full, curves=()))) < 100_000 < 4_000_000 < len(page)
+
+
+def test_many_pictures_are_embedded_small(full, monkeypatch):
+    monkeypatch.setattr(html, "LOSSLESS_PIXELS", 100)
+    many = report.render(full)
+    assert "data:image/jpeg" in many
+    assert "embedded as JPEG" in Page(many).text
+
+
+def test_a_page_that_fails_leaves_the_old_one(tmp_path, full, monkeypatch):
+    path = tmp_path / "new" / "report.html"
+    report.write(full, path)
+    assert path.read_text(encoding="utf-8") == report.render(full)
+    monkeypatch.setattr(html.os, "replace", lambda *_: (_ for _ in ()).throw(OSError("disk")))
+    with pytest.raises(OSError, match="disk"):
+        report.write(dataclasses.replace(full, title="other"), path)
+    assert [file.name for file in path.parent.iterdir()] == ["report.html"]
+    assert "Demo" in path.read_text(encoding="utf-8")
+
+
+def test_difference_is_red_where_denser_and_blue_where_less():
+    before = np.array([[100, 100, 100, 100]], np.uint8)
+    after = np.array([[100, 255, 0, 132]], np.uint8)
+    same, denser, less, half = figures.difference_image(before, after, limit=64)[0]
+    np.testing.assert_array_equal(same, [50, 50, 50])  # anatomy only, dimmed
+    np.testing.assert_array_equal(denser, figures.DENSER)
+    np.testing.assert_array_equal(less, figures.LESS_DENSE)
+    np.testing.assert_allclose(half, 0.5 * np.array(figures.DENSER) + 25, atol=1)
+
+
+def test_difference_of_pictures_in_other_formats_is_refused():
+    with pytest.raises(ValueError, match=r"after is float32 \(4, 4\)"):
+        figures.difference_image(np.zeros((4, 4), np.uint8), np.zeros((4, 4), np.float32))
+
+
+def test_contact_sheet_holds_every_image_in_order():
+    images = [np.full((5, 7), value, np.uint8) for value in (10, 20, 30)]
+    sheet = figures.contact_sheet(images, columns=2, gap=1)
+    assert sheet.shape == (11, 15)
+    assert [sheet[0, 0], sheet[0, 8], sheet[6, 0], sheet[6, 8], sheet[5, 0]] == [10, 20, 30, 0, 0]
+
+
+def test_outline_surrounds_the_mask_and_leaves_its_middle_free():
+    mask = np.zeros((16, 16), bool)
+    mask[4:12, 4:12] = True
+    line = np.asarray(figures.outline(mask, size=64))  # 4 pixels for one
+    assert line.shape == (64, 64)
+    assert line[16, 16:48].all()
+    assert not line[20:44, 20:44].any()
+    assert not line[:16].any()
+
+
+def test_changed_words_give_the_prompts_back_and_mark_the_edit():
+    source, edited = (
+        "X-ray of a man, with effusion, pacemaker",
+        "X-ray of a man, with no effusion, no pacemaker",
+    )
+    left, right = changed_words(source, edited)
+    assert " ".join(part.text for part in left) == source
+    assert " ".join(part.text for part in right) == edited
+    assert [part.text for part in right if part.is_changed] == ["no", "no"]
+    assert not any(part.is_changed for part in left)
+
+
+@pytest.mark.parametrize(
+    ("value", "unit", "text"),
+    [
+        (12.345, "", "12.3"),
+        (-0.04567, "", "−0.0457"),
+        (12345.6, "", "12,346"),
+        (0.00001234, "", "1.23e-05"),
+        (0.9047, "%", "90.5"),
+        (1.0, "%", "100"),
+        (4096, "", "4,096"),
+        (0.0, "", "0"),
+        (float("inf"), "", "∞"),
+    ],
+)
+def test_numbers_are_written_with_three_digits(value, unit, text):
+    assert number(value, unit) == text
+
+
+def test_nothing_measured_meets_no_target():
+    empty = Estimate(value=float("nan"), low=float("nan"), high=float("nan"), count=0)
+    written = cell_text(report.Check(estimate=empty, at_most=1.0))
+    assert (written.text, written.count, written.is_met) == ("–", "n = 0", False)
+
+
+def test_counterfactual_table_states_a_target_per_edit():
+    images = {name: np.stack([grey(i) for i in range(4)]) for name in ("reconstruction", "truth")}
+    perfect = CounterfactualMetrics.of(
+        **images, edited=images["truth"], mask=np.ones((4, 24, 24), bool)
+    ).compute()
+    table = report.counterfactual_table({"add": perfect}, closer_at_least=0.8, growth_at_most={"add": 2.0})
+    checks = [cell for cell in table.rows[0] if isinstance(cell, report.Check)]
+    assert [check.is_met for check in checks] == [False, False]  # reconstruction is as good; outside is empty
+    assert report.counterfactual_table({"add": perfect}).rows[0][1] == perfect["closer"]
+
+
+def test_smoothing_keeps_lines_straight_and_thinning_keeps_the_mean():
+    x = np.arange(100.0)
+    np.testing.assert_allclose(charts.smooth(np.full(9, 3.0), 4), 3.0)
+    np.testing.assert_allclose(charts.smooth(2 * x, 11)[5:-5], 2 * x[5:-5])
+    thinned, values = charts.thin(np.arange(10_000), np.arange(10_000) * 2.0)
+    assert len(thinned) <= charts.MOST_POINTS
+    np.testing.assert_allclose(values, 2 * thinned)
+
+
+def test_a_curve_is_read_from_the_lines_of_a_log_that_have_it():
+    records = [{"step": 1, "loss": 0.5}, {"step": 1, "grad_norm": 2.0}, {"step": 2, "loss": 0.25}]
+    curve = report.Curve.of_log(records, title="Loss")
+    assert (list(curve.x), list(curve.y["loss"])) == ([1, 2], [0.5, 0.25])
+    with pytest.raises(ValueError, match="no line of the log has step and psnr"):
+        report.Curve.of_log(records, title="PSNR", keys=("psnr",))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"edited": np.zeros((24, 24), np.float32)}, r"edited of subject Subject 1.* is float32 \(24, 24\)"),
+        ({"truth": np.zeros((8, 8), np.uint8)}, r"truth of subject .* is uint8 \(8, 8\)"),
+        ({"original": np.zeros((24, 24, 3), np.uint8)}, r"original of subject .* is uint8 \(24, 24, 3\)"),
+        ({"mask": np.zeros((24, 24), np.uint8)}, r"mask of subject .*; it must be bool \(24, 24\)"),
+    ],
+)
+def test_pictures_in_other_formats_are_refused(changes, message):
+    with pytest.raises(ValueError, match=message):
+        row(1, **changes)
+
+
+def test_ragged_tables_and_curves_are_refused():
+    with pytest.raises(ValueError, match="has 2 columns, row 'a' 1 cells"):
+        report.Table(title="t", columns=("x", "y"), rows=(("a",),))
+    with pytest.raises(ValueError, match=r"has 3 points in x, but in y \{'loss': 2\}"):
+        report.Curve(title="t", x=np.arange(3), y={"loss": np.arange(2)})
+
+
+def test_versions_name_the_packages_and_the_devices():
+    found = report.versions()
+    assert {"jax", "flax", "numpy", "python", "platform", "devices"} <= found.keys()
+    assert "cpu" in found["devices"]

@@ -1,0 +1,1 @@
+"""Training programs: one file per program, one shared loop (`train.loop`)."""

@@ -1,0 +1,59 @@
+"""AdamW with global-norm clipping and a warmed-up learning-rate schedule."""
+
+import dataclasses
+from typing import Literal
+
+import jax
+import optax
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class OptimizerConfig:
+    """How parameters are updated."""
+
+    peak: float = 1e-4
+    """Learning rate after the warm-up."""
+    warmup: int = 100
+    """Steps over which the rate rises linearly from 0."""
+    decay: Literal["constant", "cosine", "linear"] = "cosine"
+    """How the rate falls from `peak` at the end of the warm-up to `final * peak` at the last step."""
+    final: float = 0.0
+    b1: float = 0.9
+    b2: float = 0.999
+    eps: float = 1e-8
+    weight_decay: float = 0.0
+    """Decoupled decay of matrices and kernels; biases and norms are spared."""
+    clip: float = 1.0
+    """Largest global norm of the gradient."""
+
+
+def make_optimizer(
+    config: OptimizerConfig, steps: int
+) -> tuple[optax.GradientTransformation, optax.Schedule]:
+    """The transformation for a run of `steps`, and its schedule (step -> learning rate)."""
+    schedule = learning_rate(config, steps)
+    adamw = optax.adamw(
+        schedule,
+        b1=config.b1,
+        b2=config.b2,
+        eps=config.eps,
+        weight_decay=config.weight_decay,
+        mask=lambda params: jax.tree.map(lambda leaf: leaf.ndim > 1, params),
+    )
+    return optax.chain(optax.clip_by_global_norm(config.clip), adamw), schedule
+
+
+def learning_rate(config: OptimizerConfig, steps: int) -> optax.Schedule:
+    """Warm-up, then the decay; constant at its last value from `steps` on."""
+    if not 0 <= config.warmup < max(steps, 1):
+        raise ValueError(f"optimizer.warmup {config.warmup} must lie in [0, {steps}), the steps of the run")
+    last, fall = config.final * config.peak, steps - config.warmup
+    after = {
+        "constant": lambda: optax.constant_schedule(config.peak),
+        "cosine": lambda: optax.cosine_decay_schedule(config.peak, fall, alpha=config.final),
+        "linear": lambda: optax.linear_schedule(config.peak, last, fall),
+    }[config.decay]()
+    if config.warmup == 0:
+        return after
+    rise = optax.linear_schedule(config.peak / config.warmup, config.peak, config.warmup - 1)
+    return optax.join_schedules([rise if config.warmup > 1 else after, after], [config.warmup])
