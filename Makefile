@@ -18,7 +18,12 @@ $(INSTALLED): pyproject.toml constraints.txt
 	@touch $@
 
 demo: $(INSTALLED) ## fine-tune, invert, edit and measure on the phantom -> runs/demo/report.html
-	$(BIN)/python -m eval.demo --config configs/demo.py
+	rm -rf runs/demo
+	$(BIN)/prism data build phantom --out runs/demo/data --preset strong --train 2000 --val 64 --test 256
+	$(BIN)/python -m train.finetune --config configs/demo_finetune.py
+	$(BIN)/prism export --run runs/demo/finetune --out runs/demo/model
+	$(BIN)/python -m eval.counterfactuals --config configs/demo.py
+	@echo "open runs/demo/report.html"
 
 test: $(INSTALLED) ## run the test suite on eight virtual CPU devices
 	$(BIN)/python -m pytest -n $(TEST_JOBS) --dist loadfile

@@ -20,9 +20,7 @@ def config() -> BaseRun:
     return BaseRun(
         vae="runs/phantom_autoencoder/vae",
         tokenizer="runs/phantom_tokenizer",
-        text_encoder=TextConfig(
-            hidden_size=96, intermediate_size=384, num_hidden_layers=2, num_attention_heads=4
-        ),
+        text_encoder=TextConfig(hidden_size=96, intermediate_size=384, num_hidden_layers=2, num_attention_heads=4),
         unet=UNetConfig(
             block_out_channels=(64, 128, 128),
             layers_per_block=1,

@@ -5,13 +5,13 @@ python -m train.tokenizer --config configs/phantom_tokenizer.py
 
 from train.tokenizer import TokenizerRun
 
-WORDS = (
-    "atelectasis ards bacterial bilateral bronchiectasis calcification catheter consolidation coronavirus covid "
-    "device edema emphysema endotracheal enlarged fibrosis finding fracture fungal hernia infiltrate influenza "
-    "intubated lateral left legionella lesion lung lungs mass mediastinum mild moderate nodule normal opacity other "
-    "pleural pneumocystis pneumonia pneumothorax right severe streptococcus supine support thickening tube "
-    "tuberculosis unspecified viral"
-).split()
+WORDS = """
+    atelectasis ards bacterial bilateral bronchiectasis calcification catheter consolidation coronavirus
+    covid device edema emphysema endotracheal enlarged fibrosis finding fracture fungal hernia
+    infiltrate influenza intubated lateral left legionella lesion lung lungs mass mediastinum mild
+    moderate nodule normal opacity other pleural pneumocystis pneumonia pneumothorax right severe
+    streptococcus supine support thickening tube tuberculosis unspecified viral
+"""
 
 
 def config() -> TokenizerRun:
@@ -19,6 +19,6 @@ def config() -> TokenizerRun:
         out="runs/phantom_tokenizer",
         data=("data/phantom_none",),
         limit=5000,
-        words=tuple(WORDS),
+        words=tuple(WORDS.split()),
         vocab_size=1024,
     )

@@ -160,19 +160,10 @@ def merged(rows: list[Outcome]) -> CounterfactualMetrics:
     return first.merge(*rest)
 
 
-def write_metrics(made: report.Report, file: Path) -> None:
+def write_metrics(document: report.Report, file: Path) -> None:
     """The report's tables as JSON, for programs."""
-    plain = lambda cell: dataclasses.asdict(cell) if dataclasses.is_dataclass(cell) else cell
-    tables = [
-        {
-            "title": t.title,
-            "columns": [c.name for c in t.columns],
-            "rows": [[plain(c) for c in r] for r in t.rows],
-        }
-        for t in made.tables
-    ]
     partial = file.with_suffix(".partial")
-    partial.write_text(json.dumps(tables, indent=2) + "\n")
+    partial.write_text(json.dumps([dataclasses.asdict(table) for table in document.tables], indent=2) + "\n")
     os.replace(partial, file)
 
 

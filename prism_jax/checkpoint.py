@@ -54,9 +54,7 @@ class Checkpoints:
         size = sum(leaf.nbytes for leaf in jax.tree.leaves(state))
         if size > shutil.disk_usage(self.folder).free:
             raise self._no_room(step)
-        items = ocp.args.Composite(
-            state=ocp.args.StandardSave(state), iterator=ocp.args.JsonSave(_to_json(iterator))
-        )
+        items = ocp.args.Composite(state=ocp.args.StandardSave(state), iterator=ocp.args.JsonSave(_to_json(iterator)))
         try:
             with _quiet():
                 self._manager.save(step, args=items, force=True)
@@ -88,9 +86,7 @@ class Checkpoints:
         one_device = lambda array: jax.ShapeDtypeStruct(array.shape, array.dtype, sharding=where)
         with self._reading(step):
             like = jax.tree.map(one_device, self._manager.item_metadata(step).state.tree)
-            return self._manager.restore(
-                step, args=ocp.args.Composite(state=ocp.args.StandardRestore(like))
-            ).state
+            return self._manager.restore(step, args=ocp.args.Composite(state=ocp.args.StandardRestore(like))).state
 
     def close(self) -> None:
         """Releases Orbax's threads."""

@@ -22,7 +22,7 @@ HELP = "\n".join(
         "",
         *(f"  {command:<12} {purpose}" for command, purpose in COMMANDS.items()),
         "",
-        "Training and evaluation are programs of their own: python -m train.finetune, python -m eval.demo",
+        "Training and evaluation are programs of their own: python -m train.finetune, python -m eval.counterfactuals",
     ]
 )
 
@@ -58,9 +58,7 @@ def _run(command: str, args: list[str]) -> int:
         name = (error.name or "").partition(".")[0]
         if name == "prism_jax":
             raise
-        raise ValueError(
-            f"prism {command} needs the package {name}, which is missing; see prism doctor"
-        ) from error
+        raise ValueError(f"prism {command} needs the package {name}, which is missing; see prism doctor") from error
 
 
 def _module(command: str) -> ModuleType:

@@ -1,7 +1,8 @@
-"""Run configurations: frozen dataclasses composed by a Python file, changed on the command line, kept as JSON.
+"""Run configurations: frozen dataclasses composed by a Python file, kept as JSON.
 
-A configuration file `configs/NAME.py` defines `config()`, which returns a frozen dataclass. Every run writes the
-resolved dataclass to `config.json`; that file names the class of each part, so it is a configuration file as well.
+A configuration file `configs/NAME.py` defines `config()`, which returns a frozen dataclass; options on the
+command line change it. Every run writes what it ran with to `config.json`; that file names the class of each
+part, so it is a configuration file as well.
 """
 
 import contextlib
@@ -38,7 +39,7 @@ def parse(args: Sequence[str], prog: str) -> Any:
 
 
 def load(path: str | Path) -> Any:
-    """Reads a configuration from `configs/NAME.py`, from a `config.json`, or from the run folder that holds one."""
+    """The configuration in `configs/NAME.py`, in a `config.json`, or in the run folder that holds one."""
     path = Path(path)
     if path.is_dir() or path.suffix == ".json":
         return read(path)
@@ -136,7 +137,7 @@ def _is_dtype(value: Any) -> bool:
 
 
 def _with_dtypes(value: Any) -> Any:
-    """The same configuration with jnp.float32 written as dtype("float32"), the form tyro's rule below expects."""
+    """The same configuration with jnp.float32 written as dtype("float32"), as tyro's rule below expects."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         fields = {field.name: _with_dtypes(getattr(value, field.name)) for field in dataclasses.fields(value)}
         return dataclasses.replace(value, **fields)

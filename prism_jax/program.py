@@ -11,14 +11,10 @@ TRACEBACK = "PRISM_TRACEBACK"  # set to 1 to see where an error was raised
 
 
 def run(main: Callable[[Any], None], config_class: type, args: Sequence[str] | None = None) -> int:
-    """Runs `main(config)` with the configuration of the command line; returns the exit code (see `exit_code`)."""
+    """Runs `main(config)` with the configuration of the command line; returns its `exit_code`."""
 
     def program() -> None:
-        name = (
-            main.__module__
-            if main.__module__ != "__main__"
-            else f"train.{os.path.basename(sys.argv[0])[:-3]}"
-        )
+        name = main.__module__ if main.__module__ != "__main__" else f"train.{os.path.basename(sys.argv[0])[:-3]}"
         config = configs.parse(sys.argv[1:] if args is None else args, prog=f"python -m {name}")
         # By name: under `python -m` the program's own classes exist twice, once in `__main__`.
         if type(config).__name__ != config_class.__name__:
@@ -29,7 +25,7 @@ def run(main: Callable[[Any], None], config_class: type, args: Sequence[str] | N
 
 
 def exit_code(program: Callable[[], None]) -> int:
-    """Runs `program`: 0 on success, 2 for wrong usage or input, 1 when stopped or when the numbers went wrong.
+    """Runs `program`: 0 for success, 2 for wrong usage or input, 1 when stopped or when numbers went wrong.
 
     Prints one line on stderr for each error of those kinds. Any other exception is a bug and passes with its
     traceback; so does every exception where the environment has PRISM_TRACEBACK=1.

@@ -1,6 +1,7 @@
 """Random keys: one seed per run, named streams, keys made on the spot.
 
-Adding a stream never shifts the others, and per-example keys make a draw independent of batch size and device count.
+Adding a stream never shifts the others, and per-example keys make a draw independent of batch size and number
+of devices.
 """
 
 import zlib
@@ -30,5 +31,5 @@ def per_example(key: jax.Array, ids: jax.Array) -> jax.Array:
 
 
 def example_ids(ids: np.ndarray) -> np.ndarray:
-    """int64 [b] example ids as the uint32 [b] that `per_example` folds in (devices hold no 64-bit integers)."""
+    """int64 [b] example ids as the uint32 [b] that `per_example` folds in: devices hold no 64-bit integers."""
     return (np.asarray(ids) & 0xFFFFFFFF).astype(np.uint32)

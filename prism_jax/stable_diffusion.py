@@ -120,7 +120,7 @@ class StableDiffusion:
         if isinstance(prompts, str):
             raise ValueError(f'prompts is one string; give a list: ["{prompts}"]')
         length = self.text_encoder.config.max_position_embeddings
-        full = [self.tokenizer(prompt).input_ids for prompt in prompts]
+        full = [self.tokenizer(prompt, verbose=False).input_ids for prompt in prompts]
         for prompt, ids in zip(prompts, full, strict=True):
             if len(ids) > length and not truncate:
                 raise ValueError(

@@ -1,20 +1,29 @@
 """Set-up that every test shares: eight virtual CPU devices, strict numerics, and the way to reference data."""
 
+import dataclasses
 import json
 import os
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 # Read when JAX is imported, so they are set before anything imports it.
 os.environ["JAX_PLATFORMS"] = "cpu"
-os.environ["XLA_FLAGS"] = (
-    f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=8".strip()
-)
+os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=8".strip()
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import nnx
 from safetensors.numpy import load_file
+from tokenizers.pre_tokenizers import ByteLevel
+
+from prism_jax.diffusion.schedule import NoiseSchedule, ScheduleConfig
+from prism_jax.models.autoencoder import AutoencoderConfig, AutoencoderKL
+from prism_jax.models.text_encoder import CLIPTextModel, TextConfig
+from prism_jax.models.unet import UNet2DCondition, UNetConfig
+from prism_jax.stable_diffusion import StableDiffusion, load_tokenizer
+from prism_jax.weights import pretrained
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_default_matmul_precision", "float32")
@@ -40,9 +49,7 @@ def load_trace(stem: str) -> Trace:
     arrays, meta = folder / f"{stem}.safetensors", folder / f"{stem}.json"
     if not arrays.exists() and not meta.exists():
         raise FileNotFoundError(f"no reference trace {stem!r} in {folder}")
-    return Trace(
-        load_file(arrays) if arrays.exists() else {}, json.loads(meta.read_text()) if meta.exists() else {}
-    )
+    return Trace(load_file(arrays) if arrays.exists() else {}, json.loads(meta.read_text()) if meta.exists() else {})
 
 
 def shared_folder(*parts: str) -> Path:
@@ -57,6 +64,85 @@ def shared_folder(*parts: str) -> Path:
 def reference() -> Path:
     """The folder of reference models and traces."""
     return shared_folder("reference")
+
+
+def untrained(network: type, config: Any) -> nnx.Module:
+    """A network with random parameters. Drawn with NumPy: JAX would compile a program for every shape."""
+    graphdef, state = nnx.split(pretrained.abstract(network, config))
+    draw = np.random.default_rng(0)
+    filled = []
+    for path, leaf in nnx.to_flat_state(state):
+        fan_in = np.prod(leaf.shape[:-1]) if path[-1] == "kernel" else 100
+        value = draw.normal(size=leaf.shape) / np.sqrt(fan_in) + (path[-1] == "scale")
+        filled.append((path, leaf.replace(jnp.asarray(value, jnp.float32))))
+    return nnx.merge(graphdef, nnx.from_flat_state(filled))
+
+
+@pytest.fixture(scope="session")
+def sd15(reference) -> StableDiffusion:
+    """The reference's small model of SD 1.5's topology."""
+    return StableDiffusion.from_pretrained(reference / "models" / "sd15_tiny")
+
+
+@pytest.fixture(scope="session")
+def sd21_unet(reference) -> UNet2DCondition:
+    """The reference's small UNet of SD 2.1's topology."""
+    return pretrained.load_unet(reference / "models" / "sd21_tiny" / "unet")
+
+
+def channels_last(array: np.ndarray) -> jax.Array:
+    """`[..., c, h, w]` as stored by the reference -> `[..., h, w, c]`."""
+    return jnp.asarray(np.moveaxis(array, -3, -1))
+
+
+def recorded(monkeypatch: pytest.MonkeyPatch, *kinds: type) -> dict[int, Any]:
+    """What modules of these kinds return from now on, by the module's id; read it in the function that is traced."""
+    outputs = {}
+
+    def record(kind: type) -> None:
+        original = kind.__call__
+
+        def call(self, *args, **options):
+            outputs[id(self)] = original(self, *args, **options)
+            return outputs[id(self)]
+
+        monkeypatch.setattr(kind, "__call__", call)
+
+    for kind in kinds:
+        record(kind)
+    return outputs
+
+
+WORDS = "chest ray year old man woman view with no cardiomegaly effusion pacemaker support lines".split()
+
+
+def spelling(word: str) -> list[tuple[str, str]]:
+    """The merges that build `word` from its first letter on."""
+    pieces = [*word[:-1], f"{word[-1]}</w>"]
+    return [("".join(pieces[:i]), pieces[i]) for i in range(1, len(pieces))]
+
+
+@pytest.fixture(scope="session")
+def tiny_sd(tmp_path_factory) -> StableDiffusion:
+    """An untrained Stable Diffusion of the least size; its tokens are bytes and the words of phantom captions."""
+    folder = tmp_path_factory.mktemp("tokens")
+    letters = sorted(ByteLevel.alphabet())
+    merges = [pair for word in WORDS for pair in spelling(word)]
+    tokens = [*letters, *(f"{letter}</w>" for letter in letters), *dict.fromkeys(a + b for a, b in merges)]
+    tokens += ["<|startoftext|>", "<|endoftext|>"]
+    (folder / "vocab.json").write_text(json.dumps({token: i for i, token in enumerate(tokens)}))
+    lines = dict.fromkeys(f"{a} {b}" for a, b in merges)
+    (folder / "merges.txt").write_text("\n".join(["#version: 0.2", *lines]) + "\n")
+    (folder / "tokenizer_config.json").write_text(
+        json.dumps({"tokenizer_class": "CLIPTokenizer", "model_max_length": 77})
+    )
+    return StableDiffusion(
+        unet=untrained(UNet2DCondition, dataclasses.replace(UNetConfig.tiny(), sample_size=4)),
+        vae=untrained(AutoencoderKL, AutoencoderConfig.tiny()),
+        text_encoder=untrained(CLIPTextModel, TextConfig.tiny(len(tokens))),
+        tokenizer=load_tokenizer(folder),
+        schedule=NoiseSchedule.create(ScheduleConfig()),
+    )
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

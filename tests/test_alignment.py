@@ -10,9 +10,7 @@ from transformers import CLIPTokenizer
 from prism_jax.editing import alignment
 from tests.conftest import load_trace, shared_folder
 
-CAPTION = (
-    "Chest X-ray of a 63-year-old man, AP view, with cardiomegaly, no effusion, pacemaker, no support lines"
-)
+CAPTION = "Chest X-ray of a 63-year-old man, AP view, with cardiomegaly, no effusion, pacemaker, no support lines"
 
 
 def letters(text, return_offsets_mapping):
@@ -121,6 +119,12 @@ def test_refinement_leaves_out_what_was_added_and_keeps_the_rest():
     mapper, alphas = alignment.refinement("no edema", "no big edema", letters)
     assert mapper[:8].tolist() == [0, 1, -1, -1, 2, 3, 4, 5]
     np.testing.assert_array_equal(alphas == 0, mapper == -1)
+
+
+def test_of_two_swapped_words_refinement_keeps_the_one_that_comes_first_in_the_target():
+    """prompt-to-prompt breaks the tie by leaving the later target word unmatched; no reference pair shows it."""
+    mapper, _ = alignment.refinement("ab cd", "cd ab", letters)
+    assert mapper[:4].tolist() == [0, 2, -1, 3]
 
 
 def test_a_prompt_replaced_by_itself_keeps_every_token():

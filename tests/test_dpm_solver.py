@@ -93,9 +93,7 @@ def test_halving_the_steps_quarters_its_error_and_halves_that_of_ddim():
     def errors(steps):
         """Of both methods over the same timesteps, from 999 to 100."""
         table, n = dpm_solver.dpm_table(schedule, steps), steps * 9 // 10
-        rows = ddim.DDIMTable(
-            table.step[:n], table.t[:n], table.alpha[:n], table.alpha[1 : n + 1], "v_prediction"
-        )
+        rows = ddim.DDIMTable(table.step[:n], table.t[:n], table.alpha[:n], table.alpha[1 : n + 1], "v_prediction")
         exact = gaussian_flow(start, table.alpha[0], table.alpha[n], 1.3, 0.4)
         second_order = dpm_solver.sample(predict, start, table)[1][n - 1]
         first_order = ddim.sample(predict, start, rows)[0]

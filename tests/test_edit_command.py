@@ -46,6 +46,11 @@ def model(tmp_path, monkeypatch):
     return calls
 
 
+def pixels(file) -> np.ndarray:
+    with Image.open(file) as image:
+        return np.asarray(image)
+
+
 def run(*args) -> int:
     with pytest.raises(SystemExit) as stop:
         cli.main(["edit", *map(str, args)])
@@ -59,7 +64,7 @@ def test_five_files_appear_together_and_tell_what_was_done(xray, model, tmp_path
     assert run(xray, *PROMPTS, *options, *blend) == 0
     assert sorted(path.name for path in out.iterdir()) == FILES
     assert [path.name for path in out.parent.iterdir()] == ["out"]
-    assert Image.open(out / "edit.png").size == (SIZE, SIZE)
+    assert pixels(out / "edit.png").shape == (SIZE, SIZE)
     result = json.loads((out / "result.json").read_text())
     assert result["settings"]["steps"] == 7
     assert result["metrics"]["edit"]["l1"] == pytest.approx(0.5)
@@ -81,7 +86,7 @@ def test_options_reach_inversion_and_edit(xray, model, tmp_path):
 
 def test_a_brighter_edit_is_red_in_the_difference(xray, model, tmp_path):
     assert run(xray, *PROMPTS, "--model", tmp_path / "model", "--out", tmp_path / "out") == 0
-    red, _, blue = np.asarray(Image.open(tmp_path / "out" / "difference.png")).transpose(2, 0, 1).astype(int)
+    red, _, blue = pixels(tmp_path / "out" / "difference.png").transpose(2, 0, 1).astype(int)
     assert (red - blue).mean() > 100
 
 

@@ -6,6 +6,8 @@ import json
 import jax
 import numpy as np
 import pytest
+from flax import nnx
+from PIL import Image
 
 from prism_jax import config as configs
 from prism_jax import sharding
@@ -16,24 +18,51 @@ from prism_jax.models.text_encoder import TextConfig
 from prism_jax.models.unet import UNetConfig
 from prism_jax.stable_diffusion import StableDiffusion
 from prism_jax.weights import pretrained
-from flax import nnx
 from train import base, denoising, finetune, tokenizer
 
-SIZE = 32
+SIZE = 16
+# One level less than the fixtures of other tests: most of the time here goes into compiling gradients.
+VAE = AutoencoderConfig(block_out_channels=(4, 4), layers_per_block=1, norm_num_groups=2)
+UNET = UNetConfig(
+    block_out_channels=(8,),
+    layers_per_block=1,
+    cross_attention=(True,),
+    num_heads=(2,),
+    cross_attention_dim=16,
+    norm_num_groups=4,
+)
 
 
 @pytest.fixture(scope="module")
 def workshop(tmp_path_factory):
-    """A folder with a data set, a VAE and a tokenizer; programs compiled in it are compiled once."""
+    """A folder with a data set, a VAE and a tokenizer; a program that is met again in it is not compiled again."""
     folder = tmp_path_factory.mktemp("workshop")
-    build("phantom", None, folder / "data", size=SIZE, train=24, val=2, test=2)
-    vae = AutoencoderKL(AutoencoderConfig.tiny(), rngs=nnx.Rngs(0))
-    pretrained.save_autoencoder(vae, folder / "vae")
+    write_images(folder / "source", 30)
+    build("folder", folder / "source", folder / "data", fractions=(1.0, 0.0, 0.0))
+    pretrained.save_autoencoder(AutoencoderKL(VAE, rngs=nnx.Rngs(0)), folder / "vae")
     tokenizer.main(tokenizer.TokenizerRun(out=str(folder / "tokens"), data=(str(folder / "data"),), vocab_size=600))
-    jax.config.update("jax_compilation_cache_dir", str(folder / "compiled"))
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
+    options = {
+        "jax_compilation_cache_dir": str(folder / "compiled"),
+        "jax_persistent_cache_min_compile_time_secs": 0.5,
+        "jax_disable_most_optimizations": True,
+    }
+    before = {name: jax.config.values[name] for name in options}
+    for name, value in options.items():
+        jax.config.update(name, value)
     yield folder
-    jax.config.update("jax_compilation_cache_dir", None)
+    for name, value in before.items():
+        jax.config.update(name, value)
+
+
+def write_images(folder, count):
+    """A source of the folder builder: noise, and a CSV with an age and a finding for each image."""
+    folder.mkdir()
+    rows = ["path,patient,sex,age,view,findings"]
+    for i in range(count):
+        grey = np.random.default_rng(i).integers(0, 256, (SIZE, SIZE), np.uint8)
+        Image.fromarray(grey).save(folder / f"{i}.png")
+        rows.append(f"{i}.png,p{i},M,{20 + i},PA,edema")
+    (folder / "metadata.csv").write_text("\n".join(rows) + "\n")
 
 
 def small(workshop, run, **training):
@@ -52,7 +81,7 @@ def small(workshop, run, **training):
         vae=str(workshop / "vae"),
         tokenizer=str(workshop / "tokens"),
         text_encoder=TextConfig.tiny(),
-        unet=UNetConfig.tiny(),
+        unet=UNET,
         training=dataclasses.replace(config.training, **options | training),
     )
 
@@ -68,9 +97,7 @@ def losses(run):
 def steps(config, count):
     return dataclasses.replace(
         config,
-        training=dataclasses.replace(
-            config.training, loop=dataclasses.replace(config.training.loop, steps=count)
-        ),
+        training=dataclasses.replace(config.training, loop=dataclasses.replace(config.training.loop, steps=count)),
     )
 
 
@@ -99,7 +126,8 @@ def test_export_has_the_averaged_weights_and_leaves_the_frozen_ones_alone(worksh
     run, state = trained
     export.run(export.Options(run=run, out=workshop / "exported"))
     found, start = (
-        finetune.split(StableDiffusion.from_pretrained(folder))[1] for folder in (workshop / "exported", run / "initial")
+        finetune.split(StableDiffusion.from_pretrained(folder))[1]
+        for folder in (workshop / "exported", run / "initial")
     )
     jax.tree.map(np.testing.assert_array_equal, found["vae"], start["vae"])
     for name in ("unet", "text_encoder"):
@@ -145,21 +173,26 @@ def test_captions_are_dropped_at_the_given_rate():
 def test_options_that_do_not_fit_are_refused_before_anything_is_read(workshop):
     for options, said in (
         (dict(batch_size=12), "use 8 or 16"),
-        (dict(caption_dropout=1.5), "caption_dropout 1.5"),
+        (dict(caption_dropout=1.5), "caption_dropout 1.5 is a share"),
     ):
         with pytest.raises(ValueError, match=said):
             finetune.main(finetune.FinetuneRun(model="nowhere", **options))
-    mismatched = dataclasses.replace(small(workshop, workshop / "x"), unet=UNetConfig(cross_attention_dim=8))
-    with pytest.raises(ValueError, match="cross_attention_dim 8 differs from text_encoder.hidden_size 16"):
-        base.untrained(mismatched)
-    odd = dataclasses.replace(small(workshop, "").training.data, size=40)
+    config = dataclasses.replace(small(workshop, workshop / "x"), unet=UNetConfig(cross_attention_dim=8))
+    with pytest.raises(ValueError, match=r"cross_attention_dim 8 differs from text_encoder\.hidden_size 16"):
+        base.untrained(config)
+
+
+def test_an_image_size_that_the_networks_cannot_take_is_refused(workshop, trained):
+    odd = dataclasses.replace(small(workshop, "").training.data, size=17)
     config = dataclasses.replace(small(workshop, workshop / "odd").training, data=odd)
-    with pytest.raises(ValueError, match="40 pixels is not a multiple of 16"):
-        base_only = small(workshop, workshop / "odd")
-        finetune.main(dataclasses.replace(config, model=base.prepare(base_only).model))
+    with pytest.raises(ValueError, match=r"size 17 is not divisible|17 pixels is not a multiple of 2"):
+        finetune.main(dataclasses.replace(config, model=str(trained[0] / "initial")))
+    assert not (workshop / "odd").exists()
 
 
 def test_an_initial_folder_of_other_networks_is_refused(workshop, trained):
     config = small(workshop, trained[0])
     with pytest.raises(ValueError, match=r"text_encoder num_hidden_layers 1, not 2"):
-        base.prepare(dataclasses.replace(config, text_encoder=dataclasses.replace(TextConfig.tiny(), num_hidden_layers=2)))
+        base.prepare(
+            dataclasses.replace(config, text_encoder=dataclasses.replace(TextConfig.tiny(), num_hidden_layers=2))
+        )

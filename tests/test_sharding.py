@@ -14,9 +14,7 @@ def test_a_batch_is_cut_over_all_devices_and_comes_back_whole():
     jax.tree.map(np.testing.assert_array_equal, jax.device_get(placed), batch)
 
 
-@pytest.mark.parametrize(
-    ("batch_size", "remedy"), [(30, "use 24 or 32"), (3, "use 8"), (0, "use 8"), (-8, "use 8")]
-)
+@pytest.mark.parametrize(("batch_size", "remedy"), [(30, "use 24 or 32"), (3, "use 8"), (0, "use 8"), (-8, "use 8")])
 def test_a_batch_that_does_not_divide_names_sizes_that_do(batch_size, remedy):
     with pytest.raises(ValueError, match=f"batch_size {batch_size} does not divide over 8 devices; {remedy}$"):
         sharding.check_batch_size(batch_size, sharding.make_mesh())

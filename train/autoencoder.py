@@ -1,9 +1,8 @@
-"""Trains the VAE: `python -m train.autoencoder --config configs/phantom_autoencoder.py [--section.option value ...]`.
+"""Trains the VAE: `python -m train.autoencoder --config configs/NAME.py [--section.option value ...]`.
 
-The run folder gets, besides what every run has, `vae/`: a diffusers folder with the averaged weights and the scaling
-factor that gives the latents of the training images unit variance (Rombach et al. 2022, section D.1).
+The run folder gets, besides what every run has, `vae/`: a diffusers folder with the averaged weights and the
+scaling factor that gives the latents of the training images unit variance (arXiv 2112.10752, appendix G).
 """
-# ruff: noqa: RUF009 - the defaults called are frozen dataclasses
 
 import dataclasses
 import json
@@ -16,6 +15,7 @@ from typing import Any, Literal
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 from flax import nnx
 from jax.sharding import Mesh
 from PIL import Image
@@ -30,33 +30,9 @@ from train.batches import ArrayBatches
 from train.examples import Data
 from train.loop import Hook, LoopConfig, fit
 from train.optimizer import OptimizerConfig, make_optimizer
+from train.reconstruction import ReconstructionLoss, Window, augment, reconstruction_loss, to_float
 
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class ReconstructionLoss:
-    """Weights of the loss, for images in [-1, 1]; every term is a mean over its elements."""
-
-    l1: float = 1.0
-    l2: float = 1.0
-    edge: float = 1.0
-    """L1 of the differences between neighbouring pixels, which thin wires would else drown in."""
-    detail: float = 40.0
-    """Extra weight of pixels, per unit of contrast to their 5x5 surroundings: wires and tubes fill few pixels, and a
-    plain mean would let them vanish."""
-    kl: float = 1e-5
-    """Kullback-Leibler divergence of the posterior from a standard normal, per latent."""
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Window:
-    """The part of an image that a step sees."""
-
-    crop: int | None = None
-    """Side in pixels of a random square, or None: whole images."""
-    shift: int = 0
-    """Largest random translation of whole images, in pixels; edges are repeated."""
-    contrast: float = 0.0
-    """Largest relative change of contrast."""
+MEASURED = 4096  # training images from which the latents' spread is taken
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -74,6 +50,8 @@ class AutoencoderRun:
 
     run: str = "runs/autoencoder"
     seed: int = 0
+    start: str | None = None
+    """Folder of a trained VAE to go on from; its configuration replaces `model`."""
     model: AutoencoderConfig = AutoencoderConfig()
     data: Data = Data()
     validation: Validation = Validation()
@@ -104,67 +82,15 @@ def train_step(
         vae = nnx.merge(graphdef, params)
         mean, logvar = vae.encode(images)
         noise = jax.vmap(lambda k: jax.random.normal(k, mean.shape[1:]))(keys("posterior"))
-        return reconstruction_loss(
-            vae.decode(mean + jnp.exp(0.5 * logvar) * noise), images, mean, logvar, config.loss
-        )
+        return reconstruction_loss(vae.decode(mean + jnp.exp(0.5 * logvar) * noise), images, mean, logvar, config.loss)
 
     (loss, metrics), grads = jax.value_and_grad(objective, has_aux=True)(state.params)
     state, updated = update(state, grads)
     return state, {"loss": loss, **metrics, **updated}
 
 
-def reconstruction_loss(
-    decoded: jax.Array, images: jax.Array, mean: jax.Array, logvar: jax.Array, weights: ReconstructionLoss
-) -> tuple[jax.Array, dict[str, jax.Array]]:
-    """Loss [] and its parts for images [b, h, w, 3] in [-1, 1]; "psnr" is the mean over images, in dB."""
-    error = decoded - images
-    importance = 1 + weights.detail * local_contrast(images)  # [b, h, w, 3]
-    l1, l2 = jnp.mean(importance * jnp.abs(error)), jnp.mean(importance * error**2)
-    squared = jnp.mean(error**2, axis=(1, 2, 3))  # [b]
-    edge = sum(jnp.mean(jnp.abs(jnp.diff(error, axis=axis))) for axis in (1, 2))
-    kl = 0.5 * jnp.mean(mean**2 + jnp.exp(logvar) - 1 - logvar)
-    loss = weights.l1 * l1 + weights.l2 * l2 + weights.edge * edge + weights.kl * kl
-    psnr = -10 * jnp.mean(jnp.log10(jnp.maximum(squared, 1e-10) / 4))  # the range [-1, 1] has peak 2
-    return loss, {"l1": l1, "edge": edge, "kl": kl, "psnr": psnr}
-
-
-def local_contrast(images: jax.Array) -> jax.Array:
-    """Distance of every pixel of `images` [b, h, w, 3] from the mean of the 5x5 around it, the border included."""
-    ones = jnp.ones((1, *images.shape[1:3], 1))
-    total = lambda x: jax.lax.reduce_window(x, 0.0, jax.lax.add, (1, 5, 5, 1), (1, 1, 1, 1), "SAME")
-    return jnp.abs(images - total(images) / total(ones))
-
-
-def to_float(images: jax.Array) -> jax.Array:
-    """uint8 [b, h, w] (grey) or [b, h, w, 3] -> float32 [b, h, w, 3] in [-1, 1]."""
-    images = images[..., None] if images.ndim == 3 else images
-    images = images.astype(jnp.float32) / 127.5 - 1
-    return jnp.broadcast_to(images, (*images.shape[:3], 3))
-
-
-def augment(images: jax.Array, keys: Callable[[str], jax.Array], window: Window) -> jax.Array:
-    """A random window and contrast for each of `images` [b, h, w, 3]; `keys(stream)` gives keys [b]."""
-    pad = window.shift
-    side = window.crop or images.shape[1]
-    height, width = (side, window.crop or images.shape[2])
-    if pad:
-        images = jnp.pad(images, ((0, 0), (pad, pad), (pad, pad), (0, 0)), mode="edge")
-    if images.shape[1:3] != (height, width):
-        room = jnp.array([images.shape[1] - height + 1, images.shape[2] - width + 1])
-
-        def cut(image, key):
-            row, column = jax.random.randint(key, (2,), 0, room)
-            return jax.lax.dynamic_slice(image, (row, column, 0), (height, width, 3))
-
-        images = jax.vmap(cut)(images, keys("window"))
-    if window.contrast:
-        gain = jax.vmap(lambda k: jax.random.uniform(k, (1, 1, 1), minval=-1.0))(keys("contrast"))
-        images = jnp.clip(images * (1 + window.contrast * gain), -1, 1)
-    return images
-
-
 def evaluate(vae: AutoencoderKL, images: jax.Array) -> dict[str, jax.Array]:
-    """What is measured of uint8 `images`: "psnr" [b] (dB, of 8-bit images) and moments of the latents, all per image."""
+    """What is measured of each uint8 image: "psnr" [b] (dB, of 8-bit images) and moments of the latents."""
     images = to_float(images)
     mean, logvar = vae.encode(images)
     grey = lambda x: jnp.round((jnp.clip(x, -1, 1) + 1) * 127.5)
@@ -179,74 +105,84 @@ def evaluate(vae: AutoencoderKL, images: jax.Array) -> dict[str, jax.Array]:
     }
 
 
-def measure(
-    evaluate: Callable, params: Any, images: np.ndarray, batch_size: int, mesh: Mesh
-) -> dict[str, np.ndarray]:
-    """`evaluate(params, batch)` over all `images`; the last batch is filled up and cut again."""
-    results = []
-    for start in range(0, len(images), batch_size):
-        rows = np.arange(start, start + batch_size)
-        batch = sharding.put_batch(images[np.minimum(rows, len(images) - 1)], mesh)
-        results.append(jax.device_get(evaluate(params, batch)))
-    return {name: np.concatenate([r[name] for r in results])[: len(images)] for name in results[0]}
-
-
 def main(config: AutoencoderRun) -> None:
     """Trains, then writes `vae/` and `validation.json` into the run folder."""
     mesh = sharding.make_mesh()
+    config, given = starting_point(config)
     check(config, mesh)
-    configs.write(config, config.run)
     held = dataclasses.replace(config.data, split=config.validation.split, limit=config.validation.limit)
     train, held_out = (examples.load(data, factor=config.model.factor) for data in (config.data, held))
-    everywhere, over_batch = sharding.replicated(mesh), sharding.over_batch(mesh)
+    configs.write(config, config.run)
     tx, schedule = make_optimizer(config.optimizer, config.loop.steps)
-    graphdef, _ = nnx.split(nnx.eval_shape(lambda: AutoencoderKL(config.model, rngs=nnx.Rngs(0))))
-
-    def first_state():
-        vae = AutoencoderKL(config.model, rngs=nnx.Rngs(rng.stream(rng.key(config.seed), "init")))
-        params = nnx.to_pure_dict(nnx.state(vae))
-        return states.create(params, tx, ema=config.ema_decay is not None)
-
-    look = jax.jit(
-        lambda params, batch: evaluate(nnx.merge(graphdef, params), batch),
-        in_shardings=(everywhere, over_batch),
-        out_shardings=everywhere,
-    )
-    see = partial(measure, look, batch_size=config.batch_size, mesh=mesh)
-
-    def validate(state, step):
-        return {"validation_psnr": see(states.averaged(state), held_out.images)["psnr"].mean()}
-
-    def draw(state, step):
-        shown = held_out.images[:8]
-        write_pairs(
-            shown, see(states.averaged(state), shown)["image"], Path(config.run) / "samples" / f"{step}.png"
-        )
-
+    graphdef, _ = nnx.split(pretrained.abstract(AutoencoderKL, config.model))
+    see = measurer(graphdef, config.batch_size, mesh)
+    create = jax.jit(partial(first_state, config=config, tx=tx), out_shardings=sharding.replicated(mesh))
     update = partial(states.update, tx=tx, schedule=schedule, ema_decay=config.ema_decay)
     state = fit(
         partial(train_step, graphdef=graphdef, config=config, update=update),
-        create=jax.jit(first_state, out_shardings=everywhere),
+        create=lambda: create(given),
         frozen=None,
-        batches=ArrayBatches(
-            {"image": train.images, "id": train.ids}, batch_size=config.batch_size, seed=config.seed
-        ),
+        batches=ArrayBatches({"image": train.images, "id": train.ids}, batch_size=config.batch_size, seed=config.seed),
         config=config.loop,
         run=config.run,
         seed=config.seed,
         mesh=mesh,
-        hooks=(
-            Hook(every=config.validation.every, call=validate),
-            Hook(every=config.sample_every, call=draw),
-        ),
+        hooks=hooks(config, see, held_out.images),
     )
     params = states.averaged(state)
     finish(
-        config,
-        nnx.merge(graphdef, params),
-        see(params, train.images[:4096]),
-        see(params, held_out.images)["psnr"],
+        config, nnx.merge(graphdef, params), see(params, train.images[:MEASURED]), see(params, held_out.images)["psnr"]
     )
+
+
+def starting_point(config: AutoencoderRun) -> tuple[AutoencoderRun, Any]:
+    """The configuration with the `model` it starts from, and that model's parameters; None for fresh ones."""
+    if config.start is None:
+        return config, None
+    vae = pretrained.load_autoencoder(config.start, dtype=config.model.dtype)
+    return dataclasses.replace(config, model=vae.config), nnx.to_pure_dict(nnx.state(vae))
+
+
+def first_state(given: Any, *, config: AutoencoderRun, tx: optax.GradientTransformation) -> states.TrainState:
+    """The state before the first step, from the parameters `given` or, if None, from seeded ones."""
+    if given is None:
+        vae = AutoencoderKL(config.model, rngs=nnx.Rngs(rng.stream(rng.key(config.seed), "init")))
+        given = nnx.to_pure_dict(nnx.state(vae))
+    return states.create(given, tx, ema=config.ema_decay is not None)
+
+
+def hooks(config: AutoencoderRun, see: Callable, held_out: np.ndarray) -> tuple[Hook, Hook]:
+    """Validation PSNR into metrics.jsonl, and a picture of the first held-out images and their reconstructions."""
+
+    def validate(state: states.TrainState, step: int) -> dict[str, float]:
+        return {"validation_psnr": see(states.averaged(state), held_out)["psnr"].mean()}
+
+    def draw(state: states.TrainState, step: int) -> None:
+        shown = held_out[:8]
+        write_pairs(shown, see(states.averaged(state), shown)["image"], Path(config.run) / "samples" / f"{step}.png")
+
+    return Hook(every=config.validation.every, call=validate), Hook(every=config.sample_every, call=draw)
+
+
+def measurer(graphdef: nnx.GraphDef, batch_size: int, mesh: Mesh) -> Callable[[Any, np.ndarray], dict[str, np.ndarray]]:
+    """`see(params, images)`: what `evaluate` gives for any number of images."""
+    everywhere = sharding.replicated(mesh)
+    look = jax.jit(
+        lambda params, batch: evaluate(nnx.merge(graphdef, params), batch),
+        in_shardings=(everywhere, sharding.over_batch(mesh)),
+        out_shardings=everywhere,
+    )
+
+    def see(params, images):
+        results = []
+        for start in range(0, len(images), batch_size):
+            # The last batch is filled up with the last image, and cut again below.
+            rows = np.minimum(np.arange(start, start + batch_size), len(images) - 1)
+            batch = jax.device_put(images[rows], sharding.over_batch(mesh))
+            results.append(jax.device_get(look(params, batch)))
+        return {name: np.concatenate([r[name] for r in results])[: len(images)] for name in results[0]}
+
+    return see
 
 
 def finish(config: AutoencoderRun, vae: AutoencoderKL, seen: dict[str, np.ndarray], psnr: np.ndarray) -> None:
@@ -279,9 +215,7 @@ def check(config: AutoencoderRun, mesh: Mesh) -> None:
                 f"{name} {side} is not divisible by the VAE's factor {factor}; use {low} or {low + factor}"
             )
     if config.window.crop and config.window.crop > config.data.size:
-        raise ValueError(
-            f"window.crop {config.window.crop} is larger than the images of {config.data.size} pixels"
-        )
+        raise ValueError(f"window.crop {config.window.crop} is larger than the images of {config.data.size} pixels")
 
 
 def write_pairs(images: np.ndarray, decoded: np.ndarray, path: Path) -> None:

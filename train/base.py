@@ -1,8 +1,7 @@
-"""Trains a small Stable Diffusion from nothing but a VAE: `python -m train.base --config configs/phantom_base.py`.
+"""Trains a small Stable Diffusion, given a VAE: `python -m train.base --config configs/phantom_base.py`.
 
 Makes an untrained model folder, `initial/` in the run folder, and fine-tunes that, text encoder included.
 """
-# ruff: noqa: RUF009 - the defaults called are frozen dataclasses
 
 import dataclasses
 import sys
@@ -41,8 +40,8 @@ class BaseRun:
 def main(config: BaseRun) -> None:
     """Trains in the folder `config.training.run`, from its latest checkpoint if there is one.
 
-    That folder is one of train.finetune, started from the model in `initial/`; the options of this program are kept
-    in `base/config.json`.
+    That folder is one of train.finetune, started from the model in `initial/`; the options of this program
+    are kept in `base/config.json`.
     """
     finetune.main(prepare(config))
 
@@ -67,7 +66,8 @@ def check_same(found: StableDiffusion, wanted: StableDiffusion, folder: Path) ->
         for option in asked:
             if made[option] != asked[option]:
                 raise ValueError(
-                    f"{folder} was made with {name} {option} {made[option]}, not {asked[option]}; use another run folder"
+                    f"{folder} was made with {name} {option} {made[option]}, not {asked[option]}; "
+                    "use another run folder"
                 )
 
 

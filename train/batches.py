@@ -8,19 +8,18 @@ import numpy as np
 
 
 class ArrayBatches:
-    """Endless iterator over shuffled batches of `arrays`, all of one length n, with the rows' numbers under "id".
+    """Endless iterator over shuffled batches of `arrays`, all of one length n; "id" is added where there is none.
 
-    Each epoch is a permutation of its own, drawn from (seed, epoch); what is left at its end is dropped. The position
-    is one integer, so `get_state` and `set_state` resume exactly. On many hosts each takes its part of every batch.
+    Each epoch is a permutation of its own, drawn from (seed, epoch); what is left at its end is dropped. The
+    position is one integer, so `get_state` and `set_state` resume exactly. On many hosts each takes its part of
+    every batch.
     """
 
     def __init__(self, arrays: Mapping[str, np.ndarray], *, batch_size: int, seed: int):
         self._arrays = {"id": np.arange(len(next(iter(arrays.values())))), **arrays}
         self._length = len(self._arrays["id"])
         if self._length < batch_size:
-            raise ValueError(
-                f"batch_size {batch_size} is larger than the data set of {self._length}; use fewer"
-            )
+            raise ValueError(f"batch_size {batch_size} is larger than the data set of {self._length}; use fewer")
         self._batch_size, self._seed, self._position, self._order = batch_size, seed, 0, (-1, None)
 
     def __iter__(self) -> "ArrayBatches":

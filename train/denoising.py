@@ -30,7 +30,7 @@ def train_step(
 
     Args:
       state: its params are {"unet": ...}, with "text_encoder" where that is trained too.
-      frozen: "networks", the parameters of those not trained; "schedule"; "no_caption", the tokens [77] of "".
+      frozen: "networks", the parameters of those not trained; "schedule"; "no_caption", the tokens of "" [77].
       graphdefs: the structure of every network by name.
       caption_dropout: share of examples that see the empty prompt, for classifier-free guidance.
     """
@@ -58,7 +58,7 @@ def drop_captions(tokens: jax.Array, empty: jax.Array, keys: jax.Array, share: f
 
 
 def draw(keys: Callable[[str], jax.Array], shape: tuple[int, ...], count: int) -> tuple[jax.Array, jax.Array]:
-    """Standard normal noise [b, *shape] and timesteps int32 [b] in [0, count), each example from its own keys."""
+    """Standard normal noise [b, *shape] and timesteps int32 [b] in [0, count), by the examples' own keys."""
     noise = jax.vmap(lambda k: jax.random.normal(k, shape))(keys("noise"))
     timesteps = jax.vmap(lambda k: jax.random.randint(k, (), 0, count))(keys("timestep"))
     return noise, timesteps

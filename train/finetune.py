@@ -1,13 +1,12 @@
-"""Fine-tunes Stable Diffusion: `python -m train.finetune --config configs/NAME.py [--section.option value ...]`.
+"""Fine-tunes Stable Diffusion: `python -m train.finetune --config configs/NAME.py [--section.option value]`.
 
-The UNet is trained, the VAE is frozen, the text encoder is frozen unless asked otherwise. `prism export --run RUN
---out FOLDER` then writes the averaged weights as a diffusers folder.
+The UNet is trained, the VAE is frozen, the text encoder is frozen unless asked otherwise. `prism export` then
+writes the averaged weights as a diffusers folder.
 """
-# ruff: noqa: RUF009 - the defaults called are frozen dataclasses
 
 import dataclasses
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -90,7 +89,7 @@ def train(config: FinetuneRun, mesh: Mesh) -> states.TrainState:
     # On the host: the device holds the trained weights once, in the state.
     initial = jax.device_get({name: weights.pop(name) for name in trained})
     frozen = {"networks": weights, "schedule": sd.schedule, "no_caption": sd.tokenize([""])[0]}
-    parts = dataclasses.replace(sd, **{name: None for name in trained})
+    parts = dataclasses.replace(sd, **dict.fromkeys(trained))
     del sd
     new_state = jax.jit(
         partial(states.create, tx=tx, ema=config.ema_decay is not None),

@@ -1,8 +1,8 @@
 """The loop that every training program shares.
 
-Order that matters: the step n + 1 is dispatched before the metrics of step n are fetched, so that the device never
-waits for logging; but whatever looks at the state (a checkpoint, a hook) comes after the metrics of all steps so far
-were found finite.
+Order that matters: step n + 1 is dispatched before the metrics of step n are fetched, so that the device never
+waits for logging; but whatever looks at the state (a checkpoint, a hook) comes after the metrics of all steps
+so far were found finite.
 """
 
 import contextlib
@@ -49,7 +49,7 @@ class Batches(Protocol):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Hook:
-    """`call(state, step)` every `every` steps (0: never) and after the last; numbers it returns are logged."""
+    """`call(state, step)` every `every` steps (0: never) and after the last; what it returns is logged."""
 
     every: int
     call: Callable[[TrainState, int], Mapping[str, float] | None]
@@ -215,6 +215,4 @@ def _progress(steps: int, start: int) -> tqdm:
     # In a log file a bar is a line: one every half minute is enough.
     interval = 0.5 if sys.stderr.isatty() else 30
     quiet = jax.process_index() != 0
-    return tqdm(
-        total=steps, initial=start, mininterval=interval, disable=quiet, unit="step", dynamic_ncols=True
-    )
+    return tqdm(total=steps, initial=start, mininterval=interval, disable=quiet, unit="step", dynamic_ncols=True)

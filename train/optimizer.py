@@ -27,9 +27,7 @@ class OptimizerConfig:
     """Largest global norm of the gradient."""
 
 
-def make_optimizer(
-    config: OptimizerConfig, steps: int
-) -> tuple[optax.GradientTransformation, optax.Schedule]:
+def make_optimizer(config: OptimizerConfig, steps: int) -> tuple[optax.GradientTransformation, optax.Schedule]:
     """The transformation for a run of `steps`, and its schedule (step -> learning rate)."""
     schedule = learning_rate(config, steps)
     adamw = optax.adamw(

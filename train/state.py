@@ -19,7 +19,7 @@ class TrainState:
 
 
 def create(params: Any, tx: optax.GradientTransformation, *, ema: bool) -> TrainState:
-    """The state before the first step. Copies `params`: the loop donates its state, so nobody else may hold them."""
+    """The state before the first step. Copies `params`: the loop donates its state, nobody else may hold it."""
     copy = lambda tree: jax.tree.map(jnp.copy, tree)
     average = copy(params) if ema else None
     return TrainState(step=jnp.int32(0), params=copy(params), opt_state=tx.init(params), ema=average)

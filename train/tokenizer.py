@@ -1,10 +1,11 @@
-"""Makes a small tokenizer in CLIP's format: `python -m train.tokenizer --config configs/phantom_tokenizer.py`.
+"""Makes a small tokenizer in CLIP's format: `python -m train.tokenizer --config configs/NAME.py`.
 
-Byte-pair encoding (Sennrich et al. 2016, algorithm 1) of the captions of a data set. All 256 bytes are tokens, so that
-no prompt has unknown ones.
+Byte-pair encoding (Sennrich et al. 2016, algorithm 1) of the captions of data sets. All 256 bytes are tokens,
+so that no prompt has unknown ones.
 """
 
 import dataclasses
+import itertools
 import json
 import sys
 from collections import Counter
@@ -78,9 +79,7 @@ def learn(texts: Iterable[str], vocab_size: int) -> tuple[list[str], list[tuple[
     letters = sorted(_alphabet())
     vocab = [*letters, *(letter + WORD_END for letter in letters)]
     if vocab_size < len(vocab) + 2:
-        raise ValueError(
-            f"vocab_size {vocab_size} is less than the bytes need; use at least {len(vocab) + 2}"
-        )
+        raise ValueError(f"vocab_size {vocab_size} is less than the bytes need; use at least {len(vocab) + 2}")
     splitter = CLIPTokenizer(vocab=_ids([*vocab, START, END]), merges=[]).backend_tokenizer
     words: Counter[tuple[str, ...]] = Counter()
     for text, count in Counter(texts).items():
@@ -98,7 +97,7 @@ def learn_merges(words: Counter[tuple[str, ...]], count: int) -> list[tuple[str,
     while len(merges) < count:
         pairs: Counter[tuple[str, str]] = Counter()
         for symbols, times in words.items():
-            for pair in zip(symbols, symbols[1:], strict=False):
+            for pair in itertools.pairwise(symbols):
                 pairs[pair] += times
         if not pairs:
             break

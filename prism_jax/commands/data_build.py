@@ -31,9 +31,7 @@ class Phantom:
     config: tyro.conf.OmitArgPrefixes[PhantomConfig] = PhantomConfig()
 
 
-Options = (
-    Annotated[Folder, tyro.conf.subcommand("folder")] | Annotated[Phantom, tyro.conf.subcommand("phantom")]
-)
+Options = Annotated[Folder, tyro.conf.subcommand("folder")] | Annotated[Phantom, tyro.conf.subcommand("phantom")]
 
 
 def run(options: Folder | Phantom) -> int:

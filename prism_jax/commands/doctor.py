@@ -57,9 +57,7 @@ def packages() -> Iterator[Finding]:
     try:
         version = importlib.metadata.version(PACKAGE)
     except importlib.metadata.PackageNotFoundError:
-        yield Finding(
-            state="wrong", text=f"{PACKAGE} is not installed", remedy="pip install -e . in its checkout"
-        )
+        yield Finding(state="wrong", text=f"{PACKAGE} is not installed", remedy="pip install -e . in its checkout")
         return
     yield Finding(state="ok", text=f"{PACKAGE} {version}")
     core, extras = _requirements()
@@ -69,9 +67,7 @@ def packages() -> Iterator[Finding]:
     for extra, purpose in EXTRAS.items():
         have, lacking = _compare(extras[extra])
         state, remedy = ("note", f"pip install '{PACKAGE}[{extra}]'") if lacking else ("ok", "")
-        yield Finding(
-            state=state, text=f"extra {extra} ({purpose}): {', '.join(lacking or have)}", remedy=remedy
-        )
+        yield Finding(state=state, text=f"extra {extra} ({purpose}): {', '.join(lacking or have)}", remedy=remedy)
 
 
 def _requirements() -> tuple[list[Requirement], dict[str, list[Requirement]]]:
@@ -79,9 +75,7 @@ def _requirements() -> tuple[list[Requirement], dict[str, list[Requirement]]]:
     needs = [Requirement(line) for line in importlib.metadata.requires(PACKAGE) or ()]
     core = [need for need in needs if need.marker is None or need.marker.evaluate({"extra": ""})]
     rest = [need for need in needs if need not in core]
-    return core, {
-        extra: [need for need in rest if need.marker.evaluate({"extra": extra})] for extra in EXTRAS
-    }
+    return core, {extra: [need for need in rest if need.marker.evaluate({"extra": extra})] for extra in EXTRAS}
 
 
 def _compare(needs: Iterable[Requirement]) -> tuple[list[str], list[str]]:
@@ -94,9 +88,7 @@ def _compare(needs: Iterable[Requirement]) -> tuple[list[str], list[str]]:
             lacking.append(f"{need.name} is missing")
             continue
         fits = need.specifier.contains(version, prereleases=True)
-        (have if fits else lacking).append(
-            f"{need.name} {version}" + ("" if fits else f" is not {need.specifier}")
-        )
+        (have if fits else lacking).append(f"{need.name} {version}" + ("" if fits else f" is not {need.specifier}"))
     return have, lacking
 
 
@@ -106,20 +98,14 @@ def devices() -> Iterator[Finding]:
     try:
         found = jax.devices()
     except RuntimeError as error:
-        remedy = (
-            f"unset JAX_PLATFORMS (now {asked!r})" if asked else f"pip install --upgrade '{PACKAGE}[cuda12]'"
-        )
-        yield Finding(
-            state="wrong", text=f"JAX starts no device: {' '.join(str(error).split())}", remedy=remedy
-        )
+        remedy = f"unset JAX_PLATFORMS (now {asked!r})" if asked else f"pip install --upgrade '{PACKAGE}[cuda12]'"
+        yield Finding(state="wrong", text=f"JAX starts no device: {' '.join(str(error).split())}", remedy=remedy)
         return
     for device in found:
         yield _device(device)
     if jax.default_backend() == "cpu" and (shutil.which("nvidia-smi") or Path("/dev/nvidia0").exists()):
         remedy = f"unset JAX_PLATFORMS (now {asked!r})" if asked else f"pip install '{PACKAGE}[cuda12]'"
-        yield Finding(
-            state="wrong", text="this machine has an NVIDIA GPU that JAX does not see", remedy=remedy
-        )
+        yield Finding(state="wrong", text="this machine has an NVIDIA GPU that JAX does not see", remedy=remedy)
 
 
 def _device(device: jax.Device) -> Finding:
@@ -133,9 +119,7 @@ def _device(device: jax.Device) -> Finding:
         total = float(jnp.sum(ones @ ones))
     except RuntimeError as error:
         remedy = "free the device (another process may hold its memory) or mend its driver"
-        return Finding(
-            state="wrong", text=f"{text} does not compute: {' '.join(str(error).split())}", remedy=remedy
-        )
+        return Finding(state="wrong", text=f"{text} does not compute: {' '.join(str(error).split())}", remedy=remedy)
     if total != 128.0**3:
         remedy = "take this device out of use: it computes wrongly"
         return Finding(state="wrong", text=f"{text} says 128^3 = {total}", remedy=remedy)
@@ -161,9 +145,7 @@ def disk() -> Iterator[Finding]:
     free = shutil.disk_usage(Path.cwd()).free
     text = f"disk: {_gib(free)} free in {Path.cwd()}"
     if free < DISK_FLOOR:
-        yield Finding(
-            state="note", text=text, remedy="checkpoints of a full-size model need more: free some disk"
-        )
+        yield Finding(state="note", text=text, remedy="checkpoints of a full-size model need more: free some disk")
     else:
         yield Finding(state="ok", text=text)
 
@@ -181,9 +163,7 @@ def compilation_cache() -> Iterator[Finding]:
         yield Finding(state="wrong", text=f"compilation cache: {folder} cannot be written", remedy=remedy)
     else:
         files = [path.stat().st_size for path in Path(folder).rglob("*") if path.is_file()]
-        yield Finding(
-            state="ok", text=f"compilation cache: {folder}, {len(files)} programs, {_gib(sum(files))}"
-        )
+        yield Finding(state="ok", text=f"compilation cache: {folder}, {len(files)} programs, {_gib(sum(files))}")
 
 
 def _gib(size: float) -> str:

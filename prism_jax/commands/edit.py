@@ -164,15 +164,11 @@ def _metrics(original: np.ndarray, reconstruction: jax.Array, edit: jax.Array) -
 def _write(options: Options, original: np.ndarray, pictures: jax.Array, facts: dict[str, Any]) -> None:
     """Writes all files into a hidden folder beside `out` and moves them there when they are whole."""
     names = ("original", "reconstruction", "edit")
-    grey = {
-        name: to_uint8(np.mean(image, axis=-1))
-        for name, image in zip(names, (original, *pictures), strict=True)
-    }
+    grey = {name: to_uint8(np.mean(image, axis=-1)) for name, image in zip(names, (original, *pictures), strict=True)}
     grey["difference"] = difference_image(grey["reconstruction"], grey["edit"])
     files = {f"{name}.png": pixels for name, pixels in grey.items()}
     settings = {
-        name: str(value) if isinstance(value, Path) else value
-        for name, value in dataclasses.asdict(options).items()
+        name: str(value) if isinstance(value, Path) else value for name, value in dataclasses.asdict(options).items()
     }
     options.out.parent.mkdir(parents=True, exist_ok=True)
     partial = Path(tempfile.mkdtemp(prefix=f".{options.out.name}.", dir=options.out.parent))

@@ -38,9 +38,7 @@ def denoising_loss(
     if mask is None:
         per_example = jnp.mean(error, axes)
     elif mask.ndim != error.ndim:  # broadcasting would line up the wrong axes
-        raise ValueError(
-            f"mask has the shape {mask.shape} for latents {error.shape}; use the same number of axes"
-        )
+        raise ValueError(f"mask has the shape {mask.shape} for latents {error.shape}; use the same number of axes")
     else:
         per_example = weighted_mean(error, jnp.broadcast_to(mask, error.shape), axes)
     loss = jnp.mean(per_example) if weights is None else weighted_mean(per_example, weights, (0,))

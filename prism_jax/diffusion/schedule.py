@@ -44,9 +44,7 @@ class ScheduleConfig:
         if self.num_train_timesteps < 2:
             raise ValueError(f"num_train_timesteps is {self.num_train_timesteps}; use at least 2")
         if not 0 < self.beta_start <= self.beta_end < 1:
-            raise ValueError(
-                f"betas {self.beta_start} to {self.beta_end} do not fit; need 0 < start <= end < 1"
-            )
+            raise ValueError(f"betas {self.beta_start} to {self.beta_end} do not fit; need 0 < start <= end < 1")
 
     @classmethod
     def from_dict(cls, config: Mapping[str, Any]) -> ScheduleConfig:
@@ -59,9 +57,7 @@ class ScheduleConfig:
         name = config.get("_class_name", "DDIMScheduler")
         missing = [key for key in ("beta_start", "beta_end", "beta_schedule") if key not in config]
         if missing:
-            raise ValueError(
-                f"scheduler config ({name}) lacks {', '.join(missing)}; save one of a DDIMScheduler"
-            )
+            raise ValueError(f"scheduler config ({name}) lacks {', '.join(missing)}; save one of a DDIMScheduler")
         # These two classes clip the predicted image to [-1, 1] unless told otherwise: wrong for latents.
         settings = {"clip_sample": name in ("DDIMScheduler", "DDPMScheduler"), **config}
         for key in _REQUIRED_OFF:
@@ -149,17 +145,13 @@ def check_steps(config: ScheduleConfig, steps: int) -> None:
         raise ValueError(f"steps is {steps}; use 1 to {config.num_train_timesteps}")
 
 
-def add_noise(
-    schedule: NoiseSchedule, latents: jax.Array, noise: jax.Array, timesteps: jax.Array
-) -> jax.Array:
+def add_noise(schedule: NoiseSchedule, latents: jax.Array, noise: jax.Array, timesteps: jax.Array) -> jax.Array:
     """Noises clean `latents` [b, ...] to `timesteps` (int [b] or []); float32."""
     alpha = expand(schedule.alphas_cumprod[timesteps], latents)
     return jnp.sqrt(alpha) * latents + jnp.sqrt(1 - alpha) * noise
 
 
-def velocity(
-    schedule: NoiseSchedule, latents: jax.Array, noise: jax.Array, timesteps: jax.Array
-) -> jax.Array:
+def velocity(schedule: NoiseSchedule, latents: jax.Array, noise: jax.Array, timesteps: jax.Array) -> jax.Array:
     """`v = sqrt(alpha) eps - sqrt(1 - alpha) x_0` (Salimans and Ho 2022, arXiv 2202.00512, appendix D)."""
     alpha = expand(schedule.alphas_cumprod[timesteps], latents)
     return jnp.sqrt(alpha) * noise - jnp.sqrt(1 - alpha) * latents
@@ -171,9 +163,7 @@ def snr(schedule: NoiseSchedule, timesteps: jax.Array) -> jax.Array:
     return alpha / (1 - alpha)
 
 
-def training_target(
-    schedule: NoiseSchedule, latents: jax.Array, noise: jax.Array, timesteps: jax.Array
-) -> jax.Array:
+def training_target(schedule: NoiseSchedule, latents: jax.Array, noise: jax.Array, timesteps: jax.Array) -> jax.Array:
     """What the network should output for these clean latents and this noise: eps or v, by the schedule."""
     if schedule.prediction_type == "epsilon":
         return noise

@@ -2,8 +2,10 @@
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
@@ -72,7 +74,10 @@ def write_json(value: dict[str, Any], file: Path) -> None:
 
 def abstract(network: type, config: Any) -> nnx.Module:
     """A network whose parameters are shapes only: no memory goes to initial values that are thrown away."""
-    return nnx.eval_shape(lambda: network(config, rngs=nnx.Rngs(0)))
+    # Not nnx.Rngs: its counter, once traced, takes more time than everything else together, and quadratically so.
+    key = jax.random.key(0)
+    keys = SimpleNamespace(params=lambda: key)
+    return nnx.eval_shape(lambda: network(config, rngs=keys))
 
 
 def read_json(file: Path) -> dict[str, Any]:

@@ -51,9 +51,7 @@ def _soft_tissue(x: jax.Array, y: jax.Array, g: Geometry) -> tuple[jax.Array, ja
     body = inside(smooth_min(smooth_min(trunk, shoulders, 0.35), neck, 0.25), 0.010)
     depth = jnp.sqrt(jnp.maximum(1.0 - (x / (1.04 * g.width)) ** 2, 0.0))
     breast = superellipse(jnp.abs(x), y, 0.43 * g.width, 0.29, 0.31, 0.28)
-    edge = 0.03 + 0.09 * jax.nn.sigmoid(
-        (0.32 - y) / 0.08
-    )  # soft above, where the breast merges with the chest
+    edge = 0.03 + 0.09 * jax.nn.sigmoid((0.32 - y) / 0.08)  # soft above, where the breast merges with the chest
     faded = inside(breast, edge) * jax.nn.sigmoid((y - 0.12) / 0.09)
     return body, body * (0.45 + 0.29 * depth + (0.13 - 0.10 * g.male) * faded)
 
@@ -192,9 +190,7 @@ def _anterior_ribs(side: jax.Array, y: jax.Array, g: Geometry) -> jax.Array:
 
 
 def _clavicles(side: jax.Array, y: jax.Array, g: Geometry) -> jax.Array:
-    points = jnp.asarray(
-        [[0.07, -0.585], [0.17, -0.625], [0.30, -0.645], [0.44, -0.69], [0.58, -0.74], [0.74, -0.735]]
-    )
+    points = jnp.asarray([[0.07, -0.585], [0.17, -0.625], [0.30, -0.645], [0.44, -0.69], [0.58, -0.74], [0.74, -0.735]])
     points = jnp.stack([points[:, 0] * g.width, points[:, 1] - 0.06 * g.ap], axis=1)
     d = distance_to_curve(side, y, points)
     return 1.1 * inside(d - 0.026, 0.006) + 0.6 * bump((d - 0.022) / 0.008)

@@ -10,9 +10,7 @@ from prism_jax.data.phantom.shapes import SPANS, bump, distance_to_curve, inside
 CENTRAL_RATE, TRACHEAL_RATE, ENTERIC_RATE = 0.6, 0.55, 0.55
 
 # Points that the wires pass through, in patient coordinates; the leads start at the generator.
-ATRIAL = np.array(
-    [[0.31, -0.665], [0.09, -0.57], [-0.075, -0.38], [-0.075, 0.02], [-0.145, 0.03]], np.float32
-)
+ATRIAL = np.array([[0.31, -0.665], [0.09, -0.57], [-0.075, -0.38], [-0.075, 0.02], [-0.145, 0.03]], np.float32)
 APICAL = np.array([[0.30, -0.645], [0.08, -0.55], [-0.055, -0.32], [-0.03, 0.14], [0.22, 0.28]], np.float32)
 CENTRAL = np.array(
     [[-0.24, -1.05], [-0.20, -0.85], [-0.15, -0.68], [-0.10, -0.50], [-0.085, -0.34], [-0.09, -0.19]],

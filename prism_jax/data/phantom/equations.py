@@ -2,7 +2,7 @@
 
 import dataclasses
 import zlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from types import MappingProxyType
 
@@ -120,9 +120,7 @@ def exogenous(seed: int | jax.Array, index: int | jax.Array) -> Exogenous:
     subject = jax.random.fold_in(jax.random.key(seed, impl="threefry2x32"), index)
 
     def streams(draw, names, length):  # {name: [length]}, one draw from the key of each name
-        hashes = np.array(
-            [zlib.crc32(name.encode()) for name in names], np.uint32
-        )  # hash() varies by process
+        hashes = np.array([zlib.crc32(name.encode()) for name in names], np.uint32)  # hash() varies by process
         keys = jax.vmap(partial(jax.random.fold_in, subject))(hashes)
         return dict(zip(names, jax.vmap(partial(draw, shape=(length,)))(keys), strict=True))
 
@@ -152,9 +150,24 @@ def attributes(
     is outside its range (0 or 1; age 18 to 90; group 0 to 2).
     """
     check_intervention(do, mode)
-    if mode == "graph":
-        return _solve(u, equations, do)
-    return _solve(u, equations, {}) | {name: _typed(name, value) for name, value in do.items()}
+    given = {name: _typed(name, do.get(name, AGE_RANGE[0] if name == "age" else 0)) for name in ATTRIBUTES}
+    return intervene(u, equations, given, {name: name in do for name in ATTRIBUTES}, mode == "surgical")
+
+
+def intervene(
+    u: Exogenous, equations: Equations, given: Mapping, chosen: Mapping, surgical: bool | jax.Array
+) -> dict[str, jax.Array]:
+    """Attributes of one subject where each is `given[name]` if `chosen[name]`; all of it may be traced.
+
+    One program thus serves every intervention, and gives what none of them touches to the last bit.
+    """
+
+    def override(name, value):
+        return jnp.where(chosen[name], given[name], value)
+
+    factual = _solve(u, equations, lambda name, value: value)
+    replayed = _solve(u, equations, override)
+    return {name: override(name, jnp.where(surgical, factual[name], replayed[name])) for name in ATTRIBUTES}
 
 
 def check_intervention(do: Mapping[str, float | jax.Array], mode: str) -> None:
@@ -181,11 +194,11 @@ def _typed(name: str, value: float | jax.Array) -> jax.Array:
     return jnp.asarray(value).astype(jnp.float32 if name == "age" else jnp.int32)
 
 
-def _solve(u: Exogenous, e: Equations, do: Mapping[str, float | jax.Array]) -> dict[str, jax.Array]:
-    """Evaluates the structural equations in causal order, with the assignments of `do` in place of theirs."""
+def _solve(u: Exogenous, e: Equations, override: Callable) -> dict[str, jax.Array]:
+    """Evaluates the structural equations in causal order; each value passes through `override(name, value)`."""
 
     def settle(name, value):
-        return _typed(name, do.get(name, value))
+        return override(name, _typed(name, value))
 
     def happens(name, logit):  # one uniform against a probability: the monotone coupling of counterfactuals
         return settle(name, getattr(u, name) < jax.nn.sigmoid(logit))

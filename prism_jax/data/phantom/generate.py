@@ -10,12 +10,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from prism_jax.data.phantom.equations import (
+    ATTRIBUTES,
     BINARY,
     Equations,
     Exogenous,
-    attributes,
     check_intervention,
     exogenous,
+    intervene,
 )
 from prism_jax.data.phantom.geometry import cardiothoracic_ratio, effusion_sides
 from prism_jax.data.phantom.render import finish, render
@@ -66,9 +67,10 @@ def generate(
     accelerator's may differ from the CPU's by one grey level. New values in `do` do not compile anew. Raises
     ValueError for an intervention, index, size or batch that is out of range.
     """
-    indices, do = _checked(indices, size, batch, do or {}, mode)
-    facts, extra = _in_chunks(partial(_settle, equations=equations, mode=mode), batch, seed, indices, do)
+    indices, plan = _checked(indices, seed, size, batch, do or {}, mode)
+    facts, extra = _in_chunks(partial(_settle, equations=equations), batch, seed, indices, plan)
     images = _in_chunks(partial(_photograph, size=size), batch, seed, indices, facts)
+    facts = {name: facts[name] for name in ATTRIBUTES}  # trees come back sorted by name
     return Subjects(images=images, attributes=facts, truth=extra)
 
 
@@ -87,22 +89,24 @@ def effect_mask(
     """
     if attribute not in BINARY:
         raise ValueError(f"no effect mask for {attribute!r}; use one of {', '.join(BINARY)}")
-    indices, _ = _checked(indices, size, batch, {}, "surgical")
-    facts, _ = _in_chunks(partial(_settle, equations=equations, mode="surgical"), batch, seed, indices, {})
+    indices, plan = _checked(indices, seed, size, batch, {}, "surgical")
+    facts, _ = _in_chunks(partial(_settle, equations=equations), batch, seed, indices, plan)
     on, off = (facts | {attribute: np.full(indices.shape, value, np.int32)} for value in (1, 0))
     return _in_chunks(partial(_compare, size=size), batch, seed, indices, on, off)
 
 
-def _checked(indices, size: int, batch: int, do: Mapping[str, Any], mode: str):
+def _checked(
+    indices: Any, seed: int, size: int, batch: int, do: Mapping[str, Any], mode: str
+) -> tuple[np.ndarray, Any]:
+    """Indices as int32 [n], and the intervention as the arrays [n] that `equations.intervene` takes."""
     indices = np.asarray(indices)
     if indices.ndim != 1 or indices.size == 0 or not np.issubdtype(indices.dtype, np.integer):
-        raise ValueError(
-            f"indices of shape {indices.shape} and type {indices.dtype}; give a list of whole numbers"
-        )
+        raise ValueError(f"indices of shape {indices.shape} and type {indices.dtype}; give a list of whole numbers")
     if indices.min() < 0 or indices.max() >= 2**31:
-        raise ValueError(
-            f"index {indices.min() if indices.min() < 0 else indices.max()}; use 0 to 2147483647"
-        )
+        outside = indices.min() if indices.min() < 0 else indices.max()
+        raise ValueError(f"no subject has index {outside}; use 0 to {2**31 - 1}")
+    if not 0 <= seed < 2**31:
+        raise ValueError(f"seed {seed} is out of range; use 0 to {2**31 - 1}")
     if not SIZES[0] <= size <= SIZES[1]:
         raise ValueError(f"size {size} is not supported; use {SIZES[0]} to {SIZES[1]} pixels")
     if batch < 1:
@@ -111,9 +115,10 @@ def _checked(indices, size: int, batch: int, do: Mapping[str, Any], mode: str):
     for name, value in do.items():
         if np.shape(value) not in ((), indices.shape):
             raise ValueError(f"do({name}) has shape {np.shape(value)}; give one value or {len(indices)}")
-    kinds = {name: np.float32 if name == "age" else np.int32 for name in do}
-    do = {name: np.broadcast_to(np.asarray(value, kinds[name]), indices.shape) for name, value in do.items()}
-    return indices.astype(np.int32), do
+    kinds = {name: np.float32 if name == "age" else np.int32 for name in ATTRIBUTES}
+    given = {name: np.full(indices.shape, do.get(name, 0), kind) for name, kind in kinds.items()}
+    chosen = {name: np.full(indices.shape, name in do) for name in ATTRIBUTES}
+    return indices.astype(np.int32), (given, chosen, np.full(indices.shape, mode == "surgical"))
 
 
 def _in_chunks(program: Callable, batch: int, seed: int, *trees: Any) -> Any:
@@ -146,14 +151,14 @@ def _for_each(function: Callable, count: jax.Array, *trees: Any) -> Any:
     return jax.lax.fori_loop(0, count, put, empty)
 
 
-@partial(jax.jit, static_argnames=("equations", "mode"))
-def _settle(seed, count, indices, do, *, equations: Equations, mode: str):
-    def one(index, do):
+@partial(jax.jit, static_argnames="equations")
+def _settle(seed, count, indices, plan, *, equations: Equations):
+    def one(index, plan):
         u = exogenous(seed, index)
-        facts = attributes(u, equations, do, mode)
+        facts = intervene(u, equations, *plan)
         return facts, truth(facts, u)
 
-    return _for_each(one, count, indices, do)
+    return _for_each(one, count, indices, plan)
 
 
 @partial(jax.jit, static_argnames="size")
@@ -170,9 +175,7 @@ def _compare(seed, count, indices, on, off, *, size: int):
     def one(index, on, off):
         u = exogenous(seed, index)
         pair = jax.tree.map(lambda *values: jnp.stack(values), on, off)
-        shown, hidden = jax.lax.map(
-            lambda facts: render(facts, u, size), pair
-        )  # compiles one render, not two
+        shown, hidden = jax.lax.map(lambda facts: render(facts, u, size), pair)  # compiles one render, not two
         return jnp.abs(shown - hidden) > MASK_THRESHOLD
 
     return _for_each(one, count, indices, on, off)

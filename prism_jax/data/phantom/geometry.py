@@ -38,9 +38,7 @@ class Geometry:
 
 def geometry(attributes: dict[str, jax.Array], u: Exogenous) -> Geometry:
     """Geometry of one subject with these attributes."""
-    male, ap, card, eff = (
-        attributes[name].astype(jnp.float32) for name in ("sex", "view", "cardiomegaly", "effusion")
-    )
+    male, ap, card, eff = (attributes[name].astype(jnp.float32) for name in ("sex", "view", "cardiomegaly", "effusion"))
     age = (attributes["age"] - 60.0) / 15.0
     z = u.anatomy
     width = 1.0 + 0.05 * (male - 0.5) + 0.03 * z[4]

@@ -66,9 +66,7 @@ def _interpolation() -> np.ndarray:
     for t in np.linspace(0, SPANS, SPANS * STEPS + 1):
         span = min(int(t), SPANS - 1)
         f = t - span
-        weights = 0.5 * np.array(
-            [-f + 2 * f**2 - f**3, 2 - 5 * f**2 + 3 * f**3, f + 4 * f**2 - 3 * f**3, f**3 - f**2]
-        )
+        weights = 0.5 * np.array([-f + 2 * f**2 - f**3, 2 - 5 * f**2 + 3 * f**3, f + 4 * f**2 - 3 * f**3, f**3 - f**2])
         row = np.zeros(SPANS + 3)
         row[span : span + 4] = weights
         # the phantom points before the first and after the last are mirror images

@@ -1,0 +1,34 @@
+"""The demo's training: the base model for a few hundred steps on the strongly confounded phantom, where
+cardiomegaly and the pacemaker go together.
+
+make demo runs it; by hand:
+prism data build phantom --out runs/demo/data --preset strong --train 2000 --val 64 --test 256
+python -m train.finetune --config configs/demo_finetune.py
+"""
+
+from train.examples import Data
+from train.finetune import FinetuneRun, Samples
+from train.loop import LoopConfig
+from train.optimizer import OptimizerConfig
+
+
+def config() -> FinetuneRun:
+    patient = "Chest X-ray of a 60-year-old man, PA view, with"
+    return FinetuneRun(
+        run="runs/demo/finetune",
+        model="prism_jax/pretrained/phantom",
+        data=Data(folder="runs/demo/data", size=128),
+        batch_size=32,
+        precompute_latents=True,
+        ema_decay=0.99,
+        optimizer=OptimizerConfig(peak=2e-4, warmup=30, decay="cosine", final=0.05, weight_decay=0.01),
+        loop=LoopConfig(steps=300, log_every=10, checkpoint_every=100, keep=1),
+        samples=Samples(
+            every=150,
+            prompts=(
+                f"{patient} no cardiomegaly, no effusion, no pacemaker, no support lines",
+                f"{patient} cardiomegaly, no effusion, pacemaker, no support lines",
+            ),
+            guidance=3.0,
+        ),
+    )

@@ -1,0 +1,29 @@
+"""The small base model against the true counterfactuals of 64 held-out phantoms per edit.
+
+prism data build phantom --out data/phantom_none --preset none --train 16000 --val 512 --test 512
+python -m eval.counterfactuals --config configs/phantom_truth.py
+"""
+
+from eval.changes import Change
+from eval.counterfactuals import CounterfactualRun, Inversion
+
+FINDINGS = ("pacemaker", "cardiomegaly", "effusion", "support_lines")
+INVERSION = Inversion(method="null_text", steps=20, guidance=3.0, inner_steps=5)
+
+
+def config() -> CounterfactualRun:
+    return CounterfactualRun(
+        run="runs/phantom_truth",
+        title="The base model against true counterfactuals",
+        model="prism_jax/pretrained/phantom",
+        data="data/phantom_none",
+        changes=changes(),
+        per_change=64,
+        inversion=INVERSION,
+        training=None,
+    )
+
+
+def changes() -> tuple[Change, ...]:
+    """Every finding taken away and added."""
+    return tuple(Change(attribute=finding, value=value) for value in (False, True) for finding in FINDINGS)

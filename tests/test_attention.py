@@ -1,0 +1,117 @@
+"""Attention is the same on every path: fused, in parts, and by explicit maps."""
+
+import math
+import re
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from prism_jax.models import attention
+from prism_jax.models.attention import Attention, Site
+from tests.conftest import untrained
+
+B, QUERIES, KEYS, HEADS, WIDTH = 2, 12, 20, 3, 8
+
+
+class Unchanged:
+    """A control that takes the explicit path and alters nothing."""
+
+    def share(self, q, k, site):
+        return q, k
+
+    def edit(self, probs, site):
+        return probs
+
+
+@pytest.fixture
+def qkv() -> tuple[jax.Array, ...]:
+    draw = np.random.default_rng(0)
+    lengths = (QUERIES, KEYS, KEYS)
+    return tuple(jnp.asarray(draw.normal(size=(B, n, HEADS, WIDTH)), jnp.float32) for n in lengths)
+
+
+def xla(q, k, v, **options):
+    return jax.nn.dot_product_attention(q, k, v, implementation="xla", **options)
+
+
+def weighted_sum(attend, q, k, v):
+    """A scalar whose gradient reaches every entry differently."""
+    return jnp.sum(jnp.sin(attend(q, k, v)))
+
+
+def in_parts_of(entries: int, monkeypatch) -> None:
+    monkeypatch.setattr(attention, "LARGEST_LOGITS", 0)
+    monkeypatch.setattr(attention, "CHUNK_LOGITS", entries)
+
+
+def largest_array_of_backward_pass(q) -> int:
+    """Entries of the largest array that the gradient of self-attention makes."""
+    gradient = jax.grad(lambda q: weighted_sum(attention.dot_product_attention, q, q, q))
+    shapes = re.findall(r"f32\[([\d,]+)\]", str(jax.make_jaxpr(gradient)(q)))
+    return max(math.prod(map(int, shape.split(","))) for shape in shapes)
+
+
+@pytest.mark.parametrize("queries_at_once", [1, 5, 100])
+def test_attention_in_parts_equals_whole_in_value_and_gradient(queries_at_once, qkv, monkeypatch):
+    whole, whole_gradients = jax.value_and_grad(weighted_sum, (1, 2, 3))(xla, *qkv)
+    in_parts_of(queries_at_once * B * KEYS, monkeypatch)
+    parts, gradients = jax.value_and_grad(weighted_sum, (1, 2, 3))(attention.dot_product_attention, *qkv)
+    np.testing.assert_allclose(attention.dot_product_attention(*qkv), xla(*qkv), atol=1e-5)
+    np.testing.assert_allclose(parts, whole, rtol=1e-5)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), gradients, whole_gradients)
+
+
+def test_large_maps_never_exist_whole_in_either_direction(monkeypatch):
+    q = jnp.zeros((1, 64, 1, WIDTH))
+    assert largest_array_of_backward_pass(q) == 64 * 64
+    in_parts_of(4 * 64, monkeypatch)
+    assert largest_array_of_backward_pass(q) == 64 * WIDTH
+
+
+def test_causal_attention_stays_causal_however_large(qkv, monkeypatch):
+    q, k, v = qkv[0], qkv[1][:, :QUERIES], qkv[2][:, :QUERIES]
+    in_parts_of(1, monkeypatch)
+    causal = attention.dot_product_attention(q, k, v, is_causal=True)
+    np.testing.assert_allclose(causal, xla(q, k, v, is_causal=True), atol=1e-6)
+    np.testing.assert_allclose(causal[:, 0], v[:, 0], atol=1e-6)
+
+
+def test_explicit_maps_give_what_the_fused_path_gives(qkv):
+    q, k, v = qkv
+    probs = attention.attention_probs(q, k)
+    np.testing.assert_allclose(probs.sum(-1), 1, atol=1e-6)
+    np.testing.assert_allclose(jnp.einsum("bnqk,bknd->bqnd", probs, v), xla(q, k, v), atol=1e-5)
+
+
+@pytest.mark.parametrize("context_dim", [None, 16])
+def test_a_control_that_changes_nothing_changes_nothing(context_dim):
+    make = lambda options, *, rngs: Attention(24, **options, rngs=rngs)
+    layer = untrained(make, dict(heads=3, context_dim=context_dim, bias=False, dtype=jnp.float32))
+    draw = np.random.default_rng(1)
+    x = jnp.asarray(draw.normal(size=(2, 16, 24)), jnp.float32)
+    context = jnp.asarray(draw.normal(size=(2, 77, 16)), jnp.float32) if context_dim else None
+    site = Site(place="down", is_cross=context_dim is not None, height=4, width=4)
+    np.testing.assert_allclose(layer(x, context, Unchanged(), site), layer(x, context), atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("backend", "dtype", "head_dim", "allowed"),
+    [
+        ("gpu", jnp.bfloat16, 40, True),
+        ("gpu", jnp.float16, 128, True),
+        ("gpu", jnp.bfloat16, 160, False),  # SD 1.5's deepest layers
+        ("gpu", jnp.bfloat16, 20, False),
+        ("gpu", jnp.float32, 64, False),
+        ("cpu", jnp.bfloat16, 64, False),
+        ("tpu", jnp.bfloat16, 64, False),
+    ],
+)
+def test_cudnn_is_used_only_where_it_is_allowed(backend, dtype, head_dim, allowed, monkeypatch):
+    monkeypatch.setattr(jax, "default_backend", lambda: backend)
+    asked = []
+    monkeypatch.setattr(jax.nn, "dot_product_attention", lambda *_, implementation, **__: asked.append(implementation))
+    q = jnp.zeros((1, 2, 1, head_dim), dtype)
+    attention.dot_product_attention(q, q, q)
+    assert asked == ["cudnn" if allowed else "xla"]

@@ -1,0 +1,83 @@
+"""The VAE agrees with diffusers at square and other sizes."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from prism_jax.models.autoencoder import AutoencoderConfig, AutoencoderKL
+from tests.conftest import channels_last, load_trace, untrained
+
+BOUND = 3e-5  # of one network call; the reference's own rounding is 5e-6
+
+
+@pytest.fixture(scope="module")
+def tiny() -> AutoencoderKL:
+    return untrained(AutoencoderKL, AutoencoderConfig.tiny())
+
+
+@jax.jit
+def encode(vae, images):
+    return vae.encode(images)
+
+
+@jax.jit
+def decode(vae, z):
+    return vae.decode(z)
+
+
+@pytest.mark.parametrize("case", ["sq64", "rect96x64"])
+def test_encoding_and_decoding_agree_with_the_reference(case, sd15):
+    arrays = {
+        name.removeprefix(f"{case}_"): channels_last(value)
+        for name, value in load_trace("03_vae").arrays.items()
+        if name.startswith(case) and value.ndim == 4
+    }
+    mean, logvar = encode(sd15.vae, arrays["pixel_values"])
+    np.testing.assert_allclose(mean, arrays["mean"], rtol=0, atol=BOUND)
+    np.testing.assert_allclose(logvar, arrays["logvar"], rtol=0, atol=BOUND)
+    np.testing.assert_allclose(mean * sd15.scaling_factor, arrays["latents_scaled_mean"], rtol=0, atol=BOUND)
+    for latents, images in (("mean", "decoded"), ("rand_latents", "rand_decoded")):
+        decoded = decode(sd15.vae, arrays[latents])
+        np.testing.assert_allclose(decoded, arrays[images], rtol=0, atol=BOUND)
+
+
+def test_a_batch_gives_what_one_by_one_gives(tiny):
+    images = jnp.asarray(np.random.default_rng(0).normal(size=(2, 16, 24, 3)), jnp.float32)
+    both, alone = encode(tiny, images), encode(tiny, images[1:])
+    assert both[0].shape == (2, 2, 3, 4)
+    np.testing.assert_allclose(both[0][1:], alone[0], atol=1e-5)
+    np.testing.assert_allclose(both[1][1:], alone[1], atol=1e-5)
+
+
+def test_half_precision_computes_with_and_returns_float32(tiny):
+    half = untrained(AutoencoderKL, dataclasses.replace(AutoencoderConfig.tiny(), dtype=jnp.bfloat16))
+    assert {leaf.dtype for leaf in jax.tree.leaves(half)} == {jnp.dtype(jnp.float32)}
+    z = jnp.asarray(np.random.default_rng(0).normal(size=(1, 2, 2, 4)), jnp.float32)
+    images = decode(half, z)
+    assert images.dtype == jnp.float32
+    assert 1e-5 < jnp.abs(images - decode(tiny, z)).max() < 0.1
+    assert all(moment.dtype == jnp.float32 for moment in jax.eval_shape(half.encode, images))
+
+
+def test_sizes_that_do_not_divide_are_refused_with_those_that_do(tiny):
+    with pytest.raises(ValueError, match=r"an image side of 100 pixels is not divisible .* factor 8; use 96 or 104"):
+        tiny.encode(jnp.zeros((1, 64, 100, 3)))
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("act_fn", "gelu"),
+        ("down_block_types", ["AttnDownEncoderBlock2D"] * 4),
+        ("latents_mean", [0.0]),
+        ("use_quant_conv", False),
+    ],
+)
+def test_configs_are_read_back_as_written_and_other_networks_refused(name, value):
+    written = AutoencoderConfig.tiny().to_dict()
+    assert AutoencoderConfig.from_dict(written) == AutoencoderConfig.tiny()
+    with pytest.raises(ValueError, match=rf"vae config: {name} = .* is not supported; it must be"):
+        AutoencoderConfig.from_dict(written | {name: value})

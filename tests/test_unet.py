@@ -1,0 +1,145 @@
+"""The UNets of SD 1.5 and SD 2.1 agree with diffusers block by block, at square and other sizes."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+from prism_jax.models import unet as unet_lib
+from prism_jax.models.layers import GroupNorm, ResnetBlock
+from prism_jax.models.unet import UNet2DCondition, UNetConfig
+from tests.conftest import channels_last, load_trace, recorded, untrained
+
+BOUND = 3e-5  # of one network call; the reference's own rounding is 7e-6
+KINDS = (
+    *(nnx.Conv, nnx.Linear, GroupNorm, ResnetBlock, unet_lib.TimeEmbedding, unet_lib.Transformer),
+    *(unet_lib.DownBlock, unet_lib.MidBlock, unet_lib.UpBlock),
+)
+
+
+@pytest.fixture
+def unets(sd15, sd21_unet) -> dict[str, UNet2DCondition]:
+    return {"sd15": sd15.unet, "sd21": sd21_unet}
+
+
+@pytest.fixture(scope="module")
+def tiny() -> UNet2DCondition:
+    return untrained(UNet2DCondition, UNetConfig.tiny())
+
+
+@jax.jit
+def predict(unet, latents, timesteps, context):
+    return unet(latents, timesteps, context)
+
+
+def blocks(unet: UNet2DCondition) -> dict[str, nnx.Module]:
+    """The modules whose outputs the reference recorded."""
+    first = unet.down_blocks[0]
+    return {
+        "time_embedding": unet.time_embedding,
+        "conv_in": unet.conv_in,
+        "down0_resnet0": first.resnets[0],
+        "down0_attn0_proj_in": first.attentions[0].proj_in,
+        "down0_attn0": first.attentions[0],
+        **{f"down_block{i}": block for i, block in enumerate(unet.down_blocks)},
+        "mid_block": unet.mid_block,
+        **{f"up_block{i}": block for i, block in enumerate(unet.up_blocks)},
+        "conv_norm_out": unet.conv_norm_out,
+    }
+
+
+def case(arrays: dict[str, np.ndarray], name: str) -> tuple[tuple[jax.Array, ...], jax.Array]:
+    """Arguments of a recorded call, and its result."""
+    given = (arrays[f"{name}_{part}"] for part in ("timesteps", "encoder_hidden_states"))
+    return (channels_last(arrays[f"{name}_sample"]), *map(jnp.asarray, given)), channels_last(arrays[f"{name}_eps"])
+
+
+@pytest.mark.parametrize("model", ["sd15", "sd21"])
+def test_every_block_agrees_with_the_reference(model, unets, monkeypatch):
+    arrays = load_trace(f"04_unet_{model}").arrays
+    args, expected = case(arrays, "sq16_same_t")
+    outputs = recorded(monkeypatch, *KINDS)
+
+    @jax.jit
+    def run(unet, *args):
+        out = unet(*args)
+        made = {name: outputs[id(module)] for name, module in blocks(unet).items()}
+        return out, {name: value[0] if isinstance(value, tuple) else value for name, value in made.items()}
+
+    out, made = run(unets[model], *args)
+    for name, value in made.items():
+        stored = arrays[f"inter16_{name}"]
+        wanted = channels_last(stored) if stored.ndim == 4 else stored
+        given = value[:2].reshape(wanted.shape)  # a linear projection's output is [b, h * w, c]
+        np.testing.assert_allclose(given, wanted, rtol=0, atol=BOUND, err_msg=name)
+    np.testing.assert_allclose(out, expected, rtol=0, atol=BOUND)
+
+
+@pytest.mark.parametrize(
+    ("model", "name"), [("sd15", "rect32x48"), ("sd15", "rect48x24"), ("sd15", "sq32_t0"), ("sd21", "rect32x48")]
+)
+def test_other_sizes_and_timesteps_agree_with_the_reference(model, name, unets):
+    args, expected = case(load_trace(f"04_unet_{model}").arrays, name)
+    np.testing.assert_allclose(predict(unets[model], *args), expected, rtol=0, atol=BOUND)
+
+
+def tiny_call() -> tuple[jax.Array, ...]:
+    draw = np.random.default_rng(0)
+    latents, context = draw.normal(size=(2, 4, 8, 4)), draw.normal(size=(2, 77, 16))
+    return jnp.asarray(latents, jnp.float32), jnp.asarray([7, 500]), jnp.asarray(context, jnp.float32)
+
+
+def test_a_batch_gives_what_one_by_one_gives_and_one_timestep_serves_all(tiny):
+    latents, timesteps, context = tiny_call()
+    both = predict(tiny, latents, timesteps, context)
+    alone = predict(tiny, latents[1:], timesteps[1], context[1:])
+    np.testing.assert_allclose(both[1:], alone, atol=1e-5)
+    assert jnp.abs(both[0] - both[1]).max() > 0.1
+
+
+def test_rematerialisation_changes_neither_output_nor_gradient(tiny):
+    def loss_and_gradient(unet):
+        graphdef, params = nnx.split(unet)
+        loss = lambda params: jnp.sum(nnx.merge(graphdef, params)(*tiny_call()) ** 2)
+        jaxpr = str(jax.make_jaxpr(loss)(params))
+        return jax.jit(jax.value_and_grad(loss))(params), "remat" in jaxpr or "checkpoint" in jaxpr
+
+    again = untrained(UNet2DCondition, dataclasses.replace(UNetConfig.tiny(), remat=True))
+    (plain, plain_remat), (saving, saving_remat) = loss_and_gradient(tiny), loss_and_gradient(again)
+    assert (plain_remat, saving_remat) == (False, True)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4), plain, saving)
+
+
+def test_half_precision_computes_with_and_returns_float32(tiny):
+    half = untrained(UNet2DCondition, dataclasses.replace(UNetConfig.tiny(), dtype=jnp.bfloat16))
+    assert {leaf.dtype for leaf in jax.tree.leaves(half)} == {jnp.dtype(jnp.float32)}
+    out = predict(half, *tiny_call())
+    assert out.dtype == jnp.float32
+    assert 1e-4 < jnp.abs(out - predict(tiny, *tiny_call())).max() < 0.2
+
+
+def test_sizes_that_do_not_divide_are_refused_with_those_that_do(tiny):
+    with pytest.raises(ValueError, match=r"latent side of 7 .* factor 2; use images whose sides are multiples of 16"):
+        tiny(jnp.zeros((1, 8, 7, 4)), jnp.asarray(1), jnp.zeros((1, 77, 16)))
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("class_embed_type", "timestep"),
+        ("addition_embed_type", "text_time"),
+        ("transformer_layers_per_block", [1, 2]),
+        ("down_block_types", ["AttnDownBlock2D", "DownBlock2D"]),
+        ("up_block_types", ["CrossAttnUpBlock2D", "CrossAttnUpBlock2D"]),
+    ],
+)
+def test_configs_are_read_back_as_written_and_other_networks_refused(name, value):
+    per_level = dataclasses.replace(UNetConfig.tiny(), num_heads=(2, 4), use_linear_projection=True)
+    assert UNetConfig.from_dict(per_level.to_dict()) == per_level
+    written = UNetConfig.tiny().to_dict()
+    assert UNetConfig.from_dict(written) == UNetConfig.tiny()
+    with pytest.raises(ValueError, match=rf"unet config: .*{name}.* is not supported; only the networks of SD"):
+        UNetConfig.from_dict(written | {name: value})
