@@ -1,5 +1,6 @@
 """The small base model: everything but the VAE, on the unconfounded phantom at 128x128.
 
+prism data build phantom --out data/phantom_balanced --preset balanced --train 16000 --val 256 --test 16
 python -m train.autoencoder --config configs/phantom_autoencoder.py
 python -m train.tokenizer --config configs/phantom_tokenizer.py
 python -m train.base --config configs/phantom_base.py
@@ -31,7 +32,7 @@ def config() -> BaseRun:
         ),
         training=FinetuneRun(
             run="runs/phantom_base",
-            data=Data(folder="data/phantom_none", size=128),
+            data=Data(folder="data/phantom_balanced", size=128),
             batch_size=32,
             train_text_encoder=True,
             precompute_latents=True,

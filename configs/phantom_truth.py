@@ -25,5 +25,6 @@ def config() -> CounterfactualRun:
 
 
 def changes() -> tuple[Change, ...]:
-    """Every finding taken away and added."""
-    return tuple(Change(attribute=finding, value=value) for value in (False, True) for finding in FINDINGS)
+    """Every finding taken away and added; strengths as chosen on the validation split."""
+    strength = dict(cross_steps=0.8, self_steps=0.8, blend=None)
+    return tuple(Change(attribute=finding, value=value, **strength) for value in (False, True) for finding in FINDINGS)

@@ -118,7 +118,7 @@ def _sizes(outcomes: Mapping[str, Sequence[Outcome]]) -> report.Table:
         patients = [o.subject.example.patient for o in found]
         change = ImageMetrics.of(edited, source, value_range=LEVELS).compute(subjects=patients)
         rows.append((name, change["l1"], change["ssim"]))
-    note = "Edit against reconstruction, 8-bit grey. There is no truth for these images. Intervals are 95 %, by patient."
+    note = "Edit against reconstruction, 8-bit grey; no truth is known. Intervals are 95 %, by patient."
     columns = ("Edit", report.Column(name="Mean change", unit="levels"), "SSIM")
     return report.Table(title="Size of the change", columns=columns, rows=tuple(rows), note=note)
 

@@ -16,6 +16,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import tyro
@@ -78,7 +79,9 @@ def usage_errors() -> Iterator[None]:
 
 
 def write(config: Any, run: str | Path) -> None:
-    """Writes `run/config.json`, whole or not at all."""
+    """Writes `run/config.json`, whole or not at all; process 0 does."""
+    if jax.process_index() != 0:
+        return
     path = Path(run) / FILE_NAME
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(path.name + ".partial")

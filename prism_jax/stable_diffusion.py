@@ -1,6 +1,7 @@
 """The bundle a user holds: text encoder, VAE, UNet, tokenizer and noise schedule of one Stable Diffusion."""
 
 import dataclasses
+import json
 import os
 import shutil
 import tempfile
@@ -92,10 +93,7 @@ class StableDiffusion:
         pretrained.save_unet(self.unet, folder / "unet", dtype=dtype)
         pretrained.save_autoencoder(self.vae, folder / "vae", dtype=dtype)
         pretrained.save_text_encoder(self.text_encoder, folder / "text_encoder", dtype=dtype)
-        self.tokenizer.save_pretrained(folder / "tokenizer")
-        self.tokenizer.save_vocabulary(
-            folder / "tokenizer"
-        )  # vocab.json and merges.txt, which older readers want
+        save_tokenizer(self.tokenizer, folder / "tokenizer")
         (folder / "scheduler").mkdir()
         pretrained.write_json(self.schedule.config.to_dict(), folder / "scheduler" / "scheduler_config.json")
         index = {"_class_name": "StableDiffusionPipeline", "requires_safety_checker": False} | CLASSES
@@ -204,6 +202,15 @@ def load_tokenizer(folder: str | Path) -> Any:
     from transformers import CLIPTokenizer
 
     return CLIPTokenizer.from_pretrained(folder, local_files_only=True)
+
+
+def save_tokenizer(tokenizer: Any, folder: Path) -> None:
+    """Writes the tokenizer's own files, and the vocab.json and merges.txt that older readers want."""
+    tokenizer.save_pretrained(folder)
+    model = json.loads(tokenizer.backend_tokenizer.to_str())["model"]
+    merges = [merge if isinstance(merge, str) else " ".join(merge) for merge in model["merges"]]
+    (folder / "vocab.json").write_text(json.dumps(model["vocab"], ensure_ascii=False), encoding="utf-8")
+    (folder / "merges.txt").write_text("\n".join(["#version: 0.2", *merges]) + "\n", encoding="utf-8")
 
 
 @jax.jit

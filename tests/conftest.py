@@ -95,6 +95,11 @@ def channels_last(array: np.ndarray) -> jax.Array:
     return jnp.asarray(np.moveaxis(array, -3, -1))
 
 
+def relative_distance(actual: jax.Array, expected: jax.Array) -> float:
+    """Length (L2) of the difference, in lengths of `expected`."""
+    return float(jnp.linalg.norm(jnp.ravel(actual - expected)) / jnp.linalg.norm(jnp.ravel(expected)))
+
+
 def recorded(monkeypatch: pytest.MonkeyPatch, *kinds: type) -> dict[int, Any]:
     """What modules of these kinds return from now on, by the module's id; read it in the function that is traced."""
     outputs = {}
@@ -145,8 +150,10 @@ def tiny_sd(tmp_path_factory) -> StableDiffusion:
     )
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Skips tests marked `shared` where the data is missing."""
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Skips tests marked `shared` where the data is missing, and `slow` ones unless -m asks for them."""
     for item in items:
         if item.get_closest_marker("shared"):
             item.add_marker(requires_shared)
+        if item.get_closest_marker("slow") and "slow" not in config.option.markexpr:
+            item.add_marker(pytest.mark.skip(reason="takes minutes; make parity runs it"))

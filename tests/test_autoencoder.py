@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from prism_jax.models.autoencoder import AutoencoderConfig, AutoencoderKL
-from tests.conftest import channels_last, load_trace, untrained
+from tests.conftest import channels_last, load_trace, relative_distance, untrained
 
 BOUND = 3e-5  # of one network call; the reference's own rounding is 5e-6
 
@@ -39,9 +39,10 @@ def test_encoding_and_decoding_agree_with_the_reference(case, sd15):
     np.testing.assert_allclose(mean, arrays["mean"], rtol=0, atol=BOUND)
     np.testing.assert_allclose(logvar, arrays["logvar"], rtol=0, atol=BOUND)
     np.testing.assert_allclose(mean * sd15.scaling_factor, arrays["latents_scaled_mean"], rtol=0, atol=BOUND)
-    for latents, images in (("mean", "decoded"), ("rand_latents", "rand_decoded")):
-        decoded = decode(sd15.vae, arrays[latents])
-        np.testing.assert_allclose(decoded, arrays[images], rtol=0, atol=BOUND)
+    decoded = decode(sd15.vae, arrays["mean"])
+    np.testing.assert_allclose(decoded, arrays["decoded"], rtol=0, atol=BOUND)
+    decoded = decode(sd15.vae, arrays["rand_latents"] / sd15.scaling_factor)
+    np.testing.assert_allclose(decoded, arrays["rand_decoded"], rtol=0, atol=BOUND)
 
 
 def test_a_batch_gives_what_one_by_one_gives(tiny):
@@ -58,7 +59,7 @@ def test_half_precision_computes_with_and_returns_float32(tiny):
     z = jnp.asarray(np.random.default_rng(0).normal(size=(1, 2, 2, 4)), jnp.float32)
     images = decode(half, z)
     assert images.dtype == jnp.float32
-    assert 1e-5 < jnp.abs(images - decode(tiny, z)).max() < 0.1
+    assert 1e-4 < relative_distance(images, decode(tiny, z)) < 0.1
     assert all(moment.dtype == jnp.float32 for moment in jax.eval_shape(half.encode, images))
 
 

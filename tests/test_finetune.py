@@ -10,7 +10,7 @@ from flax import nnx
 from PIL import Image
 
 from prism_jax import config as configs
-from prism_jax import sharding
+from prism_jax import sharding, stable_diffusion
 from prism_jax.commands import export
 from prism_jax.data.build import build
 from prism_jax.models.autoencoder import AutoencoderConfig, AutoencoderKL
@@ -146,12 +146,15 @@ def test_a_frozen_text_encoder_stays_and_encoding_ahead_of_time_works(workshop, 
         precompute_latents=True,
         ema_decay=None,
         optimizer=dataclasses.replace(small(workshop, "").training.optimizer, warmup=0),
-        loop=dataclasses.replace(small(workshop, "").training.loop, steps=1, log_every=1),
+        loop=dataclasses.replace(small(workshop, "").training.loop, steps=2, log_every=1),
         samples=finetune.Samples(every=1, prompts=prompts, rows=1, steps=1),
     )
+    compiled = stable_diffusion._sample._cache_size()
     finetune.main(config)
     assert configs.read(workshop / "tuned") == config
     assert (workshop / "tuned" / "samples" / "1.png").exists()
+    assert (workshop / "tuned" / "samples" / "2.png").exists()
+    assert stable_diffusion._sample._cache_size() == compiled + 1
     export.run(export.Options(run=workshop / "tuned", out=workshop / "tuned_model"))
     found, start = (
         finetune.split(StableDiffusion.from_pretrained(folder))[1]

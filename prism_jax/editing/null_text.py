@@ -67,7 +67,7 @@ def tune(
             jnp.full((inner_steps, b), jnp.nan),
         )
         unfinished = lambda carry: (carry[0] < inner_steps) & carry[3].any()
-        _, null, _, _, used, history = jax.lax.while_loop(unfinished, improve, first)
+        _, null, _, _, used, history = jax.lax.while_loop(unfinished, improve, first) if inner_steps else first
         return (land(null), null), (null, used, history)
 
     start = (trajectory[-1], null_context.astype(jnp.float32))
