@@ -29,11 +29,7 @@ class Change:
         spoken = captions.spoken(self.attribute)
         if isinstance(self.value, bool):
             return f"{'add' if self.value else 'remove'} {spoken}"
-        return (
-            f"set {spoken} to {self.value:g}"
-            if isinstance(self.value, float)
-            else f"set {spoken} to {self.value}"
-        )
+        return f"set {spoken} to {self.value:g}" if isinstance(self.value, float) else f"set {spoken} to {self.value}"
 
     def applies(self, attributes: schema.Attributes) -> bool:
         """Whether the attribute is known and has another value."""
@@ -91,7 +87,5 @@ def choose(examples: Sequence[schema.Example], changes: Sequence[Change], per_ch
             chosen.append(Subject(example=example, changes=wanted))
     unused = [change.name for k, change in enumerate(changes) if left[k] == per_change]
     if unused:
-        raise ValueError(
-            f"no image of the split can be used to {', '.join(unused)}; check attribute names and values"
-        )
+        raise ValueError(f"no image of the split can be used to {', '.join(unused)}; check attribute names and values")
     return chosen

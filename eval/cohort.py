@@ -73,14 +73,10 @@ def _batch(
     decoded = [transforms.decode(subject.example.image) for subject in subjects]
     images = np.stack([transforms.to_input(pixels, size, fit, factor=factor) for pixels in decoded])
     latents = sd.encode_image(jnp.asarray(images))
-    inverted = editing.invert(
-        sd, latents, [captions.describe(s.example.attributes) for s in subjects], **options
-    )
+    inverted = editing.invert(sd, latents, [captions.describe(s.example.attributes) for s in subjects], **options)
     # A subject with fewer changes repeats its last one: all rows of a batch are equally long.
     numbers = [(*s.changes, *[s.changes[-1]] * (widest - len(s.changes))) for s in subjects]
-    edits = [
-        [changes[k].edit(s.example.attributes) for k in row] for s, row in zip(subjects, numbers, strict=True)
-    ]
+    edits = [[changes[k].edit(s.example.attributes) for k in row] for s, row in zip(subjects, numbers, strict=True)]
     result = editing.edit(sd, inverted, edits).latents  # [b, 1 + e, h, w, c]
     pictures = _grey(sd.decode(result.reshape(-1, *result.shape[2:])))
     pictures = pictures.reshape(len(subjects), 1 + widest, *pictures.shape[1:])

@@ -129,21 +129,14 @@ def keep(config: CounterfactualRun, run: Path) -> None:
         names = ("model", "data", "split", "fit", "changes", "per_change", "batch_size", "inversion", "dtype")
         differing = [name for name in names if getattr(before, name) != getattr(config, name)]
         if differing and any((run / "batches").glob("*.npz")):
-            raise ValueError(
-                f"{run} holds results with another {', '.join(differing)}; use another --run or remove it"
-            )
+            raise ValueError(f"{run} holds results with another {', '.join(differing)}; use another --run or remove it")
     configs.write(config, run)
 
 
-def outcomes_of(
-    number: int, change: Change, made: list[tuple[Subject, dict[str, Any]]], phantom: Any
-) -> list[Outcome]:
+def outcomes_of(number: int, change: Change, made: list[tuple[Subject, dict[str, Any]]], phantom: Any) -> list[Outcome]:
     """What became of one change, subject by subject, with the truth on phantoms."""
     rows = [(subject, pictures) for subject, pictures in made if number in subject.changes]
-    chosen = [
-        {**pictures, "edited": pictures["edited"][subject.changes.index(number)]}
-        for subject, pictures in rows
-    ]
+    chosen = [{**pictures, "edited": pictures["edited"][subject.changes.index(number)]} for subject, pictures in rows]
     subjects = [subject for subject, _ in rows]
     if phantom is None:
         return [Outcome(subject=s, pictures=p) for s, p in zip(subjects, chosen, strict=True)]

@@ -146,8 +146,8 @@ def summary(measured: Mapping[str, CounterfactualMetrics], subjects: int, edits:
             start
             + reading
             + (
-                "These are drawn X-rays with a known structural causal model, so that every edit has a true counterfactual: "
-                "the same patient under the surgical intervention on that one attribute."
+                "These are drawn X-rays with a known structural causal model, so that every edit has a true "
+                "counterfactual: the same patient under the surgical intervention on that one attribute."
             )
         )
     return start + reading + "For real images no truth is known: read the pictures, not only the numbers."
@@ -161,7 +161,5 @@ def headline(
     found = [(f"{psnr:.1f} dB", "reconstruction by inversion, PSNR")]
     if measured:
         closer = np.concatenate([m.closer for m in measured.values()])
-        found.append(
-            (f"{100 * closer.mean():.0f} %", "edits closer to the truth than no edit, inside the mask")
-        )
+        found.append((f"{100 * closer.mean():.0f} %", "edits closer to the truth than no edit, inside the mask"))
     return tuple(found)

@@ -29,7 +29,5 @@ def true_counterfactuals(
         raise ValueError(f"the phantom has no mask for {change.name!r}; use one of {', '.join(FINDINGS)}")
     numbers = np.array([subject.example.subject for subject in subjects])
     options = dict(seed=config.seed, size=config.size, equations=phantom.Equations.preset(config.preset))
-    images = phantom.generate(
-        numbers, do={change.attribute: int(change.value)}, mode="surgical", **options
-    ).images
+    images = phantom.generate(numbers, do={change.attribute: int(change.value)}, mode="surgical", **options).images
     return images, phantom.effect_mask(numbers, change.attribute, **options)

@@ -60,9 +60,7 @@ class StableDiffusion:
             raise ValueError(
                 f"{folder} is not a diffusers folder: it has no unet/; give the folder of model_index.json"
             )
-        schedule = ScheduleConfig.from_dict(
-            pretrained.read_json(folder / "scheduler" / "scheduler_config.json")
-        )
+        schedule = ScheduleConfig.from_dict(pretrained.read_json(folder / "scheduler" / "scheduler_config.json"))
         return cls(
             unet=pretrained.load_unet(folder / "unet", dtype=dtype, remat=remat),
             vae=pretrained.load_autoencoder(folder / "vae", dtype=dtype),
@@ -115,15 +113,12 @@ class StableDiffusion:
         Raises:
           ValueError: a prompt needs more than 77 tokens and `truncate` is off.
         """
-        if isinstance(prompts, str):
-            raise ValueError(f'prompts is one string; give a list: ["{prompts}"]')
+        check_prompts(prompts)
         length = self.text_encoder.config.max_position_embeddings
         full = [self.tokenizer(prompt, verbose=False).input_ids for prompt in prompts]
         for prompt, ids in zip(prompts, full, strict=True):
             if len(ids) > length and not truncate:
-                raise ValueError(
-                    f"prompt of {len(ids)} tokens, the limit is {length}; shorten it: {prompt[:60]!r}..."
-                )
+                raise ValueError(f"prompt of {len(ids)} tokens, the limit is {length}; shorten it: {prompt[:60]!r}...")
         padded = self.tokenizer(list(prompts), padding="max_length", max_length=length, truncation=True)
         return np.asarray(padded.input_ids, np.int32)
 
@@ -160,6 +155,7 @@ class StableDiffusion:
 
         `height` and `width` default to the size the model was trained on. `latents` replaces the seeded noise.
         """
+        check_prompts(prompts)
         if latents is None:
             shape = self.latent_shape(height or self.size, width or self.size)
             noise = rng.stream(rng.key(seed), "initial latents")
@@ -190,13 +186,17 @@ class StableDiffusion:
         return height // factor, width // factor, self.vae.config.latent_channels
 
 
+def check_prompts(prompts: Sequence[str]) -> None:
+    """Raises ValueError for one string, which Python would take for a list of letters."""
+    if isinstance(prompts, str):
+        raise ValueError(f'prompts is one string; give a list: ["{prompts}"]')
+
+
 def load_tokenizer(folder: str | Path) -> Any:
     """The CLIP tokenizer in `folder`; ValueError if there is none."""
     folder = Path(folder)
     if not folder.is_dir():
-        raise ValueError(
-            f"{folder} is missing; it holds the tokenizer (vocab.json and merges.txt, or tokenizer.json)"
-        )
+        raise ValueError(f"{folder} is missing; it holds the tokenizer (vocab.json and merges.txt, or tokenizer.json)")
     # transformers otherwise advises, on every start, to install PyTorch.
     os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")
     from transformers import CLIPTokenizer
@@ -229,9 +229,7 @@ def _decode(vae: AutoencoderKL, latents: jax.Array) -> jax.Array:
 
 
 @jax.jit
-def _predict_noise(
-    unet: UNet2DCondition, latents: jax.Array, timesteps: jax.Array, context: jax.Array
-) -> jax.Array:
+def _predict_noise(unet: UNet2DCondition, latents: jax.Array, timesteps: jax.Array, context: jax.Array) -> jax.Array:
     return unet(latents, timesteps, context)
 
 

@@ -15,8 +15,7 @@ FULL = Attributes(
 
 def test_everything_known_is_stated_in_slot_order():
     assert describe(FULL) == (
-        "Chest X-ray of a 63-year-old man, AP view, "
-        "with cardiomegaly, no effusion, pacemaker, no support lines"
+        "Chest X-ray of a 63-year-old man, AP view, with cardiomegaly, no effusion, pacemaker, no support lines"
     )
 
 

@@ -18,9 +18,7 @@ GOOD = subject(
     reconstruction=[200, 210, 50, 50], edited=[110, 100, 50, 70], truth=[100, 100, 50, 60], mask=[1, 1, 0, 0]
 )
 # The edit makes the picture worse inside and leaves it alone outside.
-BAD = subject(
-    reconstruction=[20, 20, 10, 10], edited=[40, 20, 10, 10], truth=[20, 20, 12, 8], mask=[1, 1, 0, 0]
-)
+BAD = subject(reconstruction=[20, 20, 10, 10], edited=[40, 20, 10, 10], truth=[20, 20, 12, 8], mask=[1, 1, 0, 0])
 
 
 def test_errors_are_those_counted_by_hand():
@@ -42,9 +40,7 @@ def test_summary_is_that_counted_by_hand():
 
 def test_one_ruined_subject_shows_in_the_ratio_of_means_but_not_in_the_median():
     calm = subject(reconstruction=[0, 0, 2, 2], edited=[0, 0, 2, 2], truth=[0, 0, 0, 0], mask=[1, 1, 0, 0])
-    ruined = subject(
-        reconstruction=[0, 0, 2, 2], edited=[0, 0, 90, 90], truth=[0, 0, 0, 0], mask=[1, 1, 0, 0]
-    )
+    ruined = subject(reconstruction=[0, 0, 2, 2], edited=[0, 0, 90, 90], truth=[0, 0, 0, 0], mask=[1, 1, 0, 0])
     summary = calm.merge(calm, ruined).compute()
     assert summary["outside_growth_median"].value == 1.0
     assert summary["outside_growth"].value == pytest.approx((2 + 2 + 90) / 6)
@@ -73,13 +69,10 @@ def test_a_subject_without_a_mask_is_not_counted():
 def test_merged_halves_equal_the_whole():
     rng = np.random.default_rng(0)
     images = {
-        name: rng.integers(0, 256, (6, 8, 8), dtype=np.uint8)
-        for name in ("reconstruction", "edited", "truth")
+        name: rng.integers(0, 256, (6, 8, 8), dtype=np.uint8) for name in ("reconstruction", "edited", "truth")
     } | {"mask": rng.random((6, 8, 8)) < 0.3}
     whole = CounterfactualMetrics.of(**images)
-    parts = [
-        CounterfactualMetrics.of(**{k: v[s] for k, v in images.items()}) for s in np.split(np.arange(6), 3)
-    ]
+    parts = [CounterfactualMetrics.of(**{k: v[s] for k, v in images.items()}) for s in np.split(np.arange(6), 3)]
     merged = parts[0].merge(*parts[1:])
     for field in dataclasses.fields(whole):
         np.testing.assert_array_equal(getattr(merged, field.name), getattr(whole, field.name))

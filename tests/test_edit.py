@@ -9,7 +9,7 @@ import pytest
 
 from prism_jax import editing
 from prism_jax.diffusion import ddim, sampling
-from prism_jax.editing import Blend, Edit, Inversion
+from prism_jax.editing import Blend, Edit, Inversion, alignment
 from prism_jax.editing.edit import _edit, make_control
 from tests.conftest import channels_last, load_trace
 
@@ -205,8 +205,10 @@ def test_a_control_is_shares_of_source_and_own_attention(tiny_sd, inversion):
     control = make_control(inversion, [row(i) for i in range(2)], tiny_sd.tokenizer)
     np.testing.assert_array_equal(control.share[:, 0, 0], [True, False, False, False])
     total = control.take + control.keep  # [t, b, e, k]
-    woman = tiny_sd.tokenize(OTHERS) == tiny_sd.tokenize(["woman"])[0, 1]  # [b, k]
-    np.testing.assert_array_equal(total[:2, :, 0], np.broadcast_to(np.where(woman, 3, 1), (2, 2, 77)))
+    expected = np.ones((2, 77))
+    for factors, prompt in zip(expected, OTHERS, strict=True):
+        factors[alignment.word_indices(prompt, "woman", tiny_sd.tokenizer)] = 3
+    np.testing.assert_array_equal(total[:2, :, 0], np.broadcast_to(expected, (2, 2, 77)))
     np.testing.assert_array_equal(control.take[2:], 0)
     np.testing.assert_array_equal(total[2:], 1)
 

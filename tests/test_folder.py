@@ -122,9 +122,7 @@ def test_splits_follow_fractions_and_seed():
     splits = [folder.split_of(patient, config) for patient in patients]
     for split, share in zip(("train", "val", "test"), config.fractions, strict=True):
         assert splits.count(split) / len(splits) == pytest.approx(share, abs=0.03)
-    assert splits != [
-        folder.split_of(p, FolderConfig(fractions=(0.7, 0.1, 0.2), split_seed=1)) for p in patients
-    ]
+    assert splits != [folder.split_of(p, FolderConfig(fractions=(0.7, 0.1, 0.2), split_seed=1)) for p in patients]
     assert {folder.split_of(p, FolderConfig(fractions=(1, 0, 0))) for p in patients} == {"train"}
 
 
@@ -161,9 +159,7 @@ def test_the_list_column_is_read_as_configured(tmp_path, cell, config, found):
     assert list(read) == list(found)
 
 
-@pytest.mark.parametrize(
-    ("cell", "state"), [("Y", True), ("no", False), ("1.0", True), ("0", False), ("", None)]
-)
+@pytest.mark.parametrize(("cell", "state"), [("Y", True), ("no", False), ("1.0", True), ("0", False), ("", None)])
 def test_a_yes_no_column_becomes_a_finding(tmp_path, cell, state):
     write_table(tmp_path, [("a.png", "p", "", "", "", "", cell)], (*HEADER, "in_tube"))
     for flag, name in (("in_tube", "in tube"), ("in_tube=endotracheal tube", "endotracheal tube")):
@@ -196,9 +192,7 @@ def test_a_yes_no_column_becomes_a_finding(tmp_path, cell, state):
         ({}, {"csv": "other.csv"}, "no table .*other.csv; the folder has metadata.csv"),
     ],
 )
-def test_a_table_that_makes_no_sense_is_refused_in_one_line_and_nothing_is_written(
-    tmp_path, cells, config, message
-):
+def test_a_table_that_makes_no_sense_is_refused_in_one_line_and_nothing_is_written(tmp_path, cells, config, message):
     source, out = tmp_path / "source", tmp_path / "out"
     row = dict(zip(HEADER, ("a.png", "p", "M", "60", "PA", "Edema"), strict=True)) | cells
     write_table(source, [tuple(row.values())])

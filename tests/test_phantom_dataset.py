@@ -44,9 +44,7 @@ def test_splits_share_no_subject_and_keep_theirs_when_another_grows():
     small, large = PhantomConfig(train=5, val=5, test=5), PhantomConfig(train=5000, val=50, test=5)
     found = [set(phantom_dataset.subjects(split, large)) for split in ("train", "val", "test")]
     assert len(set.union(*found)) == 5055
-    np.testing.assert_array_equal(
-        phantom_dataset.subjects("test", small), phantom_dataset.subjects("test", large)
-    )
+    np.testing.assert_array_equal(phantom_dataset.subjects("test", small), phantom_dataset.subjects("test", large))
 
 
 def test_the_caption_reads_the_structural_variables():
@@ -60,8 +58,7 @@ def test_the_caption_reads_the_structural_variables():
         "support_lines": 1,
     }
     assert describe(phantom_dataset.attributes_of(values)) == (
-        "Chest X-ray of an 80-year-old woman, AP view, "
-        "with cardiomegaly, no effusion, no pacemaker, support lines"
+        "Chest X-ray of an 80-year-old woman, AP view, with cardiomegaly, no effusion, no pacemaker, support lines"
     )
 
 

@@ -67,9 +67,7 @@ def test_every_epoch_is_a_new_permutation():
     assert first != second
 
 
-@pytest.mark.parametrize(
-    "steps", [0, 1, 3, 7]
-)  # at the start, within and behind the first epoch of 5 batches
+@pytest.mark.parametrize("steps", [0, 1, 3, 7])  # at the start, within and behind the first epoch of 5 batches
 def test_an_iterator_restored_from_json_continues_identically(steps):
     iterator = pipeline.batches(make(21), 4, **TRAIN)
     ids(iterator, steps)
@@ -102,9 +100,7 @@ def test_evaluation_batches_are_full_and_in_order():
 
 
 def test_training_slices_are_disjoint_and_stay_so_over_epochs():
-    shards = [
-        ids(pipeline.batches(make(23), 5, process_index=i, process_count=2, **TRAIN), 6) for i in range(2)
-    ]
+    shards = [ids(pipeline.batches(make(23), 5, process_index=i, process_count=2, **TRAIN), 6) for i in range(2)]
     first, second = (set(flat(shard)) for shard in shards)
     assert not first & second
     assert len(first | second) == 22  # one cannot be shared out
@@ -117,9 +113,7 @@ def test_training_drops_the_remainder_and_ends_after_the_epochs():
 
 
 def test_a_batch_larger_than_the_data_is_refused():
-    with pytest.raises(
-        ValueError, match="batch_size 12 exceeds the 5 examples of each process; use 5 or fewer"
-    ):
+    with pytest.raises(ValueError, match="batch_size 12 exceeds the 5 examples of each process; use 5 or fewer"):
         pipeline.batches(make(10), 12, process_count=2, **TRAIN)
 
 

@@ -46,9 +46,7 @@ class Page(HTMLParser):
 
     def images(self, alt: str) -> list[np.ndarray]:
         """Decoded pictures whose alternative text starts with `alt`."""
-        sources = [
-            a["src"] for tag, a in self.tags if tag == "img" and a["alt"].startswith(alt) and "src" in a
-        ]
+        sources = [a["src"] for tag, a in self.tags if tag == "img" and a["alt"].startswith(alt) and "src" in a]
         return [np.asarray(Image.open(io.BytesIO(base64.b64decode(uri.split(",")[1])))) for uri in sources]
 
 
@@ -228,9 +226,7 @@ def test_nothing_measured_meets_no_target():
 
 def test_counterfactual_table_states_a_target_per_edit():
     images = {name: np.stack([grey(i) for i in range(4)]) for name in ("reconstruction", "truth")}
-    perfect = CounterfactualMetrics.of(
-        **images, edited=images["truth"], mask=np.ones((4, 24, 24), bool)
-    ).compute()
+    perfect = CounterfactualMetrics.of(**images, edited=images["truth"], mask=np.ones((4, 24, 24), bool)).compute()
     table = report.counterfactual_table({"add": perfect}, closer_at_least=0.8, growth_at_most={"add": 2.0})
     checks = [cell for cell in table.rows[0] if isinstance(cell, report.Check)]
     assert [check.is_met for check in checks] == [False, False]  # reconstruction is as good; outside is empty

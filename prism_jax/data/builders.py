@@ -93,7 +93,5 @@ def _filled(splits: dict[str, Iterator]) -> dict[str, Iterator]:
     """The splits that have an example; TFDS refuses to write an empty one."""
     first = {split: next(records, None) for split, records in splits.items()}
     return {
-        split: itertools.chain([first[split]], records)
-        for split, records in splits.items()
-        if first[split] is not None
+        split: itertools.chain([first[split]], records) for split, records in splits.items() if first[split] is not None
     }

@@ -26,9 +26,7 @@ def describe(attributes: Attributes) -> str:
     clauses = [f"Chest X-ray of {person}"]
     if attributes.view:
         clauses.append(f"{attributes.view} view")
-    stated = [
-        spoken(name) if present else f"no {spoken(name)}" for name, present in attributes.findings.items()
-    ]
+    stated = [spoken(name) if present else f"no {spoken(name)}" for name, present in attributes.findings.items()]
     if stated:
         clauses.append("with " + ", ".join(stated))
     return ", ".join(clauses)

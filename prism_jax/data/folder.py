@@ -100,9 +100,7 @@ def read_example(source: str | Path, row: Row, config: FolderConfig) -> schema.E
     )
 
 
-def usable(
-    source: str | Path, rows: Iterable[Row], config: FolderConfig, skipped: list
-) -> Iterator[schema.Example]:
+def usable(source: str | Path, rows: Iterable[Row], config: FolderConfig, skipped: list) -> Iterator[schema.Example]:
     """The examples of the rows whose image can be used; (row, reason) of the others go into `skipped`."""
     for row in rows:
         try:

@@ -46,9 +46,7 @@ def resize(pixels: np.ndarray, height: int, width: int) -> np.ndarray:
     return np.asarray(Image.fromarray(pixels).resize((width, height), Image.Resampling.BICUBIC))
 
 
-def to_input(
-    pixels: np.ndarray, size: int | tuple[int, int], fit: Fit = "pad", *, factor: int = 8
-) -> np.ndarray:
+def to_input(pixels: np.ndarray, size: int | tuple[int, int], fit: Fit = "pad", *, factor: int = 8) -> np.ndarray:
     """Network input float32 [h, w, 3] in [-1, 1] of a grey uint8 picture of any shape, aspect ratio kept.
 
     `size` is a side or (height, width). `fit` "pad" shows the whole picture on black, "crop" fills the frame

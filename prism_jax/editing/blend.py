@@ -39,18 +39,14 @@ def add_scores(scores: jax.Array, confinement: Confinement, maps: list[jax.Array
     ratio to their maximum counts.
     """
     if not maps:
-        raise ValueError(
-            "no word attention to blend by: the UNet has none at the side where it is read; use a mask"
-        )
+        raise ValueError("no word attention to blend by: the UNet has none at the side where it is read; use a mask")
     mean = sum(maps) / len(maps)
     source = jnp.einsum("bqk,bek->beq", mean[:, 0], confinement.source_words)
     edit = jnp.einsum("beqk,bek->beq", mean[:, 1:], confinement.edit_words)
     return scores + jnp.stack([source, edit])
 
 
-def blend_mask(
-    scores: jax.Array, threshold: jax.Array, side: tuple[int, int], size: tuple[int, int]
-) -> jax.Array:
+def blend_mask(scores: jax.Array, threshold: jax.Array, side: tuple[int, int], size: tuple[int, int]) -> jax.Array:
     """Bool `[b, e, h, w]`: where either prompt's words hold more attention than the threshold.
 
     3x3 maximum, nearest enlargement to the latents, and the threshold relative to each map's maximum. A map of words

@@ -39,9 +39,7 @@ class Edit:
     cross_steps: float | Mapping[str, float] = 0.8  # fraction of the steps, for all words or by word
     self_steps: float = 0.5  # fraction of the steps in which self-attention is the source's
     reweight: Mapping[str, float] | None = None  # factors on the attention to words of the edited prompt
-    mask: np.ndarray | None = (
-        None  # [h, w] of the image or of the latents; above 0 where the edit may change it
-    )
+    mask: np.ndarray | None = None  # [h, w] of the image or of the latents; above 0 where the edit may change it
     blend: Blend | None = None
 
     def __post_init__(self) -> None:
@@ -159,9 +157,7 @@ def _allowed(mask: np.ndarray | None, size: tuple[int, int]) -> np.ndarray:
     mask = np.asarray(mask)
     factors = [m // s for m, s in zip(mask.shape, size, strict=False)]
     if mask.ndim != 2 or mask.shape != (factors[0] * size[0], factors[1] * size[1]) or 0 in factors:
-        raise ValueError(
-            f"mask of shape {mask.shape} does not fit latents of {size}; give [h, w] of the image"
-        )
+        raise ValueError(f"mask of shape {mask.shape} does not fit latents of {size}; give [h, w] of the image")
     tiles = mask.reshape(size[0], factors[0], size[1], factors[1])
     return (tiles > 0).any((1, 3)).astype(np.float32)
 

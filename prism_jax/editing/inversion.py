@@ -10,7 +10,7 @@ from flax import struct
 from prism_jax.diffusion import ddim, sampling
 from prism_jax.editing import null_text
 from prism_jax.models.unet import UNet2DCondition
-from prism_jax.stable_diffusion import StableDiffusion
+from prism_jax.stable_diffusion import StableDiffusion, check_prompts
 
 METHODS = ("ddim", "null_text")
 
@@ -55,6 +55,7 @@ def invert(
     """
     if method not in METHODS:
         raise ValueError(f"inversion method {method!r} is not known; use one of {', '.join(METHODS)}")
+    check_prompts(prompts)
     if len(prompts) != len(latents):
         raise ValueError(f"{len(prompts)} prompts for {len(latents)} images; give one prompt per image")
     if inner_steps < 0:
@@ -93,7 +94,7 @@ def _invert(
     null = jnp.broadcast_to(null, context.shape)  # [b, k, d]
     trajectory = ddim.invert(sampling.conditional(unet, context), latents, table)
     if method == "ddim":
-        steps = len(table)
+        steps = table.t.shape[0]
         iterations = jnp.zeros((steps, len(latents)), jnp.int32)
         return trajectory, context, jnp.broadcast_to(null, (steps, *null.shape)), iterations
     options = dict(guidance=guidance, tolerance=tolerance, inner_steps=inner_steps)

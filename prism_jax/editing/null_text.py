@@ -39,9 +39,7 @@ def tune(
         with_text = predict(latents, row.t, context)
 
         def land(null):
-            return ddim.prev_step(
-                latents, sampling.combine(predict(latents, row.t, null), with_text, guidance), row
-            )
+            return ddim.prev_step(latents, sampling.combine(predict(latents, row.t, null), with_text, guidance), row)
 
         def objective(null):
             losses = jnp.mean((land(null) - target) ** 2, axis=(1, 2, 3))  # [b]

@@ -84,9 +84,7 @@ class CounterfactualMetrics:
         level = (config or BootstrapConfig()).level
         return means | {
             "closer": wilson(int(self.closer[measured].sum()), int(measured.sum()), level=level),
-            "outside_growth": bootstrap(
-                _ratio_of_means, self.edit_outside, self.reconstruction_outside, config=config
-            ),
+            "outside_growth": bootstrap(_ratio_of_means, self.edit_outside, self.reconstruction_outside, config=config),
             "outside_growth_median": bootstrap(np.median, self.outside_growth, config=config),
         }
 
@@ -94,9 +92,7 @@ class CounterfactualMetrics:
 def _check(*, mask: np.ndarray, **images: np.ndarray) -> None:
     for name, image in images.items():
         if image.dtype != np.uint8:
-            raise ValueError(
-                f"{name} is {image.dtype}; 8-bit grey levels (uint8 [b, h, w]) are measured here"
-            )
+            raise ValueError(f"{name} is {image.dtype}; 8-bit grey levels (uint8 [b, h, w]) are measured here")
         if image.ndim != 3 or image.shape != mask.shape:
             raise ValueError(f"{name} has shape {image.shape}, the mask {mask.shape}; both must be [b, h, w]")
     if mask.dtype != bool:

@@ -48,9 +48,7 @@ def ssim(images: jax.Array, references: jax.Array, *, value_range: Range = (-1.0
     images, references = _float_pair(images, references)
     if min(images.shape[1:3]) < WINDOW:
         size = f"{images.shape[1]}x{images.shape[2]}"
-        raise ValueError(
-            f"images of {size} are smaller than SSIM's {WINDOW}x{WINDOW} window; use larger ones"
-        )
+        raise ValueError(f"images of {size} are smaller than SSIM's {WINDOW}x{WINDOW} window; use larger ones")
     black, white = value_range
     # Variances are unchanged by a shift; near zero the difference of squares below loses no digits.
     shift = jnp.mean(references, axis=(1, 2), keepdims=True)  # [b, 1, 1, c]

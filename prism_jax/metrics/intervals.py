@@ -50,9 +50,7 @@ def bootstrap(
     names, owner = np.unique(subjects, return_inverse=True)
     if not len(names):
         return Estimate(value=float("nan"), low=float("nan"), high=float("nan"), count=0)
-    draws = [
-        statistic(*(column[rows] for column in columns)) for rows in _resamples(owner, len(names), config)
-    ]
+    draws = [statistic(*(column[rows] for column in columns)) for rows in _resamples(owner, len(names), config)]
     low, high = np.nanquantile(draws, [(1 - config.level) / 2, (1 + config.level) / 2])
     return Estimate(value=float(statistic(*columns)), low=float(low), high=float(high), count=len(names))
 

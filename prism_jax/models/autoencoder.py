@@ -48,9 +48,7 @@ class AutoencoderConfig:
         }
         for name, value in supported.items():
             if config.get(name, value) != value:
-                raise ValueError(
-                    f"vae config: {name} = {config[name]!r} is not supported; it must be {value!r}"
-                )
+                raise ValueError(f"vae config: {name} = {config[name]!r} is not supported; it must be {value!r}")
         names = {field.name for field in dataclasses.fields(cls)} - {"dtype"}
         known = {name: config[name] for name in names if name in config}
         return cls(**known | {"block_out_channels": tuple(config["block_out_channels"])}, dtype=dtype)
@@ -89,9 +87,7 @@ class MidAttention(nnx.Module):
 class MidBlock(nnx.Module):
     def __init__(self, channels: int, *, groups: int, dtype: jnp.dtype, rngs: nnx.Rngs):
         options = dict(groups=groups, dtype=dtype, rngs=rngs)
-        self.resnets = nnx.List(
-            [ResnetBlock(channels, channels, epsilon=EPSILON, **options) for _ in range(2)]
-        )
+        self.resnets = nnx.List([ResnetBlock(channels, channels, epsilon=EPSILON, **options) for _ in range(2)])
         self.attentions = nnx.List([MidAttention(channels, **options)])
 
     def __call__(self, x: jax.Array) -> jax.Array:
@@ -101,9 +97,7 @@ class MidBlock(nnx.Module):
 class EncoderBlock(nnx.Module):
     def __init__(self, inputs: int, outputs: int, *, layers: int, groups: int, downsample: bool, dtype, rngs):
         self.resnets = nnx.List(
-            ResnetBlock(
-                inputs if i == 0 else outputs, outputs, groups=groups, epsilon=EPSILON, dtype=dtype, rngs=rngs
-            )
+            ResnetBlock(inputs if i == 0 else outputs, outputs, groups=groups, epsilon=EPSILON, dtype=dtype, rngs=rngs)
             for i in range(layers)
         )
         self.downsamplers = nnx.List(
@@ -119,9 +113,7 @@ class EncoderBlock(nnx.Module):
 class DecoderBlock(nnx.Module):
     def __init__(self, inputs: int, outputs: int, *, layers: int, groups: int, upsample: bool, dtype, rngs):
         self.resnets = nnx.List(
-            ResnetBlock(
-                inputs if i == 0 else outputs, outputs, groups=groups, epsilon=EPSILON, dtype=dtype, rngs=rngs
-            )
+            ResnetBlock(inputs if i == 0 else outputs, outputs, groups=groups, epsilon=EPSILON, dtype=dtype, rngs=rngs)
             for i in range(layers)
         )
         self.upsamplers = nnx.List([Upsample(outputs, dtype=dtype, rngs=rngs)] if upsample else [])
@@ -151,9 +143,7 @@ class Encoder(nnx.Module):
             for i, c in enumerate(channels)
         )
         self.mid_block = MidBlock(channels[-1], groups=config.norm_num_groups, **options)
-        self.conv_norm_out = GroupNorm(
-            channels[-1], groups=config.norm_num_groups, epsilon=EPSILON, rngs=rngs
-        )
+        self.conv_norm_out = GroupNorm(channels[-1], groups=config.norm_num_groups, epsilon=EPSILON, rngs=rngs)
         self.conv_out = conv3x3(channels[-1], 2 * config.latent_channels, **options)
 
     def __call__(self, x: jax.Array) -> jax.Array:
@@ -182,9 +172,7 @@ class Decoder(nnx.Module):
             )
             for i, c in enumerate(channels)
         )
-        self.conv_norm_out = GroupNorm(
-            channels[-1], groups=config.norm_num_groups, epsilon=EPSILON, rngs=rngs
-        )
+        self.conv_norm_out = GroupNorm(channels[-1], groups=config.norm_num_groups, epsilon=EPSILON, rngs=rngs)
         self.conv_out = conv3x3(channels[-1], config.in_channels, **options)
 
     def __call__(self, x: jax.Array) -> jax.Array:

@@ -10,9 +10,7 @@ class GroupNorm(nnx.Module):
 
     def __init__(self, channels: int, *, groups: int, epsilon: float, rngs: nnx.Rngs):
         if channels % groups:
-            raise ValueError(
-                f"{channels} channels do not split into {groups} groups; use a multiple of {groups}"
-            )
+            raise ValueError(f"{channels} channels do not split into {groups} groups; use a multiple of {groups}")
         self.groups = groups
         self.epsilon = epsilon
         self.scale = nnx.Param(jnp.ones(channels))

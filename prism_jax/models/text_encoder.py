@@ -48,9 +48,7 @@ class TextConfig:
         names = {field.name for field in dataclasses.fields(cls)} - {"dtype"}
         result = cls(**{name: config[name] for name in names if name in config}, dtype=dtype)
         if result.hidden_act not in ACTIVATIONS:
-            raise ValueError(
-                f"text encoder config: hidden_act {result.hidden_act!r} is not one of {list(ACTIVATIONS)}"
-            )
+            raise ValueError(f"text encoder config: hidden_act {result.hidden_act!r} is not one of {list(ACTIVATIONS)}")
         return result
 
     def to_dict(self) -> dict[str, Any]:

@@ -43,9 +43,7 @@ class UNetConfig:
         )
 
     @classmethod
-    def from_dict(
-        cls, config: dict[str, Any], *, dtype: jnp.dtype = jnp.float32, remat: bool = False
-    ) -> "UNetConfig":
+    def from_dict(cls, config: dict[str, Any], *, dtype: jnp.dtype = jnp.float32, remat: bool = False) -> "UNetConfig":
         """Reads a diffusers `unet/config.json`; raises ValueError for what this network does not do."""
         _refuse_unsupported(config)
         levels = len(config["block_out_channels"])
@@ -53,8 +51,7 @@ class UNetConfig:
         heads = config.get("num_attention_heads") or config.get("attention_head_dim", 8)
         names = {field.name for field in dataclasses.fields(cls)} & config.keys()
         return cls(
-            **{name: config[name] for name in names}
-            | {"block_out_channels": tuple(config["block_out_channels"])},
+            **{name: config[name] for name in names} | {"block_out_channels": tuple(config["block_out_channels"])},
             cross_attention=cross,
             num_heads=(heads,) * levels if isinstance(heads, int) else tuple(heads),
             dtype=dtype,
@@ -174,9 +171,7 @@ class DownBlock(nnx.Module):
         outputs, layers = config.block_out_channels[level], config.layers_per_block
         self.resnets = nnx.List(resnet(inputs if i == 0 else outputs, outputs) for i in range(layers))
         attended = layers if config.cross_attention[level] else 0
-        self.attentions = nnx.List(
-            Transformer(outputs, "down", level, config, rngs=rngs) for _ in range(attended)
-        )
+        self.attentions = nnx.List(Transformer(outputs, "down", level, config, rngs=rngs) for _ in range(attended))
         last = level == len(config.block_out_channels) - 1
         self.downsamplers = nnx.List(
             [] if last else [Downsample(outputs, asymmetric=False, dtype=config.dtype, rngs=rngs)]
@@ -215,9 +210,7 @@ class UpBlock(nnx.Module):
             resnet((previous if i == 0 else outputs) + skip, outputs) for i, skip in enumerate(skips)
         )
         attended = layers if config.cross_attention[level] else 0
-        self.attentions = nnx.List(
-            Transformer(outputs, "up", level, config, rngs=rngs) for _ in range(attended)
-        )
+        self.attentions = nnx.List(Transformer(outputs, "up", level, config, rngs=rngs) for _ in range(attended))
         self.upsamplers = nnx.List([] if level == 0 else [Upsample(outputs, dtype=config.dtype, rngs=rngs)])
 
     def __call__(self, x, skips, time, context, control) -> jax.Array:
@@ -263,17 +256,14 @@ class UNet2DCondition(nnx.Module):
         self.conv_in = conv3x3(config.in_channels, channels[0], dtype=config.dtype, rngs=rngs)
         self.time_embedding = TimeEmbedding(channels[0], dtype=config.dtype, rngs=rngs)
         self.down_blocks = nnx.List(
-            DownBlock(channels[max(level - 1, 0)], level, config, resnet, rngs=rngs)
-            for level in range(levels)
+            DownBlock(channels[max(level - 1, 0)], level, config, resnet, rngs=rngs) for level in range(levels)
         )
         self.mid_block = MidBlock(config, resnet, rngs=rngs)
         self.up_blocks = nnx.List(
             UpBlock(channels[min(level + 1, levels - 1)], level, config, resnet, rngs=rngs)
             for level in reversed(range(levels))
         )
-        self.conv_norm_out = GroupNorm(
-            channels[0], groups=config.norm_num_groups, epsilon=config.norm_eps, rngs=rngs
-        )
+        self.conv_norm_out = GroupNorm(channels[0], groups=config.norm_num_groups, epsilon=config.norm_eps, rngs=rngs)
         self.conv_out = conv3x3(channels[0], config.out_channels, dtype=config.dtype, rngs=rngs)
 
     def __call__(

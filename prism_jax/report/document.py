@@ -22,9 +22,7 @@ class EditRow:
     edited: np.ndarray
     truth: np.ndarray | None = None
     mask: np.ndarray | None = None  # bool [h, w], where the truth changes
-    metrics: Mapping[str, float] = dataclasses.field(
-        default_factory=dict
-    )  # label -> value, shown under the row
+    metrics: Mapping[str, float] = dataclasses.field(default_factory=dict)  # label -> value, shown under the row
 
     def __post_init__(self) -> None:
         shape = np.shape(self.original)
@@ -76,9 +74,7 @@ class Curve:
         """The values of `keys` by step, from lines of a metrics.jsonl that have them all."""
         complete = [record for record in records if all(key in record for key in ("step", *keys))]
         if not complete:
-            raise ValueError(
-                f"no line of the log has step and {', '.join(keys)}; nothing to draw for {title!r}"
-            )
+            raise ValueError(f"no line of the log has step and {', '.join(keys)}; nothing to draw for {title!r}")
         y = {key: np.array([record[key] for record in complete], np.float64) for key in keys}
         x = np.array([record["step"] for record in complete])
         return cls(title=title, x=x, y=y, y_label=y_label, smooth=max(len(x) // 25, 1))
@@ -146,14 +142,10 @@ class Report:
     @property
     def checks(self) -> tuple[Check, ...]:
         """All targets in the tables."""
-        return tuple(
-            cell for table in self.tables for row in table.rows for cell in row if isinstance(cell, Check)
-        )
+        return tuple(cell for table in self.tables for row in table.rows for cell in row if isinstance(cell, Check))
 
 
 def _check_image(image: np.ndarray, what: str, shape: tuple[int, ...]) -> None:
     if np.asarray(image).dtype != np.uint8 or np.ndim(image) != 2 or np.shape(image) != shape:
         found = f"{np.asarray(image).dtype} {np.shape(image)}"
-        raise ValueError(
-            f"{what} is {found}; a grey image uint8 {shape if len(shape) == 2 else '[h, w]'} is needed"
-        )
+        raise ValueError(f"{what} is {found}; a grey image uint8 {shape if len(shape) == 2 else '[h, w]'} is needed")

@@ -23,9 +23,7 @@ def difference_image(before: np.ndarray, after: np.ndarray, *, limit: int = DIFF
     """
     for name, image in (("before", before), ("after", after)):
         if image.dtype != np.uint8 or image.ndim != 2 or image.shape != before.shape:
-            raise ValueError(
-                f"{name} is {image.dtype} {image.shape}; two grey images uint8 [h, w] are needed"
-            )
+            raise ValueError(f"{name} is {image.dtype} {image.shape}; two grey images uint8 [h, w] are needed")
     change = after.astype(np.float32) - before  # [h, w]
     opacity = np.minimum(np.abs(change) / limit, 1)[..., None]
     colour = np.where(change[..., None] > 0, np.float32(DENSER), np.float32(LESS_DENSE))

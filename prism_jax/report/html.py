@@ -107,9 +107,7 @@ def _row(row: EditRow, report: Report, encode: Callable[[np.ndarray], str]) -> d
         ),
     ]
     if row.truth is not None:
-        films.append(
-            _film("truth", "True counterfactual", row.truth, f"True counterfactual: {row.edit}", encode)
-        )
+        films.append(_film("truth", "True counterfactual", row.truth, f"True counterfactual: {row.edit}", encode))
     return {
         "subject": row.subject,
         "source": source,
@@ -120,9 +118,7 @@ def _row(row: EditRow, report: Report, encode: Callable[[np.ndarray], str]) -> d
     }
 
 
-def _film(
-    kind: str, title: str, image: np.ndarray, alt: str, encode: Callable[[np.ndarray], str]
-) -> dict[str, Any]:
+def _film(kind: str, title: str, image: np.ndarray, alt: str, encode: Callable[[np.ndarray], str]) -> dict[str, Any]:
     height, width = image.shape[:2]
     return {"kind": kind, "title": title, "alt": alt, "uri": encode(image), "width": width, "height": height}
 
@@ -132,9 +128,7 @@ def _sample(sample: Sample, encode: Callable[[np.ndarray], str]) -> dict[str, An
 
 
 def _table(table: Table) -> dict[str, Any]:
-    headings = [
-        (column, "") if isinstance(column, str) else (column.name, column.unit) for column in table.columns
-    ]
+    headings = [(column, "") if isinstance(column, str) else (column.name, column.unit) for column in table.columns]
     units = [unit for _, unit in headings]
     rows = [[cell_text(cell, unit) for cell, unit in zip(row, units, strict=True)] for row in table.rows]
     return {"title": table.title, "note": table.note, "headings": headings, "rows": rows}

@@ -85,9 +85,7 @@ def fill(
         filled[path] = flat[path].replace(jnp.asarray(value, jnp.float32))
     unfilled = sorted(name for name, path in paths.items() if path not in filled)
     if unread or unfilled or misfits:
-        raise ValueError(
-            f"weights do not fit: unread {sorted(unread)}; never filled {unfilled}; shapes {misfits}"
-        )
+        raise ValueError(f"weights do not fit: unread {sorted(unread)}; never filled {unfilled}; shapes {misfits}")
     return nnx.merge(graphdef, nnx.from_flat_state([(path, filled[path]) for path in flat]))
 
 
