@@ -1,4 +1,4 @@
-"""The demo's training: the base model for a few hundred steps on the strongly confounded phantom, where
+"""The demo's training: the base model for 250 steps on the strongly confounded phantom, where
 cardiomegaly and the pacemaker go together.
 
 make demo runs it; by hand:
@@ -18,13 +18,13 @@ def config() -> FinetuneRun:
         run="runs/demo/finetune",
         model="prism_jax/pretrained/phantom",
         data=Data(folder="runs/demo/data", size=128),
-        batch_size=32,
+        batch_size=16,
         precompute_latents=True,
         ema_decay=0.99,
         optimizer=OptimizerConfig(peak=2e-4, warmup=30, decay="cosine", final=0.05, weight_decay=0.01),
-        loop=LoopConfig(steps=300, log_every=10, checkpoint_every=100, keep=1),
+        loop=LoopConfig(steps=250, log_every=10, checkpoint_every=125, keep=1),
         samples=Samples(
-            every=150,
+            every=125,
             prompts=(
                 f"{patient} no cardiomegaly, no effusion, no pacemaker, no support lines",
                 f"{patient} cardiomegaly, no effusion, pacemaker, no support lines",

@@ -18,17 +18,17 @@ OTHERS = ("chest ray of a woman with effusion", "woman with no support lines")
 STEPS, SIDE = 4, 4
 
 
-def given_inversion(trace: str) -> Inversion:
-    """Both images of the reference, up to where its edits begin."""
-    arrays, null = load_trace("08_ddim_inversion").arrays, load_trace(trace)
-    images = range(2)
+def given_inversion(images: int) -> Inversion:
+    """The first images of the reference, up to where its edits begin."""
+    arrays, null = load_trace("08_ddim_inversion").arrays, load_trace("09_null_text")
+    each = range(images)
     return Inversion(
-        trajectory=jnp.stack([channels_last(arrays[f"image{i}_ddim_inversion_latents"]) for i in images], axis=1),
-        context=jnp.concatenate([arrays[f"image{i}_cond"] for i in images]),
-        null_context=jnp.stack([null.arrays[f"image{i}_uncond_embeddings"] for i in images], axis=1),
-        inner_iterations=jnp.zeros((null.meta["steps"], 2), jnp.int32),
+        trajectory=jnp.stack([channels_last(arrays[f"image{i}_ddim_inversion_latents"]) for i in each], axis=1),
+        context=jnp.concatenate([arrays[f"image{i}_cond"] for i in each]),
+        null_context=jnp.stack([null.arrays[f"image{i}_uncond_embeddings"] for i in each], axis=1),
+        inner_iterations=jnp.zeros((null.meta["steps"], images), jnp.int32),
         guidance=jnp.float32(null.meta["guidance_scale"]),
-        prompts=tuple(null.meta["prompts"]),
+        prompts=tuple(null.meta["prompts"][:images]),
         method="null_text",
     )
 
@@ -50,15 +50,15 @@ def given_edit(case: dict, number: int) -> Edit:
 @pytest.mark.parametrize(
     "names",
     [
-        (("replace_lb", "refine", "prism_absent_lb"), ("prism", "prism_lb", None)),
+        (("replace_lb", "refine", "prism_absent_lb"),),
         pytest.param((("replace", "refine_lb", "two_replace_lb"), ("prism", "prism_lb", None)), marks=pytest.mark.slow),
     ],
-    ids=["first", "second"],
+    ids=["one image", "both images"],
 )
 def test_edits_and_their_masks_agree_with_the_reference(names, sd15):
-    """Edits of both images side by side, with and without local blend; None is an edit that changes nothing."""
+    """Edits side by side, with and without local blend; None is an edit that changes nothing."""
     arrays, meta = load_trace("11_p2p_edits")
-    inversion = given_inversion("09_null_text")
+    inversion = given_inversion(len(names))
     number = lambda name: len(meta[name]["prompts"]) - 1  # the last: of "two_replace_lb" the one not yet seen
     edits = [
         [given_edit(meta[name], number(name)) if name else Edit(prompt=prompt) for name in row]
@@ -71,7 +71,7 @@ def test_edits_and_their_masks_agree_with_the_reference(names, sd15):
         for name, made in zip(row, images[1:], strict=True)
     ):
         if name is None:
-            np.testing.assert_allclose(made, source, atol=1e-4)
+            np.testing.assert_allclose(made, source, rtol=0, atol=1e-3)
             continue
         final = channels_last(arrays[f"{name}_final"])
         np.testing.assert_allclose(source, final[0], rtol=0, atol=1e-3, err_msg=f"source of {name}")
