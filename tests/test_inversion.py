@@ -61,7 +61,7 @@ def test_null_text_of_a_batch_is_that_of_each_image_alone(tiny_sd, latents):
     assert both.steps == 3
     np.testing.assert_array_equal(both.trajectory[0], latents)
     assert (both.inner_iterations[:, 0] != both.inner_iterations[:, 1]).any()
-    start = tiny_sd.encode_prompt([""])
+    start = tiny_sd.encode_prompt([""])[None]  # [1, 1, 77, 16]
     for i in range(2):
         one = slice(i, i + 1)
         alone = editing.invert(tiny_sd, latents[one], PROMPTS[one], **NULL_TEXT, tolerance=losses_allowed)

@@ -100,16 +100,17 @@ def test_a_batch_gives_what_one_by_one_gives_and_one_timestep_serves_all(tiny):
     assert jnp.abs(both[0] - both[1]).max() > 0.1
 
 
-def test_rematerialisation_changes_neither_output_nor_gradient(tiny):
-    def loss_and_gradient(unet):
-        graphdef, params = nnx.split(unet)
-        loss = lambda params: jnp.sum(nnx.merge(graphdef, params)(*tiny_call()) ** 2)
-        jaxpr = str(jax.make_jaxpr(loss)(params))
-        return jax.jit(jax.value_and_grad(loss))(params), "remat" in jaxpr or "checkpoint" in jaxpr
+def test_rematerialisation_changes_neither_output_nor_gradient():
+    one_level = dict(block_out_channels=(8,), cross_attention=(True,), num_heads=(2,))  # compiles soonest
 
-    again = untrained(UNet2DCondition, dataclasses.replace(UNetConfig.tiny(), remat=True))
-    (plain, plain_remat), (saving, saving_remat) = loss_and_gradient(tiny), loss_and_gradient(again)
-    assert (plain_remat, saving_remat) == (False, True)
+    def loss_and_gradient(remat: bool):
+        config = dataclasses.replace(UNetConfig.tiny(), **one_level, remat=remat)
+        graphdef, params = nnx.split(untrained(UNet2DCondition, config))
+        loss = lambda params: jnp.sum(nnx.merge(graphdef, params)(*tiny_call()) ** 2)
+        assert ("remat" in str(jax.make_jaxpr(loss)(params))) is remat
+        return jax.jit(jax.value_and_grad(loss))(params)
+
+    plain, saving = loss_and_gradient(False), loss_and_gradient(True)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4), plain, saving)
 
 
