@@ -36,9 +36,9 @@ format: $(INSTALLED) ## mend what the linter can mend
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-parity: $(INSTALLED) ## install PyTorch diffusers and run the tests that compare with it, and the slow ones
+parity: $(INSTALLED) ## install PyTorch diffusers and run the tests that compare with it
 	$(PIP_INSTALL) -e '.[parity]'
-	$(BIN)/python -m pytest -m 'parity or slow'
+	$(BIN)/python -m pytest -m parity
 
 clean: ## remove the environment and the caches; runs/ stays
 	rm -rf .venv .cache .pytest_cache .ruff_cache build dist

@@ -1,11 +1,11 @@
-"""The VAE of the small base model, on the unconfounded phantom at 128x128.
+"""The VAE of the small base model, on unconfounded phantoms at 128x128.
 
-prism data build phantom --out data/phantom_none --preset none --train 16000 --val 512 --test 512
+prism data build phantom --out data/phantom_balanced --preset balanced --train 16000 --val 256 --test 256
 python -m train.autoencoder --config configs/phantom_autoencoder.py
 """
 
 from prism_jax.models.autoencoder import AutoencoderConfig
-from train.autoencoder import AutoencoderRun, ReconstructionLoss, Validation, Window
+from train.autoencoder import AutoencoderRun, Validation, Window
 from train.examples import Data
 from train.loop import LoopConfig
 from train.optimizer import OptimizerConfig
@@ -17,12 +17,11 @@ def config() -> AutoencoderRun:
         model=AutoencoderConfig(
             block_out_channels=(16, 32, 64, 64), layers_per_block=1, norm_num_groups=8, sample_size=128
         ),
-        data=Data(folder="data/phantom_none", size=128),
+        data=Data(folder="data/phantom_balanced", size=128),
         validation=Validation(every=2000),
         window=Window(crop=64),
-        loss=ReconstructionLoss(l1=1.0, l2=1.0, edge=1.0, kl=1e-5),
         optimizer=OptimizerConfig(peak=2e-3, warmup=200, decay="cosine", final=0.01, weight_decay=1e-4),
-        loop=LoopConfig(steps=5600, log_every=50, checkpoint_every=250, keep=2),
+        loop=LoopConfig(steps=8300, log_every=50, checkpoint_every=250, keep=2),
         batch_size=16,
         ema_decay=0.999,
         sample_every=2000,

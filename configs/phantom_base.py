@@ -1,7 +1,6 @@
-"""The small base model: everything but the VAE, on the unconfounded phantom at 128x128.
+"""The small base model: everything but the VAE, on unconfounded phantoms at 128x128, every finding in half of them.
 
-prism data build phantom --out data/phantom_balanced --preset balanced --train 16000 --val 256 --test 16
-python -m train.autoencoder --config configs/phantom_autoencoder.py
+After the commands in configs/phantom_autoencoder.py:
 python -m train.tokenizer --config configs/phantom_tokenizer.py
 python -m train.base --config configs/phantom_base.py
 """
@@ -38,7 +37,7 @@ def config() -> BaseRun:
             precompute_latents=True,
             ema_decay=0.999,
             optimizer=OptimizerConfig(peak=1e-3, warmup=300, decay="cosine", final=0.05, weight_decay=0.01),
-            loop=LoopConfig(steps=9000, log_every=50, checkpoint_every=500),
+            loop=LoopConfig(steps=4800, log_every=50, checkpoint_every=500),
             samples=Samples(
                 every=1000,
                 prompts=(

@@ -17,7 +17,7 @@ WORDS = """
 def config() -> TokenizerRun:
     return TokenizerRun(
         out="runs/phantom_tokenizer",
-        data=("data/phantom_none",),
+        data=("data/phantom_balanced",),
         limit=5000,
         words=tuple(WORDS.split()),
         vocab_size=1024,

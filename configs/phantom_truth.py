@@ -1,6 +1,6 @@
 """The small base model against the true counterfactuals of 64 held-out phantoms per edit.
 
-prism data build phantom --out data/phantom_none --preset none --train 16000 --val 512 --test 512
+prism data build phantom --out data/phantom_balanced --preset balanced --train 16000 --val 256 --test 256
 python -m eval.counterfactuals --config configs/phantom_truth.py
 """
 
@@ -8,7 +8,7 @@ from eval.changes import Change
 from eval.counterfactuals import CounterfactualRun, Inversion
 
 FINDINGS = ("pacemaker", "cardiomegaly", "effusion", "support_lines")
-INVERSION = Inversion(method="null_text", steps=20, guidance=3.0, inner_steps=5)
+INVERSION = Inversion(method="null_text", steps=20, guidance=1.75, inner_steps=10)
 
 
 def config() -> CounterfactualRun:
@@ -16,7 +16,7 @@ def config() -> CounterfactualRun:
         run="runs/phantom_truth",
         title="The base model against true counterfactuals",
         model="prism_jax/pretrained/phantom",
-        data="data/phantom_none",
+        data="data/phantom_balanced",
         changes=changes(),
         per_change=64,
         inversion=INVERSION,
@@ -26,5 +26,5 @@ def config() -> CounterfactualRun:
 
 def changes() -> tuple[Change, ...]:
     """Every finding taken away and added; strengths as chosen on the validation split."""
-    strength = dict(cross_steps=0.8, self_steps=0.8, blend=None)
+    strength = dict(cross_steps=0.4, self_steps=0.4, blend=None)
     return tuple(Change(attribute=finding, value=value, **strength) for value in (False, True) for finding in FINDINGS)

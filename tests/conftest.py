@@ -150,10 +150,8 @@ def tiny_sd(tmp_path_factory) -> StableDiffusion:
     )
 
 
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Skips tests marked `shared` where the data is missing, and `slow` ones unless -m asks for them."""
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skips tests marked `shared` where the data is missing."""
     for item in items:
         if item.get_closest_marker("shared"):
             item.add_marker(requires_shared)
-        if item.get_closest_marker("slow") and "slow" not in config.option.markexpr:
-            item.add_marker(pytest.mark.skip(reason="takes minutes; make parity runs it"))

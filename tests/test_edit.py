@@ -51,7 +51,7 @@ def given_edit(case: dict, number: int) -> Edit:
     "names",
     [
         (("replace_lb", "refine", "prism_absent_lb"),),
-        pytest.param((("replace", "refine_lb", "two_replace_lb"), ("prism", "prism_lb", None)), marks=pytest.mark.slow),
+        (("replace", "refine_lb", "two_replace_lb"), ("prism", "prism_lb", None)),
     ],
     ids=["one image", "both images"],
 )

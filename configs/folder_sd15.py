@@ -1,0 +1,27 @@
+"""Stable Diffusion 1.5 fine-tuned on a folder of X-rays, 512x512, for GPUs.
+
+prism data build folder --source my_xrays --out data/my_xrays
+python -m train.finetune --config configs/folder_sd15.py --model DIFFUSERS_FOLDER
+prism export --run runs/folder_sd15 --out runs/folder_sd15/model
+"""
+
+import jax.numpy as jnp
+
+from train.examples import Data
+from train.finetune import FinetuneRun, Samples
+from train.loop import LoopConfig
+from train.optimizer import OptimizerConfig
+
+
+def config() -> FinetuneRun:
+    return FinetuneRun(
+        run="runs/folder_sd15",
+        model="models/stable-diffusion-v1-5",
+        data=Data(folder="data/my_xrays", size=512),
+        batch_size=16,
+        dtype=jnp.dtype(jnp.bfloat16),
+        remat=True,
+        optimizer=OptimizerConfig(peak=5e-5, warmup=500, decay="cosine", weight_decay=0.01),
+        loop=LoopConfig(steps=20000, log_every=50, checkpoint_every=1000),
+        samples=Samples(every=1000, prompts=("Chest X-ray",)),
+    )
