@@ -42,7 +42,7 @@ def weighted_sum(attend, q, k, v):
 
 
 def in_parts_of(entries: int, monkeypatch) -> None:
-    monkeypatch.setattr(attention, "LARGEST_LOGITS", 0)
+    monkeypatch.setattr(attention, "LARGEST_LOGITS_CPU", 0)
     monkeypatch.setattr(attention, "CHUNK_LOGITS", entries)
 
 

@@ -7,7 +7,8 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-LARGEST_LOGITS = 2**24  # attention maps of more entries than this are made in parts
+LARGEST_LOGITS = 2**24  # attention maps of more entries than this are made in parts, for memory
+LARGEST_LOGITS_CPU = 2**22  # the same on CPUs, where larger maps leave the cache and take twice the time
 CHUNK_LOGITS = 2**21  # entries of such a part: 8 MB, about a core's share of cache
 
 
@@ -48,7 +49,8 @@ def dot_product_attention(q: jax.Array, k: jax.Array, v: jax.Array, *, is_causal
     """Attention of `[b, q, n, d]` over `[b, k, n, d]`; the softmax is float32 on every path."""
     if uses_cudnn(q.dtype, q.shape[-1]):
         return jax.nn.dot_product_attention(q, k, v, is_causal=is_causal, implementation="cudnn")
-    if not is_causal and q.shape[0] * q.shape[2] * q.shape[1] * k.shape[1] > LARGEST_LOGITS:
+    largest = LARGEST_LOGITS_CPU if jax.default_backend() == "cpu" else LARGEST_LOGITS
+    if not is_causal and q.shape[0] * q.shape[2] * q.shape[1] * k.shape[1] > largest:
         return _streamed(q, k, v)
     return jax.nn.dot_product_attention(q, k, v, is_causal=is_causal, implementation="xla")
 
