@@ -25,7 +25,7 @@ def config() -> CounterfactualRun:
         model="runs/covid_model",
         data="data/covid",
         changes=tuple(Change(attribute=name, value=value, **strength) for name, value in WANTED),
-        per_change=8,
+        per_change=12,
         inversion=Inversion(method="null_text", steps=20, guidance=3.0, inner_steps=10),
         training="runs/covid_finetune",
     )

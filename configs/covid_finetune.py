@@ -21,9 +21,9 @@ def config() -> FinetuneRun:
         precompute_latents=True,
         ema_decay=0.995,
         optimizer=OptimizerConfig(peak=5e-4, warmup=100, decay="cosine", final=0.05, weight_decay=0.01),
-        loop=LoopConfig(steps=300, log_every=25, checkpoint_every=100),
+        loop=LoopConfig(steps=1500, log_every=50, checkpoint_every=250),
         samples=Samples(
-            every=150,
+            every=500,
             prompts=(
                 "Chest X-ray of a 60-year-old man, AP view, with covid-19, endotracheal tube",
                 "Chest X-ray of a 60-year-old man, AP view, with covid-19, no endotracheal tube",
