@@ -13,8 +13,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh
 
-from prism_jax import rng
+from prism_jax import rng, sharding
 from prism_jax.diffusion import sampling
 from prism_jax.diffusion.schedule import NoiseSchedule, ScheduleConfig
 from prism_jax.models.autoencoder import AutoencoderKL
@@ -98,6 +99,12 @@ class StableDiffusion:
         absent = {"safety_checker": (None, None), "feature_extractor": (None, None)}
         pretrained.write_json(index | absent, folder / "model_index.json")
 
+    def on(self, mesh: Mesh) -> "StableDiffusion":
+        """The same with its networks whole on every device of `mesh`."""
+        put = lambda network: jax.device_put(network, sharding.replicated(mesh))
+        networks = {name: put(getattr(self, name)) for name in ("unet", "vae", "text_encoder", "schedule")}
+        return dataclasses.replace(self, **networks)
+
     @property
     def scaling_factor(self) -> float:
         return self.vae.config.scaling_factor
@@ -113,14 +120,8 @@ class StableDiffusion:
         Raises:
           ValueError: a prompt needs more than 77 tokens and `truncate` is off.
         """
-        check_prompts(prompts)
         length = self.text_encoder.config.max_position_embeddings
-        full = [self.tokenizer(prompt, verbose=False).input_ids for prompt in prompts]
-        for prompt, ids in zip(prompts, full, strict=True):
-            if len(ids) > length and not truncate:
-                raise ValueError(f"prompt of {len(ids)} tokens, the limit is {length}; shorten it: {prompt[:60]!r}...")
-        padded = self.tokenizer(list(prompts), padding="max_length", max_length=length, truncation=True)
-        return np.asarray(padded.input_ids, np.int32)
+        return tokenize(self.tokenizer, prompts, length=length, truncate=truncate)
 
     def encode_prompt(self, prompts: Sequence[str]) -> jax.Array:
         """The text encoder's last hidden state, `[b, 77, d]`."""
@@ -192,11 +193,25 @@ def check_prompts(prompts: Sequence[str]) -> None:
         raise ValueError(f'prompts is one string; give a list: ["{prompts}"]')
 
 
+def tokenize(tokenizer: Any, prompts: Sequence[str], *, length: int, truncate: bool = False) -> np.ndarray:
+    """Token ids, int32 `[b, length]`, with start, end and padding; ValueError for what does not fit, unless cut."""
+    check_prompts(prompts)
+    full = [tokenizer(prompt, verbose=False).input_ids for prompt in prompts]
+    for prompt, ids in zip(prompts, full, strict=True):
+        if len(ids) > length and not truncate:
+            raise ValueError(f"prompt of {len(ids)} tokens, the limit is {length}; shorten it: {prompt[:60]!r}...")
+    padded = tokenizer(list(prompts), padding="max_length", max_length=length, truncation=True)
+    return np.asarray(padded.input_ids, np.int32)
+
+
 def load_tokenizer(folder: str | Path) -> Any:
     """The CLIP tokenizer in `folder`; ValueError if there is none."""
     folder = Path(folder)
     if not folder.is_dir():
         raise ValueError(f"{folder} is missing; it holds the tokenizer (vocab.json and merges.txt, or tokenizer.json)")
+    if not any((folder / name).is_file() for name in ("vocab.json", "tokenizer.json")):
+        # transformers would return a tokenizer to which every word is unknown.
+        raise ValueError(f"no tokenizer in {folder}: expected vocab.json and merges.txt, or tokenizer.json")
     # transformers otherwise advises, on every start, to install PyTorch.
     os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")
     from transformers import CLIPTokenizer

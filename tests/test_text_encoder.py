@@ -8,7 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from prism_jax.models.text_encoder import ACTIVATIONS, CLIPTextModel, EncoderLayer, TextConfig
+from prism_jax.models.text_encoder import CLIPTextModel, TextConfig
+from prism_jax.models.transformer import ACTIVATIONS, EncoderLayer
 from tests.conftest import load_trace, recorded, relative_distance, untrained
 
 BOUND = 3e-5  # of one network call; the reference's own rounding is 2e-6

@@ -11,6 +11,8 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from prism_jax.models.autoencoder import AutoencoderConfig, AutoencoderKL
+from prism_jax.models.clip import CLIP, CLIPConfig
+from prism_jax.models.image_encoder import CLIPVisionModel, VisionConfig
 from prism_jax.models.text_encoder import CLIPTextModel, TextConfig
 from prism_jax.models.unet import UNet2DCondition, UNetConfig
 from prism_jax.weights import diffusers, files, pretrained
@@ -25,6 +27,8 @@ TINY = {
     ),
     "vae": (AutoencoderKL, AutoencoderConfig.tiny(), diffusers.AUTOENCODER),
     "text_encoder": (CLIPTextModel, TextConfig.tiny(), diffusers.TEXT_ENCODER),
+    "image_encoder": (CLIPVisionModel, VisionConfig.tiny(), diffusers.IMAGE_ENCODER),
+    "clip": (CLIP, CLIPConfig.tiny(), diffusers.CLIP),
 }
 
 
@@ -61,6 +65,7 @@ def rounded(network, dtype):
         ("sd15_vae", AutoencoderKL, AutoencoderConfig, diffusers.AUTOENCODER),
         ("sd15_text_encoder_clip_vit_l14", CLIPTextModel, TextConfig, diffusers.TEXT_ENCODER),
         ("sd21_text_encoder_openclip_vit_h", CLIPTextModel, TextConfig, diffusers.TEXT_ENCODER),
+        ("clip_vit_l14_vision", CLIPVisionModel, VisionConfig, diffusers.IMAGE_ENCODER),
     ],
 )
 def test_published_networks_have_exactly_our_parameters(stem, network, config, names):

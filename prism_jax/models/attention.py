@@ -62,8 +62,10 @@ def _streamed(q: jax.Array, k: jax.Array, v: jax.Array) -> jax.Array:
     also several times faster.
     """
     b, queries, _, d = q.shape
-    fitting = max(1, CHUNK_LOGITS // (b * k.shape[1]))
-    chunk = next(c for c in range(min(fitting, queries), 0, -1) if queries % c == 0)
+    fitting = min(max(1, CHUNK_LOGITS // (b * k.shape[1])), queries)
+    # A chunk that divides the queries needs no filling; one is near for sides of powers of two, none for CLIP's 257.
+    chunk = next((c for c in range(fitting, fitting // 2, -1) if queries % c == 0), fitting)
+    filling = -queries % chunk
 
     def one_head(heads: tuple[jax.Array, jax.Array, jax.Array]) -> jax.Array:
         q, k, v = heads  # [b, q, d], [b, k, d], [b, k, d]
@@ -73,8 +75,10 @@ def _streamed(q: jax.Array, k: jax.Array, v: jax.Array) -> jax.Array:
             logits = jnp.einsum("bqd,bkd->bqk", q, k, preferred_element_type=jnp.float32) * d**-0.5
             return jnp.einsum("bqk,bkd->bqd", jax.nn.softmax(logits, axis=-1).astype(v.dtype), v)
 
-        chunks = q.reshape(b, -1, chunk, d).swapaxes(0, 1)  # [q / chunk, b, chunk, d]
-        return jax.lax.map(some_queries, chunks).swapaxes(0, 1).reshape(q.shape)
+        filled = jnp.pad(q, ((0, 0), (0, filling), (0, 0)))
+        chunks = filled.reshape(b, -1, chunk, d).swapaxes(0, 1)  # [q / chunk, b, chunk, d]
+        out = jax.lax.map(some_queries, chunks).swapaxes(0, 1).reshape(filled.shape)
+        return out[:, :queries]
 
     return jnp.moveaxis(jax.lax.map(one_head, tuple(jnp.moveaxis(x, 2, 0) for x in (q, k, v))), 0, 2)
 

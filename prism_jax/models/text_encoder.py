@@ -1,7 +1,6 @@
 """The CLIP text encoder of Stable Diffusion (transformers' `CLIPTextModel`)."""
 
 import dataclasses
-from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -9,13 +8,8 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from prism_jax.models.attention import dot_product_attention
 from prism_jax.models.layers import LayerNorm
-
-ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
-    "quick_gelu": lambda x: x * jax.nn.sigmoid(1.702 * x),
-    "gelu": partial(jax.nn.gelu, approximate=False),
-}
+from prism_jax.models.transformer import EncoderLayer, check_activation
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -47,8 +41,7 @@ class TextConfig:
         """Reads a transformers `text_encoder/config.json`."""
         names = {field.name for field in dataclasses.fields(cls)} - {"dtype"}
         result = cls(**{name: config[name] for name in names if name in config}, dtype=dtype)
-        if result.hidden_act not in ACTIVATIONS:
-            raise ValueError(f"text encoder config: hidden_act {result.hidden_act!r} is not one of {list(ACTIVATIONS)}")
+        check_activation(result.hidden_act, "text encoder")
         return result
 
     def to_dict(self) -> dict[str, Any]:
@@ -65,42 +58,6 @@ class TextConfig:
         }
 
 
-class SelfAttention(nnx.Module):
-    def __init__(self, config: TextConfig, *, rngs: nnx.Rngs):
-        d = config.hidden_size
-        self.heads = config.num_attention_heads
-        for name in ("q_proj", "k_proj", "v_proj", "out_proj"):
-            setattr(self, name, nnx.Linear(d, d, dtype=config.dtype, rngs=rngs))
-
-    def __call__(self, x: jax.Array) -> jax.Array:
-        b, k, d = x.shape
-        heads = (f(x).reshape(b, k, self.heads, -1) for f in (self.q_proj, self.k_proj, self.v_proj))
-        return self.out_proj(dot_product_attention(*heads, is_causal=True).reshape(b, k, d))
-
-
-class MLP(nnx.Module):
-    def __init__(self, config: TextConfig, *, rngs: nnx.Rngs):
-        self.activation = config.hidden_act
-        self.fc1 = nnx.Linear(config.hidden_size, config.intermediate_size, dtype=config.dtype, rngs=rngs)
-        self.fc2 = nnx.Linear(config.intermediate_size, config.hidden_size, dtype=config.dtype, rngs=rngs)
-
-    def __call__(self, x: jax.Array) -> jax.Array:
-        return self.fc2(ACTIVATIONS[self.activation](self.fc1(x)))
-
-
-class EncoderLayer(nnx.Module):
-    def __init__(self, config: TextConfig, *, rngs: nnx.Rngs):
-        norm = partial(LayerNorm, config.hidden_size, epsilon=config.layer_norm_eps, rngs=rngs)
-        self.layer_norm1 = norm()
-        self.self_attn = SelfAttention(config, rngs=rngs)
-        self.layer_norm2 = norm()
-        self.mlp = MLP(config, rngs=rngs)
-
-    def __call__(self, x: jax.Array) -> jax.Array:
-        x = x + self.self_attn(self.layer_norm1(x))
-        return x + self.mlp(self.layer_norm2(x))
-
-
 class CLIPTextModel(nnx.Module):
     """Token ids to one vector per position; padding is attended like any token, as Stable Diffusion does."""
 
@@ -109,7 +66,7 @@ class CLIPTextModel(nnx.Module):
         embed = partial(nnx.Embed, features=config.hidden_size, dtype=config.dtype, rngs=rngs)
         self.token_embedding = embed(config.vocab_size)
         self.position_embedding = embed(config.max_position_embeddings)
-        self.layers = nnx.List(EncoderLayer(config, rngs=rngs) for _ in range(config.num_hidden_layers))
+        self.layers = nnx.List(EncoderLayer(config, is_causal=True, rngs=rngs) for _ in range(config.num_hidden_layers))
         self.final_layer_norm = LayerNorm(config.hidden_size, epsilon=config.layer_norm_eps, rngs=rngs)
 
     def __call__(self, ids: jax.Array, *, skip_layers: int = 0) -> jax.Array:

@@ -27,8 +27,19 @@ TEXT_ENCODER = (
     (r"^layers\.", "encoder.layers."),
     (r"^", "text_model."),
 )
+IMAGE_ENCODER = (
+    (r"^(class|patch|position)_embedding", r"embeddings.\1_embedding"),
+    (r"^layers\.", "encoder.layers."),
+    (r"^(?!visual_projection\.)", "vision_model."),
+)
+CLIP = (
+    (r"^(text|vision)_model\.(token|class|patch|position)_embedding", r"\1_model.embeddings.\2_embedding"),
+    (r"^(text|vision)_model\.layers\.", r"\1_model.encoder.layers."),
+    (r"^vision_model\.visual_projection\.", "visual_projection."),
+)
 
 LEAVES = {"kernel": "weight", "scale": "weight", "embedding": "weight", "bias": "bias"}
+LEAVES |= {"class_embedding": "class_embedding", "logit_scale": "logit_scale"}  # parameters of CLIP itself
 
 # older spellings of theirs -> the current one, tried in order on the names in a file
 AUTOENCODER_OLD = (
@@ -39,6 +50,7 @@ AUTOENCODER_OLD = (
 )
 TEXT_ENCODER_OLD = ((r"^(?!text_model\.)(embeddings|encoder|final_layer_norm)\.", r"text_model.\1."),)
 TEXT_ENCODER_BUFFERS = frozenset({"text_model.embeddings.position_ids"})  # a constant 0..76, not a parameter
+CLIP_BUFFERS = TEXT_ENCODER_BUFFERS | {"vision_model.embeddings.position_ids"}
 
 
 def foreign_name(path: tuple[str | int, ...], names: Iterable[tuple[str, str]]) -> str:

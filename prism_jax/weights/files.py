@@ -60,7 +60,7 @@ def write(tensors: Mapping[str, np.ndarray], file: Path) -> None:
     """Writes one safetensors file, whole or not at all."""
     partial = file.with_name(file.name + ".partial")
     try:
-        save_file({name: np.ascontiguousarray(value) for name, value in tensors.items()}, partial, {"format": "pt"})
+        save_file({name: np.asarray(value, order="C") for name, value in tensors.items()}, partial, {"format": "pt"})
         os.replace(partial, file)
     finally:
         partial.unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""One network from, and to, one folder of a diffusers pipeline."""
+"""One network from, and to, one folder of a diffusers pipeline or of a transformers model."""
 
 import json
 from pathlib import Path
@@ -11,12 +11,13 @@ import numpy as np
 from flax import nnx
 
 from prism_jax.models.autoencoder import AutoencoderConfig, AutoencoderKL
+from prism_jax.models.clip import CLIP, CLIPConfig
 from prism_jax.models.text_encoder import CLIPTextModel, TextConfig
 from prism_jax.models.unet import UNet2DCondition, UNetConfig
 from prism_jax.weights import diffusers, files
 
 UNET_STEM = VAE_STEM = "diffusion_pytorch_model"
-TEXT_STEM = "model"
+TEXT_STEM = CLIP_STEM = "model"
 
 
 def load_unet(folder: Path | str, *, dtype: jnp.dtype = jnp.float32, remat: bool = False) -> UNet2DCondition:
@@ -45,6 +46,13 @@ def load_text_encoder(folder: Path | str, *, dtype: jnp.dtype = jnp.float32) -> 
         old=diffusers.TEXT_ENCODER_OLD,
         buffers=diffusers.TEXT_ENCODER_BUFFERS,
     )
+
+
+def load_clip(folder: Path | str, *, dtype: jnp.dtype = jnp.float32) -> CLIP:
+    """Both towers of the transformers `CLIPModel` in `folder`; ValueError for anything that does not fit."""
+    config = CLIPConfig.from_dict(read_json(Path(folder) / "config.json"), dtype=dtype)
+    tensors = files.read(files.find(Path(folder), CLIP_STEM))
+    return diffusers.fill(abstract(CLIP, config), tensors, diffusers.CLIP, buffers=diffusers.CLIP_BUFFERS)
 
 
 def save_unet(network: UNet2DCondition, folder: Path, *, dtype: jnp.dtype = jnp.float32) -> None:
