@@ -1,6 +1,6 @@
 """One device mesh with axes `data` and `fsdp`, and how batches and state lie on it."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -8,6 +8,9 @@ import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 AXES = ("data", "fsdp")
+WHOLE = PartitionSpec()  # the same on every device
+IMAGES = PartitionSpec(AXES)  # the leading axis cut over all devices
+IMAGES_OF_STEPS = PartitionSpec(None, AXES)  # the second axis cut: [t, b, ...]
 
 
 def make_mesh(devices: Sequence[jax.Device] | None = None) -> Mesh:
@@ -18,12 +21,20 @@ def make_mesh(devices: Sequence[jax.Device] | None = None) -> Mesh:
 
 def replicated(mesh: Mesh) -> NamedSharding:
     """The whole array on every device."""
-    return NamedSharding(mesh, PartitionSpec())
+    return NamedSharding(mesh, WHOLE)
 
 
 def over_batch(mesh: Mesh) -> NamedSharding:
     """The leading (batch) axis cut over all devices."""
-    return NamedSharding(mesh, PartitionSpec(AXES))
+    return NamedSharding(mesh, IMAGES)
+
+
+def by_device(function: Callable[..., Any], mesh: Mesh | None, in_specs: Any, out_specs: Any) -> Callable[..., Any]:
+    """`function` of each device's own part of a batch; the devices do not wait for one another. No mesh: itself."""
+    if mesh is None:
+        return function
+    # Loops that end by their own images' losses differ between devices, which the check of replication cannot follow.
+    return jax.shard_map(function, mesh=mesh, in_specs=in_specs, out_specs=out_specs, check_vma=False)
 
 
 def check_batch_size(batch_size: int, mesh: Mesh) -> None:

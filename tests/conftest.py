@@ -19,7 +19,9 @@ from safetensors.numpy import load_file
 from tokenizers.pre_tokenizers import ByteLevel
 
 from prism_jax.diffusion.schedule import NoiseSchedule, ScheduleConfig
+from prism_jax.metrics.clip import ClipScorer
 from prism_jax.models.autoencoder import AutoencoderConfig, AutoencoderKL
+from prism_jax.models.clip import CLIP, CLIPConfig
 from prism_jax.models.text_encoder import CLIPTextModel, TextConfig
 from prism_jax.models.unet import UNet2DCondition, UNetConfig
 from prism_jax.stable_diffusion import StableDiffusion, load_tokenizer
@@ -150,8 +152,27 @@ def tiny_sd(tmp_path_factory) -> StableDiffusion:
     )
 
 
+@pytest.fixture(scope="session")
+def scorer(tiny_sd) -> ClipScorer:
+    """An untrained CLIP of the least size, 32 pixels wide."""
+    config = CLIPConfig.tiny(len(tiny_sd.tokenizer))
+    return ClipScorer(clip=untrained(CLIP, config), tokenizer=tiny_sd.tokenizer)
+
+
+# Minutes each, so they start first: the last file would otherwise keep one worker busy while the others wait.
+LONGEST = (
+    "test_edit",
+    "test_null_text",
+    "test_inversion",
+    "test_finetune",
+    "test_counterfactuals",
+    "test_edit_friendly",
+)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Skips tests marked `shared` where the data is missing."""
+    """Puts the longest files first, and skips tests marked `shared` where the data is missing."""
+    items.sort(key=lambda item: item.path.stem not in LONGEST)
     for item in items:
         if item.get_closest_marker("shared"):
             item.add_marker(requires_shared)

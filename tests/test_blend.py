@@ -19,6 +19,7 @@ def confinement(**changed) -> Confinement:
         threshold=jnp.array([[0.5]]),
         first_step=jnp.array([[2]]),
         is_blended=jnp.array([[True]]),
+        guided=jnp.ones((1, 1, *SIZE)),
         allowed=jnp.ones((1, 1, *SIZE)),
     )
     return Confinement(**fields | changed)

@@ -147,6 +147,24 @@ def test_edits_stay_inside_their_masks(tiny_sd, inversion, plain):
     np.testing.assert_array_equal(np.argwhere(changed[1]), [[0, 1]])
 
 
+def test_guidance_acts_in_the_edit_mask_and_the_source_stays_in_the_keep_mask(tiny_sd, inversion, plain):
+    nowhere, everywhere, diagonal = np.zeros((SIDE, SIDE)), np.ones((SIDE, SIDE)), np.eye(SIDE)
+    free = dict(cross_steps=0.0, self_steps=0.0)
+    driven = [dict(mask=everywhere, keep=nowhere), dict(mask=everywhere, keep=everywhere)]
+    undriven = [dict(mask=nowhere, keep=diagonal), dict(mask=nowhere, keep=nowhere, **free)]
+    unguided = [dict(mask=everywhere, guidance=0.0, **free)] * 2
+    # Two edits at a time: the program that the other tests have compiled.
+    made = [run(tiny_sd, inversion, lambda i, e=e: [Edit(prompt=OTHERS[i], **options) for options in e])
+            for e in (driven, undriven, unguided)]  # fmt: skip
+    source = made[0][:, 0]
+    np.testing.assert_allclose(made[0][:, 1], plain[:, 1], atol=1e-4)
+    np.testing.assert_array_equal(made[0][:, 2], source)
+    kept = (made[1][:, 1] == made[1][:, 0]).all(-1)
+    np.testing.assert_array_equal(kept, np.broadcast_to(diagonal > 0, kept.shape))
+    np.testing.assert_allclose(made[1][:, 2], made[2][:, 1], atol=1e-4)
+    assert_differs(made[1][:, 2], made[0][:, 1])
+
+
 def test_local_blend_confines_from_its_first_step_on(tiny_sd, inversion, plain):
     never, absent = dict(threshold=1.0, start=0.0), dict(words=("fog",), edit_words=("fog",), threshold=0.0)
     everywhere = dict(threshold=0.0, start=0.0)
@@ -186,7 +204,7 @@ def test_neither_prompts_nor_kinds_nor_strengths_retrace(tiny_sd, inversion, pla
 
 def test_a_control_is_shares_of_source_and_own_attention(tiny_sd, inversion):
     row = lambda i: [Edit(prompt=OTHERS[i], cross_steps=0.5, self_steps=0.25, reweight={"woman": 3.0})]
-    control = make_control(inversion, [row(i) for i in range(2)], tiny_sd.tokenizer)
+    control = make_control(inversion.prompts, [row(i) for i in range(2)], tiny_sd.tokenizer, STEPS)
     np.testing.assert_array_equal(control.share[:, 0, 0], [True, False, False, False])
     total = control.take + control.keep  # [t, b, e, k]
     expected = np.ones((2, 77))
@@ -201,6 +219,8 @@ def test_input_that_does_not_fit_is_refused_before_work(tiny_sd, inversion):
     good = Edit(prompt=OTHERS[0])
     with pytest.raises(ValueError, match=r"edit kind 'swap' is not known; use one of refine, replace"):
         Edit(prompt="x", kind="swap")
+    with pytest.raises(ValueError, match=r"offsets 1.5 is not a share; use 0 to 1"):
+        Edit(prompt="x", offsets=1.5)
     for edits, said in (
         ([[good]], r"edits for 1 images, \[1\] per image, but 2 images are inverted"),
         ([[good], [good, good]], r"edits for 2 images, \[1, 2\] per image"),

@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from prism_jax import editing, stable_diffusion
+from prism_jax import editing, sharding, stable_diffusion
 from prism_jax.diffusion import ddim, sampling
+from prism_jax.diffusion.schedule import NoiseSchedule, ScheduleConfig
+from prism_jax.editing import Edit
 from prism_jax.editing import inversion as inversion_lib
 from tests.conftest import channels_last, load_trace, relative_distance
 
@@ -52,24 +54,48 @@ def test_sampling_without_guidance_walks_an_inversion_back(tiny_sd, latents):
     assert relative_distance(back, latents) < 0.05
 
 
-def test_null_text_of_a_batch_is_that_of_each_image_alone(tiny_sd, latents):
-    losses_allowed = 0.7
-    both = editing.invert(tiny_sd, latents, PROMPTS, **NULL_TEXT, tolerance=losses_allowed)
-    assert both.trajectory.shape == (4, 2, 4, 4, 4)
-    assert both.null_context.shape == (3, 2, 77, 16)
-    assert both.inner_iterations.shape == (3, 2)
-    assert both.steps == 3
-    np.testing.assert_array_equal(both.trajectory[0], latents)
-    assert (both.inner_iterations[:, 0] != both.inner_iterations[:, 1]).any()
-    start = tiny_sd.encode_prompt([""])[None]  # [1, 1, 77, 16]
-    for i in range(2):
-        one = slice(i, i + 1)
-        alone = editing.invert(tiny_sd, latents[one], PROMPTS[one], **NULL_TEXT, tolerance=losses_allowed)
-        np.testing.assert_array_equal(alone.inner_iterations, both.inner_iterations[:, one])
-        np.testing.assert_allclose(alone.trajectory, both.trajectory[:, one], atol=1e-4)
-        # Adam turns gradients near zero into full updates, so single entries differ by rounding: the shift is compared.
-        shift = both.null_context[:, one] - start
-        assert relative_distance(alone.null_context - start, shift) < 1e-2
+@pytest.mark.parametrize("method", inversion_lib.METHODS)
+def test_each_method_keeps_the_laws_of_editing(method, tiny_sd):
+    """An edit that changes no word is the reconstruction; a batch gives what one by one and eight devices give."""
+    draw = np.random.default_rng(1)
+    latents = jnp.asarray(draw.normal(size=(8, 4, 4, 4)) * draw.uniform(0.3, 1, (8, 1, 1, 1)), jnp.float32)
+    prompts = [f"chest ray {word}" for word in ("man", "woman", "no", "year", "old", "view", "with", "lines")]
+
+    options = dict(method=method, steps=3, inner_steps=4, guidance=3.0, tolerance=0.7)
+    edits = [[Edit(prompt=prompt), Edit(prompt="woman with lines")] for prompt in prompts]
+    inversion = editing.invert(tiny_sd, latents, prompts, **options)
+    together = editing.edit(tiny_sd, inversion, edits).latents
+    np.testing.assert_array_equal(inversion.trajectory[0], latents)
+    np.testing.assert_allclose(together[:, 1], together[:, 0], atol=1e-4)
+    assert relative_distance(together[:, 2], together[:, 0]) > 1e-3
+    if method in inversion_lib.LED:
+        np.testing.assert_array_equal(together[:, 0], latents)
+    mesh = sharding.make_mesh()  # one image a device: eight runs of one
+    on_devices = editing.invert(tiny_sd.on(mesh), latents, prompts, **options, mesh=mesh)
+    one_by_one = editing.edit(tiny_sd.on(mesh), on_devices, edits, mesh=mesh).latents
+    assert len(one_by_one.sharding.device_set) == 8
+    np.testing.assert_array_equal(on_devices.inner_iterations, inversion.inner_iterations)
+    for i in range(8):
+        assert relative_distance(one_by_one[i], together[i]) < 1e-4
+    if method == "null_text":
+        assert len(np.unique(inversion.inner_iterations.sum(0))) > 1  # those that are done wait for the others
+        alone = editing.invert(tiny_sd, latents[3:4], prompts[3:4], **options)
+        np.testing.assert_array_equal(alone.inner_iterations[:, 0], inversion.inner_iterations[:, 3])
+        assert relative_distance(alone.null_context[:, 0], inversion.null_context[:, 3]) < 1e-4
+
+
+def test_edits_of_fewer_steps_start_from_the_trajectory_of_a_v_prediction_model_too(tiny_sd, latents):
+    schedule = NoiseSchedule.create(ScheduleConfig(prediction_type="v_prediction"))
+    tiny_sd = dataclasses.replace(tiny_sd, schedule=schedule)
+    inversion = editing.invert(tiny_sd, latents, PROMPTS, method="direct", steps=4, guidance=3.0)
+    edits = [[Edit(prompt="woman with lines"), Edit(prompt=prompt)] for prompt in PROMPTS]
+    whole, late = (editing.edit(tiny_sd, inversion, edits, skip=skip).latents for skip in (0, 3))
+    np.testing.assert_array_equal(late[:, 0], latents)
+    for latent in (whole, late):
+        np.testing.assert_allclose(latent[:, 2], latents, atol=1e-4)  # nothing changed
+    assert 0 < relative_distance(late[:, 1], latents) < relative_distance(whole[:, 1], latents)
+    with pytest.raises(ValueError, match="skip is 4, the inversion has 4 steps; use 0 to 3"):
+        editing.edit(tiny_sd, inversion, edits, skip=4)
 
 
 def test_neither_prompts_nor_images_nor_strengths_retrace(tiny_sd, latents):
@@ -83,8 +109,12 @@ def test_neither_prompts_nor_images_nor_strengths_retrace(tiny_sd, latents):
 @pytest.mark.parametrize(
     ("changed", "said"),
     [
-        ({"method": "null"}, "inversion method 'null' is not known; use one of ddim, null_text"),
+        (
+            {"method": "null"},
+            "inversion method 'null' is not known; use one of ddim, null_text, negative_prompt, direct",
+        ),
         ({"prompts": ["man"]}, "1 prompts for 2 images; give one prompt per image"),
+        ({"interpolation": 1.5}, "interpolation is 1.5; use 0 .the prompt. to 1"),
         ({"inner_steps": -1}, "inner_steps is -1; use 0 or more"),
         ({"steps": 0}, "steps is 0; use 1 to 1000"),
         ({"latents": jnp.zeros((2, 4, 4))}, r"latents have the shape \(2, 4, 4\); give \[b, h, w, c\]"),

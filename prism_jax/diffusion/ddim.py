@@ -93,9 +93,13 @@ def stochastic_step(
     output = output.astype(jnp.float32)
     eps = schedule_lib.to_epsilon(output, latents, row.alpha, row.prediction_type)
     clean = schedule_lib.to_clean(output, latents, row.alpha, row.prediction_type)
-    alpha, alpha_prev = schedule_lib.expand(row.alpha, latents), schedule_lib.expand(row.alpha_prev, latents)
-    sigma = eta * jnp.sqrt((1 - alpha_prev) / (1 - alpha) * (1 - alpha / alpha_prev))
+    alpha_prev, sigma = (schedule_lib.expand(x, latents) for x in (row.alpha_prev, eta * spread(row)))
     return jnp.sqrt(alpha_prev) * clean + jnp.sqrt(1 - alpha_prev - sigma**2) * eps + sigma * noise
+
+
+def spread(row: DDIMTable) -> jax.Array:
+    """Standard deviation of what a step of `eta` 1 draws anew (eq. 16), shaped as the row's fields."""
+    return jnp.sqrt((1 - row.alpha_prev) / (1 - row.alpha) * (1 - row.alpha / row.alpha_prev))
 
 
 def sample(

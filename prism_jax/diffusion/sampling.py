@@ -46,7 +46,7 @@ def guided(
 
 
 def combine(null: jax.Array, conditional: jax.Array, guidance: jax.Array) -> jax.Array:
-    """`null + guidance (conditional - null)` in float32; outputs [b, h, w, c], guidance [] or [b]."""
+    """`null + guidance (conditional - null)` in float32; outputs [b, ...], guidance [], [b] or of as many axes."""
     null, conditional = null.astype(jnp.float32), conditional.astype(jnp.float32)
     return null + expand(guidance, null) * (conditional - null)
 

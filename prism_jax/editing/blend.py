@@ -1,4 +1,8 @@
-"""Where an edit may change the picture: local blend (prompt-to-prompt, section 5), and masks drawn by hand."""
+"""Where an edit may change the picture: local blend (prompt-to-prompt, section 5), and masks drawn by hand.
+
+Such masks work as in RadEdit (Perez-Garcia et al. 2024, arXiv 2312.12865): guidance acts in the edit mask only, and in
+the keep mask every step is set back to the source. Between them the picture follows the edit without being driven.
+"""
 
 import jax
 import jax.numpy as jnp
@@ -16,7 +20,8 @@ class Confinement:
     threshold: jax.Array  # [b, e] of the attention relative to its largest value
     first_step: jax.Array  # int32 [b, e] first step that is blended
     is_blended: jax.Array  # bool [b, e] whether this edit is blended at all
-    allowed: jax.Array  # [b, e, h, w] 1 where the edit may change the latents, from a mask drawn by hand
+    guided: jax.Array  # [b, e, h, w] 1 where guidance acts: the edit mask
+    allowed: jax.Array  # [b, e, h, w] 1 where the edit may change the latents: all but the keep mask
 
 
 def map_side(height: int, width: int) -> tuple[int, int]:

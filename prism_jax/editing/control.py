@@ -1,7 +1,7 @@
 """Prompt-to-prompt attention control (Hertz et al. 2022, arXiv 2208.01626) as arrays.
 
-A batch holds, per image, the source and `e` edits of it: `[b, 1 + e, ...]`. Classifier-free guidance puts a null half
-before the text half; only the text half is controlled. Source attention reaches the edits of the same image only.
+A batch holds, per image, the source and `e` edits of it: `[b, 1 + e, ...]`. Classifier-free guidance puts rows without
+text before these; only the rows with text are controlled. Source attention reaches the edits of the same image only.
 """
 
 import jax
@@ -28,7 +28,7 @@ class Control:
 
 
 class ControlledAttention:
-    """An `AttentionControl` for one UNet call on `[2 * b * (1 + e), ...]`, null half first.
+    """An `AttentionControl` for one UNet call on `[n, ...]`, of which the last `b * (1 + e)` rows have text.
 
     `maps` gathers, while the call is traced, the edited word attention of the sites whose side is `map_side`, each
     averaged over heads: `[b, 1 + e, q, k]`. Make a new one for every call.
@@ -46,22 +46,28 @@ class ControlledAttention:
         return self._from_source(q), self._from_source(k)
 
     def edit(self, probs: jax.Array, site: Site) -> jax.Array:
-        """Swaps and reweights word attention `[2 * b * (1 + e), n, q, k]`, and gathers it where it is wanted."""
-        null, text = self._halves(probs)  # [b, 1 + e, n, q, k]
+        """Swaps and reweights word attention `[rows, n, q, k]`, and gathers it where it is wanted."""
+        null, text = self._split(probs)  # text [b, 1 + e, n, q, k]
         source, edits = text[:, :1], text[:, 1:]
         mapped = jnp.einsum("bnqk,bekl->benql", source[:, 0], self.control.mapper)
         take, keep = (w[:, :, None, None] for w in (self.control.take, self.control.keep))  # [b, e, 1, 1, k]
         text = jnp.concatenate([source, mapped * take + edits * keep], axis=1)
         if site.place != "mid" and (site.height, site.width) == self.map_side:
             self.maps.append(text.mean(2))
-        return jnp.stack([null, text]).reshape(probs.shape)
+        return _join(null, text)
 
     def _from_source(self, x: jax.Array) -> jax.Array:
-        null, text = self._halves(x)  # [b, 1 + e, q, n, d]
+        null, text = self._split(x)  # text [b, 1 + e, q, n, d]
         source, edits = text[:, :1], text[:, 1:]
         edits = jnp.where(self.control.share[:, :, None, None, None], source, edits)
-        return jnp.stack([null, jnp.concatenate([source, edits], axis=1)]).reshape(x.shape)
+        return _join(null, jnp.concatenate([source, edits], axis=1))
 
-    def _halves(self, x: jax.Array) -> jax.Array:
+    def _split(self, x: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """Rows without text, as they are, and those with text, [b, 1 + e, ...]."""
         b, e = self.control.share.shape
-        return x.reshape(2, b, 1 + e, *x.shape[1:])
+        first = len(x) - b * (1 + e)
+        return x[:first], x[first:].reshape(b, 1 + e, *x.shape[1:])
+
+
+def _join(null: jax.Array, text: jax.Array) -> jax.Array:
+    return jnp.concatenate([null, text.reshape(-1, *null.shape[1:])])

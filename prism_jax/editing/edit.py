@@ -2,18 +2,21 @@
 
 import dataclasses
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import struct
+from jax.sharding import Mesh
 
+from prism_jax import sharding
 from prism_jax.diffusion import ddim, sampling
 from prism_jax.editing import alignment, blend
 from prism_jax.editing.blend import Confinement
 from prism_jax.editing.control import Control, ControlledAttention
-from prism_jax.editing.inversion import Inversion
+from prism_jax.editing.inversion import Inversion, noise_share
 from prism_jax.models.unet import UNet2DCondition
 from prism_jax.stable_diffusion import StableDiffusion
 
@@ -39,12 +42,17 @@ class Edit:
     cross_steps: float | Mapping[str, float] = 0.8  # fraction of the steps, for all words or by word
     self_steps: float = 0.5  # fraction of the steps in which self-attention is the source's
     reweight: Mapping[str, float] | None = None  # factors on the attention to words of the edited prompt
-    mask: np.ndarray | None = None  # [h, w] of the image or of the latents; above 0 where the edit may change it
+    mask: np.ndarray | None = None  # [h, w] of the image or the latents; guidance acts only where it is above 0
+    keep: np.ndarray | None = None  # [h, w]; the source stays where it is above 0; by default where `mask` is not
     blend: Blend | None = None
+    guidance: float | None = None  # as the inversion's if None; the source keeps that
+    offsets: float = 1.0  # share of the inversion's offsets that the edit takes too (direct, edit_friendly)
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
             raise ValueError(f"edit kind {self.kind!r} is not known; use one of {', '.join(KINDS)}")
+        if not 0 <= self.offsets <= 1:
+            raise ValueError(f"offsets {self.offsets} is not a share; use 0 to 1")
 
 
 @struct.dataclass
@@ -54,9 +62,28 @@ class EditResult:
     latents: jax.Array
 
 
-def edit(sd: StableDiffusion, inversion: Inversion, edits: Sequence[Sequence[Edit]]) -> EditResult:
+@struct.dataclass
+class SourcePath:
+    """What sampling scans over, in its order: the steps, and what the inversion says of each."""
+
+    table: ddim.DDIMTable
+    null_context: jax.Array  # [t, b, k, d]
+    target: jax.Array | None  # [t, b, h, w, c] where the source is led, or None: it is sampled
+    offset: jax.Array | None  # [t, b, h, w, c] by which a step of the source would miss that
+
+
+def edit(
+    sd: StableDiffusion,
+    inversion: Inversion,
+    edits: Sequence[Sequence[Edit]],
+    *,
+    skip: int = 0,
+    mesh: Mesh | None = None,
+) -> EditResult:
     """Applies `edits[i]` to image `i` of the inversion, each by itself; every image has equally many.
 
+    `skip` leaves out the noisiest steps: edits then start closer to the picture, and can change less of it. `mesh` is
+    that of the inversion.
     New prompts, strengths, masks and images of the same shapes run the same compiled program.
 
     Raises:
@@ -69,27 +96,46 @@ def edit(sd: StableDiffusion, inversion: Inversion, edits: Sequence[Sequence[Edi
             f"edits for {len(edits)} images, {counts} per image, but {len(inversion.prompts)} images are inverted; "
             "give one list per image, all equally long and not empty"
         )
+    if not 0 <= skip < inversion.steps:
+        raise ValueError(f"skip is {skip}, the inversion has {inversion.steps} steps; use 0 to {inversion.steps - 1}")
     size = inversion.trajectory.shape[2:4]
     prompts = [prompt for row in edits for prompt in (edit.prompt for edit in row)]
     context = sd.encode_prompt(prompts).reshape(len(edits), counts[0], *inversion.context.shape[1:])
-    has_mask = any(edit.mask is not None or edit.blend is not None for row in edits for edit in row)
+    is_confined = lambda e: any(x is not None for x in (e.mask, e.keep, e.blend))
+    has_mask = any(is_confined(e) for row in edits for e in row)
+    steps = inversion.steps - skip
+    own = lambda e: inversion.guidance if e.guidance is None else e.guidance
     latents = _edit(
         sd.unet,
-        inversion.trajectory[-1],
-        inversion.null_context,
+        inversion.trajectory[steps],
+        source_path(sd, inversion, skip),
         jnp.concatenate([inversion.context[:, None], context], axis=1),
-        ddim.ddim_table(sd.schedule, inversion.steps),
-        inversion.guidance,
-        make_control(inversion, edits, sd.tokenizer),
-        make_confinement(inversion, edits, sd.tokenizer, size) if has_mask else None,
+        jnp.array([[inversion.guidance, *map(own, row)] for row in edits], jnp.float32),
+        jnp.array([[e.offsets for e in row] for row in edits], jnp.float32),
+        make_control(inversion.prompts, edits, sd.tokenizer, steps),
+        make_confinement(inversion.prompts, edits, sd.tokenizer, steps, size) if has_mask else None,
+        eta=noise_share(inversion.method),
+        mesh=mesh,
     )
     return EditResult(latents=latents)
 
 
-def make_control(inversion: Inversion, edits: Sequence[Sequence[Edit]], tokenizer: Any) -> Control:
-    """The attention control for `edits`, from the words of the prompts."""
-    rows = zip(inversion.prompts, edits, strict=True)
-    tables = [[_attention_table(prompt, e, inversion.steps, tokenizer) for e in row] for prompt, row in rows]
+def source_path(sd: StableDiffusion, inversion: Inversion, skip: int) -> SourcePath:
+    """The steps of the inversion in sampling order, without the first `skip`, counted from 0."""
+    table = jax.tree.map(lambda rows: rows[skip:], ddim.ddim_table(sd.schedule, inversion.steps))
+    is_led = inversion.offsets is not None
+    return SourcePath(
+        table=table.replace(step=table.step - skip),
+        null_context=inversion.null_context[skip:],
+        target=inversion.trajectory[-2::-1][skip:] if is_led else None,
+        offset=inversion.offsets[skip:] if is_led else None,
+    )
+
+
+def make_control(prompts: Sequence[str], edits: Sequence[Sequence[Edit]], tokenizer: Any, steps: int) -> Control:
+    """The attention control for `edits` of images with these `prompts`, from their words."""
+    rows = zip(prompts, edits, strict=True)
+    tables = [[_attention_table(prompt, e, steps, tokenizer) for e in row] for prompt, row in rows]
     mapper, take, keep, share = (
         np.stack([np.stack([table[i] for table in row]) for row in tables]) for i in range(4)
     )  # [b, e, k, k], [b, e, t, k], [b, e, t, k], [b, e, t]
@@ -120,11 +166,11 @@ def _attention_table(source: str, edit: Edit, steps: int, tokenizer: Any) -> tup
 
 
 def make_confinement(
-    inversion: Inversion, edits: Sequence[Sequence[Edit]], tokenizer: Any, size: tuple[int, int]
+    prompts: Sequence[str], edits: Sequence[Sequence[Edit]], tokenizer: Any, steps: int, size: tuple[int, int]
 ) -> Confinement:
     """Blend words and masks of `edits` as arrays, for latents of `size`."""
-    rows = zip(inversion.prompts, edits, strict=True)
-    parts = [[_confinement(prompt, e, inversion.steps, tokenizer, size) for e in row] for prompt, row in rows]
+    rows = zip(prompts, edits, strict=True)
+    parts = [[_confinement(prompt, e, steps, tokenizer, size) for e in row] for prompt, row in rows]
     return jax.tree.map(
         lambda *leaves: np.stack(leaves), *(jax.tree.map(lambda *x: np.stack(x), *row) for row in parts)
     )
@@ -138,7 +184,8 @@ def _confinement(source: str, edit: Edit, steps: int, tokenizer: Any, size: tupl
         threshold=np.float32(blended.threshold),
         first_step=np.int32(alignment.step_window(blended.start, steps)[1]),
         is_blended=np.bool_(edit.blend is not None),
-        allowed=_allowed(edit.mask, size),
+        guided=_touched(edit.mask, size),
+        allowed=_touched(edit.mask if edit.keep is None else np.asarray(edit.keep) <= 0, size),
     )
 
 
@@ -150,8 +197,8 @@ def _marked(text: str, words: Sequence[str], tokenizer: Any) -> np.ndarray:
     return marks
 
 
-def _allowed(mask: np.ndarray | None, size: tuple[int, int]) -> np.ndarray:
-    """A mask at the latents' size, float32: a latent may change if any of its pixels may."""
+def _touched(mask: np.ndarray | None, size: tuple[int, int]) -> np.ndarray:
+    """A mask at the latents' size, float32: 1 for a latent any of whose pixels is above 0; None is 1 everywhere."""
     if mask is None:
         return np.ones(size, np.float32)
     mask = np.asarray(mask)
@@ -162,35 +209,59 @@ def _allowed(mask: np.ndarray | None, size: tuple[int, int]) -> np.ndarray:
     return (tiles > 0).any((1, 3)).astype(np.float32)
 
 
-@jax.jit
-def _edit(
+@partial(jax.jit, static_argnames=("eta", "mesh"))
+def _edit(*args: Any, eta: float, mesh: Mesh | None) -> jax.Array:
+    """`_edit_part` of the images of each device of the mesh."""
+    images, of_steps, whole = sharding.IMAGES, sharding.IMAGES_OF_STEPS, sharding.WHOLE
+    path = SourcePath(table=whole, null_context=of_steps, target=of_steps, offset=of_steps)
+    control = Control(mapper=images, take=of_steps, keep=of_steps, share=of_steps)
+    inputs = (whole, images, path, images, images, images, control, images)
+    return sharding.by_device(partial(_edit_part, eta=eta), mesh, inputs, images)(*args)
+
+
+def _edit_part(
     unet: UNet2DCondition,
     noisiest: jax.Array,  # [b, h, w, c]
-    null_context: jax.Array,  # [t, b, k, d]
+    path: SourcePath,
     context: jax.Array,  # [b, 1 + e, k, d], of the source first
-    table: ddim.DDIMTable,
-    guidance: jax.Array,  # []
+    guidance: jax.Array,  # [b, 1 + e]
+    offsets: jax.Array,  # [b, e]
     control: Control,
     confinement: Confinement | None,
+    *,
+    eta: float,
 ) -> jax.Array:
     """Samples source and edits side by side; `[b, 1 + e, h, w, c]`."""
     b, n = context.shape[:2]
     size = noisiest.shape[1:]  # (h, w, c)
+    guidance = guidance[:, :, None, None, None]
+    if confinement is not None:  # without guidance an estimate is the one without text (RadEdit)
+        guidance *= jnp.pad(confinement.guided, ((0, 0), (1, 0), (0, 0), (0, 0)), constant_values=1)[..., None]
     side = blend.map_side(*size[:2]) if confinement is not None else None
+    is_led = path.target is not None
+    first = 1 if is_led else 0  # of the branches that need an estimate without text: a led source does not
 
-    def advance(carry, row):
-        latents, scores = carry  # [b * n, h, w, c]
-        null = jnp.broadcast_to(null_context[row.step][:, None], context.shape)
-        contexts = jnp.concatenate([null, context]).reshape(2 * b * n, *context.shape[2:])
-        controlled = ControlledAttention(control.at(row.step), map_side=side)
-        both = unet(jnp.concatenate([latents, latents]), row.t, contexts, control=controlled)
-        latents = ddim.prev_step(latents, sampling.combine(*jnp.split(both, 2), guidance), row)
+    def advance(carry, scanned):
+        latents, scores = carry  # [b, n, h, w, c]
+        row, now = scanned.table, control.at(scanned.table.step)
+        null = jnp.broadcast_to(scanned.null_context[:, None], (b, n - first, *context.shape[2:]))
+        rows = lambda without, all_: jnp.concatenate([x.reshape(-1, *x.shape[2:]) for x in (without, all_)])
+        controlled = ControlledAttention(now, map_side=side)
+        outputs = unet(rows(latents[:, first:], latents), row.t, rows(null, context), control=controlled)
+        without, text = outputs[: -b * n].reshape(b, n - first, *size), outputs[-b * n :].reshape(b, n, *size)
+        combined = sampling.combine(without, text[:, first:], guidance[:, first:])
+        if is_led:
+            edited = ddim.stochastic_step(latents[:, 1:], combined, row, eta=eta, noise=0.0)
+            edited += offsets[:, :, None, None, None] * scanned.offset[:, None]
+            latents = jnp.concatenate([scanned.target[:, None], edited], axis=1)
+        else:
+            latents = ddim.prev_step(latents, combined, row)
         if confinement is not None:
             scores = blend.add_scores(scores, confinement, controlled.maps)
-            confined = blend.confine(latents.reshape(b, n, *size), confinement, scores, row.step, side)
-            latents = confined.reshape(latents.shape)
+            latents = blend.confine(latents, confinement, scores, row.step, side)
         return (latents, scores), None
 
     scores = None if confinement is None else blend.empty_scores(confinement, side)
-    (latents, _), _ = jax.lax.scan(advance, (jnp.repeat(noisiest, n, axis=0), scores), table)
-    return latents.reshape(b, n, *size)
+    start = jnp.broadcast_to(noisiest[:, None], (b, n, *size))
+    (latents, _), _ = jax.lax.scan(advance, (start, scores), path)
+    return latents

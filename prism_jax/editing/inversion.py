@@ -2,26 +2,31 @@
 
 from collections.abc import Sequence
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 from flax import struct
+from jax.sharding import Mesh
 
+from prism_jax import rng, sharding
 from prism_jax.diffusion import ddim, sampling
-from prism_jax.editing import null_text
+from prism_jax.editing import direct, edit_friendly, negative_prompt, null_text
 from prism_jax.models.unet import UNet2DCondition
 from prism_jax.stable_diffusion import StableDiffusion, check_prompts
 
-METHODS = ("ddim", "null_text")
+METHODS = ("ddim", "null_text", "negative_prompt", "direct", "edit_friendly")
+LED = ("direct", "edit_friendly")  # methods that lead the source along its trajectory: it is reconstructed exactly
 
 
-@struct.dataclass
+@partial(struct.dataclass, kw_only=True)
 class Inversion:
     """What `editing.edit` needs to reconstruct images and to change them."""
 
     trajectory: jax.Array  # [t + 1, b, h, w, c] clean latents first
     context: jax.Array  # [b, k, d] of the prompts
-    null_context: jax.Array  # [t, b, k, d] of the empty prompt, tuned by null_text
+    null_context: jax.Array  # [t, b, k, d] of the empty prompt, or what the method puts in its place
+    offsets: jax.Array | None = None  # [t, b, h, w, c] what each step adds to follow the trajectory, for `LED` methods
     inner_iterations: jax.Array  # int32 [t, b] updates that null_text made
     guidance: jax.Array  # []
     prompts: tuple[str, ...] = struct.field(pytree_node=False)
@@ -41,17 +46,22 @@ def invert(
     guidance: float = 7.5,
     inner_steps: int = 10,
     tolerance: float = 1e-5,
+    interpolation: float = 0.0,
     seed: int = 0,
+    mesh: Mesh | None = None,
 ) -> Inversion:
     """Inverts clean `latents [b, h, w, c]` under their prompts.
 
-    Methods: `ddim` (Song et al. 2021; reconstructs well only at guidance 1) and `null_text` (Mokady et al. 2023).
-    `inner_steps` and `tolerance` are null_text's updates per step and the loss at which it stops. `seed` is for
-    methods that draw noise; these two do not.
+    Methods: `ddim` (Song et al. 2021; reconstructs well only at guidance 1), `null_text` (Mokady et al. 2023),
+    `negative_prompt` (Miyake et al. 2023), `direct` (Ju et al. 2023) and `edit_friendly` (Huberman-Spiegelglas et al.
+    2024; `guidance` is the source's as well). `inner_steps` and `tolerance` are null_text's updates per step and the
+    loss at which it stops, `interpolation` is negative_prompt's turn to the empty prompt (0 to 1), `seed` is
+    edit_friendly's: one drawing of noise for all images, so that a batch gives what one by one gives. With a `mesh`
+    the images are cut over its devices, on which `sd` is whole (`sd.on(mesh)`).
 
     Raises:
-      ValueError: unknown method, prompts that do not match the latents or are too long, or sides or steps that do not
-        fit the model.
+      ValueError: unknown method, prompts that do not match the latents or are too long, sides or steps that do not fit
+        the model, or a batch that does not divide over the mesh.
     """
     if method not in METHODS:
         raise ValueError(f"inversion method {method!r} is not known; use one of {', '.join(METHODS)}")
@@ -62,41 +72,82 @@ def invert(
         raise ValueError(f"inner_steps is {inner_steps}; use 0 or more")
     if latents.ndim != 4:
         raise ValueError(f"latents have the shape {latents.shape}; give [b, h, w, c]")
+    if not 0 <= interpolation <= 1:
+        raise ValueError(f"interpolation is {interpolation}; use 0 (the prompt) to 1 (the empty prompt)")
+    if mesh is not None:
+        sharding.check_batch_size(len(latents), mesh)
     embedded = sd.encode_prompt([*prompts, ""])
-    inverted = _invert(
+    options = Options(
+        guidance=jnp.float32(guidance),
+        tolerance=jnp.float32(tolerance),
+        interpolation=jnp.float32(interpolation),
+        key=rng.key(seed),
+    )
+    arrays = _invert(
         sd.unet,
         jnp.asarray(latents, jnp.float32),
         embedded[:-1],
         embedded[-1:],
         ddim.ddim_table(sd.schedule, steps),
-        jnp.float32(guidance),
-        jnp.float32(tolerance),
+        options,
         method=method,
         inner_steps=inner_steps,
+        mesh=mesh,
     )
-    return Inversion(*inverted, guidance=jnp.float32(guidance), prompts=tuple(prompts), method=method)
+    return Inversion(**arrays, guidance=options.guidance, prompts=tuple(prompts), method=method)
 
 
-@partial(jax.jit, static_argnames=("method", "inner_steps"))
-def _invert(
+@struct.dataclass
+class Options:
+    """Numbers of an inversion, as arrays: another value does not retrace."""
+
+    guidance: jax.Array  # []
+    tolerance: jax.Array  # []
+    interpolation: jax.Array  # []
+    key: jax.Array  # []
+
+
+@partial(jax.jit, static_argnames=("method", "inner_steps", "mesh"))
+def _invert(*args: Any, method: str, inner_steps: int, mesh: Mesh | None) -> dict[str, jax.Array | None]:
+    """`_invert_part` of the images of each device of the mesh."""
+    images, of_steps, whole = sharding.IMAGES, sharding.IMAGES_OF_STEPS, sharding.WHOLE
+    outputs = dict.fromkeys(("trajectory", "null_context", "offsets", "inner_iterations"), of_steps)
+    function = partial(_invert_part, method=method, inner_steps=inner_steps)
+    inputs = (whole, images, images, whole, whole, whole)
+    return sharding.by_device(function, mesh, inputs, outputs | {"context": images})(*args)
+
+
+def _invert_part(
     unet: UNet2DCondition,
-    latents: jax.Array,
-    context: jax.Array,
-    null: jax.Array,
+    latents: jax.Array,  # [b, h, w, c]
+    context: jax.Array,  # [b, k, d]
+    null: jax.Array,  # [1, k, d]
     table: ddim.DDIMTable,
-    guidance: jax.Array,
-    tolerance: jax.Array,
+    given: Options,
     *,
     method: str,
     inner_steps: int,
-) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array]:
-    """Trajectory, context, null context and inner iterations of an `Inversion`."""
+) -> dict[str, jax.Array | None]:
+    """The arrays of an `Inversion`, by name."""
+    steps, b = table.t.shape[0], len(latents)
     null = jnp.broadcast_to(null, context.shape)  # [b, k, d]
-    trajectory = ddim.invert(sampling.conditional(unet, context), latents, table)
-    if method == "ddim":
-        steps = table.t.shape[0]
-        iterations = jnp.zeros((steps, len(latents)), jnp.int32)
-        return trajectory, context, jnp.broadcast_to(null, (steps, *null.shape)), iterations
-    options = dict(guidance=guidance, tolerance=tolerance, inner_steps=inner_steps)
-    null_context, iterations, _ = null_text.tune(unet, trajectory, context, null, table, **options)
-    return trajectory, context, null_context, iterations
+    made = {"context": context, "offsets": None, "inner_iterations": jnp.zeros((steps, b), jnp.int32)}
+    if method == "edit_friendly":
+        noise = jax.random.normal(given.key, (steps, 1, *latents.shape[1:]))
+        trajectory = edit_friendly.noisy_path(latents, noise, table)
+    else:
+        trajectory = ddim.invert(sampling.conditional(unet, context), latents, table)
+    if method in LED:
+        guided = sampling.guided(unet, context, null, given.guidance)
+        made["offsets"] = direct.offsets(guided, trajectory, table, eta=noise_share(method))
+    if method == "null_text":
+        options = dict(guidance=given.guidance, tolerance=given.tolerance, inner_steps=inner_steps)
+        null, made["inner_iterations"], _ = null_text.tune(unet, trajectory, context, null, table, **options)
+    elif method == "negative_prompt":
+        null = negative_prompt.embedding(context, null, given.interpolation)
+    return made | {"trajectory": trajectory, "null_context": jnp.broadcast_to(null, (steps, *context.shape))}
+
+
+def noise_share(method: str) -> float:
+    """The part of their noise that a method's sampling steps draw anew (see `ddim.stochastic_step`)."""
+    return 1.0 if method == "edit_friendly" else 0.0
