@@ -1,8 +1,9 @@
 """Captions state what is known, in one order, and an edit changes words in place."""
 
+import numpy as np
 import pytest
 
-from prism_jax.data.captions import changed, describe, edited
+from prism_jax.data.captions import changed, describe, edited, parse
 from prism_jax.data.schema import Attributes
 
 FULL = Attributes(
@@ -67,3 +68,53 @@ def test_a_new_finding_is_appended_and_none_takes_one_away():
 def test_a_finding_that_is_neither_present_nor_absent_is_refused():
     with pytest.raises(ValueError, match="pacemaker 'gone' is not True"):
         changed(FULL, {"pacemaker": "gone"})
+
+
+def random_attributes(rng: np.random.Generator) -> Attributes:
+    names = ["cardiomegaly", "pleural effusion", "covid-19", "lung opacity", "support devices", "left-sided icd lead"]
+    views = [None, "AP", "PA", "AP Supine", "lateral, left", "overview of the view"]
+    chosen = rng.permutation(names)[: rng.integers(len(names) + 1)]
+    return Attributes(
+        age=None if rng.random() < 0.2 else float(rng.integers(0, 121)),
+        sex=[None, "M", "F"][rng.integers(3)],
+        view=views[rng.integers(len(views))],
+        findings={str(name): bool(rng.random() < 0.5) for name in chosen},
+    )
+
+
+def test_a_caption_reads_back_as_what_it_states():
+    rng = np.random.default_rng(0)
+    for _ in range(500):
+        known = random_attributes(rng)
+        read = parse(describe(known))
+        assert read == known
+        assert list(read.findings) == list(known.findings)
+
+
+def test_a_caption_reads_back_in_spoken_names_and_completed_years():
+    read = parse(describe(FULL))
+    assert read.age == 63
+    assert list(read.findings) == ["cardiomegaly", "effusion", "pacemaker", "support lines"]
+    assert describe(read) == describe(FULL)
+
+
+@pytest.mark.parametrize(
+    ("caption", "part"),
+    [
+        ("", "'nothing'"),
+        ("An X-ray of a man", "'An X-ray of a m'"),
+        ("Chest X-ray of a dog, AP view", "'a dog'"),
+        ("Chest X-ray of a 80-year-old woman", "'a 80-year-old woman'.*write 'an 80-year-old woman'"),
+        ("Chest X-ray of a 063-year-old man", "'a 063-year-old man'"),
+        ("Chest X-ray of a man, AP, with edema", "'AP, with edema'"),
+        ("Chest X-ray of a man, AP view, edema", "'AP view, edema'"),
+        ("Chest X-ray of a man, with", "'with'"),
+        ("Chest X-ray of a man, with edema, ", "'nothing'"),
+        ("Chest X-ray of a man, with edema, no Effusion", "'no Effusion'"),
+        ("Chest X-ray of a man, with no no edema", "'no no edema'"),
+        ("Chest X-ray of a man, with edema, no edema", "'no edema'.*stated twice"),
+    ],
+)
+def test_a_caption_that_is_not_ours_is_refused_at_its_first_strange_part(caption, part):
+    with pytest.raises(ValueError, match=rf"^{part}.*for example 'Chest X-ray of a 63-year-old man"):
+        parse(caption)

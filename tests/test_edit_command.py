@@ -10,9 +10,11 @@ from PIL import Image
 
 from prism_jax import cli, editing
 from prism_jax.stable_diffusion import StableDiffusion
+from tests.test_alignment import letters
 
 SIZE = 64
 PROMPTS = ["--prompt", "X-ray with pacemaker", "--edit", "X-ray with no pacemaker"]
+CAPTION = "Chest X-ray of a 63-year-old man, AP view, with no effusion, pacemaker"
 FILES = ["difference.png", "edit.png", "original.png", "reconstruction.png", "result.json"]
 
 
@@ -38,7 +40,7 @@ def model(tmp_path, monkeypatch):
         latents = inversion.trajectory[0]
         return SimpleNamespace(latents=jnp.stack([latents, latents + 0.5], axis=1))
 
-    sd = SimpleNamespace(size=SIZE, encode_image=jnp.asarray, decode=lambda latents: latents)
+    sd = SimpleNamespace(size=SIZE, tokenizer=letters, encode_image=jnp.asarray, decode=lambda latents: latents)
     monkeypatch.setattr(StableDiffusion, "from_pretrained", lambda folder, dtype: sd)
     monkeypatch.setattr(editing, "invert", invert)
     monkeypatch.setattr(editing, "edit", edit)
@@ -74,14 +76,91 @@ def test_five_files_appear_together_and_tell_what_was_done(xray, model, tmp_path
 
 
 def test_options_reach_inversion_and_edit(xray, model, tmp_path):
+    prompts = [*PROMPTS[:2], "--edit", "X-ray without pacemaker"]
     options = ["--model", tmp_path / "model", "--out", tmp_path / "out", "--method", "ddim", "--kind", "replace"]
-    assert run(xray, *PROMPTS, *options, "--cross-steps", 0.4, "--reweight", "no", 2.0) == 0
+    assert run(xray, *prompts, *options, "--cross-steps", 0.4, "--reweight", "without", 2.0) == 0
     assert model["prompts"] == ["X-ray with pacemaker"]
     assert model["options"]["method"] == "ddim"
     edit = model["edit"]
-    assert (edit.prompt, edit.kind, edit.cross_steps) == ("X-ray with no pacemaker", "replace", 0.4)
-    assert edit.reweight == {"no": 2.0}
+    assert (edit.prompt, edit.kind, edit.cross_steps) == ("X-ray without pacemaker", "replace", 0.4)
+    assert edit.reweight == {"without": 2.0}
     assert edit.blend is None
+
+
+def test_wishes_become_a_caption_and_its_words(xray, model, tmp_path, capsys):
+    wishes = ["--remove", "ICD", "--add", "effusion", "--add", "enlarged heart", "--set", "age=40"]
+    options = ["--model", tmp_path / "model", "--out", tmp_path / "out", "--weight", 2.0, "--blend", 0.4]
+    assert run(xray, "--prompt", CAPTION, *wishes, *options) == 0
+    edit, target = model["edit"], "Chest X-ray of a 40-year-old man, AP view, with effusion, no pacemaker, cardiomegaly"
+    assert (model["prompts"], edit.prompt) == ([CAPTION], target)
+    assert edit.blend.words == ("63-year-old", "effusion", "pacemaker")
+    assert edit.blend.edit_words == ("40-year-old", "effusion", "pacemaker", "cardiomegaly")
+    assert edit.blend.threshold == 0.4
+    assert edit.reweight == dict.fromkeys(("40-year-old", "effusion", "no pacemaker", "cardiomegaly"), 2.0)
+    said = capsys.readouterr()
+    assert f"edited caption: {target}" in said.out
+    assert [line.split()[0] for line in said.err.splitlines()] == ["loading", "inverting", "editing", "decoding"]
+    result = json.loads((tmp_path / "out" / "result.json").read_text())
+    assert (result["edited_prompt"], result["settings"]["set"]) == (target, ["age=40"])
+
+
+def test_masks_lie_in_the_frame_as_the_image_does(xray, model, tmp_path):
+    left = np.zeros((96, 80), np.uint8)
+    left[:, :40] = 255
+    Image.fromarray(left).save(tmp_path / "left.png")
+    options = ["--model", tmp_path / "model", "--out", tmp_path / "out", "--mask", tmp_path / "left.png"]
+    assert run(xray, *PROMPTS, *options) == 0
+    (rows, columns), mask = np.nonzero(model["edit"].mask), model["edit"].mask
+    assert mask.shape == (SIZE, SIZE)
+    black = (SIZE - SIZE * 80 // 96) // 2  # 96x80 pixels stand 64 high and 53 wide in the frame
+    assert (rows.min(), rows.max()) == (0, SIZE - 1)
+    np.testing.assert_allclose((columns.min(), columns.max()), (black, SIZE // 2), atol=1)
+    assert model["edit"].keep is None
+
+
+def test_a_mask_of_another_size_is_refused(xray, model, tmp_path, capsys):
+    Image.new("L", (80, 90)).save(tmp_path / "small.png")
+    options = ["--model", tmp_path / "model", "--out", tmp_path / "out", "--keep", tmp_path / "small.png"]
+    assert run(xray, *PROMPTS, *options) == 2
+    assert "small.png is (80, 90) pixels, the image (80, 96); draw masks on the image" in capsys.readouterr().err
+    assert "edit" not in model
+
+
+def test_words_by_hand_go_before_those_that_follow(xray, model, tmp_path):
+    options = ["--model", tmp_path / "model", "--out", tmp_path / "out", "--weight", 2.0, "--reweight", "AP", 3.0]
+    blend = ["--blend-words", "effusion", "--edit-words", "effusion"]
+    assert run(xray, "--prompt", CAPTION, "--drop", "age", "--remove", "pacemaker", *options, *blend) == 0
+    assert model["edit"].prompt == "Chest X-ray of a man, AP view, with no effusion, no pacemaker"
+    assert model["edit"].reweight == {"no pacemaker": 2.0, "AP": 3.0}
+    assert model["edit"].blend == editing.Blend(words=("effusion",), edit_words=("effusion",))
+
+
+@pytest.mark.parametrize(
+    ("wishes", "said"),
+    [
+        ([], "either by --edit CAPTION or by --remove"),
+        (["--edit", "X-ray", "--remove", "pacemaker"], "either by --edit CAPTION or by --remove"),
+        (["--remove", "edema"], "the caption mentions age, sex, view, effusion, pacemaker, not edema"),
+        (["--add", "pacemaker"], "nothing to change"),
+        (["--set", "age=400"], "'400' is not a number of years"),
+        (["--prompt", "X-ray with pacemaker", "--remove", "pacemaker"], "for example 'Chest X-ray of"),
+        (["--drop", "pacemaker", "--weight", "2"], "use weight 1"),
+    ],
+)
+def test_wishes_that_make_no_sense_are_one_line(wishes, said, xray, model, tmp_path, capsys):
+    prompt = [] if "--prompt" in wishes else ["--prompt", CAPTION]
+    assert run(xray, *prompt, *wishes, "--model", tmp_path / "model", "--out", tmp_path / "out") == 2
+    err = capsys.readouterr().err
+    assert said in err
+    assert err.count("\n") == 1
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_word_that_is_not_in_the_edit_is_refused_before_inverting(xray, model, tmp_path, capsys):
+    options = ["--model", tmp_path / "model", "--out", tmp_path / "out", "--reweight", "edema", 2.0]
+    assert run(xray, *PROMPTS, *options) == 2
+    assert "'edema' is not in the prompt" in capsys.readouterr().err
+    assert not model
 
 
 def test_a_brighter_edit_is_red_in_the_difference(xray, model, tmp_path):
@@ -104,6 +183,7 @@ def test_a_second_run_replaces_the_files(xray, model, tmp_path):
         ({"--model": "absent"}, "absent is not a folder"),
         ({"--size": "65"}, "use 64 or 72"),
         ({"--cross-steps": "1.5"}, "--cross-steps 1.5"),
+        ({"--blend": "30"}, "--blend 30.0 is not a share; use 0 to 1"),
         ({"--blend-words": "pacemaker"}, "--edit-words"),
         ({"--method": "magic"}, "magic"),
         ({"--out": "notes.txt"}, "is a file"),

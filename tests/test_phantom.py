@@ -172,6 +172,18 @@ def test_a_mask_covers_what_a_flip_moves(factual):
     assert not (moved & ~mask).any()
 
 
+def test_the_mask_of_a_change_is_that_of_its_flips_and_covers_what_several_move(factual):
+    options = dict(size=SIZE, batch=N)
+    flipped = factual.attributes["pacemaker"] == 0
+    mask = phantom.change_mask(range(N), {"pacemaker": 1}, **options)
+    expected = phantom.effect_mask(range(N), "pacemaker", **options) & flipped[:, None, None]
+    np.testing.assert_array_equal(mask, expected)
+    several = {"pacemaker": 1, "effusion": 1, "age": 30.0}
+    moved = np.abs(picture(do=several, mode="surgical").images.astype(int) - factual.images) > 4
+    assert moved.any()
+    assert not (moved & ~phantom.change_mask(range(N), several, **options)).any()
+
+
 def test_effusion_lies_on_the_side_that_the_truth_names(factual):
     mask = phantom.effect_mask(range(N), "effusion", size=SIZE, batch=N)
     truth = picture(do={"effusion": 1}, mode="surgical").truth

@@ -5,7 +5,7 @@ import pytest
 
 from prism_jax.data import phantom, phantom_dataset, pipeline, transforms
 from prism_jax.data.build import build, read_build
-from prism_jax.data.captions import describe
+from prism_jax.data.captions import changed, describe
 from prism_jax.data.phantom_dataset import PhantomConfig
 
 
@@ -60,6 +60,28 @@ def test_the_caption_reads_the_structural_variables():
     assert describe(phantom_dataset.attributes_of(values)) == (
         "Chest X-ray of an 80-year-old woman, AP view, with cardiomegaly, no effusion, no pacemaker, support lines"
     )
+
+
+def test_a_change_of_attributes_is_an_intervention_on_the_structural_model():
+    change = {"age": 40.0, "sex": "F", "view": "AP", "pacemaker": False, "support_lines": True}
+    do = phantom_dataset.intervention(change)
+    assert do == {"age": 40.0, "sex": 0, "view": 1, "pacemaker": 0, "support_lines": 1}
+    known = phantom_dataset.attributes_of({"cardiomegaly": 0, "effusion": 0} | do)
+    assert changed(known, change) == known
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"edema": True}, "cannot have edema True; it has age, sex, view, cardiomegaly"),
+        ({"view": "lateral"}, "cannot have view 'lateral'"),
+        ({"pacemaker": None}, "cannot have pacemaker None"),
+        ({"age": 12.0}, "between 18 and 90"),
+    ],
+)
+def test_a_change_that_the_phantom_does_not_know_is_refused(change, message):
+    with pytest.raises(ValueError, match=message):
+        phantom_dataset.intervention(change)
 
 
 @pytest.mark.parametrize(

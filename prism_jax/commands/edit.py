@@ -4,6 +4,7 @@ import dataclasses
 import json
 import os
 import shutil
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -16,19 +17,22 @@ import tyro
 from PIL import Image
 
 from prism_jax import editing
+from prism_jax.data import captions, instructions
 from prism_jax.data.transforms import load_image, to_uint8
+from prism_jax.editing.edit import make_control
 from prism_jax.metrics.image import l1, psnr, ssim
 from prism_jax.report.figures import difference_image
 from prism_jax.report.versions import versions
 from prism_jax.stable_diffusion import StableDiffusion
 
 VAE_FACTOR = 8  # of every Stable Diffusion; the model says it again once it is loaded
+Words = tyro.conf.UseAppendAction[tuple[str, ...]]
 SHIPPED_MODEL = Path(__file__).parents[1] / "pretrained" / "phantom"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Options:
-    """Edits one image by text.
+    """Edits one image by text: by a new caption (--edit), or by what to change in the one it has (--remove ...).
 
     Writes original, reconstruction, edit and difference (PNG) and result.json. Effects are to be read against
     the reconstruction: it shows what inverting alone has changed.
@@ -38,14 +42,22 @@ class Options:
     """PNG or JPEG file."""
     prompt: str
     """What the image shows, in words that the model was trained on."""
-    edit: str
-    """What it shall show."""
+    edit: str | None = None
+    """What it shall show: any text."""
+    remove: Words = ()
+    """A finding of the prompt that shall be absent: `--remove pacemaker`."""
+    add: Words = ()
+    """A finding that shall be present."""
+    set: Words = ()
+    """A new age, sex or view: `--set age=40`."""
+    drop: Words = ()
+    """What the caption shall no longer mention: a finding, age, sex or view."""
     out: Path
     """Folder for the results; made when all is done."""
     model: Path = SHIPPED_MODEL
     """Diffusers folder; by default the small phantom model of this package."""
-    method: Literal["ddim", "null_text"] = "null_text"
-    """How the image is inverted."""
+    method: Literal["ddim", "null_text", "negative_prompt", "direct", "edit_friendly"] = "edit_friendly"
+    """How the image is inverted; the default came closest to the truth on phantoms (README, Results)."""
     steps: int = 50
     """Diffusion steps, each way."""
     guidance: float = 7.5
@@ -58,12 +70,21 @@ class Options:
     """Share of the steps in which words look where the source's words looked."""
     self_steps: float = 0.5
     """Share of the steps that keep the source's spatial layout."""
+    weight: float = 1.0
+    """Factor of the attention to the words that are new in the edit."""
     reweight: dict[str, float] = dataclasses.field(default_factory=dict)
     """Words of the edit and the factor of their attention: `no 2.0`."""
+    blend: float | None = None
+    """Confines the change to where the words that differ hold more than this share of their largest attention; try
+    0.3."""
     blend_words: tuple[str, ...] = ()
-    """Words of the prompt outside whose place nothing changes; needs --edit-words."""
+    """Words of the prompt to confine it by instead; needs --edit-words."""
     edit_words: tuple[str, ...] = ()
-    """Words of the edit with the same meaning."""
+    """Words of the edit to confine it by."""
+    mask: Path | None = None
+    """Picture of the image's size, bright where guidance may act: the finding. The rest is kept, unless --keep."""
+    keep: Path | None = None
+    """Picture of the image's size, bright where the source is kept."""
     size: int | None = None
     """Side in pixels; by default the model's. The image keeps its aspect ratio on black."""
     dtype: Literal["float32", "bfloat16"] = "float32"
@@ -75,11 +96,16 @@ class Options:
 def run(options: Options) -> int:
     """Edits the image and writes the five files together; returns the exit code."""
     _check(options)
+    wanted = _edit(options)
     clock = _Clock()
+    _say(f"loading {options.model}")
     sd = StableDiffusion.from_pretrained(options.model, dtype=jnp.dtype(options.dtype))
     size = options.size or sd.size
     image = load_image(options.image, size)[None]  # [1, h, w, 3]
+    wanted = dataclasses.replace(wanted, mask=_mask(options.mask, size), keep=_mask(options.keep, size))
+    make_control([options.prompt], [[wanted]], sd.tokenizer, options.steps)  # refuses its words before slow work
     clock.lap("load")
+    _say(f"inverting ({options.method}, {options.steps} steps)")
     inversion = editing.invert(
         sd,
         sd.encode_image(image),
@@ -91,17 +117,25 @@ def run(options: Options) -> int:
         seed=options.seed,
     )
     clock.lap("invert", inversion.trajectory)
-    result = editing.edit(sd, inversion, [[_edit(options)]])
+    _say(f"editing ({options.steps} steps)")
+    result = editing.edit(sd, inversion, [[wanted]])
     clock.lap("edit", result.latents)
+    _say("decoding")
     pictures = sd.decode(result.latents[0])  # [2, h, w, 3]
     clock.lap("decode", pictures)
     metrics = _metrics(image, pictures[:1], pictures[1:])
-    _write(options, image[0], pictures, {"size": size, "metrics": metrics, "seconds": clock.seconds})
+    facts = {"edited_prompt": wanted.prompt, "size": size, "metrics": metrics, "seconds": clock.seconds}
+    _write(options, image[0], pictures, facts)
+    print(f"edited caption: {wanted.prompt}")
     print(
         f"{options.out}: reconstruction {metrics['reconstruction']['psnr']:.1f} dB from the original, "
         f"the edit changes {metrics['edit']['l1']:.3f} per pixel (of 2) against it"
     )
     return 0
+
+
+def _say(stage: str) -> None:
+    print(stage, file=sys.stderr, flush=True)
 
 
 class _Clock:
@@ -122,14 +156,19 @@ class _Clock:
 def _check(options: Options) -> None:
     """Raises ValueError for what can be known to be wrong before models load."""
     load_image(options.image, options.size or VAE_FACTOR)  # a damaged file or a size that cannot be
+    for file in filter(None, (options.mask, options.keep)):
+        load_image(file, VAE_FACTOR)
+        sides, wanted = _sides(file), _sides(options.image)
+        if sides != wanted:
+            raise ValueError(f"{file} is {sides} pixels, the image {wanted}; draw masks on the image")
     if not options.model.is_dir():
         raise ValueError(f"model {options.model} is not a folder; give --model a diffusers folder")
     if bool(options.blend_words) != bool(options.edit_words):
         raise ValueError("--blend-words and --edit-words belong together: give both or neither")
-    for name in ("cross_steps", "self_steps"):
+    for name in ("cross_steps", "self_steps", "blend"):
         share = getattr(options, name)
-        if not 0.0 <= share <= 1.0:
-            raise ValueError(f"--{name.replace('_', '-')} {share} is not a share of the steps; use 0 to 1")
+        if share is not None and not 0.0 <= share <= 1.0:
+            raise ValueError(f"--{name.replace('_', '-')} {share} is not a share; use 0 to 1")
     if options.out.exists() and not options.out.is_dir():
         raise ValueError(f"out {options.out} is a file; name a folder")
     parent = next(folder for folder in (options.out, *options.out.absolute().parents) if folder.exists())
@@ -138,17 +177,41 @@ def _check(options: Options) -> None:
 
 
 def _edit(options: Options) -> editing.Edit:
-    blend = None
-    if options.blend_words:
-        blend = editing.Blend(words=options.blend_words, edit_words=options.edit_words)
-    return editing.Edit(
-        prompt=options.edit,
-        kind=options.kind,
+    """The edit that the options ask for; words and a blend given by hand go before those that follow from it."""
+    edit = editing.edit_between(
+        options.prompt,
+        _target(options),
         cross_steps=options.cross_steps,
         self_steps=options.self_steps,
-        reweight=options.reweight,
-        blend=blend,
+        weight=options.weight,
+        blend=None if options.blend_words else options.blend,
     )
+    if options.blend_words:
+        strength = {} if options.blend is None else {"threshold": options.blend}
+        blend = editing.Blend(words=options.blend_words, edit_words=options.edit_words, **strength)
+        edit = dataclasses.replace(edit, blend=blend)
+    return dataclasses.replace(edit, kind=options.kind, reweight=(edit.reweight or {}) | options.reweight)
+
+
+def _sides(file: Path) -> tuple[int, int]:
+    with Image.open(file) as picture:
+        return picture.size
+
+
+def _mask(file: Path | None, size: int) -> np.ndarray | None:
+    """A mask drawn on the image, bool [h, w], laid into the frame as the image is."""
+    return None if file is None else load_image(file, size)[..., 0] > 0
+
+
+def _target(options: Options) -> str:
+    """The edited prompt. Raises ValueError unless it is given or follows from the prompt, one of both."""
+    wishes = [f"{verb} {words}" for verb in ("remove", "add", "set", "drop") for words in getattr(options, verb)]
+    if (options.edit is None) == (not wishes):
+        raise ValueError("say what to change either by --edit CAPTION or by --remove, --add, --set and --drop")
+    if options.edit is not None:
+        return options.edit
+    attributes = captions.parse(options.prompt)
+    return captions.edited(attributes, instructions.read(", ".join(wishes), attributes))
 
 
 def _metrics(original: np.ndarray, reconstruction: jax.Array, edit: jax.Array) -> dict[str, dict[str, float]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 
@@ -72,3 +72,20 @@ def attributes_of(values: dict[str, float]) -> schema.Attributes:
         view="AP" if values["view"] else "PA",
         findings={name: bool(values[name]) for name in FINDINGS},
     )
+
+
+def intervention(change: Mapping[str, object]) -> dict[str, float]:
+    """A change of attributes, as `captions.changed` takes it, as variables of the structural model.
+
+    Raises:
+      ValueError: an attribute that the phantom does not have, or a value that it cannot have.
+    """
+    classes = {"sex": ("F", "M"), "view": ("PA", "AP")} | dict.fromkeys(FINDINGS, (False, True))
+    do = {}
+    for name, value in change.items():
+        name = name.replace(" ", "_")  # as captions say it
+        if name != "age" and value not in classes.get(name, ()):
+            raise ValueError(f"the phantom cannot have {name} {value!r}; it has {', '.join(('age', *classes))}")
+        do[name] = value if name == "age" else classes[name].index(value)
+    phantom.check_intervention(do, "surgical")
+    return do

@@ -2,5 +2,6 @@
 
 from prism_jax.editing.edit import Blend, Edit, EditResult, edit
 from prism_jax.editing.inversion import Inversion, invert
+from prism_jax.editing.wording import edit_between
 
-__all__ = ["Blend", "Edit", "EditResult", "Inversion", "edit", "invert"]
+__all__ = ["Blend", "Edit", "EditResult", "Inversion", "edit", "edit_between", "invert"]

@@ -6,9 +6,10 @@ from prism_jax.data.phantom.equations import (
     Equations,
     Exogenous,
     attributes,
+    check_intervention,
     exogenous,
 )
-from prism_jax.data.phantom.generate import Subjects, effect_mask, generate, truth
+from prism_jax.data.phantom.generate import Subjects, change_mask, effect_mask, generate, truth
 from prism_jax.data.phantom.geometry import cardiothoracic_ratio
 from prism_jax.data.phantom.render import finish, render
 
@@ -20,6 +21,8 @@ __all__ = [
     "Subjects",
     "attributes",
     "cardiothoracic_ratio",
+    "change_mask",
+    "check_intervention",
     "effect_mask",
     "exogenous",
     "finish",

@@ -95,6 +95,26 @@ def effect_mask(
     return _in_chunks(partial(_compare, size=size), batch, seed, indices, on, off)
 
 
+def change_mask(
+    indices: Sequence[int] | np.ndarray,
+    do: Mapping[str, float | np.ndarray],
+    *,
+    seed: int = 0,
+    size: int = 128,
+    equations: Equations = DEFAULT,
+    batch: int = 64,
+) -> np.ndarray:
+    """Bool [n, h, w]: where setting the attributes in `do`, and no others, moves the noise-free display by > 3/255.
+
+    Empty where the subject has these values already. Raises ValueError as `generate` does.
+    """
+    indices, plan = _checked(indices, seed, size, batch, do, "surgical")
+    _, factual = _checked(indices, seed, size, batch, {}, "surgical")
+    settle = partial(_settle, equations=equations)
+    (after, _), (before, _) = (_in_chunks(settle, batch, seed, indices, part) for part in (plan, factual))
+    return _in_chunks(partial(_compare, size=size), batch, seed, indices, after, before)
+
+
 def _checked(
     indices: Any, seed: int, size: int, batch: int, do: Mapping[str, Any], mode: str
 ) -> tuple[np.ndarray, Any]:
