@@ -6,6 +6,7 @@ import errno
 import logging
 import shutil
 import sys
+import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -121,10 +122,19 @@ class Checkpoints:
                 )
 
     def _remove(self, step: int) -> None:
-        for path in self.folder.iterdir() if self.folder.is_dir() else ():
-            if path.name == str(step) or _UNFINISHED in path.name:
+        # Until it stays away: after an error Orbax's writers may still be at work, and make the folder anew.
+        deadline, is_gone = time.monotonic() + 10, False
+        while not is_gone and time.monotonic() < deadline:
+            leftovers = self._leftovers(step)
+            for path in leftovers:
                 shutil.rmtree(path, ignore_errors=True)
+            time.sleep(0.1)
+            is_gone = not leftovers and not self._leftovers(step)
         self._manager.reload()
+
+    def _leftovers(self, step: int) -> list[Path]:
+        paths = list(self.folder.iterdir()) if self.folder.is_dir() else []
+        return [path for path in paths if path.name == str(step) or _UNFINISHED in path.name]
 
 
 @contextlib.contextmanager

@@ -84,7 +84,7 @@ def write(config: Any, run: str | Path) -> None:
         return
     path = Path(run) / FILE_NAME
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".partial")
+    partial = path.with_name(f".{path.name}.{os.getpid()}")  # processes of a cohort may write it at once
     partial.write_text(json.dumps(_encode(config), indent=2) + "\n")
     os.replace(partial, path)
 

@@ -1,9 +1,14 @@
 """What every program shares: reading its configuration, and turning errors into one line and an exit code."""
 
+import hashlib
 import os
+import platform
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
+
+import jax
 
 from prism_jax import config as configs
 
@@ -12,6 +17,9 @@ TRACEBACK = "PRISM_TRACEBACK"  # set to 1 to see where an error was raised
 
 def run(main: Callable[[Any], None], config_class: type, args: Sequence[str] | None = None) -> int:
     """Runs `main(config)` with the configuration of the command line; returns its `exit_code`."""
+
+    if args is None:
+        keep_compiled()
 
     def program() -> None:
         name = main.__module__ if main.__module__ != "__main__" else f"train.{os.path.basename(sys.argv[0])[:-3]}"
@@ -22,6 +30,22 @@ def run(main: Callable[[Any], None], config_class: type, args: Sequence[str] | N
         main(config)
 
     return exit_code(program)
+
+
+def keep_compiled() -> None:
+    """Has JAX keep compiled programs in the user's cache between starts, unless JAX_COMPILATION_CACHE_DIR says where.
+
+    An empty JAX_COMPILATION_CACHE_DIR turns it off.
+    """
+    if "JAX_COMPILATION_CACHE_DIR" in os.environ or jax.config.jax_compilation_cache_dir:
+        return
+    # By kind of processor: a home folder may serve many machines, and programs for CPUs use all that theirs can do.
+    cpuinfo = Path("/proc/cpuinfo")
+    lines = cpuinfo.read_text().splitlines() if cpuinfo.is_file() else [platform.processor()]
+    flags = [line for line in lines if line.startswith(("flags", "Features"))][:1] or lines[:1]
+    kind = hashlib.blake2b("".join([platform.machine(), *flags]).encode(), digest_size=6).hexdigest()
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    jax.config.update("jax_compilation_cache_dir", str(cache / "prism_jax" / kind))
 
 
 def exit_code(program: Callable[[], None]) -> int:

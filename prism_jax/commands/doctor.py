@@ -154,7 +154,7 @@ def compilation_cache() -> Iterator[Finding]:
     """Where compiled programs are kept between starts."""
     folder = jax.config.jax_compilation_cache_dir
     if not folder:
-        remedy = "export JAX_COMPILATION_CACHE_DIR=$HOME/.cache/prism_jax to compile each program once"
+        remedy = "unset JAX_COMPILATION_CACHE_DIR, or set it to a folder, to compile each program once"
         yield Finding(state="note", text="compilation cache: off, every start compiles again", remedy=remedy)
     elif "://" in folder:
         yield Finding(state="ok", text=f"compilation cache: {folder}")

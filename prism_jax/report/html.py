@@ -23,7 +23,7 @@ def write(report: Report, path: str | os.PathLike) -> None:
     path = Path(path)
     page = render(report)
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.partial")
+    partial = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         partial.write_text(page, encoding="utf-8")
         os.replace(partial, path)
