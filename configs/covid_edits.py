@@ -8,24 +8,24 @@ from eval.changes import Change
 from eval.counterfactuals import CounterfactualRun, Inversion
 
 WANTED = (
-    ("endotracheal tube", False),
-    ("endotracheal tube", True),
-    ("age", 25.0),
-    ("age", 85.0),
-    ("view", "PA"),
-    ("view", "AP"),
+    "remove endotracheal tube",
+    "add endotracheal tube",
+    "set age 25",
+    "set age 85",
+    "set view PA",
+    "set view AP",
 )
 
 
 def config() -> CounterfactualRun:
-    strength = dict(cross_steps=0.4, self_steps=0.4, blend=None)
+    strength = dict(cross_steps=0.6, self_steps=0.6, blend=None)
     return CounterfactualRun(
         run="runs/covid_edits",
         title="Real X-rays, edited",
         model="runs/covid_model",
         data="data/covid",
-        changes=tuple(Change(attribute=name, value=value, **strength) for name, value in WANTED),
+        changes=tuple(Change(edit=edit, **strength) for edit in WANTED),
         per_change=12,
-        inversion=Inversion(method="null_text", steps=20, guidance=3.0, inner_steps=10),
+        inversion=Inversion(method="null_text", steps=20, guidance=2.0, inner_steps=10),
         training="runs/covid_finetune",
     )

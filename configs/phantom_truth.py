@@ -7,7 +7,7 @@ python -m eval.counterfactuals --config configs/phantom_truth.py
 from eval.changes import Change
 from eval.counterfactuals import CounterfactualRun, Inversion
 
-FINDINGS = ("pacemaker", "cardiomegaly", "effusion", "support_lines")
+FINDINGS = ("pacemaker", "cardiomegaly", "effusion", "support lines")
 INVERSION = Inversion(method="null_text", steps=20, guidance=1.75, inner_steps=10)
 
 
@@ -27,4 +27,4 @@ def config() -> CounterfactualRun:
 def changes() -> tuple[Change, ...]:
     """Every finding taken away and added; strengths as chosen on the validation split."""
     strength = dict(cross_steps=0.4, self_steps=0.4, blend=None)
-    return tuple(Change(attribute=finding, value=value, **strength) for value in (False, True) for finding in FINDINGS)
+    return tuple(Change(edit=f"{verb} {finding}", **strength) for verb in ("remove", "add") for finding in FINDINGS)

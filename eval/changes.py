@@ -1,20 +1,17 @@
-"""The edits that an evaluation makes, and the subjects that it makes them of."""
+"""The edits that an evaluation makes."""
 
 import dataclasses
-from collections.abc import Sequence
 
 from prism_jax import editing
-from prism_jax.data import captions, schema
+from prism_jax.data import captions, instructions, schema
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Change:
-    """One attribute set to one value, and how strongly the picture is held to the source meanwhile."""
+    """An edit in words, and how strongly the picture is held to the source meanwhile."""
 
-    attribute: str
-    """A finding, or age, sex or view."""
-    value: bool | float | str
-    """True (add the finding), False (take it away), or the new age, sex or view."""
+    edit: str
+    """What to change: "remove pacemaker", "set age 40, add effusion"; see prism_jax/data/instructions.py."""
     cross_steps: float = 0.8
     """Share of the steps in which words look where the source's words looked."""
     self_steps: float = 0.5
@@ -24,68 +21,38 @@ class Change:
     blend: float | None = 0.3
     """Threshold of the local blend on the changed words, or None: the whole picture may change."""
 
+    def __post_init__(self):
+        instructions.parse(self.edit)  # wrong words fail here
+
     @property
     def name(self) -> str:
-        spoken = captions.spoken(self.attribute)
-        if isinstance(self.value, bool):
-            return f"{'add' if self.value else 'remove'} {spoken}"
-        return f"set {spoken} to {self.value:g}" if isinstance(self.value, float) else f"set {spoken} to {self.value}"
+        return ", ".join(map(str, instructions.parse(self.edit)))
+
+    @property
+    def is_removal(self) -> bool:
+        """Whether findings are only taken away."""
+        return all(instruction.value is False for instruction in instructions.parse(self.edit))
 
     def applies(self, attributes: schema.Attributes) -> bool:
-        """Whether the attribute is known and has another value."""
-        known = {"age": attributes.age, "sex": attributes.sex, "view": attributes.view, **attributes.findings}
-        return known.get(self.attribute) not in (None, self.value)
+        """Whether every attribute that is to change is known and has another value."""
+        parts = instructions.parse(self.edit)
+        return all(part.is_stated(attributes) and part.has_effect(attributes) for part in parts)
 
-    def edit(self, attributes: schema.Attributes) -> editing.Edit:
+    def values(self, attributes: schema.Attributes) -> dict[str, bool | float | str | None]:
+        """The new values of an image with these attributes, by the names that they have there."""
+        return instructions.read(self.edit, attributes)
+
+    def prompt(self, attributes: schema.Attributes) -> str:
+        """The edited caption of an image with these attributes."""
+        return captions.edited(attributes, self.values(attributes))
+
+    def edit_of(self, attributes: schema.Attributes) -> editing.Edit:
         """The edit of an image with these attributes, whose source prompt is its caption."""
-        prompt = captions.edited(attributes, {self.attribute: self.value})
-        source = captions.describe(attributes)
-        gone, new = _differing(source, prompt), _differing(prompt, source)
-        is_finding = isinstance(self.value, bool)
-        spoken = (captions.spoken(self.attribute),) if is_finding else ()
-        return editing.Edit(
-            prompt=prompt,
+        return editing.edit_between(
+            captions.describe(attributes),
+            self.prompt(attributes),
             cross_steps=self.cross_steps,
             self_steps=self.self_steps,
-            reweight=dict.fromkeys(new or spoken, self.weight) if self.weight != 1 else None,
-            blend=None
-            if self.blend is None
-            else editing.Blend(words=spoken or gone, edit_words=spoken or new, threshold=self.blend),
+            weight=self.weight,
+            blend=self.blend,
         )
-
-
-def _differing(text: str, other: str) -> tuple[str, ...]:
-    """Words of `text` that `other` lacks, without the punctuation around them."""
-    there = other.split()
-    return tuple(word.strip(",.") for word in text.split() if word not in there)
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Subject:
-    """One image and the changes that are made of it, as numbers into the list of all changes."""
-
-    example: schema.Example
-    changes: tuple[int, ...]
-
-
-def choose(examples: Sequence[schema.Example], changes: Sequence[Change], per_change: int) -> list[Subject]:
-    """For each change the first `per_change` examples it applies to; never chosen by looks.
-
-    Raises:
-      ValueError: a change that applies to no example.
-    """
-    left = dict.fromkeys(range(len(changes)), per_change)
-    chosen = []
-    for i in range(len(examples)):
-        if not any(left.values()):
-            break
-        example = examples[i]
-        wanted = tuple(k for k in left if left[k] and changes[k].applies(example.attributes))
-        for k in wanted:
-            left[k] -= 1
-        if wanted:
-            chosen.append(Subject(example=example, changes=wanted))
-    unused = [change.name for k, change in enumerate(changes) if left[k] == per_change]
-    if unused:
-        raise ValueError(f"no image of the split can be used to {', '.join(unused)}; check attribute names and values")
-    return chosen

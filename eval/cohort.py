@@ -1,99 +1,259 @@
-"""Inverting and editing many images in batches; every batch is kept, so that a stopped run goes on where it was."""
+"""Inverting and editing many images: batches over devices and processes, with reading and writing beside them.
+
+Processes share the batches out between them and never talk: each writes its own, and whoever finds all done writes the
+manifest. So one that dies is started again, here or elsewhere, and takes nothing down with it.
+"""
 
 import dataclasses
-import os
-from collections.abc import Iterator, Sequence
-from pathlib import Path
+import json
+import re
+import time
+from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import cached_property, partial
+from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh
 from tqdm import tqdm
 
-from eval.changes import Change, Subject
+from eval.changes import Change
+from eval.inversions import InversionStore, rounded
+from eval.outputs import DONE, FAILED, REFUSED, Outputs
+from eval.selection import Candidate, Sweep, judged
+from eval.subjects import Images, Subject
 from prism_jax import StableDiffusion, editing
-from prism_jax.data import captions, transforms
-from prism_jax.metrics.counterfactual import CounterfactualMetrics
+from prism_jax.data import transforms
+from prism_jax.metrics.choice import Thresholds
+from prism_jax.metrics.clip import ClipScorer
+from prism_jax.metrics.counterfactual import CHANGE_THRESHOLD
+
+NO_IMAGE = -1.0  # black stands in for a picture that cannot be read, so that the others of its batch stay as they are
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Outcome:
-    """One change of one subject; images uint8 [h, w]."""
+class Cohort:
+    """What is made of every batch."""
 
-    subject: Subject
-    pictures: dict[str, np.ndarray]  # "original", "autoencoded", "reconstruction", "edited"
-    truth: np.ndarray | None = None  # on phantoms
-    mask: np.ndarray | None = None  # bool [h, w]: where the truth differs
+    sd: StableDiffusion
+    images: Images
+    subjects: Sequence[Subject]
+    changes: Sequence[Change]
+    inversion: dict[str, Any]  # options of `editing.invert`
+    batch_size: int
+    size: int  # pixels
+    fit: transforms.Fit
+    mesh: Mesh | None = None
+    store: InversionStore | None = None
+    sweep: Sweep | None = None
+    scorer: ClipScorer | None = None  # of the sweep
 
-    def measured(self) -> CounterfactualMetrics:
-        """Its errors inside and outside the mask."""
-        images = {name: self.pictures[name][None] for name in ("reconstruction", "edited")}
-        return CounterfactualMetrics.of(**images, truth=self.truth[None], mask=self.mask[None])
+    def edits(self, subject: Subject) -> list[list[editing.Edit]]:
+        """The candidates of every change of a subject."""
+        edits = [self.changes[k].edit_of(subject.attributes) for k in subject.changes]
+        return [[edit] if self.sweep is None else self.sweep.candidates(edit) for edit in edits]
+
+    @cached_property
+    def widest(self) -> int:
+        """Edits, candidates included, of the subject with the most."""
+        return max(len(subject.changes) for subject in self.subjects) * (1 if self.sweep is None else self.sweep.count)
+
+    @property
+    def thresholds(self) -> Thresholds:
+        return Thresholds() if self.sweep is None else self.sweep.thresholds
+
+    @property
+    def batches(self) -> list[Sequence[Subject]]:
+        return [self.subjects[i : i + self.batch_size] for i in range(0, len(self.subjects), self.batch_size)]
 
 
-def counterfactuals(
-    sd: StableDiffusion,
-    subjects: Sequence[Subject],
-    changes: Sequence[Change],
-    folder: Path,
-    *,
-    batch_size: int,
-    size: int,
-    fit: transforms.Fit,
-    inversion: dict,
-) -> Iterator[tuple[Subject, dict[str, np.ndarray]]]:
-    """Each subject with its pictures, uint8 [h, w] grey: "original", "autoencoded", "reconstruction", "edited" [e].
+def run(cohort: Cohort, outputs: Outputs, *, index: int = 0, count: int = 1) -> bool:
+    """Makes the batches of process `index` of `count` that are not done yet; True when all of everybody's are.
 
-    `inversion` holds the options of `editing.invert`. Batches are written to `folder` as they are made.
+    While the device works on one batch, the next is read and decoded and the last one is encoded and written.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    widest = max(len(subject.changes) for subject in subjects)
-    starts = range(0, len(subjects), batch_size)
-    for start in tqdm(starts, desc="inverting and editing", unit="batch", mininterval=5):
-        batch = subjects[start : start + batch_size]
-        file = folder / f"{start:06d}.npz"
-        if not file.is_file():
-            filled = [*batch, *[batch[-1]] * (batch_size - len(batch))]  # one shape, one compiled program
-            _save(file, _batch(sd, filled, changes, widest, size, fit, inversion))
-        with np.load(file) as arrays:
-            pictures = {name: arrays[name] for name in arrays.files}
-        for i, subject in enumerate(batch):
-            yield subject, {name: values[i] for name, values in pictures.items()}
+    batches = cohort.batches
+    mine = range(index, len(batches), count)
+    left = [i for i in mine if not outputs.is_done(i)]
+    sizes = {i: len(batches[i]) for i in mine}
+    made = sum(sizes.values()) - sum(sizes[i] for i in left)
+    bar = tqdm(total=sum(sizes.values()), initial=made, desc="inverting and editing", unit="image", mininterval=5)
+    with bar, ThreadPoolExecutor(1) as reader, ThreadPoolExecutor(1) as writer:
+        clock = _Clock()
+        loaded = reader.submit(_load, cohort, batches[left[0]]) if left else None
+        writing: Future | None = None
+        for place, i in enumerate(left):
+            pixels, errors = loaded.result()
+            if place + 1 < len(left):
+                loaded = reader.submit(_load, cohort, batches[left[place + 1]])
+            made = _make(cohort, batches[i], pixels)
+            if writing is not None:
+                writing.result()  # at most one batch waits: its arrays take device memory
+            writing = writer.submit(_write, cohort, outputs, i, batches[i], made, errors, clock, bar)
+        if writing is not None:
+            writing.result()
+    return outputs.merge(len(batches))
 
 
-def _batch(
-    sd: StableDiffusion,
-    subjects: Sequence[Subject],
-    changes: Sequence[Change],
-    widest: int,
-    size: int,
-    fit: transforms.Fit,
-    options: dict,
-) -> dict[str, np.ndarray]:
-    factor = sd.vae.config.factor
-    decoded = [transforms.decode(subject.example.image) for subject in subjects]
-    images = np.stack([transforms.to_input(pixels, size, fit, factor=factor) for pixels in decoded])
-    latents = sd.encode_image(jnp.asarray(images))
-    inverted = editing.invert(sd, latents, [captions.describe(s.example.attributes) for s in subjects], **options)
-    # A subject with fewer changes repeats its last one: all rows of a batch are equally long.
-    numbers = [(*s.changes, *[s.changes[-1]] * (widest - len(s.changes))) for s in subjects]
-    edits = [[changes[k].edit(s.example.attributes) for k in row] for s, row in zip(subjects, numbers, strict=True)]
-    result = editing.edit(sd, inverted, edits).latents  # [b, 1 + e, h, w, c]
-    pictures = _grey(sd.decode(result.reshape(-1, *result.shape[2:])))
-    pictures = pictures.reshape(len(subjects), 1 + widest, *pictures.shape[1:])
-    return {
-        "original": transforms.to_uint8(images[..., 0]),
+class _Clock:
+    """Seconds since the last batch was written; a class because each lap starts where the last one ended."""
+
+    def __init__(self):
+        self._start = time.perf_counter()
+
+    def lap(self) -> float:
+        now = time.perf_counter()
+        self._start, seconds = now, now - self._start
+        return seconds
+
+
+def _load(cohort: Cohort, subjects: Sequence[Subject]) -> tuple[np.ndarray, list[str | None]]:
+    """Network input [batch_size, h, w, 3], and by subject what is wrong with its picture."""
+    shape = (*transforms.frame(cohort.size, factor=cohort.sd.vae.config.factor), 3)
+    pixels = np.full((cohort.batch_size, *shape), NO_IMAGE, np.float32)
+    errors: list[str | None] = []
+    for i, subject in enumerate(subjects):
+        try:
+            picture = transforms.decode(cohort.images.read(subject.index))
+            pixels[i] = transforms.to_input(picture, cohort.size, cohort.fit, factor=cohort.sd.vae.config.factor)
+            errors.append(None)
+        except (OSError, ValueError) as error:
+            errors.append(" ".join(str(error).split()))
+    pixels[len(subjects) :] = pixels[0]  # one shape, one compiled program
+    return pixels, errors
+
+
+def _make(cohort: Cohort, subjects: Sequence[Subject], pixels: np.ndarray) -> dict[str, Any]:
+    """Pictures of a batch, uint8 [b, h, w] or [b, n, h, w] of all candidates, being computed on the device."""
+    sd, mesh = cohort.sd, cohort.mesh
+    filled = [*subjects, *[subjects[0]] * (cohort.batch_size - len(subjects))]
+    prompts = [subject.prompt for subject in filled]
+    latents = sd.encode_image(jnp.asarray(pixels))
+    inverted = _inverted(cohort, pixels, latents, prompts)
+    edits = [[edit for made in cohort.edits(subject) for edit in made] for subject in filled]
+    # A subject with fewer edits repeats its last one: all rows of a batch are equally long.
+    edits = [[*row, *[row[-1]] * (cohort.widest - len(row))] for row in edits]
+    result = editing.edit(sd, inverted, edits, mesh=mesh).latents  # [b, 1 + n, h, w, c]
+    decoded = [sd.decode(result[:, i]) for i in range(1 + cohort.widest)]  # n + 1 times [b, h, w, 3]
+    pictures = {
+        "original": transforms.to_uint8(pixels[..., 0]),
         "autoencoded": _grey(sd.decode(latents)),
-        "reconstruction": pictures[:, 0],
-        "edited": pictures[:, 1:],
+        "reconstruction": _grey(decoded[0]),
+        "edited": jnp.stack([_grey(images) for images in decoded[1:]], axis=1),
+        "is_finite": jnp.isfinite(result).all((2, 3, 4)),  # [b, 1 + n]
     }
+    if cohort.scorer is None:
+        return pictures
+    texts = [[edit.prompt for edit in row] for row in edits]
+    return pictures | {"scores": cohort.scorer.score(jnp.stack(decoded, axis=1), prompts, texts)}
 
 
-def _grey(images: jnp.ndarray) -> np.ndarray:
+def _inverted(cohort: Cohort, pixels: np.ndarray, latents: jax.Array, prompts: Sequence[str]) -> editing.Inversion:
+    """The inversion of a batch, from the store where that holds all of it."""
+    options, store = cohort.inversion, cohort.store
+    invert = partial(editing.invert, cohort.sd, latents, prompts, **options, mesh=cohort.mesh)
+    if store is None:
+        return invert()
+    keys = [store.key(image, prompt, options) for image, prompt in zip(pixels, prompts, strict=True)]
+    facts = dict(guidance=jnp.float32(options["guidance"]), prompts=tuple(prompts), method=options["method"])
+    kept = store.load(keys, cohort.sd.encode_prompt(prompts), **facts)
+    if kept is not None:
+        return kept
+    made = rounded(invert())  # as it will be read again, so that a second run gives the same pictures
+    store.save(keys, made)
+    return made
+
+
+@jax.jit
+def _grey(images: jax.Array) -> jax.Array:
     """8-bit grey of decoded images: the mean of the three nearly equal channels."""
-    return transforms.to_uint8(np.asarray(images).mean(-1))
+    return jnp.clip(jnp.round((images.mean(-1) + 1) * 127.5), 0, 255).astype(jnp.uint8)
 
 
-def _save(file: Path, arrays: dict[str, np.ndarray]) -> None:
-    partial = file.with_suffix(".partial.npz")
-    np.savez(partial, **arrays)
-    os.replace(partial, file)
+def _write(
+    cohort: Cohort,
+    outputs: Outputs,
+    batch: int,
+    subjects: Sequence[Subject],
+    made: dict[str, Any],
+    errors: Sequence[str | None],
+    clock: _Clock,
+    bar: tqdm,
+) -> None:
+    """Waits for the pictures of a batch and writes them with their rows."""
+    arrays = jax.device_get(made)
+    shared = dict(seconds=clock.lap() / len(subjects), batch=batch)
+    rows, pictures = [], {}
+    for i, subject in enumerate(subjects):
+        found = {name: jax.tree.map(lambda x, i=i: x[i], values) for name, values in arrays.items()}
+        new_rows, new_pictures = _told(cohort, subject, found, errors[i])
+        rows += [shared | row for row in new_rows]
+        pictures |= new_pictures
+    outputs.write(batch, rows, pictures)
+    bar.update(len(subjects))
+
+
+def _told(
+    cohort: Cohort, subject: Subject, found: dict[str, Any], error: str | None
+) -> tuple[list[dict[str, Any]], dict[str, np.ndarray]]:
+    """The manifest's rows of one subject, and the pictures that they name."""
+    shared = dict(id=subject.id, patient=subject.patient, number=subject.number, source_prompt=subject.prompt)
+    if error is None and not found["is_finite"][0]:
+        error = "the reconstruction is not finite; use float32"
+    pictures = {}
+    if error is None:
+        names = {name: f"{subject.id}/{name}" for name in ("original", "autoencoded", "reconstruction")}
+        pictures |= {names[name]: found[name] for name in names}
+        shared |= names | dict(psnr=_psnr(found["original"], found["reconstruction"]))
+    rows, first = [], 0
+    for k, edits in zip(subject.changes, cohort.edits(subject), strict=True):
+        own = range(first, first + len(edits))
+        first += len(edits)
+        row = shared | dict(edit=cohort.changes[k].name, edited_prompt=edits[0].prompt)
+        if error is not None:
+            rows.append(row | dict(status=FAILED, error=error))
+            continue
+        best, candidates = judged([_candidate(edits[c], own[c], found) for c in range(len(edits))], cohort.thresholds)
+        told = [candidate.told(cohort.inversion["guidance"]) for candidate in candidates]
+        row |= dict(candidates=json.dumps(told))
+        if best is None:
+            status = REFUSED if candidates[0].scores else FAILED
+            rows.append(row | dict(status=status, error="; ".join(candidates[0].refusals)))
+            continue
+        name = f"{subject.id}/{slug(row['edit'])}"
+        measured, mask = _change(found["reconstruction"], found["edited"][own[best]])
+        pictures |= {name: found["edited"][own[best]], f"{name}-mask": mask}
+        strengths = {name: told[best][name] for name in ("guidance", "cross_steps", "self_steps")}
+        rows.append(row | measured | strengths | dict(status=DONE, edited=name, mask=f"{name}-mask"))
+    return rows, pictures
+
+
+def _candidate(edit: editing.Edit, column: int, found: dict[str, Any]) -> Candidate:
+    scores = found.get("scores")
+    columns = {} if scores is None else {name: getattr(scores, name)[column] for name in ("image", "text", "direction")}
+    if columns:
+        columns["source_text"] = scores.source_text
+    return Candidate(
+        edit=edit,
+        is_finite=bool(found["is_finite"][1 + column]),
+        scores={name: float(value) for name, value in columns.items()},
+    )
+
+
+def _change(reconstruction: np.ndarray, edited: np.ndarray) -> tuple[dict[str, float], np.ndarray]:
+    """How much an edit changed, and where: uint8 [h, w], 255 above the threshold."""
+    change = np.abs(edited.astype(np.int16) - reconstruction)
+    mask = change > CHANGE_THRESHOLD
+    return dict(mean_change=float(change.mean()), changed_share=float(mask.mean())), mask.astype(np.uint8) * 255
+
+
+def _psnr(original: np.ndarray, reconstruction: np.ndarray) -> float:
+    error = np.mean((original.astype(np.float32) - reconstruction) ** 2)
+    return float(10 * np.log10(255**2 / max(error, 1e-5)))
+
+
+def slug(name: str) -> str:
+    """A name as a file name."""
+    return re.sub(r"[^\w.=-]+", "-", name)

@@ -1,7 +1,9 @@
-"""Counterfactuals of a data set: `python -m eval.counterfactuals --config configs/NAME.py [--section.option value]`.
+"""Counterfactuals of a cohort: `python -m eval.counterfactuals --config configs/NAME.py [--section.option value]`.
 
-Inverts held-out images, makes the edits, measures them (against the truth, on the phantom) and writes `report.html`
-and `metrics.json` into the run folder. A stopped run goes on where it was.
+Inverts the images of a data set, or of a CSV, makes the edits, measures them (against the truth, on the phantom) and
+writes pictures, masks of change, `manifest.parquet` (a row an edit), `report.html` and `metrics.json` into the run
+folder. A stopped run goes on where it was. With `--processes.count N --processes.index I` the same command on N
+processes shares the work.
 """
 
 import dataclasses
@@ -9,16 +11,22 @@ import json
 import os
 import sys
 from pathlib import Path
-from typing import Any
 
+import jax
 import jax.numpy as jnp
 
-from eval import page, truth
-from eval.changes import Change, Subject, choose
-from eval.cohort import Outcome, counterfactuals
-from prism_jax import StableDiffusion, program, report
+from eval import cohort, page, truth
+from eval.changes import Change
+from eval.cohort import Cohort
+from eval.inversions import InversionStore, fingerprint
+from eval.outputs import DONE, Format, Outputs
+from eval.page import Outcome
+from eval.selection import Sweep
+from eval.subjects import choose, images_of
+from prism_jax import StableDiffusion, program, report, sharding
 from prism_jax import config as configs
-from prism_jax.data import pipeline, transforms
+from prism_jax.data import transforms
+from prism_jax.metrics.clip import ClipScorer
 from prism_jax.metrics.counterfactual import CounterfactualMetrics
 
 
@@ -26,11 +34,23 @@ from prism_jax.metrics.counterfactual import CounterfactualMetrics
 class Inversion:
     """Options of `editing.invert`."""
 
-    method: str = "null_text"
+    method: str = "edit_friendly"
     steps: int = 50
     guidance: float = 7.5
     inner_steps: int = 10
     tolerance: float = 1e-5
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Processes:
+    """Which process of how many this is."""
+
+    count: int = 1
+    index: int = 0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.index < self.count:
+            raise ValueError(f"process {self.index} of {self.count} is not one; use an index from 0 to count - 1")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -42,15 +62,26 @@ class CounterfactualRun:
     model: str = "model"
     """Diffusers folder."""
     data: str = "data/phantom"
-    """Folder that `prism data build` made."""
+    """Folder that `prism data build` made, or a CSV of image files with their captions: path, prompt, id, patient."""
     split: str = "test"
+    """Of the folder."""
     fit: transforms.Fit = "pad"
     changes: tuple[Change, ...] = ()
-    per_change: int = 64
-    """Subjects of each change: the first it applies to."""
+    per_change: int | None = None
+    """Subjects of each change: the first it applies to; None: all."""
     shown: int = 4
     """Subjects of each change in the report's pictures: the first by number."""
     batch_size: int = 8
+    """Images at once, over the devices of a process."""
+    sweep: Sweep | None = None
+    """Strengths to try of every edit, and how the one to keep is chosen; None: those of the change."""
+    inversions: str | None = None
+    """Folder in which inversions are kept and found again, by image, prompt, model and settings; float16."""
+    inversions_gigabytes: float = 50.0
+    """What that folder may hold; the longest unused are removed."""
+    output: Format = "png"
+    """Pictures as PNG files, or as ArrayRecord files of one batch each."""
+    processes: Processes = Processes()
     inversion: Inversion = Inversion()
     dtype: jnp.dtype = jnp.dtype("float32")
     """Of the networks; float32 also on GPUs for null_text."""
@@ -68,45 +99,62 @@ def main(config: CounterfactualRun) -> None:
     """Runs the evaluation in the folder `config.run`."""
     if not config.changes:
         raise ValueError("changes is empty; name at least one Change in the configuration")
+    devices = jax.local_devices()
+    mesh = sharding.make_mesh(devices) if len(devices) > 1 else None
+    if mesh is not None:
+        sharding.check_batch_size(config.batch_size, mesh)
     run = Path(config.run)
-    phantom = truth.phantom_config(config.data)
-    subjects = choose(pipeline.open_split(config.data, config.split), config.changes, config.per_change)
+    images = images_of(config.data, config.split)
+    subjects = choose(images, config.changes, config.per_change)
+    truth.check(config.changes, subjects, truth.phantom_config(config.data))
     sd = StableDiffusion.from_pretrained(config.model, dtype=config.dtype)
     keep(config, run)
-    made = list(
-        counterfactuals(
-            sd,
-            subjects,
-            config.changes,
-            run / "batches",
-            batch_size=config.batch_size,
-            size=sd.size,
-            fit=config.fit,
-            inversion=dataclasses.asdict(config.inversion),
-        )
+    outputs = Outputs(run, config.output)
+    work = Cohort(
+        sd=sd if mesh is None else sd.on(mesh),
+        images=images,
+        subjects=subjects,
+        changes=config.changes,
+        inversion=dataclasses.asdict(config.inversion),
+        batch_size=config.batch_size,
+        size=sd.size,
+        fit=config.fit,
+        mesh=mesh,
+        store=inversion_store(config),
+        sweep=config.sweep,
+        scorer=ClipScorer.from_pretrained(config.sweep.clip) if config.sweep else None,
     )
-    outcomes = {change.name: outcomes_of(k, change, made, phantom) for k, change in enumerate(config.changes)}
-    document = document_of(config, made, outcomes, is_phantom=phantom is not None)
+    if not cohort.run(work, outputs, index=config.processes.index, count=config.processes.count):
+        print("this process is done; the last one to end writes manifest and report", file=sys.stderr)
+        return
+    document = document_of(config, outputs)
     report.write(document, run / "report.html")
     write_metrics(document, run / "metrics.json")
-    print(
-        f"{run / 'report.html'}: {len(subjects)} subjects, {len(config.changes)} kinds of edit",
-        file=sys.stderr,
-    )
+    print(f"{run / 'report.html'}: {document.summary.partition('.')[0]}", file=sys.stderr)
 
 
-def document_of(
-    config: CounterfactualRun, made: list, outcomes: dict[str, list[Outcome]], *, is_phantom: bool
-) -> report.Report:
+def inversion_store(config: CounterfactualRun) -> InversionStore | None:
+    """Where inversions are kept, if they are."""
+    if config.inversions is None:
+        return None
+    folder, gigabytes = Path(config.inversions), config.inversions_gigabytes
+    return InversionStore(folder=folder, gigabytes=gigabytes, model=fingerprint(config.model))
+
+
+def document_of(config: CounterfactualRun, outputs: Outputs) -> report.Report:
     """The report of what was made."""
-    measured = {name: merged(rows) for name, rows in outcomes.items()} if is_phantom else {}
-    image_metrics = page.fidelity(made)
+    rows = outputs.rows()
+    outcomes = {change.name: outcomes_of(config, outputs, change, rows) for change in config.changes}
+    is_phantom = any(outcome.truth is not None for found in outcomes.values() for outcome in found)
+    measured = {name: merged(found) for name, found in outcomes.items() if found} if is_phantom else {}
+    subjects = page.first_rows(rows)
+    image_metrics = page.fidelity(outputs, subjects)
     return report.Report(
         title=config.title,
-        summary=page.summary(measured, len(made), sum(map(len, outcomes.values()))),
+        summary=page.summary(rows, is_phantom=is_phantom),
         headline=page.headline(image_metrics, measured),
-        subjects=page.edit_rows(config.changes, outcomes, config.shown),
-        samples=page.samples(made),
+        subjects=page.edit_rows(outcomes, config.shown),
+        samples=page.samples(outputs, subjects),
         curves=page.training_curves(config.training),
         tables=page.tables(
             config.changes,
@@ -123,27 +171,38 @@ def document_of(
 
 
 def keep(config: CounterfactualRun, run: Path) -> None:
-    """Writes config.json; refuses a folder whose batches come from other settings."""
+    """Writes config.json; refuses a folder whose results come from other settings."""
     if (run / configs.FILE_NAME).is_file():
         before = configs.read(run)
-        names = ("model", "data", "split", "fit", "changes", "per_change", "batch_size", "inversion", "dtype")
+        names = (
+            "model",
+            "data",
+            "split",
+            "fit",
+            "changes",
+            "per_change",
+            "batch_size",
+            "inversion",
+            "sweep",
+            "dtype",
+            "output",
+        )
         differing = [name for name in names if getattr(before, name) != getattr(config, name)]
-        if differing and any((run / "batches").glob("*.npz")):
+        if differing and any((run / "parts").glob("*.parquet")):
             raise ValueError(f"{run} holds results with another {', '.join(differing)}; use another --run or remove it")
     configs.write(config, run)
 
 
-def outcomes_of(number: int, change: Change, made: list[tuple[Subject, dict[str, Any]]], phantom: Any) -> list[Outcome]:
+def outcomes_of(config: CounterfactualRun, outputs: Outputs, change: Change, rows: list[dict]) -> list[Outcome]:
     """What became of one change, subject by subject, with the truth on phantoms."""
-    rows = [(subject, pictures) for subject, pictures in made if number in subject.changes]
-    chosen = [{**pictures, "edited": pictures["edited"][subject.changes.index(number)]} for subject, pictures in rows]
-    subjects = [subject for subject, _ in rows]
-    if phantom is None:
-        return [Outcome(subject=s, pictures=p) for s, p in zip(subjects, chosen, strict=True)]
-    images, masks = truth.true_counterfactuals(subjects, change, phantom)
+    done = [row for row in rows if row["edit"] == change.name and row["status"] == DONE]
+    phantom = truth.phantom_config(config.data)
+    if phantom is None or not done:
+        return [Outcome(row=row, outputs=outputs) for row in done]
+    images, masks = truth.true_counterfactuals(done, change, phantom)
     return [
-        Outcome(subject=s, pictures=p, truth=t, mask=m)
-        for s, p, t, m in zip(subjects, chosen, images, masks, strict=True)
+        Outcome(row=row, outputs=outputs, truth=image, mask=mask)
+        for row, image, mask in zip(done, images, masks, strict=True)
     ]
 
 
@@ -155,7 +214,7 @@ def merged(rows: list[Outcome]) -> CounterfactualMetrics:
 
 def write_metrics(document: report.Report, file: Path) -> None:
     """The report's tables as JSON, for programs."""
-    partial = file.with_suffix(".partial")
+    partial = file.with_name(f".{file.name}.{os.getpid()}")
     partial.write_text(json.dumps([dataclasses.asdict(table) for table in document.tables], indent=2) + "\n")
     os.replace(partial, file)
 

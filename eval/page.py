@@ -1,5 +1,7 @@
 """The report of an evaluation: pictures, tables and settings."""
 
+import collections
+import dataclasses
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -8,9 +10,8 @@ from typing import Any
 import numpy as np
 
 from eval.changes import Change
-from eval.cohort import Outcome
+from eval.outputs import DONE, FAILED, REFUSED, Outputs
 from prism_jax import report
-from prism_jax.data import captions
 from prism_jax.metrics.counterfactual import CounterfactualMetrics
 from prism_jax.metrics.image import ImageMetrics
 from prism_jax.metrics.intervals import Estimate
@@ -19,33 +20,51 @@ SAMPLES = 12  # pictures on the data sheet
 LEVELS = (0.0, 255.0)
 
 
-def edit_rows(changes: Sequence[Change], outcomes: Mapping[str, Sequence[Outcome]], shown: int) -> tuple:
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """One edit that was made: its row of the manifest, and the truth on phantoms."""
+
+    row: Mapping[str, Any]
+    outputs: Outputs
+    truth: np.ndarray | None = None  # uint8 [h, w]
+    mask: np.ndarray | None = None  # bool [h, w]: where the truth differs
+
+    def picture(self, name: str) -> np.ndarray:
+        """Its "original", "autoencoded", "reconstruction" or "edited", uint8 [h, w]."""
+        return self.outputs.picture(self.row[name])
+
+    def measured(self) -> CounterfactualMetrics:
+        """Its errors inside and outside the mask."""
+        images = {name: self.picture(name)[None] for name in ("reconstruction", "edited")}
+        return CounterfactualMetrics.of(**images, truth=self.truth[None], mask=self.mask[None])
+
+
+def first_rows(rows: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """One row of each subject whose pictures were made."""
+    return list({row["id"]: row for row in reversed(rows) if row["reconstruction"]}.values())[::-1]
+
+
+def edit_rows(outcomes: Mapping[str, Sequence[Outcome]], shown: int) -> tuple:
     """The first `shown` subjects of every change, with their errors where the truth is known."""
-    rows = []
-    for change in changes:
-        for outcome in outcomes[change.name][:shown]:
-            attributes, pictures = outcome.subject.example.attributes, outcome.pictures
-            rows.append(
-                report.EditRow(
-                    subject=str(outcome.subject.example.id),
-                    edit=change.name,
-                    source_prompt=captions.describe(attributes),
-                    edited_prompt=captions.edited(attributes, {change.attribute: change.value}),
-                    original=pictures["original"],
-                    reconstruction=pictures["reconstruction"],
-                    edited=pictures["edited"],
-                    truth=outcome.truth,
-                    mask=outcome.mask,
-                    metrics=_errors(outcome),
-                )
-            )
-    return tuple(rows)
+    return tuple(
+        report.EditRow(
+            subject=outcome.row["id"],
+            edit=outcome.row["edit"],
+            source_prompt=outcome.row["source_prompt"],
+            edited_prompt=outcome.row["edited_prompt"],
+            **{name: outcome.picture(name) for name in ("original", "reconstruction", "edited")},
+            truth=outcome.truth,
+            mask=outcome.mask,
+            metrics=_errors(outcome),
+        )
+        for found in outcomes.values()
+        for outcome in found[:shown]
+    )
 
 
 def _errors(outcome: Outcome) -> dict[str, float]:
     if outcome.truth is None:
-        change = np.abs(outcome.pictures["edited"].astype(np.int16) - outcome.pictures["reconstruction"])
-        return {"mean change, levels": float(change.mean())}
+        return {"mean change, levels": outcome.row["mean_change"]}
     found = outcome.measured()
     return {
         "error inside, levels": float(found.edit_inside[0]),
@@ -55,24 +74,20 @@ def _errors(outcome: Outcome) -> dict[str, float]:
     }
 
 
-def samples(made: Sequence[tuple[Any, Mapping[str, np.ndarray]]]) -> tuple[report.Sample, ...]:
+def samples(outputs: Outputs, subjects: Sequence[Mapping[str, Any]]) -> tuple[report.Sample, ...]:
     """The data sheet: the first subjects that were edited."""
     return tuple(
-        report.Sample(
-            image=pictures["original"],
-            caption=captions.describe(subject.example.attributes),
-            group="Held-out images",
-        )
-        for subject, pictures in made[:SAMPLES]
+        report.Sample(image=outputs.picture(row["original"]), caption=row["source_prompt"], group="Images edited")
+        for row in subjects[:SAMPLES]
     )
 
 
-def fidelity(made: Sequence[tuple[Any, Mapping[str, np.ndarray]]]) -> dict[str, dict[str, Estimate]]:
+def fidelity(outputs: Outputs, subjects: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Estimate]]:
     """How well the VAE alone, and the inversion, give back the originals."""
-    stacked = lambda name: np.stack([pictures[name] for _, pictures in made])[..., None].astype(np.float32)
+    stacked = lambda name: np.stack([outputs.picture(row[name]) for row in subjects])[..., None].astype(np.float32)
     original = stacked("original")
     names = {"VAE alone": "autoencoded", "Reconstruction by inversion": "reconstruction"}
-    patients = [subject.example.patient for subject, _ in made]
+    patients = [row["patient"] for row in subjects]
     return {
         label: ImageMetrics.of(stacked(name), original, value_range=LEVELS).compute(subjects=patients)
         for label, name in names.items()
@@ -103,7 +118,7 @@ def tables(
         report.counterfactual_table(
             {name: found.compute() for name, found in measured.items()},
             closer_at_least=closer_at_least,
-            growth_at_most={change.name: addition if change.value else removal for change in changes},
+            growth_at_most={change.name: removal if change.is_removal else addition for change in changes},
         ),
         images,
     )
@@ -113,11 +128,13 @@ def _sizes(outcomes: Mapping[str, Sequence[Outcome]]) -> report.Table:
     """How much the edits changed, where no truth is known."""
     rows = []
     for name, found in outcomes.items():
-        edited = np.stack([o.pictures["edited"] for o in found]).astype(np.float32)[..., None]
-        source = np.stack([o.pictures["reconstruction"] for o in found]).astype(np.float32)[..., None]
-        patients = [o.subject.example.patient for o in found]
-        change = ImageMetrics.of(edited, source, value_range=LEVELS).compute(subjects=patients)
-        rows.append((name, change["l1"], change["ssim"]))
+        if not found:
+            continue  # all were refused, or failed
+        pictures = lambda kind, found=found: np.stack([o.picture(kind) for o in found]).astype(np.float32)[..., None]
+        patients = [o.row["patient"] for o in found]
+        change = ImageMetrics.of(pictures("edited"), pictures("reconstruction"), value_range=LEVELS)
+        estimates = change.compute(subjects=patients)
+        rows.append((name, estimates["l1"], estimates["ssim"]))
     note = "Edit against reconstruction, 8-bit grey; no truth is known. Intervals are 95 %, by patient."
     columns = ("Edit", report.Column(name="Mean change", unit="levels"), "SSIM")
     return report.Table(title="Size of the change", columns=columns, rows=tuple(rows), note=note)
@@ -134,14 +151,18 @@ def training_curves(run: str | None) -> tuple[report.Curve, ...]:
     return (report.Curve.of_log(records, title="Training", keys=("loss",), y_label="denoising loss"),)
 
 
-def summary(measured: Mapping[str, CounterfactualMetrics], subjects: int, edits: int) -> str:
+def summary(rows: Sequence[Mapping[str, Any]], *, is_phantom: bool) -> str:
     """What the page is about, in a paragraph."""
-    start = f"{subjects} held-out images were inverted and edited by text, {edits} edits in all. "
+    counts = collections.Counter(row["status"] for row in rows)
+    others = ", ".join(f"{counts[status]} {status}" for status in (REFUSED, FAILED) if counts[status])
+    without = f" ({others}, see manifest.parquet)" if others else ""
+    subjects = len({row["id"] for row in rows})
+    start = f"{subjects} images were inverted and edited by text, {counts[DONE]} edits in all{without}. "
     reading = (
         "Every effect is read against the reconstruction, the inverted image sampled back without an edit; the "
         "subjects shown are the first by number, not chosen. "
     )
-    if measured:
+    if is_phantom:
         return (
             start
             + reading

@@ -1,33 +1,44 @@
 """The true counterfactuals of phantom subjects."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from eval.changes import Change, Subject
-from prism_jax.data import phantom
+from eval.changes import Change
+from eval.subjects import Subject
+from prism_jax.data import captions, phantom
 from prism_jax.data.build import read_build
-from prism_jax.data.phantom_dataset import FINDINGS, PhantomConfig
+from prism_jax.data.phantom_dataset import PhantomConfig, intervention
 
 
 def phantom_config(folder: str | Path) -> PhantomConfig | None:
     """How the data set in `folder` was rendered, or None if it is not one of phantoms."""
+    if Path(folder).suffix == ".csv":
+        return None
     _, config = read_build(folder)
     return config if isinstance(config, PhantomConfig) else None
 
 
+def check(changes: Sequence[Change], subjects: Sequence[Subject], config: PhantomConfig | None) -> None:
+    """Raises ValueError for a change whose truth the phantom cannot render; nothing is known of other data sets."""
+    for subject in subjects if config else ():
+        for number in subject.changes:
+            intervention(changes[number].values(subject.attributes))
+
+
 def true_counterfactuals(
-    subjects: Sequence[Subject], change: Change, config: PhantomConfig
+    rows: Sequence[Mapping[str, Any]], change: Change, config: PhantomConfig
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Images uint8 [n, h, w] of `subjects` under the surgical intervention, and bool masks of where it shows.
+    """The subjects of these rows under the surgical intervention, uint8 [n, h, w], and where it shows, bool [n, h, w].
 
     Raises:
-      ValueError: the change is not one of a binary finding of the phantom.
+      ValueError: the change is not one of attributes and values that the phantom has.
     """
-    if change.attribute not in FINDINGS or not isinstance(change.value, bool):
-        raise ValueError(f"the phantom has no mask for {change.name!r}; use one of {', '.join(FINDINGS)}")
-    numbers = np.array([subject.example.subject for subject in subjects])
+    numbers = np.array([row["number"] for row in rows])
+    # The same for all: every caption names the same attributes.
+    do = intervention(change.values(captions.parse(rows[0]["source_prompt"])))
     options = dict(seed=config.seed, size=config.size, equations=phantom.Equations.preset(config.preset))
-    images = phantom.generate(numbers, do={change.attribute: int(change.value)}, mode="surgical", **options).images
-    return images, phantom.effect_mask(numbers, change.attribute, **options)
+    images = phantom.generate(numbers, do=do, mode="surgical", **options).images
+    return images, phantom.change_mask(numbers, do, **options)

@@ -8,24 +8,28 @@ import pytest
 
 from eval import cohort, counterfactuals
 from eval.changes import Change
-from eval.counterfactuals import CounterfactualRun, Inversion
+from eval.counterfactuals import CounterfactualRun, Inversion, Processes
+from eval.outputs import PICTURES, Outputs
+from eval.selection import Sweep
+from eval.subjects import BuiltImages
 from prism_jax.data.build import build
+from prism_jax.metrics.choice import Thresholds
 
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory, tiny_sd):
-    """A finished run on six phantoms, with batches of four: the last one is not full."""
+    """A finished run of two batches of eight, the second not full."""
     folder = tmp_path_factory.mktemp("evaluation")
-    build("phantom", None, folder / "data", size=32, train=1, val=1, test=24)
+    build("phantom", None, folder / "data", size=32, train=1, val=1, test=60)
     tiny_sd.save_pretrained(folder / "model")
     config = CounterfactualRun(
         run=str(folder / "run"),
         model=str(folder / "model"),
         data=str(folder / "data"),
-        changes=(Change(attribute="effusion", value=False), Change(attribute="cardiomegaly", value=True, blend=None)),
-        per_change=3,
-        batch_size=4,
-        inversion=Inversion(steps=2, inner_steps=1),
+        changes=(Change(edit="remove effusion"), Change(edit="add cardiomegaly, set view PA", blend=None)),
+        per_change=6,
+        batch_size=8,
+        inversion=Inversion(method="negative_prompt", steps=2),
     )
     counterfactuals.main(config)
     return folder, config
@@ -35,26 +39,92 @@ def test_a_run_leaves_a_report_metrics_and_its_configuration(run):
     folder, _ = run
     page = (folder / "run" / "report.html").read_text()
     assert "remove effusion" in page
-    assert "add cardiomegaly" in page
+    assert "add cardiomegaly, set view to PA" in page
     tables = json.loads((folder / "run" / "metrics.json").read_text())
-    assert [row[0] for row in tables[0]["rows"]] == ["remove effusion", "add cardiomegaly"]
-    assert tables[0]["rows"][0][1]["estimate"]["count"] == 3
+    assert [row[0] for row in tables[0]["rows"]] == ["remove effusion", "add cardiomegaly, set view to PA"]
+    assert tables[0]["rows"][0][1]["estimate"]["count"] == 6
     assert (folder / "run" / "config.json").is_file()
+
+
+def test_the_manifest_has_a_row_an_edit_and_names_its_pictures(run):
+    folder, _ = run
+    outputs = Outputs(folder / "run")
+    rows = outputs.rows()
+    assert sorted(row["edit"] for row in rows) == ["add cardiomegaly, set view to PA"] * 6 + ["remove effusion"] * 6
+    assert {row["status"] for row in rows} == {"done"}
+    for row in rows:
+        pictures = {name: outputs.picture(row[name]) for name in PICTURES}
+        assert {picture.shape for picture in pictures.values()} == {(32, 32)}
+        change = np.abs(pictures["edited"].astype(int) - pictures["reconstruction"])
+        np.testing.assert_allclose(row["mean_change"], change.mean(), rtol=1e-5)
+        np.testing.assert_array_equal(pictures["mask"] > 0, change > 8)
+        np.testing.assert_allclose(row["changed_share"], (change > 8).mean(), rtol=1e-5)
 
 
 def test_a_stopped_run_makes_only_what_is_missing(run, monkeypatch):
     folder, config = run
-    batches = sorted((folder / "run" / "batches").glob("*.npz"))
-    with np.load(batches[-1]) as kept:
-        before = dict(kept)
-    batches[-1].unlink()
+    before = Outputs(folder / "run").rows()
+    last = sorted((folder / "run" / "parts").iterdir())[-1]
+    last.unlink()  # as if it had been killed before the batch was whole
     made = []
-    original = cohort._batch
-    monkeypatch.setattr(cohort, "_batch", lambda *a, **k: made.append(1) or original(*a, **k))
+    original = cohort._make
+    monkeypatch.setattr(cohort, "_make", lambda *a: made.append(1) or original(*a))
+    pictures = {file: file.read_bytes() for file in (folder / "run" / "images").rglob("*.png")}
     counterfactuals.main(config)
     assert len(made) == 1
-    with np.load(batches[-1]) as again:
-        assert all(np.array_equal(again[name], before[name]) for name in before)
+    assert {file: file.read_bytes() for file in (folder / "run" / "images").rglob("*.png")} == pictures
+    without = lambda rows: [{k: v for k, v in row.items() if k != "seconds"} for row in rows]
+    assert without(Outputs(folder / "run").rows()) == without(before)
+
+
+def test_processes_share_the_work_and_array_records_hold_the_same_pictures(run):
+    folder, config = run
+    other = dataclasses.replace(config, run=str(folder / "shared"), output="array_record")
+    for index in (1, 0):
+        counterfactuals.main(dataclasses.replace(other, processes=Processes(count=2, index=index)))
+        assert (folder / "shared" / "report.html").is_file() == (index == 0)
+    one, two = Outputs(folder / "run"), Outputs(folder / "shared")
+    for a, b in zip(one.rows(), two.rows(), strict=True):
+        assert (a["id"], a["edit"]) == (b["id"], b["edit"])
+        for name in PICTURES:
+            np.testing.assert_array_equal(one.picture(a[name]), two.picture(b[name]))
+
+
+def test_one_bad_image_is_recorded_and_the_others_are_as_they_were(run, monkeypatch):
+    folder, config = run
+    whole = Outputs(folder / "run")
+    bad = whole.rows()[0]["id"]
+    read = BuiltImages.read
+    broken = lambda self, i: read(self, i)[:100] if self.subject(i).id == bad else read(self, i)
+    monkeypatch.setattr(BuiltImages, "read", broken)
+    counterfactuals.main(dataclasses.replace(config, run=str(folder / "bad")))
+    some = Outputs(folder / "bad")
+    for a, b in zip(whole.rows(), some.rows(), strict=True):
+        assert b["status"] == ("failed" if b["id"] == bad else "done")
+        if b["id"] == bad:
+            assert "PNG" in b["error"] or "image" in b["error"]
+        else:
+            np.testing.assert_array_equal(whole.picture(a["edited"]), some.picture(b["edited"]))
+    assert "1 failed, see manifest.parquet" in (folder / "bad" / "report.html").read_text()
+
+
+def test_a_sweep_keeps_the_best_that_passes_and_tells_of_all(run, scorer, monkeypatch):
+    folder, config = run
+    monkeypatch.setattr(counterfactuals.ClipScorer, "from_pretrained", lambda folder: scorer)
+    none_passes = Thresholds(image=2.0, text=-1.0, direction=-1.0)
+    lenient = Thresholds(image=-1.0, text=-1.0, direction=-1.0)
+    for name, thresholds in (("lenient", lenient), ("strict", none_passes)):
+        sweep = Sweep(clip="clip", self_steps=(0.0, 0.5), guidance=(1.0, 7.5), thresholds=thresholds)
+        other = dict(run=str(folder / name), per_change=4, inversions=str(folder / "kept"), sweep=sweep)
+        counterfactuals.main(dataclasses.replace(config, **other))
+    for row in Outputs(folder / "lenient").rows():
+        tried = json.loads(row["candidates"])
+        assert [(c["self_steps"], c["guidance"]) for c in tried] == [(0.0, 1.0), (0.0, 7.5), (0.5, 1.0), (0.5, 7.5)]
+        best = max(tried, key=lambda c: c["scores"]["direction"])
+        assert (row["self_steps"], row["guidance"]) == (best["self_steps"], best["guidance"])
+    for row in Outputs(folder / "strict").rows():
+        assert (row["status"], row["edited"]) == ("refused", None)
+        assert all("image" in reason for c in json.loads(row["candidates"]) for reason in c["refusals"])
 
 
 def test_results_of_other_settings_are_not_mixed(run):
@@ -68,3 +138,11 @@ def test_no_change_to_make_is_refused(run):
     _, config = run
     with pytest.raises(ValueError, match="changes is empty"):
         counterfactuals.main(dataclasses.replace(config, changes=()))
+
+
+def test_a_change_without_a_truth_is_refused_before_anything_is_made(run, tmp_path):
+    _, config = run
+    other = dataclasses.replace(config, run=str(tmp_path / "run"), changes=(Change(edit="set age 12"),))
+    with pytest.raises(ValueError, match="cannot set age to 12; give between 18 and 90 years"):
+        counterfactuals.main(other)
+    assert not (tmp_path / "run").exists()

@@ -1,0 +1,117 @@
+"""Inversions kept on disk, so that other edits of the same images need not invert again."""
+
+import contextlib
+import dataclasses
+import hashlib
+import json
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from prism_jax.editing import Inversion
+
+GIGABYTE = 2**30
+BY_STEP = ("trajectory", "null_context", "offsets", "inner_iterations")  # arrays [t, b, ...]
+
+
+def rounded(inversion: Inversion) -> Inversion:
+    """What the store will give back: float16 but for the clean latents, which may be the reconstruction itself."""
+    half = lambda x: None if x is None else x.astype(jnp.float16).astype(jnp.float32)
+    path = inversion.trajectory
+    return inversion.replace(
+        trajectory=jnp.concatenate([path[:1], half(path[1:])]),
+        null_context=half(inversion.null_context),
+        offsets=half(inversion.offsets),
+    )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class InversionStore:
+    """One file an image in `folder`, the longest unused removed above `gigabytes`."""
+
+    folder: Path
+    gigabytes: float
+    model: str  # fingerprint of the weights, see `fingerprint`
+
+    def __post_init__(self) -> None:
+        if self.gigabytes <= 0:
+            raise ValueError(f"{self.gigabytes} gigabytes hold no inversion; use more than 0")
+        self.folder.mkdir(parents=True, exist_ok=True)
+
+    def key(self, pixels: np.ndarray, prompt: str, options: Mapping[str, Any]) -> str:
+        """Name of the inversion of this image under this prompt, model and settings."""
+        told = json.dumps([self.model, prompt, dict(options), list(pixels.shape)], sort_keys=True, default=str)
+        return hashlib.blake2b(told.encode() + np.ascontiguousarray(pixels).tobytes(), digest_size=20).hexdigest()
+
+    def load(self, keys: Sequence[str], context: jax.Array, **facts: Any) -> Inversion | None:
+        """The batch of these keys, or None if one of them is not here; `facts` are the other fields of `Inversion`."""
+        try:
+            rows = [self._read(key) for key in keys]
+        except FileNotFoundError:
+            return None
+        stacked = {name: np.stack([row[name] for row in rows], axis=1) for name in rows[0]}
+        path = np.concatenate([stacked.pop("clean"), stacked.pop("trajectory").astype(np.float32)])
+        stacked["null_context"] = np.broadcast_to(
+            stacked["null_context"].astype(np.float32), (len(path) - 1, *stacked["null_context"].shape[1:])
+        )
+        offsets = stacked["offsets"].astype(np.float32) if "offsets" in stacked else None
+        arrays = {name: jnp.asarray(stacked[name]) for name in ("null_context", "inner_iterations")}
+        arrays |= dict(trajectory=jnp.asarray(path), offsets=None if offsets is None else jnp.asarray(offsets))
+        return Inversion(context=context, **arrays, **facts)
+
+    def save(self, keys: Sequence[str], inversion: Inversion) -> None:
+        """Writes every image of a batch to a file of its own, each whole or not at all."""
+        arrays = {name: getattr(inversion, name) for name in BY_STEP}
+        arrays = jax.device_get({name: value for name, value in arrays.items() if value is not None})
+        for i, key in enumerate(keys):
+            row = {name: value[:, i] for name, value in arrays.items()}
+            path, null = row.pop("trajectory"), row.pop("null_context")
+            null = null[:1] if (null == null[:1]).all() else null  # only null_text tunes one for every step
+            half = dict(clean=path[:1], trajectory=path[1:].astype(np.float16), null_context=null.astype(np.float16))
+            if "offsets" in row:
+                half["offsets"] = row.pop("offsets").astype(np.float16)
+            self._write(key, row | half)
+        self._trim()
+
+    def _file(self, key: str) -> Path:
+        return self.folder / f"{key}.npz"
+
+    def _read(self, key: str) -> dict[str, np.ndarray]:
+        with np.load(self._file(key)) as arrays:
+            found = dict(arrays)
+        with contextlib.suppress(FileNotFoundError):
+            os.utime(self._file(key))  # used just now
+        return found
+
+    def _write(self, key: str, arrays: Mapping[str, np.ndarray]) -> None:
+        partial = self.folder / f".{key}.{os.getpid()}.npz"
+        np.savez(partial, **arrays)
+        os.replace(partial, self._file(key))
+
+    def _trim(self) -> None:
+        files = []
+        for file in self.folder.glob("*.npz"):
+            with contextlib.suppress(FileNotFoundError):  # another process trims too
+                files.append((file.stat().st_mtime, file.stat().st_size, file))
+        total = sum(size for _, size, _ in files)
+        for _, size, file in sorted(files):
+            if total <= self.gigabytes * GIGABYTE:
+                break
+            file.unlink(missing_ok=True)
+            total -= size
+
+
+def fingerprint(model: str | Path) -> str:
+    """A hash of all weights and settings in a diffusers folder."""
+    digest = hashlib.blake2b(digest_size=20)
+    for file in sorted(Path(model).rglob("*")):
+        if file.suffix in (".safetensors", ".json", ".txt"):
+            digest.update(str(file.relative_to(model)).encode())
+            with file.open("rb") as content:
+                digest.update(hashlib.file_digest(content, "blake2b").digest())
+    return digest.hexdigest()

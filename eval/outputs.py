@@ -1,0 +1,136 @@
+"""What a cohort leaves on disk: pictures and one row an edit, batch by batch, each batch whole or not at all.
+
+images/000012/<id>/original.png ...     or images/000012.array_record, one PNG a record
+parts/000012.parquet                    written last: a batch that has it is done
+manifest.parquet                        all rows, once every batch is done
+"""
+
+import dataclasses
+import io
+import os
+import shutil
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from array_record.python.array_record_module import ArrayRecordReader, ArrayRecordWriter
+from PIL import Image
+
+from prism_jax.data.transforms import encode_png
+
+Format = Literal["png", "array_record"]
+DONE, FAILED, REFUSED = "done", "failed", "refused"  # refused: no candidate was good enough
+PICTURES = ("original", "autoencoded", "reconstruction", "edited", "mask")
+
+SCHEMA = pa.schema(
+    [
+        ("id", pa.string()),
+        ("patient", pa.string()),
+        ("number", pa.int64()),  # phantom subject, -1 for real images
+        ("edit", pa.string()),
+        ("source_prompt", pa.string()),
+        ("edited_prompt", pa.string()),
+        ("status", pa.string()),  # done, failed or refused
+        ("error", pa.string()),
+        *((name, pa.string()) for name in PICTURES),  # files relative to the run, or FILE#RECORD
+        ("psnr", pa.float32()),  # dB, of the reconstruction against the original
+        ("mean_change", pa.float32()),  # grey levels, of the edit against the reconstruction
+        ("changed_share", pa.float32()),  # of the pixels, in the mask of change
+        ("guidance", pa.float32()),
+        ("cross_steps", pa.float32()),
+        ("self_steps", pa.float32()),
+        ("candidates", pa.string()),  # JSON: strengths tried, their scores, and why each was refused
+        ("seconds", pa.float32()),  # of the batch, by image
+        ("batch", pa.int32()),
+    ]
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Outputs:
+    """The results in one run folder."""
+
+    run: Path
+    format: Format = "png"
+
+    def is_done(self, batch: int) -> bool:
+        return self._part(batch).is_file()
+
+    def write(self, batch: int, rows: Sequence[Mapping[str, Any]], pictures: Mapping[str, np.ndarray]) -> None:
+        """Writes one batch. `pictures` are uint8 [h, w] by name, "<id>/original" for example; rows name them."""
+        names = self._write_png(batch, pictures) if self.format == "png" else self._write_records(batch, pictures)
+        located = [row | {name: names[row[name]] for name in PICTURES if row.get(name)} for row in rows]
+        _write_table(pa.Table.from_pylist(located, schema=SCHEMA), self._part(batch))
+
+    def merge(self, batches: int) -> bool:
+        """Writes the manifest if all `batches` are done, and says whether they are."""
+        if not all(self.is_done(i) for i in range(batches)):
+            return False
+        _write_table(pa.concat_tables(pq.read_table(self._part(i)) for i in range(batches)), self.manifest)
+        return True
+
+    @property
+    def manifest(self) -> Path:
+        return self.run / "manifest.parquet"
+
+    def rows(self) -> list[dict[str, Any]]:
+        """The manifest's rows."""
+        return pq.read_table(self.manifest).to_pylist()
+
+    def picture(self, name: str) -> np.ndarray:
+        """The picture uint8 [h, w] of a row's file name."""
+        file, _, record = name.partition("#")
+        if not record:
+            with Image.open(self.run / file) as picture:
+                return np.asarray(picture)
+        reader = ArrayRecordReader(str(self.run / file))
+        try:
+            return np.asarray(Image.open(io.BytesIO(reader.read([int(record)])[0])))
+        finally:
+            reader.close()
+
+    def _part(self, batch: int) -> Path:
+        return self.run / "parts" / f"{batch:06d}.parquet"
+
+    def _write_png(self, batch: int, pictures: Mapping[str, np.ndarray]) -> dict[str, str]:
+        folder = self.run / "images" / f"{batch:06d}"
+        partial = folder.with_suffix(".partial")
+        for leftover in (partial, folder):  # of a run that was killed in between
+            shutil.rmtree(leftover, ignore_errors=True)
+        for name, pixels in pictures.items():
+            file = partial / f"{name}.png"
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_bytes(encode_png(pixels))
+        partial.mkdir(parents=True, exist_ok=True)  # also where every image failed
+        os.replace(partial, folder)
+        return {name: f"images/{folder.name}/{name}.png" for name in pictures}
+
+    def _write_records(self, batch: int, pictures: Mapping[str, np.ndarray]) -> dict[str, str]:
+        file = self.run / "images" / f"{batch:06d}.array_record"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        partial = file.with_suffix(".partial")
+        writer = ArrayRecordWriter(str(partial), "group_size:1")
+        for pixels in pictures.values():
+            writer.write(encode_png(pixels))
+        writer.close()
+        os.replace(partial, file)
+        return {name: f"images/{file.name}#{i}" for i, name in enumerate(pictures)}
+
+
+def _write_table(table: pa.Table, file: Path) -> None:
+    """Writes a Parquet file, whole or not at all; two processes that write the same one do not disturb each other."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    partial = file.with_name(f".{file.name}.{os.getpid()}")
+    pq.write_table(table, partial)
+    os.replace(partial, file)
+
+
+def by_subject(rows: Iterable[Mapping[str, Any]]) -> dict[str, list[Mapping[str, Any]]]:
+    """The rows of each id, in order."""
+    found: dict[str, list[Mapping[str, Any]]] = {}
+    for row in rows:
+        found.setdefault(row["id"], []).append(row)
+    return found

@@ -1,0 +1,137 @@
+"""What a cohort is made of: images of a data set or of a CSV, and the changes that are made of each."""
+
+import csv
+import dataclasses
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Protocol
+
+from eval.changes import Change
+from prism_jax.data import captions, pipeline, schema
+
+COLUMNS = ("path", "prompt", "id", "patient")  # of a CSV; the last two may be absent
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Subject:
+    """One image, without its pixels, and its changes as numbers into the list of all changes."""
+
+    index: int  # into the images
+    id: str  # unique among them
+    patient: str
+    number: int  # phantom subject, -1 for real images
+    attributes: schema.Attributes
+    changes: tuple[int, ...] = ()
+
+    @property
+    def prompt(self) -> str:
+        return captions.describe(self.attributes)
+
+
+class Images(Protocol):
+    """Where subjects and their encoded pictures come from."""
+
+    def __len__(self) -> int: ...
+
+    def subject(self, index: int) -> Subject:
+        """What is known about image `index`, without changes."""
+
+    def read(self, index: int) -> bytes:
+        """The encoded picture; OSError or ValueError where it cannot be had."""
+
+
+def images_of(data: str | Path, split: str) -> Images:
+    """The images of a built data set's split, or of a CSV file."""
+    return ListedImages.read_csv(Path(data)) if Path(data).suffix == ".csv" else BuiltImages(data, split)
+
+
+class BuiltImages:
+    """The examples of one split of a data set. A class because it holds the opened files."""
+
+    def __init__(self, folder: str | Path, split: str):
+        self._examples = pipeline.open_split(folder, split)
+
+    def __len__(self) -> int:
+        return len(self._examples)
+
+    def subject(self, index: int) -> Subject:
+        example = self._examples[index]
+        known = dict(patient=example.patient, number=example.subject, attributes=example.attributes)
+        return Subject(index=index, id=str(example.id), **known)
+
+    def read(self, index: int) -> bytes:
+        return self._examples[index].image
+
+
+@dataclasses.dataclass(frozen=True)
+class ListedImages:
+    """The image files that a CSV names: columns path (relative to the CSV), prompt, and perhaps id and patient."""
+
+    folder: Path
+    rows: Sequence[dict[str, str]]
+
+    @classmethod
+    def read_csv(cls, file: Path) -> "ListedImages":
+        """Raises ValueError for columns missing or unknown, prompts that are no captions, and ids that repeat."""
+        if not file.is_file():
+            raise ValueError(f"{file} is missing; give a CSV with the columns {', '.join(COLUMNS)}")
+        with file.open(newline="", encoding="utf-8") as lines:
+            reader = csv.DictReader(lines)
+            columns, rows = tuple(reader.fieldnames or ()), list(reader)
+        missing = [name for name in ("path", "prompt") if name not in columns]
+        unknown = [name for name in columns if name not in COLUMNS]
+        if missing or unknown:
+            raise ValueError(f"{file}: columns missing {missing}, unknown {unknown}; use {', '.join(COLUMNS)}")
+        images = cls(folder=file.parent, rows=rows)
+        seen: dict[str, int] = {}
+        for i in range(len(rows)):
+            try:
+                subject = images.subject(i)
+            except ValueError as error:
+                raise ValueError(f"{file}, line {i + 2}: {error}") from error
+            if not re.fullmatch(r"[\w.=-]+", subject.id):
+                raise ValueError(
+                    f"{file}, line {i + 2}: id {subject.id!r} is no file name; use letters, digits and _.=-"
+                )
+            if subject.id in seen:
+                raise ValueError(f"{file}, line {i + 2}: id {subject.id!r} is that of line {seen[subject.id]} too")
+            seen[subject.id] = i + 2
+        return images
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def subject(self, index: int) -> Subject:
+        row = self.rows[index]
+        name = row.get("id") or re.sub(r"[^\w.=-]+", "-", row["path"])
+        attributes = captions.parse(row["prompt"])
+        return Subject(index=index, id=name, patient=row.get("patient") or name, number=-1, attributes=attributes)
+
+    def read(self, index: int) -> bytes:
+        return (self.folder / self.rows[index]["path"]).read_bytes()
+
+
+def choose(images: Images, changes: Sequence[Change], per_change: int | None) -> list[Subject]:
+    """For each change the first `per_change` subjects it applies to (None: all); never chosen by looks.
+
+    Raises:
+      ValueError: a change that applies to no image.
+    """
+    left = dict.fromkeys(range(len(changes)), per_change or len(images))
+    unused = set(left)
+    chosen = []
+    for i in range(len(images)):
+        if not any(left.values()):
+            break
+        subject = images.subject(i)
+        wanted = tuple(k for k in left if left[k] and changes[k].applies(subject.attributes))
+        unused -= set(wanted)
+        for k in wanted:
+            left[k] -= 1
+        if wanted:
+            chosen.append(dataclasses.replace(subject, changes=wanted))
+    if unused:
+        names = ", ".join(changes[k].name for k in sorted(unused))
+        raise ValueError(f"no image can be used to {names}; check names and values")
+    return chosen

@@ -1,0 +1,69 @@
+"""Where a cohort's images come from, and which of them are edited."""
+
+import dataclasses
+
+import pytest
+
+from eval.changes import Change
+from eval.subjects import ListedImages, choose, images_of
+
+PROMPT = "Chest X-ray of a 63-year-old man, AP view, with"
+
+
+def listed(folder, *lines: str) -> ListedImages:
+    (folder / "images.csv").write_text("\n".join(lines) + "\n")
+    return images_of(folder / "images.csv", "test")
+
+
+@pytest.fixture
+def eight(tmp_path) -> ListedImages:
+    """Images whose even ones have a pacemaker and whose last four an effusion."""
+    said = lambda i: f"{'' if i % 2 == 0 else 'no '}pacemaker, {'' if i > 3 else 'no '}effusion"
+    return listed(tmp_path, "path,prompt", *(f'{i}.png,"{PROMPT} {said(i)}"' for i in range(8)))
+
+
+def test_the_first_subjects_are_chosen_for_each_change(eight):
+    changes = [Change(edit="remove pacemaker"), Change(edit="remove effusion")]
+    names = lambda count: {subject.index: subject.changes for subject in choose(eight, changes, count)}
+    assert names(2) == {0: (0,), 2: (0,), 4: (1,), 5: (1,)}
+    assert names(None) == {0: (0,), 2: (0,), 4: (0, 1), 5: (1,), 6: (0, 1), 7: (1,)}
+
+
+def test_a_change_that_fits_nobody_is_refused(eight):
+    with pytest.raises(ValueError, match="no image can be used to set view to AP"):
+        choose(eight, [Change(edit="remove pacemaker"), Change(edit="set view AP")], 1)
+
+
+def test_a_csv_names_files_beside_it(tmp_path):
+    images = listed(tmp_path, "id,patient,path,prompt", f'a,p1,deep/x.png,"{PROMPT} effusion"')
+    (tmp_path / "deep").mkdir()
+    (tmp_path / "deep" / "x.png").write_bytes(b"picture")
+    assert images.read(0) == b"picture"
+    subject = images.subject(0)
+    assert (subject.id, subject.patient, subject.number, subject.prompt) == ("a", "p1", -1, f"{PROMPT} effusion")
+    plain = listed(tmp_path, "path,prompt", f'deep/x.png,"{PROMPT} effusion"').subject(0)
+    assert dataclasses.replace(plain, id="a", patient="p1") == subject
+    assert plain.id == "deep-x.png"
+
+
+@pytest.mark.parametrize(
+    ("lines", "said"),
+    [
+        (["path,prompt,label", f'a.png,"{PROMPT} effusion",1'], r"columns missing \[\], unknown \['label'\]; use path"),
+        (["path,caption", "a.png,x"], r"columns missing \['prompt'\], unknown \['caption'\]"),
+        (["path,prompt", f'a.png,"{PROMPT} effusion"', "b.png,lungs"], "line 3: .*lungs"),
+        (
+            ["path,prompt,id", f'a.png,"{PROMPT} effusion",1', f'b.png,"{PROMPT} effusion",1'],
+            "line 3: id '1' is that of line 2",
+        ),
+        (["path,prompt,id", f'a.png,"{PROMPT} effusion",../x'], "line 2: id '../x' is no file name"),
+    ],
+)
+def test_a_csv_that_does_not_fit_is_refused_with_the_line(lines, said, tmp_path):
+    with pytest.raises(ValueError, match=said):
+        listed(tmp_path, *lines)
+
+
+def test_a_missing_csv_says_what_belongs_in_it(tmp_path):
+    with pytest.raises(ValueError, match="is missing; give a CSV with the columns path, prompt, id, patient"):
+        images_of(tmp_path / "none.csv", "test")
