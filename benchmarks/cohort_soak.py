@@ -1,0 +1,126 @@
+"""A cohort that is killed twice, with a damaged image in the middle, ends as one that was left alone.
+
+    python -m benchmarks.cohort_soak --out runs/soak
+
+Renders phantoms, writes them as PNG files with a CSV of captions, damages one, and makes four edits of each: once
+undisturbed, once killed (SIGKILL) twice at random moments, and once by two processes. Prints what it compared.
+"""
+
+import csv
+import dataclasses
+import random
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import tyro
+
+from eval.changes import Change
+from eval.counterfactuals import CounterfactualRun, Inversion
+from eval.outputs import PICTURES, Outputs
+from prism_jax import config as configs
+from prism_jax.data import captions, phantom_dataset
+
+AGES = (8, 12, 96, 104)  # years that no phantom has, so that each edit applies to all
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Options:
+    """What to run."""
+
+    out: Path
+    """New folder."""
+    model: Path = Path("prism_jax/pretrained/phantom")
+    subjects: int = 200
+    steps: int = 4
+    batch_size: int = 8
+    seed: int = 0
+    """Of the moments at which runs are killed."""
+
+
+def main(options: Options) -> None:
+    if options.out.exists():
+        raise ValueError(f"{options.out} exists; choose a new folder")
+    damaged = write_images(options)
+    alone, seconds = start(options, "alone"), time.perf_counter()
+    finish(alone)
+    seconds = time.perf_counter() - seconds
+    draw = random.Random(options.seed)
+    for _ in range(2):
+        kill(options, start(options, "killed"), draw.uniform(0.2, 0.6) * seconds)
+    finish(start(options, "killed"))
+    both = [start(options, "shared", index=index, count=2) for index in range(2)]
+    for process in both:
+        finish(process)
+    print(f"undisturbed: {options.subjects / seconds:.2f} images/s, starting and compiling included")
+    for name in ("alone", "killed", "shared"):
+        check(options, name, damaged)
+
+
+def write_images(options: Options) -> str:
+    """PNG files and their CSV in `out`; returns the id of the one that is cut short."""
+    rendered = phantom_dataset.PhantomConfig(test=options.subjects)
+    (options.out / "images").mkdir(parents=True)
+    with (options.out / "images.csv").open("w", newline="") as file:
+        lines = csv.writer(file)
+        lines.writerow(("id", "path", "prompt"))
+        for i, example in enumerate(phantom_dataset.examples("test", rendered)):
+            data = example.image[: len(example.image) // 2] if i == options.subjects // 2 else example.image
+            (options.out / "images" / f"{i}.png").write_bytes(data)
+            lines.writerow((i, f"images/{i}.png", captions.describe(example.attributes)))
+    return str(options.subjects // 2)
+
+
+def start(options: Options, name: str, *, index: int = 0, count: int = 1) -> subprocess.Popen:
+    config = CounterfactualRun(
+        run=str(options.out / name),
+        model=str(options.model),
+        data=str(options.out / "images.csv"),
+        changes=tuple(Change(edit=f"set age {age}", blend=None) for age in AGES),
+        inversion=Inversion(method="direct", steps=options.steps, guidance=2.0),
+        batch_size=options.batch_size,
+    )
+    folder = options.out / f"{name}-config"
+    configs.write(config, folder)
+    processes = ["--processes.index", str(index), "--processes.count", str(count)]
+    command = [sys.executable, "-m", "eval.counterfactuals", "--config", str(folder), *processes]
+    return subprocess.Popen(command, stderr=subprocess.DEVNULL)
+
+
+def finish(process: subprocess.Popen) -> None:
+    if process.wait():
+        raise RuntimeError(f"{' '.join(process.args)} ended with exit code {process.returncode}")
+
+
+def kill(options: Options, process: subprocess.Popen, seconds: float) -> None:
+    time.sleep(seconds)
+    process.kill()
+    process.wait()
+    parts = len(list((options.out / "killed" / "parts").glob("*.parquet")))
+    print(f"killed after {seconds:.0f} s with {parts} batches done")
+
+
+def check(options: Options, name: str, damaged: str) -> None:
+    """Raises AssertionError unless the run has every row once, the failures, and the pictures of the undisturbed."""
+    outputs, reference = Outputs(options.out / name), Outputs(options.out / "alone")
+    rows = outputs.rows()
+    assert len({(row["id"], row["edit"]) for row in rows}) == len(rows) == options.subjects * len(AGES)
+    failed = [row for row in rows if row["status"] == "failed"]
+    assert [row["id"] for row in failed] == [damaged] * len(AGES), failed
+    compared = 0
+    for row, other in zip(rows, reference.rows(), strict=True):
+        for picture in PICTURES:
+            if row["status"] == "done":
+                np.testing.assert_array_equal(outputs.picture(row[picture]), reference.picture(other[picture]))
+                compared += 1
+    leftovers = list(outputs.run.rglob("*.partial"))
+    assert not leftovers, leftovers
+    print(
+        f"{name}: {len(rows)} rows, {len(failed)} failures recorded ({failed[0]['error']}), {compared} pictures equal"
+    )
+
+
+if __name__ == "__main__":
+    main(tyro.cli(Options))

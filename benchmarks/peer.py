@@ -1,0 +1,108 @@
+"""Our side of the PyTorch peer, which runs in a process of its own: thread pools, memory and libraries keep apart."""
+
+import contextlib
+import json
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from benchmarks.subjects import SD15_RANDOM, Case
+from prism_jax.diffusion import ddim
+from prism_jax.editing.edit import make_control
+from prism_jax.stable_diffusion import StableDiffusion
+from prism_jax.weights import pretrained
+
+MODES = ("eager", "compile")
+CHECKOUT = Path(__file__).parents[1]
+
+
+class Peer:
+    """A running peer; `ask` sends one request and returns its answer."""
+
+    def __init__(self, python: str):
+        command = [python, "-m", "benchmarks.peer_torch"]
+        pipe = subprocess.PIPE
+        self.process = subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True, cwd=CHECKOUT)
+
+    def ask(self, request: dict[str, Any]) -> dict[str, Any]:
+        """Raises ChildProcessError if the peer has ended; what else went wrong is in the answer, under "error"."""
+        print(json.dumps(request), file=self.process.stdin, flush=True)
+        line = self.process.stdout.readline()
+        if not line:
+            raise ChildProcessError(f"the peer ended with code {self.process.wait()}; its messages are above")
+        return json.loads(line)
+
+
+@contextlib.contextmanager
+def started(
+    sd: StableDiffusion, model: str, scratch: Path, *, python: str | None, channels_last: bool
+) -> Iterator[Peer]:
+    """A peer that has loaded the UNet of `sd`, in the precision it computes in."""
+    folder = Path(model) / "unet"
+    if model == SD15_RANDOM:
+        folder = scratch / "unet"
+        pretrained.save_unet(sd.unet, folder, dtype=sd.unet.config.dtype)
+    peer = Peer(python or sys.executable)
+    try:
+        answer = peer.ask(
+            {
+                "unet": str(folder.resolve()),
+                "dtype": jnp.dtype(sd.unet.config.dtype).name,
+                "device": "cuda" if jax.default_backend() == "gpu" else "cpu",
+                "channels_last": channels_last,
+            }
+        )
+        if "error" in answer:
+            raise ValueError(f"the peer could not load {folder}: {answer['error']}")
+        yield peer
+    finally:
+        peer.process.stdin.close()
+        peer.process.wait()
+
+
+def write_case(sd: StableDiffusion, case: Case, file: Path, *, steps: int, given: dict[str, Any] | None = None) -> None:
+    """Writes all that the peer needs for one batch: embeddings and tables are ready, which spares it their time.
+
+    With `given` (trajectory and null_context of an inversion of ours) the peer's edit starts from there.
+    """
+    if sd.schedule.prediction_type != "epsilon":
+        raise ValueError(f"the peer knows only epsilon prediction, not {sd.schedule.prediction_type}")
+    table = ddim.ddim_table(sd.schedule, steps)
+    control = make_control(case.prompts, case.edits, sd.tokenizer, steps)
+    branches = [[prompt, *(edit.prompt for edit in row)] for prompt, row in zip(case.prompts, case.edits, strict=True)]
+    arrays = {
+        "latents": channels_first(case.latents),
+        "contexts": np.stack([sd.encode_prompt(row) for row in branches]),  # [b, 1 + e, k, d]
+        "null": np.asarray(sd.encode_prompt([""])),
+        "t": np.asarray(table.t, np.int64),
+        "alpha": np.asarray(table.alpha, np.float64),
+        "alpha_prev": np.asarray(table.alpha_prev, np.float64),
+        **{name: np.asarray(getattr(control, name)) for name in ("mapper", "take", "keep", "share")},
+    }
+    if given is not None:
+        arrays |= {"noisiest": channels_first(given["trajectory"][-1]), "tuned": np.asarray(given["null_context"])}
+    np.savez(file, **{name: np.ascontiguousarray(array) for name, array in arrays.items()})
+
+
+def channels_first(array: jax.Array) -> np.ndarray:
+    return np.moveaxis(np.asarray(array), -1, -3)
+
+
+def read_result(file: Path) -> dict[str, np.ndarray]:
+    """What the peer made, in our layout: trajectory, null_context, losses, latents."""
+    arrays = np.load(file)
+    spatial = ("trajectory", "latents")
+    return {name: np.moveaxis(arrays[name], -3, -1) if name in spatial else arrays[name] for name in arrays.files}
+
+
+def modes(chosen: Sequence[str]) -> Sequence[str]:
+    """`chosen`, or ValueError."""
+    if unknown := set(chosen) - set(MODES):
+        raise ValueError(f"peer mode {sorted(unknown)[0]!r} is not known; use one of {', '.join(MODES)}")
+    return chosen

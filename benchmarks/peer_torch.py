@@ -1,0 +1,252 @@
+"""Null-text inversion and prompt-to-prompt edits with PyTorch diffusers' UNet: what our speed is compared with.
+
+Written from the papers (arXiv 2211.09794, 2208.01626) to be as fast as the algorithm allows in PyTorch: weights frozen,
+nothing waits for the device inside a loop, batches of images where the authors take one, the prediction with text used
+twice, fused attention everywhere but where word attention is edited (shared self-attention is the source's queries
+and keys with the edit's values). It imports neither JAX nor prism_jax, so it can have an environment of its own, and
+answers requests, one line of JSON each; see `peer.py`.
+"""
+
+import json
+import sys
+import time
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from diffusers import UNet2DConditionModel
+
+SELF_QUERIES = 32**2  # finer feature maps keep their own self-attention
+
+Predict = Callable[[torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]
+
+
+class Step(NamedTuple):
+    t: torch.Tensor  # int64 []
+    alpha: float
+    alpha_prev: float
+
+
+class Control:
+    """What the attention layers do at present. Branches are Python values, numbers are tensors written in place:
+    a compiled network then has one program per kind of step, and no step compiles anew."""
+
+    def __init__(self, case: dict[str, torch.Tensor]):
+        self.tables = {name: case[name] for name in ("take", "keep", "share")}
+        self.mapper = case["mapper"]  # [b, e, k, k]
+        self.take, self.keep = (torch.zeros_like(self.tables[name][0]) for name in ("take", "keep"))  # [b, e, k]
+        self.is_shared = self.tables["share"].flatten(1).any(1).tolist()
+        self.is_mixed = self.tables["take"].flatten(1).any(1).tolist()
+        self.shares = self.mixes = False
+        self.share = torch.zeros_like(self.tables["share"][0])  # [b, e]
+
+    def enter(self, step: int) -> None:
+        """Sets what holds at one step of sampling."""
+        self.shares, self.mixes = self.is_shared[step], self.is_mixed[step]
+        for name, table in self.tables.items():
+            getattr(self, name).copy_(table[step])
+
+
+class Processor:
+    """Attention of the UNet with or without a control. Rows without text come first, then `[b, 1 + e]` with text."""
+
+    def __init__(self):
+        self.control: Control | None = None
+
+    def __call__(self, attn, hidden_states, encoder_hidden_states=None, attention_mask=None, temb=None):
+        is_cross = encoder_hidden_states is not None
+        source = encoder_hidden_states if is_cross else hidden_states
+        split = lambda x: x.unflatten(-1, (attn.heads, -1)).transpose(1, 2)  # [rows, n, q, d]
+        q, k, v = split(attn.to_q(hidden_states)), split(attn.to_k(source)), split(attn.to_v(source))
+        control = self.control
+        if control is not None and is_cross and control.mixes:
+            out = self._mixed(control, q, k, v)
+        else:
+            if control is not None and not is_cross and control.shares and q.shape[2] <= SELF_QUERIES:
+                q, k = self._from_source(control, q), self._from_source(control, k)
+            out = F.scaled_dot_product_attention(q, k, v)
+        return attn.to_out[0](out.transpose(1, 2).flatten(2))
+
+    @staticmethod
+    def _from_source(control: Control, x: torch.Tensor) -> torch.Tensor:
+        null, text = x.chunk(2)[0], _by_image(control, x.chunk(2)[1])
+        edits = torch.where(control.share[:, :, None, None, None], text[:, :1], text[:, 1:])
+        return torch.cat([null, torch.cat([text[:, :1], edits], 1).flatten(0, 1)])
+
+    @staticmethod
+    def _mixed(control: Control, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
+        half = len(q) // 2
+        null = F.scaled_dot_product_attention(q[:half], k[:half], v[:half])
+        logits = (q[half:] @ k[half:].transpose(-1, -2)).float() * q.shape[-1] ** -0.5
+        text = _by_image(control, logits.softmax(-1))  # [b, 1 + e, n, q, k]
+        mapped = torch.einsum("bnqk,bekl->benql", text[:, 0], control.mapper)
+        take, keep = control.take[:, :, None, None], control.keep[:, :, None, None]
+        probs = torch.cat([text[:, :1], mapped * take + text[:, 1:] * keep], 1).flatten(0, 1)
+        return torch.cat([null, probs.to(v.dtype) @ v[half:]])
+
+
+def _by_image(control: Control, text: torch.Tensor) -> torch.Tensor:
+    b, e = control.share.shape
+    return text.unflatten(0, (b, 1 + e))
+
+
+def move(latents: torch.Tensor, eps: torch.Tensor, alpha: float, alpha_to: float) -> torch.Tensor:
+    """The DDIM step between two noise levels, in float32."""
+    clean = (latents - (1 - alpha) ** 0.5 * eps) / alpha**0.5
+    return alpha_to**0.5 * clean + (1 - alpha_to) ** 0.5 * eps
+
+
+def ddim_inversion(predict: Predict, latents: torch.Tensor, context: torch.Tensor, steps: list[Step]) -> torch.Tensor:
+    """All latents on the way to noise, `[t + 1, b, c, h, w]`, clean ones first."""
+    trajectory = [latents]
+    for step in reversed(steps):
+        trajectory.append(move(trajectory[-1], predict(trajectory[-1], step.t, context), step.alpha_prev, step.alpha))
+    return torch.stack(trajectory)
+
+
+def null_text(
+    predict: Predict,
+    trajectory: torch.Tensor,
+    context: torch.Tensor,
+    null: torch.Tensor,  # [b, k, d]
+    steps: list[Step],
+    *,
+    guidance: float,
+    inner_steps: int,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Embeddings `[t, b, k, d]` and the losses before each update `[t, i, b]`; all updates are made."""
+    latents, tuned, history = trajectory[-1], [], []
+    for i, step in enumerate(steps):
+        with torch.no_grad():
+            with_text = predict(latents, step.t, context)
+
+        def land(null: torch.Tensor, latents=latents, step=step, with_text=with_text) -> torch.Tensor:
+            eps = guided(predict(latents, step.t, null), with_text, guidance)
+            return move(latents, eps, step.alpha, step.alpha_prev)
+
+        null, losses = tune(land, null, trajectory[-2 - i], rate=1e-2 * (1 - i / 100), inner_steps=inner_steps)
+        with torch.no_grad():
+            latents = land(null)
+        tuned.append(null)
+        history.append(losses)
+    return torch.stack(tuned), torch.stack(history)
+
+
+def tune(
+    land: Callable, null: torch.Tensor, target: torch.Tensor, *, rate: float, inner_steps: int
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """The embedding after Adam's updates at one step, and the losses `[i, b]` before each."""
+    null = null.detach().clone().requires_grad_()
+    adam = torch.optim.Adam([null], lr=rate)
+    history = []
+    for _ in range(inner_steps):
+        losses = (land(null) - target).square().mean((1, 2, 3))
+        adam.zero_grad()
+        losses.sum().backward()  # images do not touch: the gradient of each is its own
+        adam.step()
+        history.append(losses.detach())
+    return null.detach(), torch.stack(history)
+
+
+def guided(null: torch.Tensor, text: torch.Tensor, guidance: float) -> torch.Tensor:
+    return null + guidance * (text - null)
+
+
+def edit(
+    predict: Predict,
+    control: Control,
+    noisiest: torch.Tensor,  # [b, c, h, w]
+    null: torch.Tensor,  # [t, b, k, d]
+    contexts: torch.Tensor,  # [b, 1 + e, k, d], of the source first
+    steps: list[Step],
+    *,
+    guidance: float,
+) -> torch.Tensor:
+    """Source and edits sampled side by side, `[b, 1 + e, c, h, w]`."""
+    b, n = contexts.shape[:2]
+    latents = noisiest.repeat_interleave(n, 0)  # [b (1 + e), c, h, w]
+    for i, step in enumerate(steps):
+        control.enter(i)
+        context = torch.cat([null[i].repeat_interleave(n, 0), contexts.flatten(0, 1)])
+        without, text = predict(torch.cat([latents, latents]), step.t, context).chunk(2)
+        latents = move(latents, guided(without, text, guidance), step.alpha, step.alpha_prev)
+    return latents.unflatten(0, (b, n))
+
+
+class Server:
+    """One UNet, and the two jobs on it, eager or compiled."""
+
+    def __init__(self, request: dict[str, Any]):
+        self.device, self.dtype = torch.device(request["device"]), getattr(torch, request["dtype"])
+        layout = torch.channels_last if request["channels_last"] else torch.contiguous_format
+        # Fast loading would need accelerate.
+        options = dict(local_files_only=True, low_cpu_mem_usage=False, torch_dtype=self.dtype)
+        unet = UNet2DConditionModel.from_pretrained(request["unet"], **options)
+        self.layout = layout
+        self.processor = Processor()
+        self.unet = unet.eval().requires_grad_(False).to(self.device, memory_format=layout)
+        self.unet.set_attn_processor(self.processor)
+        torch.backends.cudnn.benchmark = True
+        torch._dynamo.config.recompile_limit = 64  # one program per batch size and kind of step
+        self.networks = {"eager": self.unet, "compile": torch.compile(self.unet, dynamic=False)}
+
+    def predictor(self, mode: str) -> Predict:
+        network = self.networks[mode]
+
+        def predict(latents: torch.Tensor, t: torch.Tensor, context: torch.Tensor) -> torch.Tensor:
+            latents = latents.to(self.dtype, memory_format=self.layout)
+            return network(latents, t, context.to(self.dtype), return_dict=False)[0].float()
+
+        return predict
+
+    def run(self, request: dict[str, Any]) -> dict[str, Any]:
+        """Inverts and edits the batch in a file, and says how long both took."""
+        arrays = np.load(request["case"])
+        case = {name: torch.from_numpy(arrays[name]).to(self.device) for name in arrays.files}
+        rows = zip(case["t"], arrays["alpha"].tolist(), arrays["alpha_prev"].tolist(), strict=True)
+        steps, predict, guidance = [Step(*row) for row in rows], self.predictor(request["mode"]), request["guidance"]
+        context = case["contexts"][:, 0]
+        marks = [self.now()]
+        with torch.no_grad():
+            trajectory = ddim_inversion(predict, case["latents"], context, steps)
+        options = dict(guidance=guidance, inner_steps=request["inner_steps"])
+        null, losses = null_text(predict, trajectory, context, case["null"].expand_as(context), steps, **options)
+        marks.append(self.now())
+        start, tuned = case.get("noisiest", trajectory[-1]), case.get("tuned", null)
+        with torch.inference_mode():
+            self.processor.control = Control(case)
+            edited = edit(predict, self.processor.control, start, tuned, case["contexts"], steps, guidance=guidance)
+            self.processor.control = None
+        marks.append(self.now())
+        if request.get("out"):
+            made = dict(trajectory=trajectory, null_context=null, losses=losses, latents=edited)
+            np.savez(request["out"], **{name: value.cpu().numpy() for name, value in made.items()})
+        return {"invert": marks[1] - marks[0], "edit": marks[2] - marks[1]}
+
+    def now(self) -> float:
+        if self.device.type == "cuda":
+            torch.cuda.synchronize()
+        return time.perf_counter()
+
+
+def main() -> None:
+    """Answers each line of standard input on standard output, until it ends. The first one loads."""
+    answers, sys.stdout = sys.stdout, sys.stderr  # libraries may print
+    server = None
+    for line in sys.stdin:
+        try:
+            if server is None:
+                server, answer = Server(json.loads(line)), {"torch": torch.__version__}
+            else:
+                answer = server.run(json.loads(line))
+        except Exception as error:  # out of memory at one batch size must not end the others
+            if server is not None:
+                server.processor.control = None
+            answer = {"error": f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"}
+        print(json.dumps(answer), file=answers, flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,84 @@
+"""What is timed: a model from a folder or of SD 1.5's size, and pictures with one edit each."""
+
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from prism_jax.commands.edit import SHIPPED_MODEL
+from prism_jax.data import captions, phantom
+from prism_jax.data.phantom_dataset import FIRST_SUBJECT, attributes_of
+from prism_jax.editing import Edit
+from prism_jax.models.text_encoder import CLIPTextModel, TextConfig
+from prism_jax.models.unet import UNet2DCondition, UNetConfig
+from prism_jax.stable_diffusion import StableDiffusion
+from prism_jax.weights import pretrained
+
+SD15_RANDOM = "sd15-random"  # in place of a folder: the networks of SD 1.5 with random weights, no download
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Case:
+    """A batch of images, and one edit of each."""
+
+    latents: jax.Array  # [b, h, w, c]
+    prompts: tuple[str, ...]
+    edits: tuple[tuple[Edit, ...], ...]  # [b][1]
+
+
+def load(model: str, dtype: jnp.dtype, *, remat: bool = False) -> StableDiffusion:
+    """The model in the folder `model`, or one for "sd15-random"."""
+    if model != SD15_RANDOM:
+        return StableDiffusion.from_pretrained(model, dtype=dtype, remat=remat)
+    # What is not timed, or counts for nothing, is the shipped model's: tokenizer, VAE, schedule.
+    shipped = StableDiffusion.from_pretrained(SHIPPED_MODEL, dtype=dtype)
+    text = TextConfig(vocab_size=len(shipped.tokenizer), dtype=dtype)
+    return dataclasses.replace(
+        shipped,
+        unet=untrained(UNet2DCondition, UNetConfig(dtype=dtype, remat=remat)),
+        text_encoder=untrained(CLIPTextModel, text),
+    )
+
+
+def untrained(network: type, config: Any) -> nnx.Module:
+    """A network whose weights are random and keep activations near one. Drawn with NumPy: JAX compiles every shape."""
+    graphdef, state = nnx.split(pretrained.abstract(network, config))
+    random = np.random.default_rng(0)
+    filled = []
+    for path, leaf in nnx.to_flat_state(state):
+        value = np.full(leaf.shape, path[-1] == "scale", np.float32)
+        if path[-1] not in ("scale", "bias"):
+            fan_in = np.prod(leaf.shape[:-1])
+            value = random.standard_normal(leaf.shape, np.float32) / np.float32(np.sqrt(fan_in))
+        filled.append((path, leaf.replace(jnp.asarray(value))))
+    return nnx.merge(graphdef, nnx.from_flat_state(filled))
+
+
+def case(sd: StableDiffusion, batch: int, *, size: int, is_drawn: bool = True) -> Case:
+    """`batch` different phantoms of `size` pixels whose pacemaker is added or taken away.
+
+    With `is_drawn` off the latents are noise, for networks without meaning.
+    """
+    numbers = FIRST_SUBJECT["test"] + np.arange(batch)
+    drawn = phantom.generate(numbers, size=size)
+    rows = [{name: column[i] for name, column in drawn.attributes.items()} for i in range(batch)]
+    facts = [attributes_of(row) for row in rows]
+    opposite = [{"pacemaker": not fact.findings["pacemaker"]} for fact in facts]
+    return Case(
+        latents=_encoded(sd, drawn.images) if is_drawn else _noise(sd.latent_shape(size, size), batch),
+        prompts=tuple(map(captions.describe, facts)),
+        edits=tuple((Edit(prompt=captions.edited(*pair)),) for pair in zip(facts, opposite, strict=True)),
+    )
+
+
+def _encoded(sd: StableDiffusion, images: np.ndarray) -> jax.Array:
+    """Latents of grey uint8 `images [b, h, w]`, one by one: a single program for all batches."""
+    scaled = jnp.asarray(images, jnp.float32) / 127.5 - 1
+    return jnp.concatenate([sd.encode_image(jnp.stack([image] * 3, -1)[None]) for image in scaled])
+
+
+def _noise(shape: tuple[int, ...], batch: int) -> jax.Array:
+    return jnp.asarray(np.random.default_rng(0).standard_normal((batch, *shape), np.float32))

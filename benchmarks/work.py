@@ -1,0 +1,162 @@
+"""How much arithmetic the methods do, by hand and by the compiler, and how much the machine can do.
+
+A method is so many UNet predictions, so many gradients (a prediction and its derivative by the empty prompt's
+embedding), and for the edit controlled predictions. XLA counts the body of a loop once, so only these unit programs,
+which have no loops, are counted, and multiplied. For t steps and k inner steps, per image with one edit:
+
+    ddim, negative_prompt   t forwards                  the inversion, with text only
+    direct                  t + 2t forwards             and guided predictions for the offsets
+    edit_friendly           2t forwards                 its noisy path takes no network
+    null_text               t + 2t forwards, t k gradients   per step: once with text, once to advance
+    edit                    t edit steps                4 rows: source and edit, with and without text
+      of direct, edit_friendly   t led edit steps       3 rows: a source that is led needs none without text
+
+By hand: two for every multiplication in a matrix product or convolution, from the shapes alone, padding included.
+Weights are not differentiated, so a gradient costs about two forwards and not three. What is recomputed to save
+memory, or by attention in parts, is not counted: it is no progress.
+"""
+
+import contextlib
+import dataclasses
+import math
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any
+from unittest import mock
+
+import jax
+import jax.numpy as jnp
+
+from prism_jax.editing.control import Control, ControlledAttention
+from prism_jax.editing.inversion import LED
+from prism_jax.models import attention
+from prism_jax.models.unet import UNet2DCondition, UNetConfig
+from prism_jax.weights import pretrained
+
+TOKENS = 77
+Count = Callable[[Callable, tuple], float]  # (function, shapes of its arguments) -> operations
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Calls:
+    """Rows that go through the UNet, per image."""
+
+    forwards: int
+    gradients: int
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class UnitCosts:
+    """Floating-point operations of the unit programs, each for one image."""
+
+    forward: float
+    gradient: float
+    edit_step: float
+    led_edit_step: float
+
+
+def inversion_calls(method: str, steps: int, inner_steps: int) -> Calls:
+    """What inverting one image takes."""
+    forwards = {"ddim": 1, "negative_prompt": 1, "direct": 3, "edit_friendly": 2, "null_text": 3}[method]
+    gradients = inner_steps if method == "null_text" else 0
+    return Calls(forwards=forwards * steps, gradients=gradients * steps)
+
+
+def totals(method: str, costs: UnitCosts, *, steps: int, inner_steps: int) -> tuple[float, float]:
+    """Operations per image of inversion and edit."""
+    calls = inversion_calls(method, steps, inner_steps)
+    invert = calls.forwards * costs.forward + calls.gradients * costs.gradient
+    return invert, steps * (costs.led_edit_step if method in LED else costs.edit_step)
+
+
+def unit_costs(config: UNetConfig, side: int, count: Count) -> UnitCosts:
+    """The unit programs of the UNet `config` on latents of `side`, counted by `by_hand` or `by_compiler`."""
+    unet = pretrained.abstract(UNet2DCondition, dataclasses.replace(config, remat=False))
+    shaped = lambda *shape: jax.ShapeDtypeStruct(shape, jnp.float32)
+    t = jax.ShapeDtypeStruct((), jnp.int32)
+    rows = lambda n: (shaped(n, side, side, config.in_channels), t, shaped(n, TOKENS, config.cross_attention_dim))
+    share = jax.ShapeDtypeStruct((1, 1), jnp.bool_)
+    weights = shaped(1, 1, TOKENS)
+    control = Control(mapper=shaped(1, 1, TOKENS, TOKENS), take=weights, keep=weights, share=share)
+    with plain_attention():
+        return UnitCosts(
+            forward=count(_forward, (unet, *rows(1))),
+            gradient=count(_gradient, (unet, *rows(1))),
+            edit_step=count(_controlled, (unet, control, *rows(4))),
+            led_edit_step=count(_controlled, (unet, control, *rows(3))),
+        )
+
+
+def by_compiler(function: Callable, shapes: tuple) -> float:
+    """The compiler's count: all arithmetic, and of convolutions only what does not fall on padding."""
+    return float(jax.jit(function).lower(*shapes).compile().cost_analysis()["flops"])
+
+
+def by_hand(function: Callable, shapes: tuple, *, trips: int | None = None) -> float:
+    """Matrix products and convolutions, from their shapes. `trips` is how often the body of a while loop runs."""
+    return _multiplications(jax.make_jaxpr(function)(*shapes).jaxpr, trips) * 2
+
+
+def matrix_peak(dtype: jnp.dtype, repeats: int = 5) -> float:
+    """Operations per second of one large matrix product in `dtype`: the best of some."""
+    n = 2048 if jax.default_backend() == "cpu" else 8192
+    matrix = jax.random.normal(jax.random.key(0), (n, n)).astype(dtype)
+    square = jax.jit(lambda x: x @ x)
+    square(matrix).block_until_ready()
+    return 2 * n**3 / min(seconds(square, matrix) for _ in range(repeats))
+
+
+def seconds(function: Callable, *args: Any) -> float:
+    """The time one call takes until its arrays are there."""
+    start = time.perf_counter()
+    jax.block_until_ready(function(*args))
+    return time.perf_counter() - start
+
+
+def _forward(unet, latents, t, context):
+    return unet(latents, t, context)
+
+
+def _gradient(unet, latents, t, context):
+    return jax.value_and_grad(lambda context: jnp.sum(unet(latents, t, context)))(context)
+
+
+def _controlled(unet, control, latents, t, context):
+    return unet(latents, t, context, control=ControlledAttention(control, map_side=None))
+
+
+@contextlib.contextmanager
+def plain_attention() -> Iterator[None]:
+    """Attention as two matrix products: fused kernels and loops hide their work from both counts."""
+    plain = partial(jax.nn.dot_product_attention, implementation="xla")
+    with mock.patch.object(attention, "dot_product_attention", plain):
+        yield
+
+
+def _multiplications(jaxpr: Any, trips: int | None) -> float:
+    return sum(_of_equation(equation, trips) for equation in jaxpr.eqns)
+
+
+def _of_equation(equation: Any, trips: int | None) -> float:
+    name, params = equation.primitive.name, equation.params
+    if name == "dot_general":
+        contracted = params["dimension_numbers"][0][0]
+        left = equation.invars[0].aval.shape
+        return math.prod(equation.outvars[0].aval.shape) * math.prod(left[axis] for axis in contracted)
+    if name == "conv_general_dilated":
+        kernel = equation.invars[1].aval.shape
+        outputs = kernel[params["dimension_numbers"].rhs_spec[0]]
+        filled_in = math.prod(params["lhs_dilation"])  # of so many inputs all but one are zeros
+        return math.prod(equation.outvars[0].aval.shape) * math.prod(kernel) / outputs / filled_in
+    if name == "while" and trips is None:
+        raise ValueError("a while loop in a program to be counted; say how many trips it makes")
+    times = {"scan": params.get("length"), "while": trips}.get(name, 1)
+    return times * sum(_multiplications(inner, trips) for inner in _inner(params))
+
+
+def _inner(params: dict[str, Any]) -> Iterator[Any]:
+    for value in params.values():
+        closed = getattr(value, "jaxpr", value)
+        if hasattr(closed, "eqns"):
+            yield closed
