@@ -78,8 +78,8 @@ def run(cohort: Cohort, outputs: Outputs, *, index: int = 0, count: int = 1) -> 
     mine = range(index, len(batches), count)
     left = [i for i in mine if not outputs.is_done(i)]
     sizes = {i: len(batches[i]) for i in mine}
-    made = sum(sizes.values()) - sum(sizes[i] for i in left)
-    bar = tqdm(total=sum(sizes.values()), initial=made, desc="inverting and editing", unit="image", mininterval=5)
+    done = sum(sizes.values()) - sum(sizes[i] for i in left)
+    bar = tqdm(total=sum(sizes.values()), initial=done, desc="inverting and editing", unit="image", mininterval=5)
     with bar, ThreadPoolExecutor(1) as reader, ThreadPoolExecutor(1) as writer:
         clock = _Clock()
         loaded = reader.submit(_load, cohort, batches[left[0]]) if left else None

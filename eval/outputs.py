@@ -9,7 +9,7 @@ import dataclasses
 import io
 import os
 import shutil
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -126,11 +126,3 @@ def _write_table(table: pa.Table, file: Path) -> None:
     partial = file.with_name(f".{file.name}.{os.getpid()}")
     pq.write_table(table, partial)
     os.replace(partial, file)
-
-
-def by_subject(rows: Iterable[Mapping[str, Any]]) -> dict[str, list[Mapping[str, Any]]]:
-    """The rows of each id, in order."""
-    found: dict[str, list[Mapping[str, Any]]] = {}
-    for row in rows:
-        found.setdefault(row["id"], []).append(row)
-    return found
