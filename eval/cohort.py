@@ -24,7 +24,7 @@ from eval.inversions import InversionStore, rounded
 from eval.outputs import DONE, FAILED, REFUSED, Outputs
 from eval.selection import Candidate, Sweep, judged
 from eval.subjects import Images, Subject
-from prism_jax import StableDiffusion, editing
+from prism_jax import StableDiffusion, editing, sharding
 from prism_jax.data import transforms
 from prism_jax.metrics.choice import Thresholds
 from prism_jax.metrics.clip import ClipScorer
@@ -88,7 +88,7 @@ def run(cohort: Cohort, outputs: Outputs, *, index: int = 0, count: int = 1) -> 
             pixels, errors = loaded.result()
             if place + 1 < len(left):
                 loaded = reader.submit(_load, cohort, batches[left[place + 1]])
-            made = _make(cohort, batches[i], pixels)
+            made = make(cohort, batches[i], pixels) | {"original": transforms.to_uint8(pixels[..., 0])}
             if writing is not None:
                 writing.result()  # at most one batch waits: its arrays take device memory
             writing = writer.submit(_write, cohort, outputs, i, batches[i], made, errors, clock, bar)
@@ -125,12 +125,12 @@ def _load(cohort: Cohort, subjects: Sequence[Subject]) -> tuple[np.ndarray, list
     return pixels, errors
 
 
-def _make(cohort: Cohort, subjects: Sequence[Subject], pixels: np.ndarray) -> dict[str, Any]:
+def make(cohort: Cohort, subjects: Sequence[Subject], pixels: np.ndarray) -> dict[str, Any]:
     """Pictures of a batch, uint8 [b, h, w] or [b, n, h, w] of all candidates, being computed on the device."""
     sd, mesh = cohort.sd, cohort.mesh
     filled = [*subjects, *[subjects[0]] * (cohort.batch_size - len(subjects))]
     prompts = [subject.prompt for subject in filled]
-    latents = sd.encode_image(jnp.asarray(pixels))
+    latents = sd.encode_image(jax.device_put(pixels, None if mesh is None else sharding.over_batch(mesh)))
     inverted = _inverted(cohort, pixels, latents, prompts)
     edits = [[edit for made in cohort.edits(subject) for edit in made] for subject in filled]
     # A subject with fewer edits repeats its last one: all rows of a batch are equally long.
@@ -138,7 +138,6 @@ def _make(cohort: Cohort, subjects: Sequence[Subject], pixels: np.ndarray) -> di
     result = editing.edit(sd, inverted, edits, mesh=mesh).latents  # [b, 1 + n, h, w, c]
     decoded = [sd.decode(result[:, i]) for i in range(1 + cohort.widest)]  # n + 1 times [b, h, w, 3]
     pictures = {
-        "original": transforms.to_uint8(pixels[..., 0]),
         "autoencoded": _grey(sd.decode(latents)),
         "reconstruction": _grey(decoded[0]),
         "edited": jnp.stack([_grey(images) for images in decoded[1:]], axis=1),

@@ -10,12 +10,14 @@ import dataclasses
 import json
 import os
 import sys
+import time
+from functools import partial
 from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 
-from eval import cohort, page, truth
+from eval import batch_size, cohort, page, truth
 from eval.changes import Change
 from eval.cohort import Cohort
 from eval.inversions import InversionStore, fingerprint
@@ -28,6 +30,22 @@ from prism_jax import config as configs
 from prism_jax.data import transforms
 from prism_jax.metrics.clip import ClipScorer
 from prism_jax.metrics.counterfactual import CounterfactualMetrics
+from prism_jax.processes import Processes
+
+# Settings that results of one folder share.
+DECISIVE = (
+    "model",
+    "data",
+    "split",
+    "fit",
+    "changes",
+    "per_change",
+    "batch_size",
+    "inversion",
+    "sweep",
+    "dtype",
+    "output",
+)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -39,18 +57,6 @@ class Inversion:
     guidance: float = 7.5
     inner_steps: int = 10
     tolerance: float = 1e-5
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Processes:
-    """Which process of how many this is."""
-
-    count: int = 1
-    index: int = 0
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.index < self.count:
-            raise ValueError(f"process {self.index} of {self.count} is not one; use an index from 0 to count - 1")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -71,8 +77,8 @@ class CounterfactualRun:
     """Subjects of each change: the first it applies to; None: all."""
     shown: int = 4
     """Subjects of each change in the report's pictures: the first by number."""
-    batch_size: int = 8
-    """Images at once, over the devices of a process."""
+    batch_size: int | None = 8
+    """Images at once, over the devices of a process; None: a power of two a device, as many as its memory holds."""
     sweep: Sweep | None = None
     """Strengths to try of every edit, and how the one to keep is chosen; None: those of the change."""
     inversions: str | None = None
@@ -99,24 +105,24 @@ def main(config: CounterfactualRun) -> None:
     """Runs the evaluation in the folder `config.run`."""
     if not config.changes:
         raise ValueError("changes is empty; name at least one Change in the configuration")
+    processes = config.processes.joined()
+    run = Path(config.run)
+    config = check_settings(config, run)
     devices = jax.local_devices()
     mesh = sharding.make_mesh(devices) if len(devices) > 1 else None
-    if mesh is not None:
+    if mesh is not None and config.batch_size is not None:
         sharding.check_batch_size(config.batch_size, mesh)
-    run = Path(config.run)
     images = images_of(config.data, config.split)
     subjects = choose(images, config.changes, config.per_change)
     truth.check(config.changes, subjects, truth.phantom_config(config.data))
     sd = StableDiffusion.from_pretrained(config.model, dtype=config.dtype)
-    keep(config, run)
-    outputs = Outputs(run, config.output)
     work = Cohort(
         sd=sd if mesh is None else sd.on(mesh),
         images=images,
         subjects=subjects,
         changes=config.changes,
         inversion=dataclasses.asdict(config.inversion),
-        batch_size=config.batch_size,
+        batch_size=config.batch_size or len(devices),
         size=sd.size,
         fit=config.fit,
         mesh=mesh,
@@ -124,13 +130,36 @@ def main(config: CounterfactualRun) -> None:
         sweep=config.sweep,
         scorer=ClipScorer.from_pretrained(config.sweep.clip) if config.sweep else None,
     )
-    if not cohort.run(work, outputs, index=config.processes.index, count=config.processes.count):
+    if config.batch_size is None:
+        each = batch_size.fitting(partial(batch_size.needed_bytes, work), batch_size.device_memory())
+        config, work = (dataclasses.replace(x, batch_size=each * len(devices)) for x in (config, work))
+        print(f"batches of {config.batch_size} images fit the memory", file=sys.stderr)
+    configs.write(config, run)
+    outputs = Outputs(run, config.output)
+    is_done = cohort.run(work, outputs, index=processes.index, count=processes.count)
+    while processes.coordinator and not is_done:  # a process that left early would end the others of its job
+        time.sleep(1)
+        is_done = outputs.merge(len(work.batches))
+    if not is_done:
         print("this process is done; the last one to end writes manifest and report", file=sys.stderr)
-        return
-    document = document_of(config, outputs)
-    report.write(document, run / "report.html")
-    write_metrics(document, run / "metrics.json")
-    print(f"{run / 'report.html'}: {document.summary.partition('.')[0]}", file=sys.stderr)
+    elif not processes.coordinator or processes.index == 0:
+        document = document_of(config, outputs)
+        report.write(document, run / "report.html")
+        write_metrics(document, run / "metrics.json")
+        print(f"{run / 'report.html'}: {document.summary.partition('.')[0]}", file=sys.stderr)
+
+
+def check_settings(config: CounterfactualRun, run: Path) -> CounterfactualRun:
+    """The settings with the batch size of an earlier start; refuses a folder of results from other settings."""
+    if not (run / configs.FILE_NAME).is_file():
+        return config
+    before = configs.read(run)
+    if config.batch_size is None:
+        config = dataclasses.replace(config, batch_size=before.batch_size)
+    differing = [name for name in DECISIVE if getattr(before, name) != getattr(config, name)]
+    if differing and any((run / "parts").glob("*.parquet")):
+        raise ValueError(f"{run} holds results with another {', '.join(differing)}; use another --run or remove it")
+    return config
 
 
 def inversion_store(config: CounterfactualRun) -> InversionStore | None:
@@ -168,29 +197,6 @@ def document_of(config: CounterfactualRun, outputs: Outputs) -> report.Report:
         settings=json.loads((Path(config.run) / configs.FILE_NAME).read_text()),
         versions=report.versions(),
     )
-
-
-def keep(config: CounterfactualRun, run: Path) -> None:
-    """Writes config.json; refuses a folder whose results come from other settings."""
-    if (run / configs.FILE_NAME).is_file():
-        before = configs.read(run)
-        names = (
-            "model",
-            "data",
-            "split",
-            "fit",
-            "changes",
-            "per_change",
-            "batch_size",
-            "inversion",
-            "sweep",
-            "dtype",
-            "output",
-        )
-        differing = [name for name in names if getattr(before, name) != getattr(config, name)]
-        if differing and any((run / "parts").glob("*.parquet")):
-            raise ValueError(f"{run} holds results with another {', '.join(differing)}; use another --run or remove it")
-    configs.write(config, run)
 
 
 def outcomes_of(config: CounterfactualRun, outputs: Outputs, change: Change, rows: list[dict]) -> list[Outcome]:

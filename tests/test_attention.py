@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from prism_jax.models import attention
+from prism_jax.models import attention, streamed
 from prism_jax.models.attention import Attention, Site
 from tests.conftest import untrained
 
@@ -41,11 +41,6 @@ def weighted_sum(attend, q, k, v):
     return jnp.sum(jnp.sin(attend(q, k, v)))
 
 
-def in_parts_of(entries: int, monkeypatch) -> None:
-    monkeypatch.setattr(attention, "LARGEST_LOGITS_CPU", 0)
-    monkeypatch.setattr(attention, "CHUNK_LOGITS", entries)
-
-
 def largest_array_of_backward_pass(q) -> int:
     """Entries of the largest array that the gradient of self-attention makes."""
     gradient = jax.grad(lambda q: weighted_sum(attention.dot_product_attention, q, q, q))
@@ -54,25 +49,32 @@ def largest_array_of_backward_pass(q) -> int:
 
 
 @pytest.mark.parametrize("queries_at_once", [1, 5, 100])
-def test_attention_in_parts_equals_whole_in_value_and_gradient(queries_at_once, qkv, monkeypatch):
+def test_attention_in_parts_equals_whole_in_value_and_gradient(queries_at_once, qkv):
+    in_parts = lambda q, k, v: streamed.attention(q, k, v, queries_at_once * B * KEYS)
     whole, whole_gradients = jax.value_and_grad(weighted_sum, (1, 2, 3))(xla, *qkv)
-    in_parts_of(queries_at_once * B * KEYS, monkeypatch)
-    parts, gradients = jax.value_and_grad(weighted_sum, (1, 2, 3))(attention.dot_product_attention, *qkv)
-    np.testing.assert_allclose(attention.dot_product_attention(*qkv), xla(*qkv), atol=1e-5)
+    parts, gradients = jax.value_and_grad(weighted_sum, (1, 2, 3))(in_parts, *qkv)
+    np.testing.assert_allclose(in_parts(*qkv), xla(*qkv), atol=1e-5)
     np.testing.assert_allclose(parts, whole, rtol=1e-5)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), gradients, whole_gradients)
+
+
+def test_attention_in_parts_survives_logits_of_any_size(qkv):
+    """Of logits up to 1e5 one weight is 1 and the others are 0; without care their exponentials overflow."""
+    q, k, v = qkv[0] * 1e4, qkv[1], qkv[2]
+    parts = streamed.attention(q, k, v, B * KEYS)
+    np.testing.assert_allclose(parts, xla(q, k, v), atol=1e-5)
 
 
 def test_large_maps_never_exist_whole_in_either_direction(monkeypatch):
     q = jnp.zeros((1, 64, 1, WIDTH))
     assert largest_array_of_backward_pass(q) == 64 * 64
-    in_parts_of(4 * 64, monkeypatch)
+    monkeypatch.setattr(attention, "LARGEST_MAPS_CPU", 4 * 64)
     assert largest_array_of_backward_pass(q) == 64 * WIDTH
 
 
 def test_causal_attention_stays_causal_however_large(qkv, monkeypatch):
     q, k, v = qkv[0], qkv[1][:, :QUERIES], qkv[2][:, :QUERIES]
-    in_parts_of(1, monkeypatch)
+    monkeypatch.setattr(attention, "LARGEST_MAPS_CPU", 1)
     causal = attention.dot_product_attention(q, k, v, is_causal=True)
     np.testing.assert_allclose(causal, xla(q, k, v, is_causal=True), atol=1e-6)
     np.testing.assert_allclose(causal[:, 0], v[:, 0], atol=1e-6)

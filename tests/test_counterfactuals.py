@@ -8,12 +8,13 @@ import pytest
 
 from eval import cohort, counterfactuals
 from eval.changes import Change
-from eval.counterfactuals import CounterfactualRun, Inversion, Processes
+from eval.counterfactuals import CounterfactualRun, Inversion
 from eval.outputs import PICTURES, Outputs
 from eval.selection import Sweep
 from eval.subjects import BuiltImages
 from prism_jax.data.build import build
 from prism_jax.metrics.choice import Thresholds
+from prism_jax.processes import Processes
 
 
 @pytest.fixture(scope="module")
@@ -67,8 +68,8 @@ def test_a_stopped_run_makes_only_what_is_missing(run, monkeypatch):
     last = sorted((folder / "run" / "parts").iterdir())[-1]
     last.unlink()  # as if it had been killed before the batch was whole
     made = []
-    original = cohort._make
-    monkeypatch.setattr(cohort, "_make", lambda *a: made.append(1) or original(*a))
+    original = cohort.make
+    monkeypatch.setattr(cohort, "make", lambda *a: made.append(1) or original(*a))
     pictures = {file: file.read_bytes() for file in (folder / "run" / "images").rglob("*.png")}
     counterfactuals.main(config)
     assert len(made) == 1

@@ -7,9 +7,10 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-LARGEST_LOGITS = 2**24  # attention maps of more entries than this are made in parts, for memory
-LARGEST_LOGITS_CPU = 2**22  # the same on CPUs, where larger maps leave the cache and take twice the time
-CHUNK_LOGITS = 2**21  # entries of such a part: 8 MB, about a core's share of cache
+from prism_jax.models import streamed
+
+LARGEST_MAPS = 2**24  # attention maps of more entries are made in parts, for memory
+LARGEST_MAPS_CPU = 2**20  # on CPUs larger maps leave the cache: 4 MB is about a core's share
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -49,38 +50,10 @@ def dot_product_attention(q: jax.Array, k: jax.Array, v: jax.Array, *, is_causal
     """Attention of `[b, q, n, d]` over `[b, k, n, d]`; the softmax is float32 on every path."""
     if uses_cudnn(q.dtype, q.shape[-1]):
         return jax.nn.dot_product_attention(q, k, v, is_causal=is_causal, implementation="cudnn")
-    largest = LARGEST_LOGITS_CPU if jax.default_backend() == "cpu" else LARGEST_LOGITS
+    largest = LARGEST_MAPS_CPU if jax.default_backend() == "cpu" else LARGEST_MAPS
     if not is_causal and q.shape[0] * q.shape[2] * q.shape[1] * k.shape[1] > largest:
-        return _streamed(q, k, v)
+        return streamed.attention(q, k, v, largest)
     return jax.nn.dot_product_attention(q, k, v, is_causal=is_causal, implementation="xla")
-
-
-def _streamed(q: jax.Array, k: jax.Array, v: jax.Array) -> jax.Array:
-    """The same, one head and a few queries at a time: the maps never exist whole, in either direction.
-
-    At 64x64 latents whole maps are 0.5 GB per image and layer in SD 1.5; on a CPU the parts that fit its cache are
-    also several times faster.
-    """
-    b, queries, _, d = q.shape
-    fitting = min(max(1, CHUNK_LOGITS // (b * k.shape[1])), queries)
-    # A chunk that divides the queries needs no filling; one is near for sides of powers of two, none for CLIP's 257.
-    chunk = next((c for c in range(fitting, fitting // 2, -1) if queries % c == 0), fitting)
-    filling = -queries % chunk
-
-    def one_head(heads: tuple[jax.Array, jax.Array, jax.Array]) -> jax.Array:
-        q, k, v = heads  # [b, q, d], [b, k, d], [b, k, d]
-
-        @jax.checkpoint
-        def some_queries(q: jax.Array) -> jax.Array:
-            logits = jnp.einsum("bqd,bkd->bqk", q, k, preferred_element_type=jnp.float32) * d**-0.5
-            return jnp.einsum("bqk,bkd->bqd", jax.nn.softmax(logits, axis=-1).astype(v.dtype), v)
-
-        filled = jnp.pad(q, ((0, 0), (0, filling), (0, 0)))
-        chunks = filled.reshape(b, -1, chunk, d).swapaxes(0, 1)  # [q / chunk, b, chunk, d]
-        out = jax.lax.map(some_queries, chunks).swapaxes(0, 1).reshape(filled.shape)
-        return out[:, :queries]
-
-    return jnp.moveaxis(jax.lax.map(one_head, tuple(jnp.moveaxis(x, 2, 0) for x in (q, k, v))), 0, 2)
 
 
 def attention_probs(q: jax.Array, k: jax.Array) -> jax.Array:

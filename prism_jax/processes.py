@@ -1,0 +1,41 @@
+"""The processes that share one program's work."""
+
+import dataclasses
+
+import jax
+
+FROM_CLUSTER = "cluster"  # in place of an address: SLURM, Open MPI, Kubernetes or a TPU pod say where and how many
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Processes:
+    """Which process of how many this is."""
+
+    count: int = 1
+    index: int = 0
+    coordinator: str | None = None
+    """HOST:PORT of process 0: all of them form one `jax.distributed` job; "cluster" reads that, count and index from
+    SLURM, Open MPI or Kubernetes."""
+    devices: tuple[int, ...] | None = None
+    """The local devices of this process; by default all it sees, under SLURM and Open MPI one GPU by local index."""
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.index < self.count:
+            raise ValueError(f"process {self.index} of {self.count} is not one; use an index from 0 to count - 1")
+
+    def joined(self) -> "Processes":
+        """Joins the job, if there is one; count and index as they are in it. Before any other use of devices.
+
+        Raises:
+          ValueError: there is no such cluster, or its processes did not meet.
+        """
+        if self.coordinator is None:
+            return self
+        told = dict(coordinator_address=self.coordinator, num_processes=self.count, process_id=self.index)
+        try:
+            jax.distributed.initialize(
+                **({} if self.coordinator == FROM_CLUSTER else told), local_device_ids=self.devices
+            )
+        except (RuntimeError, ValueError) as error:
+            raise ValueError(f"cannot join the processes of {self.coordinator!r}: {error}") from error
+        return dataclasses.replace(self, count=jax.process_count(), index=jax.process_index())
