@@ -2,8 +2,8 @@
 
 After the commands there:
 python -m eval.counterfactuals --config configs/folder_cohort.py        # started again, it goes on where it was
-python -m eval.counterfactuals --config configs/folder_cohort.py \\
-    --processes.count $SLURM_NTASKS --processes.index $SLURM_PROCID     # the work of many processes
+srun python -m eval.counterfactuals --config configs/folder_cohort.py --processes.coordinator cluster
+python -m eval.counterfactuals --config configs/folder_cohort.py --processes.count 8 --processes.index 3  # by hand
 
 Pictures and masks of change go to images/, a row an edit to manifest.parquet. `--data FILE.csv` takes images that are
 in no data set: a CSV with the columns path and prompt. The names of findings are those of your captions, or synonyms.
@@ -25,7 +25,7 @@ def config() -> CounterfactualRun:
         data="data/my_xrays",
         changes=tuple(Change(edit=edit, blend=None) for edit in WANTED),
         inversion=Inversion(method="edit_friendly", steps=50, guidance=7.5),
-        batch_size=16,
+        batch_size=None,  # what fits the GPU's memory
         dtype=jnp.dtype("bfloat16"),
         inversions="runs/folder_inversions",
     )

@@ -1,6 +1,8 @@
 """How many images fit the memory of the devices at once, told by the compiler before anything runs."""
 
 import dataclasses
+import functools
+import math
 import os
 from collections.abc import Callable
 from typing import Any
@@ -27,14 +29,12 @@ def fitting(needed: Callable[[int], int], memory: int, *, largest: int = LARGEST
     Raises:
       ValueError: even one image does not fit.
     """
-    limit = int(USABLE * memory)
-    one = needed(1)
-    if one > limit:
-        gib = [f"{size / 2**30:.3g}" for size in (one, memory)]
+    needed, limit = functools.cache(needed), int(USABLE * memory)
+    if needed(1) > limit:
+        gib = [f"{size / 2**30:.3g}" for size in (needed(1), memory)]
         raise ValueError(f"one image needs {gib[0]} GiB, the device has {gib[1]}; use bfloat16 or fewer edits")
-    each = needed(2) - one
-    batch = largest
-    while batch > 2 and one + (batch - 1) * each > limit:
+    batch = 2 ** int(math.log2(largest))
+    while batch > 2 and needed(1) + (batch - 1) * (needed(2) - needed(1)) > limit:
         batch //= 2
     while batch > 1 and needed(batch) > limit:
         batch //= 2
@@ -46,7 +46,7 @@ def needed_bytes(work: Cohort, batch: int) -> int:
     devices = 1 if work.mesh is None else work.mesh.size
     count = batch * devices
     side = transforms.frame(work.size, factor=work.sd.vae.config.factor)
-    over = None if work.mesh is None else sharding.over_batch(work.mesh)
+    over = work.mesh and sharding.over_batch(work.mesh)
     pixels = jax.ShapeDtypeStruct((count, *side, 3), jnp.float32, sharding=over)
     networks = {name: getattr(work.sd, name) for name in ("unet", "vae", "text_encoder")}
     scorer = work.scorer and {"clip": work.scorer.clip}
@@ -59,7 +59,9 @@ def needed_bytes(work: Cohort, batch: int) -> int:
         return cohort.make(sized, [work.subjects[0]] * count, pixels)
 
     options = UNTUNED if jax.default_backend() == "gpu" else None
-    memory = jax.jit(whole).lower(networks, scorer, pixels).compile(compiler_options=options).memory_analysis()
+    with cohort.announced(work.mesh):
+        compiled = jax.jit(whole).lower(networks, scorer, pixels).compile(compiler_options=options)
+    memory = compiled.memory_analysis()
     return memory.argument_size_in_bytes + memory.output_size_in_bytes + memory.temp_size_in_bytes
 
 

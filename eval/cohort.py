@@ -4,6 +4,7 @@ Processes share the batches out between them and never talk: each writes its own
 manifest. So one that dies is started again, here or elsewhere, and takes nothing down with it.
 """
 
+import contextlib
 import dataclasses
 import json
 import re
@@ -88,13 +89,19 @@ def run(cohort: Cohort, outputs: Outputs, *, index: int = 0, count: int = 1) -> 
             pixels, errors = loaded.result()
             if place + 1 < len(left):
                 loaded = reader.submit(_load, cohort, batches[left[place + 1]])
-            made = make(cohort, batches[i], pixels) | {"original": transforms.to_uint8(pixels[..., 0])}
+            with announced(cohort.mesh):
+                made = make(cohort, batches[i], pixels) | {"original": transforms.to_uint8(pixels[..., 0])}
             if writing is not None:
                 writing.result()  # at most one batch waits: its arrays take device memory
             writing = writer.submit(_write, cohort, outputs, i, batches[i], made, errors, clock, bar)
         if writing is not None:
             writing.result()
     return outputs.merge(len(batches))
+
+
+def announced(mesh: Mesh | None) -> contextlib.AbstractContextManager:
+    """Tells the programs that are traced within of the mesh they will be cut over."""
+    return contextlib.nullcontext() if mesh is None else jax.set_mesh(mesh)
 
 
 class _Clock:
@@ -130,7 +137,7 @@ def make(cohort: Cohort, subjects: Sequence[Subject], pixels: np.ndarray) -> dic
     sd, mesh = cohort.sd, cohort.mesh
     filled = [*subjects, *[subjects[0]] * (cohort.batch_size - len(subjects))]
     prompts = [subject.prompt for subject in filled]
-    latents = sd.encode_image(jax.device_put(pixels, None if mesh is None else sharding.over_batch(mesh)))
+    latents = sd.encode_image(pixels if mesh is None else jax.device_put(pixels, sharding.over_batch(mesh)))
     inverted = _inverted(cohort, pixels, latents, prompts)
     edits = [[edit for made in cohort.edits(subject) for edit in made] for subject in filled]
     # A subject with fewer edits repeats its last one: all rows of a batch are equally long.

@@ -3,11 +3,12 @@
 Inverts the images of a data set, or of a CSV, makes the edits, measures them (against the truth, on the phantom) and
 writes pictures, masks of change, `manifest.parquet` (a row an edit), `report.html` and `metrics.json` into the run
 folder. A stopped run goes on where it was. With `--processes.count N --processes.index I` the same command on N
-processes shares the work.
+processes shares the work; with `--processes.coordinator cluster` those that SLURM, Open MPI or Kubernetes started.
 """
 
 import dataclasses
 import json
+import math
 import os
 import sys
 import time
@@ -131,7 +132,9 @@ def main(config: CounterfactualRun) -> None:
         scorer=ClipScorer.from_pretrained(config.sweep.clip) if config.sweep else None,
     )
     if config.batch_size is None:
-        each = batch_size.fitting(partial(batch_size.needed_bytes, work), batch_size.device_memory())
+        share = math.ceil(len(subjects) / len(devices) / processes.count)
+        largest = min(batch_size.LARGEST, share)
+        each = batch_size.fitting(partial(batch_size.needed_bytes, work), batch_size.device_memory(), largest=largest)
         config, work = (dataclasses.replace(x, batch_size=each * len(devices)) for x in (config, work))
         print(f"batches of {config.batch_size} images fit the memory", file=sys.stderr)
     configs.write(config, run)

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from prism_jax import sharding
 from prism_jax.models import attention, streamed
 from prism_jax.models.attention import Attention, Site
 from tests.conftest import untrained
@@ -48,9 +49,10 @@ def largest_array_of_backward_pass(q) -> int:
     return max(math.prod(map(int, shape.split(","))) for shape in shapes)
 
 
-@pytest.mark.parametrize("queries_at_once", [1, 5, 100])
-def test_attention_in_parts_equals_whole_in_value_and_gradient(queries_at_once, qkv):
-    in_parts = lambda q, k, v: streamed.attention(q, k, v, queries_at_once * B * KEYS)
+@pytest.mark.parametrize("largest", [1, 5 * KEYS, QUERIES * KEYS, 3 * QUERIES * KEYS, B * 3 * QUERIES * KEYS])
+def test_attention_in_parts_equals_whole_in_value_and_gradient(largest, qkv):
+    """Of one query, some queries, one head, one image, all."""
+    in_parts = lambda q, k, v: streamed.attention(q, k, v, largest)
     whole, whole_gradients = jax.value_and_grad(weighted_sum, (1, 2, 3))(xla, *qkv)
     parts, gradients = jax.value_and_grad(weighted_sum, (1, 2, 3))(in_parts, *qkv)
     np.testing.assert_allclose(in_parts(*qkv), xla(*qkv), atol=1e-5)
@@ -70,6 +72,29 @@ def test_large_maps_never_exist_whole_in_either_direction(monkeypatch):
     assert largest_array_of_backward_pass(q) == 64 * 64
     monkeypatch.setattr(attention, "LARGEST_MAPS_CPU", 4 * 64)
     assert largest_array_of_backward_pass(q) == 64 * WIDTH
+
+
+def test_parts_are_as_large_as_allowed():
+    plan = lambda largest: streamed.make_plan(6, 64, 4, 32, largest)
+    assert [plan(64 * 32 * maps) for maps in (1, 3, 8, 17, 100)] == [
+        (1, 1, 64),
+        (1, 2, 64),  # of four heads three would leave one
+        (2, 4, 64),
+        (3, 4, 64),
+        (6, 4, 64),
+    ]
+    assert plan(32 * 20) == (1, 1, 16)
+
+
+def test_devices_work_on_their_own_images_without_exchange(qkv, monkeypatch):
+    mesh = sharding.make_mesh()
+    q = jax.device_put(jnp.tile(qkv[0], (8, 1, 1, 1)), sharding.over_batch(mesh))
+    gradient = jax.jit(jax.grad(lambda q: weighted_sum(lambda *x: streamed.attention(*x, 5 * QUERIES), q, q, q)))
+    with jax.set_mesh(mesh):
+        compiled = gradient.lower(q).compile()
+    assert "all-gather" not in compiled.as_text()
+    whole = jax.grad(lambda q: weighted_sum(xla, q, q, q))(q)
+    np.testing.assert_allclose(compiled(q), whole, atol=1e-5)
 
 
 def test_causal_attention_stays_causal_however_large(qkv, monkeypatch):

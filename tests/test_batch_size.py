@@ -22,6 +22,11 @@ def test_a_guess_that_proves_too_large_is_halved():
     assert asked == [1, 2, 32, 16, 8]
 
 
+def test_no_more_than_there_are():
+    assert batch_size.fitting(lambda n: n, 2**30, largest=12) == 8
+    assert batch_size.fitting({1: 1}.__getitem__, 2**30, largest=1) == 1  # of two it need not know
+
+
 def test_an_image_too_large_for_the_device_is_refused():
     with pytest.raises(ValueError, match="one image needs 2 GiB, the device has 1; use bfloat16"):
         batch_size.fitting(lambda n: n * 2**31, 2**30)

@@ -6,12 +6,13 @@ import json
 import numpy as np
 import pytest
 
-from eval import cohort, counterfactuals
+from eval import batch_size, cohort, counterfactuals
 from eval.changes import Change
 from eval.counterfactuals import CounterfactualRun, Inversion
 from eval.outputs import PICTURES, Outputs
 from eval.selection import Sweep
 from eval.subjects import BuiltImages
+from prism_jax import config as configs
 from prism_jax.data.build import build
 from prism_jax.metrics.choice import Thresholds
 from prism_jax.processes import Processes
@@ -126,6 +127,19 @@ def test_a_sweep_keeps_the_best_that_passes_and_tells_of_all(run, scorer, monkey
     for row in Outputs(folder / "strict").rows():
         assert (row["status"], row["edited"]) == ("refused", None)
         assert all("image" in reason for c in json.loads(row["candidates"]) for reason in c["refusals"])
+
+
+def test_the_batch_that_fits_the_memory_is_found_by_the_compiler_and_kept(run, monkeypatch):
+    folder, config = run
+    config = dataclasses.replace(config, run=str(folder / "sized"), per_change=1, batch_size=None)
+    measure, needed = batch_size.needed_bytes, []
+    monkeypatch.setattr(batch_size, "needed_bytes", lambda work, n: needed.append(measure(work, n)) or needed[-1])
+    for _ in range(2):  # the second start goes on with what the first one found
+        counterfactuals.main(config)
+        assert configs.read(folder / "sized").batch_size == 8  # of two subjects and eight devices
+    weights = sum(file.stat().st_size for file in (folder / "model").rglob("*.safetensors"))
+    assert len(needed) == 1
+    assert weights < needed[0] < 10 * weights
 
 
 def test_results_of_other_settings_are_not_mixed(run):

@@ -179,7 +179,8 @@ def measurer(graphdef: nnx.GraphDef, batch_size: int, mesh: Mesh) -> Callable[[A
             # The last batch is filled up with the last image, and cut again below.
             rows = np.minimum(np.arange(start, start + batch_size), len(images) - 1)
             batch = jax.device_put(images[rows], sharding.over_batch(mesh))
-            results.append(jax.device_get(look(params, batch)))
+            with jax.set_mesh(mesh):
+                results.append(jax.device_get(look(params, batch)))
         return {name: np.concatenate([r[name] for r in results])[: len(images)] for name in results[0]}
 
     return see

@@ -153,7 +153,8 @@ def encode_all(sd: StableDiffusion, images: np.ndarray, batch_size: int, mesh: M
     for start in range(0, len(images), batch_size):
         rows = np.minimum(np.arange(start, start + batch_size), len(images) - 1)
         batch = jax.device_put(images[rows], sharding.over_batch(mesh))
-        found.append(jax.device_get(encode(vae, batch)))
+        with jax.set_mesh(mesh):
+            found.append(jax.device_get(encode(vae, batch)))
     return np.concatenate(found)[: len(images)]
 
 

@@ -92,7 +92,8 @@ def fit(
         donate_argnums=0,
     )
     frozen, root = jax.device_put((frozen, rng.key(seed)), everywhere)
-    with contextlib.closing(checkpoints), _stop_signals() as signals, _progress(config.steps, start) as bar:
+    bar = _progress(config.steps, start)
+    with jax.set_mesh(mesh), contextlib.closing(checkpoints), _stop_signals() as signals, bar:
         for step in range(start + 1, config.steps + 1):
             batch = sharding.put_batch(_with_small_ids(next(batches)), mesh)
             with jax.transfer_guard("disallow"):
