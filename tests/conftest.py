@@ -129,6 +129,10 @@ def spelling(word: str) -> list[tuple[str, str]]:
     return [("".join(pieces[:i]), pieces[i]) for i in range(1, len(pieces))]
 
 
+# Editing and its programs do not depend on how many levels the UNet has, and compiling takes most of their tests' time.
+ONE_LEVEL = dict(block_out_channels=(8,), cross_attention=(True,), num_heads=(2,))
+
+
 @pytest.fixture(scope="session")
 def tiny_sd(tmp_path_factory) -> StableDiffusion:
     """An untrained Stable Diffusion of the least size; its tokens are bytes and the words of phantom captions."""
@@ -144,12 +148,18 @@ def tiny_sd(tmp_path_factory) -> StableDiffusion:
         json.dumps({"tokenizer_class": "CLIPTokenizer", "model_max_length": 77})
     )
     return StableDiffusion(
-        unet=untrained(UNet2DCondition, dataclasses.replace(UNetConfig.tiny(), sample_size=4)),
+        unet=untrained(UNet2DCondition, dataclasses.replace(UNetConfig.tiny(), **ONE_LEVEL, sample_size=4)),
         vae=untrained(AutoencoderKL, AutoencoderConfig.tiny()),
         text_encoder=untrained(CLIPTextModel, TextConfig.tiny(len(tokens))),
         tokenizer=load_tokenizer(folder),
         schedule=NoiseSchedule.create(ScheduleConfig()),
     )
+
+
+@pytest.fixture(scope="session")
+def two_level_sd(tiny_sd) -> StableDiffusion:
+    """The same with a UNet that halves its latents' sides."""
+    return dataclasses.replace(tiny_sd, unet=untrained(UNet2DCondition, UNetConfig.tiny()))
 
 
 @pytest.fixture(scope="session")

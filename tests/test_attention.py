@@ -118,7 +118,7 @@ def test_a_control_that_changes_nothing_changes_nothing(context_dim):
     layer = untrained(make, dict(heads=3, context_dim=context_dim, bias=False, dtype=jnp.float32))
     draw = np.random.default_rng(1)
     x = jnp.asarray(draw.normal(size=(2, 16, 24)), jnp.float32)
-    context = jnp.asarray(draw.normal(size=(2, 77, 16)), jnp.float32) if context_dim else None
+    context = (jnp.asarray(draw.normal(size=(2, 77, 16)), jnp.float32),) if context_dim else ()
     site = Site(place="down", is_cross=context_dim is not None, height=4, width=4)
     np.testing.assert_allclose(layer(x, context, Unchanged(), site), layer(x, context), atol=1e-5)
 

@@ -18,16 +18,15 @@ from prism_jax.models.text_encoder import TextConfig
 from prism_jax.models.unet import UNetConfig
 from prism_jax.stable_diffusion import StableDiffusion
 from prism_jax.weights import pretrained
+from tests.conftest import ONE_LEVEL
 from train import base, denoising, finetune, tokenizer
 
 SIZE = 16
-# One level less than the fixtures of other tests: most of the time here goes into compiling gradients.
+# One level less than the fixture of other tests: most of the time here goes into compiling gradients.
 VAE = AutoencoderConfig(block_out_channels=(4, 4), layers_per_block=1, norm_num_groups=2)
 UNET = UNetConfig(
-    block_out_channels=(8,),
+    **ONE_LEVEL,
     layers_per_block=1,
-    cross_attention=(True,),
-    num_heads=(2,),
     cross_attention_dim=16,
     norm_num_groups=4,
 )

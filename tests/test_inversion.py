@@ -123,7 +123,7 @@ def test_neither_prompts_nor_images_nor_strengths_retrace(tiny_sd, latents):
         ({"prompts": "ab"}, "prompts is one string"),
     ],
 )
-def test_input_that_does_not_fit_is_refused_before_work(changed, said, tiny_sd, latents):
+def test_input_that_does_not_fit_is_refused_before_work(changed, said, two_level_sd, latents):
     given = {"latents": latents, "prompts": PROMPTS, "steps": 3} | changed
     with pytest.raises(ValueError, match=said):
-        editing.invert(tiny_sd, **given)
+        editing.invert(two_level_sd, **given)

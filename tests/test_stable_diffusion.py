@@ -106,9 +106,9 @@ def test_dpm_solver_samples_too_and_unknown_samplers_are_refused(tiny_sd):
 
 
 @pytest.mark.parametrize(("height", "said"), [(40, "use 32 or 48"), (8, "use 16 or 32"), (-16, "not a multiple")])
-def test_sizes_the_networks_cannot_take_are_refused_with_those_they_can(height, said, tiny_sd):
+def test_sizes_the_networks_cannot_take_are_refused_with_those_they_can(height, said, two_level_sd):
     with pytest.raises(ValueError, match=said):
-        tiny_sd.sample(PROMPTS, steps=2, height=height)
+        two_level_sd.sample(PROMPTS, steps=2, height=height)
 
 
 def test_images_of_another_shape_are_refused(tiny_sd):

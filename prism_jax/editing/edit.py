@@ -245,9 +245,10 @@ def _edit_part(
         latents, scores = carry  # [b, n, h, w, c]
         row, now = scanned.table, control.at(scanned.table.step)
         null = jnp.broadcast_to(scanned.null_context[:, None], (b, n - first, *context.shape[2:]))
-        rows = lambda without, all_: jnp.concatenate([x.reshape(-1, *x.shape[2:]) for x in (without, all_)])
+        rows = lambda x: x.reshape(-1, *x.shape[2:])
+        twice = jnp.concatenate([rows(latents[:, first:]), rows(latents)])
         controlled = ControlledAttention(now, map_side=side)
-        outputs = unet(rows(latents[:, first:], latents), row.t, rows(null, context), control=controlled)
+        outputs = unet(twice, row.t, (rows(null), rows(context)), control=controlled)
         without, text = outputs[: -b * n].reshape(b, n - first, *size), outputs[-b * n :].reshape(b, n, *size)
         combined = sampling.combine(without, text[:, first:], guidance[:, first:])
         if is_led:

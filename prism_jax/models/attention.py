@@ -1,6 +1,7 @@
 """Scaled dot-product attention in one place: fused kernels, or explicit maps where an edit needs them."""
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Protocol
 
 import jax
@@ -86,13 +87,14 @@ class Attention(nnx.Module):
     def __call__(
         self,
         x: jax.Array,
-        context: jax.Array | None = None,
+        context: Sequence[jax.Array] = (),
         control: AttentionControl | None = None,
         site: Site | None = None,
     ) -> jax.Array:
-        """Attends from `x [b, q, c]` to `context [b, k, d]`, or to itself."""
-        source = x if context is None else context
-        q, k, v = (self._split(f(a)) for f, a in ((self.to_q, x), (self.to_k, source), (self.to_v, source)))
+        """Attends from `x [b, q, c]` to `context`, whose parts `[.., k, d]` make up the batch, or to itself."""
+        # Part by part: keys and values of one that stays the same in a loop are then made once, before it.
+        k, v = (self._split(jnp.concatenate([f(part) for part in context or (x,)])) for f in (self.to_k, self.to_v))
+        q = self._split(self.to_q(x))
         if control is not None and self.is_cross:
             probs = control.edit(attention_probs(q, k), site)
             out = jnp.einsum("bnqk,bknd->bqnd", probs.astype(v.dtype), v)

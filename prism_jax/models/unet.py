@@ -134,7 +134,7 @@ class TransformerBlock(nnx.Module):
         self.ff = GEGLU(channels, dtype=dtype, rngs=rngs)
 
     def __call__(self, x, context, control: AttentionControl | None, site: Site) -> jax.Array:
-        x = x + self.attn1(self.norm1(x), None, control, site)
+        x = x + self.attn1(self.norm1(x), (), control, site)
         x = x + self.attn2(self.norm2(x), context, control, dataclasses.replace(site, is_cross=True))
         return x + self.ff(self.norm3(x))
 
@@ -158,7 +158,7 @@ class Transformer(nnx.Module):
         self.transformer_blocks = nnx.List([block])
         self.proj_out = project(channels, channels, dtype=config.dtype, rngs=rngs)
 
-    def __call__(self, x: jax.Array, context: jax.Array, control: AttentionControl | None) -> jax.Array:
+    def __call__(self, x: jax.Array, context: tuple[jax.Array, ...], control: AttentionControl | None) -> jax.Array:
         b, h, w, c = x.shape
         site = Site(place=self.place, is_cross=False, height=h, width=w)
         tokens = self.proj_in(self.norm(x)).reshape(b, h * w, c)
@@ -270,15 +270,19 @@ class UNet2DCondition(nnx.Module):
         self,
         latents: jax.Array,
         timesteps: jax.Array,
-        context: jax.Array,
+        context: jax.Array | tuple[jax.Array, ...],
         control: AttentionControl | None = None,
     ) -> jax.Array:
-        """The raw prediction, float32 `[b, h, w, 4]`, for scaled latents, integer timesteps and text `[b, 77, d]`."""
+        """The raw prediction, float32 `[b, h, w, 4]`, for scaled latents, integer timesteps and text `[b, 77, d]`.
+
+        Text may come in parts of the batch: what is made of those that stay the same in a loop is made once.
+        """
         self._check_sides(latents)
         # A control may keep maps for its caller, which must not leave a rematerialised block.
         run = nnx.remat(_call) if self.config.remat and control is None else _call
         time = self.time_embedding(jnp.broadcast_to(timesteps, latents.shape[:1]))
-        context = context.astype(self.config.dtype)
+        parts = context if isinstance(context, tuple) else (context,)
+        context = tuple(part.astype(self.config.dtype) for part in parts)
         x = self.conv_in(latents)
         skips = [x]
         for block in self.down_blocks:
