@@ -169,20 +169,31 @@ def scorer(tiny_sd) -> ClipScorer:
     return ClipScorer(clip=untrained(CLIP, config), tokenizer=tiny_sd.tokenizer)
 
 
-# Minutes each, so they start first: the last file would otherwise keep one worker busy while the others wait.
+# A minute or more each, so they start first: the last file would otherwise keep one worker busy while the others wait.
 LONGEST = (
-    "test_edit",
     "test_null_text",
     "test_inversion",
     "test_finetune",
+    "test_edit",
+    "test_unet",
     "test_counterfactuals",
     "test_edit_friendly",
+    "test_stable_diffusion",
+    "test_direct",
 )
+
+
+def pytest_configure() -> None:
+    """Divides the cores among pytest's workers: their threads would otherwise wait for those of the others."""
+    worker, count = (os.environ.get(f"PYTEST_XDIST_WORKER{name}") for name in ("", "_COUNT"))
+    if worker and hasattr(os, "sched_setaffinity"):
+        cores = sorted(os.sched_getaffinity(0))
+        os.sched_setaffinity(0, cores[int(worker.removeprefix("gw")) :: int(count)] or cores)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Puts the longest files first, and skips tests marked `shared` where the data is missing."""
-    items.sort(key=lambda item: item.path.stem not in LONGEST)
+    items.sort(key=lambda item: (*LONGEST, item.path.stem).index(item.path.stem))
     for item in items:
         if item.get_closest_marker("shared"):
             item.add_marker(requires_shared)
