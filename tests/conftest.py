@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -60,6 +61,13 @@ def shared_folder(*parts: str) -> Path:
     if not path.exists():
         pytest.skip(f"shared data not found at {path}")
     return path
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _compiled_programs_go_with_their_file() -> Iterator[None]:
+    """Frees what a file compiled: kept for the whole session, the programs of all files fill gigabytes."""
+    yield
+    jax.clear_caches()
 
 
 @pytest.fixture(scope="session")
