@@ -3,7 +3,9 @@
 import base64
 import contextlib
 import errno
+import json
 import logging
+import os
 import shutil
 import sys
 import time
@@ -13,7 +15,12 @@ from typing import Any
 
 import jax
 import orbax.checkpoint as ocp
+from orbax.checkpoint.checkpoint_managers import preservation_policy as preservation
 
+from prism_jax.sharding import dotted
+
+VALIDATION_LOSS = "validation_loss"  # the metric by which the best checkpoints are kept
+_SIZES = "sizes.json"  # of all files of a checkpoint, written by us when Orbax is done
 _UNFINISHED = ".orbax-checkpoint-tmp"
 _COMPLETE = "_CHECKPOINT_METADATA"  # written last, before Orbax renames the folder to its step
 # What file systems and Orbax's storage layer (in a ValueError) say when there is no room.
@@ -21,46 +28,87 @@ _NO_ROOM = ("No space left on device", "File too large", "Disk quota exceeded")
 
 
 class Checkpoints:
-    """The checkpoints in one folder; the newest `keep` stay.
+    """The checkpoints in one folder: the newest `keep` stay, and the `keep_best` of the lowest validation loss.
 
-    A class because it holds Orbax's manager, which knows the steps at hand. Saving blocks until all is on disk:
-    a step that `latest` gives is complete.
+    A class because it holds Orbax's manager, which knows the steps at hand, and the one save that is under way.
+    `save` copies the state and writes it in the background; a step that `latest` gives is whole.
     """
 
-    def __init__(self, folder: str | Path, *, keep: int = 2):
+    def __init__(self, folder: str | Path, *, keep: int = 2, keep_best: int = 0):
         self.folder = Path(folder).absolute()
-        # Not asynchronous: an error (a full disk) then names the step it belongs to.
+        loss = lambda metrics: metrics[VALIDATION_LOSS]
+        lowest = preservation.BestN(
+            get_metric_fn=loss, reverse=True, n=keep_best, keep_checkpoints_without_metrics=False
+        )
         options = ocp.CheckpointManagerOptions(
-            max_to_keep=keep, enable_async_checkpointing=False, cleanup_tmp_directories=True
+            preservation_policy=preservation.AnyPreservationPolicy([preservation.LatestN(keep), lowest]),
+            best_fn=loss,  # without it Orbax writes no metrics
+            best_mode="min",
+            cleanup_tmp_directories=True,
         )
         handlers = {"state": ocp.StandardCheckpointHandler(), "iterator": ocp.JsonCheckpointHandler()}
         self._manager = ocp.CheckpointManager(self.folder, options=options, item_handlers=handlers)
+        self._under_way: int | None = None
 
     def latest(self) -> int | None:
-        """The newest complete step, or None; says so where a newer one is not complete."""
+        """The newest whole step, or None; says so where a newer one is cut short."""
+        self.wait()
         for step in sorted(self._manager.all_steps(), reverse=True):
-            if self._is_complete(step):
+            if self._is_whole(step):
                 return step
-            print(f"{self.folder / str(step)} is not a complete checkpoint; skipped", file=sys.stderr)
+            print(f"warning: {self.folder / str(step)} is not a whole checkpoint; skipped", file=sys.stderr)
         return None
 
-    def save(self, step: int, state: Any, iterator: Any) -> None:
-        """Saves under `step`: the pytree `state` and the `get_state()` of the data iterator (bytes or JSON).
+    def best(self) -> int | None:
+        """The whole step of the lowest validation loss, or None where no checkpoint has one."""
+        self.wait()
+        losses = {step: self._manager.metrics(step) for step in self._manager.all_steps() if self._is_whole(step)}
+        losses = {step: metrics[VALIDATION_LOSS] for step, metrics in losses.items() if metrics}
+        return min(losses, key=losses.get, default=None)
+
+    def save(self, step: int, state: Any, iterator: Any, metrics: Mapping[str, float] | None = None) -> None:
+        """Begins to save under `step`: the pytree `state` and the `get_state()` of the data iterator (bytes or JSON).
+
+        `metrics` may hold the validation loss. Waits for the save before, if it is still under way.
 
         Raises:
-          OSError: no room on the disk. Earlier checkpoints stay, the unfinished one is removed.
+          OSError: no room on the disk, for this one or the one before. Earlier checkpoints stay, the unfinished one
+            is removed.
         """
-        if (self.folder / str(step)).exists() and not self._is_complete(step):
+        self.wait()
+        if (self.folder / str(step)).exists() and not self._is_whole(step):
             self._remove(step)
         size = sum(leaf.nbytes for leaf in jax.tree.leaves(state))
         if size > shutil.disk_usage(self.folder).free:
             raise self._no_room(step)
         items = ocp.args.Composite(state=ocp.args.StandardSave(state), iterator=ocp.args.JsonSave(_to_json(iterator)))
+        self._under_way = step
+        with self._writing():
+            self._manager.save(step, args=items, metrics=dict(metrics) if metrics else None, force=True)
+
+    def poll(self) -> None:
+        """Ends a save that is written, without waiting for one that is not; raises as `save` does."""
+        if self._under_way is not None and not self._manager.is_saving_in_progress():
+            self.wait()
+
+    def wait(self) -> None:
+        """Waits until what was begun is on disk; raises as `save` does."""
+        if self._under_way is None:
+            return
+        with self._writing():
+            self._manager.wait_until_finished()
+        self._note_sizes(self._under_way)
+        self._under_way = None
+
+    @contextlib.contextmanager
+    def _writing(self) -> Iterator[None]:
+        """Turns what a failed save raises, at once or in the background, into one clear error."""
+        step = self._under_way
         try:
             with _quiet():
-                self._manager.save(step, args=items, force=True)
-                self._manager.wait_until_finished()
+                yield
         except Exception as error:
+            self._under_way = None
             self._remove(step)
             # Reached where the file system promised more than it had: a quota, or another writer.
             if any(text in str(error) for text in _NO_ROOM) or getattr(error, "errno", None) == errno.ENOSPC:
@@ -90,8 +138,11 @@ class Checkpoints:
             return self._manager.restore(step, args=ocp.args.Composite(state=ocp.args.StandardRestore(like))).state
 
     def close(self) -> None:
-        """Releases Orbax's threads."""
-        self._manager.close()
+        """Waits for what is under way, and releases Orbax's threads."""
+        try:
+            self.wait()
+        finally:
+            self._manager.close()
 
     def _no_room(self, step: int) -> OSError:
         return OSError(
@@ -99,8 +150,26 @@ class Checkpoints:
             "free some disk and run the same command to go on"
         )
 
-    def _is_complete(self, step: int) -> bool:
-        return (self.folder / str(step) / _COMPLETE).is_file()
+    def _is_whole(self, step: int) -> bool:
+        """Whether all files of a step are there, as long as they were written."""
+        folder = self.folder / str(step)
+        if not (folder / _COMPLETE).is_file():
+            return False
+        noted = folder / _SIZES
+        if not noted.is_file():  # the process ended between Orbax's last write and the note of sizes
+            return True
+        try:
+            return _sizes(folder) == json.loads(noted.read_text())
+        except ValueError:
+            return False
+
+    def _note_sizes(self, step: int) -> None:
+        # Orbax reads a file that was cut short only when it needs what is missing, which may be late or never.
+        folder = self.folder / str(step)
+        if jax.process_index() == 0 and folder.is_dir():
+            partial = self.folder / f".{step}.{_SIZES}"
+            partial.write_text(json.dumps(_sizes(folder)))
+            os.replace(partial, folder / _SIZES)
 
     @contextlib.contextmanager
     def _reading(self, step: int) -> Iterator[None]:
@@ -157,17 +226,15 @@ def _quiet() -> Iterator[None]:
         logger.setLevel(level)
 
 
+def _sizes(folder: Path) -> dict[str, int]:
+    files = (path for path in folder.rglob("*") if path.is_file() and path.name != _SIZES)
+    return {str(path.relative_to(folder)): path.stat().st_size for path in files}
+
+
 def _shapes(tree: Any) -> dict[str, tuple[int, ...]]:
     """{dotted path: shape}; the same for a pytree and for Orbax's description of it."""
     leaves = jax.tree_util.tree_leaves_with_path(tree)
-    return {".".join(_name(entry) for entry in path): tuple(leaf.shape) for path, leaf in leaves}
-
-
-def _name(entry: Any) -> str:
-    for attribute in ("key", "name", "idx"):
-        if hasattr(entry, attribute):
-            return str(getattr(entry, attribute))
-    return str(entry)
+    return {dotted(path): tuple(leaf.shape) for path, leaf in leaves}
 
 
 def _to_json(state: Any) -> dict:

@@ -15,6 +15,10 @@ from prism_jax import config as configs
 TRACEBACK = "PRISM_TRACEBACK"  # set to 1 to see where an error was raised
 
 
+class Stopped(Exception):
+    """A signal asked the program to stop, and it did so with everything saved."""
+
+
 def run(main: Callable[[Any], None], config_class: type, args: Sequence[str] | None = None) -> int:
     """Runs `main(config)` with the configuration of the command line; returns its `exit_code`."""
 
@@ -49,7 +53,9 @@ def keep_compiled() -> None:
 
 
 def exit_code(program: Callable[[], None]) -> int:
-    """Runs `program`: 0 for success, 2 for wrong usage or input, 1 when stopped or when numbers went wrong.
+    """Runs `program`: 0 for success, 2 for wrong usage or input, 1 when interrupted or when numbers went wrong.
+
+    A program that a signal stopped, and that saved everything first, has succeeded: a scheduler starts it again.
 
     Prints one line on stderr for each error of those kinds. Any other exception is a bug and passes with its
     traceback; so does every exception where the environment has PRISM_TRACEBACK=1.
@@ -61,6 +67,8 @@ def exit_code(program: Callable[[], None]) -> int:
         program()
     except (ValueError, OSError) as error:
         return _report(error, 2)
+    except Stopped as stopped:
+        print(stopped, file=sys.stderr)
     except (FloatingPointError, KeyboardInterrupt) as error:
         return _report(error, 1)
     return 0

@@ -1,5 +1,12 @@
-"""One device mesh with axes `data` and `fsdp`, and how batches and state lie on it."""
+"""One device mesh with axes `data` and `fsdp`, and how batches and state lie on it.
 
+Every device works on its own part of a batch. Along `fsdp` the training state is cut (Zhao et al. 2023,
+arXiv 2304.11277), along `data` it is copied.
+"""
+
+import dataclasses
+import math
+import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -13,10 +20,74 @@ IMAGES = PartitionSpec(AXES)  # the leading axis cut over all devices
 IMAGES_OF_STEPS = PartitionSpec(None, AXES)  # the second axis cut: [t, b, ...]
 
 
-def make_mesh(devices: Sequence[jax.Device] | None = None) -> Mesh:
-    """All devices (or `devices`) along `data`. Axis types are given: JAX would default to explicit ones."""
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Placement:
+    """How the training state lies on the devices."""
+
+    fsdp: int = 1
+    """Devices that share one copy of parameters, moments and average; 1: every device has its own."""
+    rules: tuple[tuple[str, str], ...] = ((".*", "fsdp"),)
+    """(regular expression over the dotted path of an array, "fsdp" or "replicate"); the first that is found counts."""
+    smallest: int = 2**16
+    """Arrays of fewer elements are never cut: their messages would cost more than their memory."""
+
+    def __post_init__(self) -> None:
+        unknown = [tactic for _, tactic in self.rules if tactic not in ("fsdp", "replicate")]
+        if unknown:
+            raise ValueError(f"sharding tactic {unknown[0]!r} is not known; use fsdp or replicate")
+
+
+def make_mesh(devices: Sequence[jax.Device] | None = None, *, fsdp: int = 1) -> Mesh:
+    """All devices (or `devices`), `fsdp` of them along that axis and the others along `data`.
+
+    Axis types are given: JAX would default to explicit ones. ValueError if `fsdp` does not divide the devices.
+    """
     devices = jax.devices() if devices is None else devices
-    return jax.make_mesh((len(devices), 1), AXES, axis_types=(AxisType.Auto, AxisType.Auto), devices=devices)
+    if fsdp < 1 or len(devices) % fsdp:
+        fitting = [n for n in range(1, len(devices) + 1) if len(devices) % n == 0]
+        raise ValueError(f"fsdp {fsdp} does not divide {len(devices)} devices; use one of {fitting}")
+    shape = (len(devices) // fsdp, fsdp)
+    return jax.make_mesh(shape, AXES, axis_types=(AxisType.Auto, AxisType.Auto), devices=devices)
+
+
+def place(tree: Any, mesh: Mesh, placement: Placement) -> Any:
+    """A sharding for every array (or shape) of `tree`: cut along its largest axis that divides, or whole."""
+    return jax.tree_util.tree_map_with_path(
+        lambda path, leaf: NamedSharding(mesh, _spec(dotted(path), leaf.shape, mesh, placement)), tree
+    )
+
+
+def _spec(name: str, shape: tuple[int, ...], mesh: Mesh, placement: Placement) -> PartitionSpec:
+    tactic = next((tactic for pattern, tactic in placement.rules if re.search(pattern, name)), "replicate")
+    parts = mesh.shape["fsdp"]
+    fitting = [axis for axis, side in enumerate(shape) if side % parts == 0]
+    if tactic == "replicate" or parts == 1 or math.prod(shape) < placement.smallest or not fitting:
+        return WHOLE
+    largest = max(fitting, key=lambda axis: shape[axis])
+    return PartitionSpec(*(None,) * largest, "fsdp")
+
+
+def gathering(where: Any, mesh: Mesh) -> Callable[[Any], Any]:
+    """A function that makes cut arrays whole on every device, and whose gradients are cut again as `where` says.
+
+    Said in so many words, because the compiler would else cut some of the work instead, and send activations.
+    """
+
+    @jax.custom_vjp
+    def whole(tree: Any) -> Any:
+        return jax.lax.with_sharding_constraint(tree, replicated(mesh))
+
+    def backward(_: None, gradients: Any) -> tuple[Any]:
+        return (jax.lax.with_sharding_constraint(gradients, where),)
+
+    whole.defvjp(lambda tree: (whole(tree), None), backward)
+    return whole
+
+
+def dotted(path: tuple[Any, ...]) -> str:
+    """The path of an array in a pytree as `params.unet.conv_in.kernel`."""
+    names = ("key", "name", "idx")
+    return ".".join(str(next((getattr(entry, n) for n in names if hasattr(entry, n)), entry)) for entry in path)
 
 
 def replicated(mesh: Mesh) -> NamedSharding:
@@ -44,6 +115,14 @@ def check_batch_size(batch_size: int, mesh: Mesh) -> None:
         below = batch_size // devices * devices
         remedy = f"{below} or {below + devices}" if below > 0 else f"{devices}"
         raise ValueError(f"batch_size {batch_size} does not divide over {devices} devices; use {remedy}")
+
+
+def put(tree: Any, where: Any) -> Any:
+    """Host arrays, the same in every process, as global arrays; `where` is a sharding, or one for each array."""
+    if isinstance(where, NamedSharding):
+        where = jax.tree.map(lambda _: where, tree)
+    place = lambda x, at: jax.make_array_from_callback(np.shape(x), at, lambda index: np.asarray(x)[index])
+    return jax.tree.map(place, tree, where)
 
 
 def put_batch(batch: Any, mesh: Mesh) -> Any:
