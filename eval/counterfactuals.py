@@ -21,7 +21,7 @@ import jax.numpy as jnp
 from eval import batch_size, cohort, page, truth
 from eval.changes import Change
 from eval.cohort import Cohort
-from eval.inversions import InversionStore, fingerprint
+from eval.inversions import InversionStore
 from eval.outputs import DONE, Format, Outputs
 from eval.page import Outcome
 from eval.selection import Sweep
@@ -32,6 +32,7 @@ from prism_jax.data import transforms
 from prism_jax.metrics.clip import ClipScorer
 from prism_jax.metrics.counterfactual import CounterfactualMetrics
 from prism_jax.processes import Processes
+from prism_jax.weights.files import fingerprint
 
 # Settings that results of one folder share.
 DECISIVE = (

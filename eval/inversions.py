@@ -36,7 +36,7 @@ class InversionStore:
 
     folder: Path
     gigabytes: float
-    model: str  # fingerprint of the weights, see `fingerprint`
+    model: str  # fingerprint of the weights
 
     def __post_init__(self) -> None:
         if self.gigabytes <= 0:
@@ -104,14 +104,3 @@ class InversionStore:
                 break
             file.unlink(missing_ok=True)
             total -= size
-
-
-def fingerprint(model: str | Path) -> str:
-    """A hash of all weights and settings in a diffusers folder."""
-    digest = hashlib.blake2b(digest_size=20)
-    for file in sorted(Path(model).rglob("*")):
-        if file.suffix in (".safetensors", ".json", ".txt"):
-            digest.update(str(file.relative_to(model)).encode())
-            with file.open("rb") as content:
-                digest.update(hashlib.file_digest(content, "blake2b").digest())
-    return digest.hexdigest()

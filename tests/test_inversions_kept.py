@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from eval.inversions import InversionStore, fingerprint, rounded
+from eval.inversions import InversionStore, rounded
 from prism_jax import editing
 
 PROMPTS = ("chest ray man", "woman with no effusion")
@@ -75,12 +75,3 @@ def test_the_longest_unused_make_room(tmp_path):
     assert sorted(file.name for file in tmp_path.iterdir()) == ["x.npz", "z.npz"]
     with pytest.raises(ValueError, match="0 gigabytes hold no inversion"):
         InversionStore(folder=tmp_path, gigabytes=0, model="a")
-
-
-def test_a_fingerprint_changes_with_any_weight(tmp_path):
-    (tmp_path / "unet").mkdir()
-    file = tmp_path / "unet" / "model.safetensors"
-    file.write_bytes(b"weights")
-    before = fingerprint(tmp_path)
-    file.write_bytes(b"weightz")
-    assert fingerprint(tmp_path) != before

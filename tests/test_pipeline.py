@@ -99,12 +99,15 @@ def test_evaluation_batches_are_full_and_in_order():
     assert ids(iter(batches)) == [[0, 1, 2, 3], [4, 5]]
 
 
-def test_training_slices_are_disjoint_and_stay_so_over_epochs():
-    shards = [ids(pipeline.batches(make(23), 5, process_index=i, process_count=2, **TRAIN), 6) for i in range(2)]
-    first, second = (set(flat(shard)) for shard in shards)
-    assert not first & second
-    assert len(first | second) == 22  # one cannot be shared out
-    assert all(len(batch) == 5 for shard in shards for batch in shard)
+@pytest.mark.parametrize("process_count", [1, 2, 3])
+def test_processes_together_see_the_batches_of_one_in_every_epoch(process_count):
+    one = ids(pipeline.batches(make(32), 6, **TRAIN), 12)
+    parts = [
+        ids(pipeline.batches(make(32), 6 // process_count, process_index=i, process_count=process_count, **TRAIN), 12)
+        for i in range(process_count)
+    ]
+    assert [flat([part[k] for part in parts]) for k in range(12)] == one
+    assert len({tuple(sorted(flat(one[5 * k : 5 * k + 5]))) for k in range(2)}) == 2  # others are dropped each time
 
 
 def test_training_drops_the_remainder_and_ends_after_the_epochs():

@@ -194,3 +194,12 @@ def test_an_interrupted_write_leaves_the_old_file(tmp_path, monkeypatch):
         files.write({"a": np.ones(2, np.float32)}, file)
     assert list(tmp_path.iterdir()) == [file]
     np.testing.assert_array_equal(load_file(file)["a"], np.zeros(2))
+
+
+def test_a_fingerprint_changes_with_any_weight(tmp_path):
+    (tmp_path / "unet").mkdir()
+    file = tmp_path / "unet" / "model.safetensors"
+    file.write_bytes(b"weights")
+    before = files.fingerprint(tmp_path)
+    file.write_bytes(b"weightz")
+    assert files.fingerprint(tmp_path) != before

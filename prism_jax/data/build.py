@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import csv
 import dataclasses
+import hashlib
 import io
 import json
 import os
@@ -67,6 +68,24 @@ def read_build(folder: str | Path) -> tuple[str, FolderConfig | PhantomConfig]:
     return record["name"], {"folder": FolderConfig, "phantom": PhantomConfig}[record["name"]](**fields)
 
 
+def digest(folder: str | Path) -> str:
+    """The hash of the data set's records, taken when it was built; ValueError for one built before there was any."""
+    file = Path(folder) / BUILD_FILE
+    found = json.loads(file.read_text()).get("digest") if file.is_file() else None
+    if found is None:
+        raise ValueError(f"{file} holds no digest of the data set; build it again with: prism data build")
+    return found
+
+
+def _digest(folder: Path) -> str:
+    whole = hashlib.blake2b(digest_size=20)
+    for file in sorted(folder.glob("*.array_record*")):
+        whole.update(file.name.encode())
+        with file.open("rb") as content:
+            whole.update(hashlib.file_digest(content, "blake2b").digest())
+    return whole.hexdigest()
+
+
 def _options(kind: type, config: dict) -> FolderConfig | PhantomConfig:
     known = [field.name for field in dataclasses.fields(kind)]
     unknown = sorted(set(config) - set(known))
@@ -92,6 +111,7 @@ def _write(name: str, source, options, work: Path, out: Path) -> Built:
         rows.writerow(("row", "path", "reason"))
         rows.writerows((number + 2, path, reason) for number, path, reason in skipped)
     record = {"name": name, "source": str(source or ""), "config": dataclasses.asdict(options)}
+    record["digest"] = _digest(made)
     (made / BUILD_FILE).write_text(json.dumps(record, indent=2) + "\n")
     os.rename(made, out)
     counts = {split: info.num_examples for split, info in builder.info.splits.items()}

@@ -6,11 +6,14 @@ import dataclasses
 import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 import grain
 import numpy as np
 
 from prism_jax.data import captions, schema, transforms
+
+T = TypeVar("T")
 
 
 def loader(folder: str | Path, split: str, batch_size: int, **options) -> grain.DatasetIterator:
@@ -57,15 +60,14 @@ def batches(
         subject     int64 [b], phantom subject or -1
         mask        bool [b], False where an example only fills the batch
 
-    Processes take disjoint slices first and shuffle them then, anew in every epoch (None: for ever). Training
-    sets `drop_remainder`: every process yields the same number of full batches per epoch. Otherwise none is
-    lost: the last batches are filled with masked examples, again to one number of batches in every process.
+    Shuffled anew in every epoch (None: for ever); process p of n takes the p-th part of every batch of n times
+    `batch_size`, so that the n of them together see what one would. Training sets `drop_remainder`: every process
+    yields the same number of full batches per epoch. Otherwise none is lost: the last batches are filled with masked
+    examples, again to one number of batches in every process.
     """
     transforms.frame(size, factor=factor)
-    share = _share(len(examples), batch_size, drop_remainder, process_count)
 
-    def prepare(item: tuple[schema.Example, bool]) -> dict:
-        example, is_real = item
+    def prepare(example: schema.Example) -> dict:
         image = transforms.to_input(transforms.decode(example.image), size, fit, factor=factor)
         return {
             "image": image,
@@ -73,40 +75,63 @@ def batches(
             "attributes": example.attributes,
             "id": example.id,
             "subject": example.subject,
-            "mask": is_real,
         }
 
-    data = grain.MapDataset.source(_Padded(examples, share * process_count))
-    data = data.slice(slice(process_index, None, process_count))
+    return iterate(
+        examples,
+        batch_size,
+        prepare,
+        shuffle=shuffle,
+        seed=seed,
+        epochs=epochs,
+        drop_remainder=drop_remainder,
+        process_index=process_index,
+        process_count=process_count,
+        threads=threads,
+    )
+
+
+def iterate(
+    items: Sequence[T],
+    batch_size: int,
+    prepare: Callable[[T], dict],
+    *,
+    shuffle: bool,
+    seed: int,
+    epochs: int | None,
+    drop_remainder: bool,
+    process_index: int,
+    process_count: int,
+    threads: int = 2,
+) -> grain.DatasetIterator:
+    """Batches of what `prepare` makes of each item, with a "mask" added; see `batches` for order and options."""
+    together = batch_size * process_count
+    if drop_remainder and len(items) < together:
+        share = len(items) // process_count
+        remedy = f"use {share} or fewer" if share else "use fewer processes"
+        raise ValueError(f"batch_size {batch_size} exceeds the {share} examples of each process; {remedy}")
+
+    def masked(item: tuple[T, bool]) -> dict:
+        return prepare(item[0]) | {"mask": item[1]}
+
+    length = len(items) if drop_remainder else math.ceil(len(items) / together) * together
+    data = grain.MapDataset.source(_Padded(items, length))
     if shuffle:
         data = data.shuffle(seed=seed)
-    data = data.map(prepare).batch(batch_size, drop_remainder=drop_remainder, batch_fn=_collate)
+    # A multiple of the processes' batches: else some would have one more than others.
+    data = data.slice(slice(length // together * together)).map(masked)
+    data = data.batch(batch_size, drop_remainder=True, batch_fn=_collate)
+    data = data.slice(slice(process_index, None, process_count))
     data = data.repeat(epochs)  # after batch, so that no batch spans two epochs
     reading = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=2 * threads)  # counts batches
     return iter(data.to_iter_dataset(reading))
 
 
-def _share(count: int, batch_size: int, drop_remainder: bool, process_count: int) -> int:
-    """How many examples, filling included, each process goes through in one epoch."""
-    if not drop_remainder:
-        return math.ceil(count / (batch_size * process_count)) * batch_size
-    share = count // process_count
-    if share < batch_size:
-        remedy = f"use {share} or fewer" if share else "use fewer processes"
-        raise ValueError(f"batch_size {batch_size} exceeds the {share} examples of each process; {remedy}")
-    return share
-
-
 def _collate(items: Sequence[dict]) -> dict:
     columns = {key: [item[key] for item in items] for key in items[0]}
-    return {
-        "image": np.stack(columns["image"]),
-        "caption": np.array(columns["caption"]),
-        "attributes": columns["attributes"],
-        "id": np.array(columns["id"], np.int64),
-        "subject": np.array(columns["subject"], np.int64),
-        "mask": np.array(columns["mask"], bool),
-    }
+    as_array = {"id": np.int64, "subject": np.int64, "mask": bool}
+    keep = ("attributes",)  # objects, as a list
+    return {key: column if key in keep else np.array(column, as_array.get(key)) for key, column in columns.items()}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -126,14 +151,14 @@ class _Records:
 
 @dataclasses.dataclass(frozen=True)
 class _Padded:
-    """`length` pairs (example, is real): the examples, cut or followed by repetitions of the first."""
+    """`length` pairs (item, is real): the items, followed by repetitions of the first."""
 
-    examples: Sequence[schema.Example]
+    items: Sequence
     length: int
 
     def __len__(self) -> int:
         return self.length
 
-    def __getitem__(self, index: int) -> tuple[schema.Example, bool]:
-        is_real = index < len(self.examples)
-        return self.examples[index if is_real else 0], is_real
+    def __getitem__(self, index: int) -> tuple:
+        is_real = index < len(self.items)
+        return self.items[index if is_real else 0], is_real

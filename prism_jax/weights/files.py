@@ -1,5 +1,6 @@
 """Safetensors files as diffusers and transformers lay them out in a model folder."""
 
+import hashlib
 import json
 import os
 from collections.abc import Iterator, Mapping
@@ -54,6 +55,17 @@ def read(files: list[Path]) -> Iterator[tuple[str, np.ndarray]]:
                     yield name, tensors.get_tensor(name)
         except SafetensorError as error:
             raise ValueError(f"{file} is not a whole safetensors file ({error}); copy it again") from error
+
+
+def fingerprint(folder: Path | str) -> str:
+    """A hash of all weights and settings below a folder of a model, or of one of its networks."""
+    digest = hashlib.blake2b(digest_size=20)
+    for file in sorted(Path(folder).rglob("*")):
+        if file.suffix in (".safetensors", ".json", ".txt"):
+            digest.update(str(file.relative_to(folder)).encode())
+            with file.open("rb") as content:
+                digest.update(hashlib.file_digest(content, "blake2b").digest())
+    return digest.hexdigest()
 
 
 def write(tensors: Mapping[str, np.ndarray], file: Path) -> None:
