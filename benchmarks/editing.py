@@ -21,7 +21,7 @@ import tyro
 
 from benchmarks import agreement, peer, subjects, tables, work
 from benchmarks.tables import Row
-from prism_jax import editing, program
+from prism_jax import editing, flops, program
 from prism_jax.config import usage_errors
 from prism_jax.report.versions import versions
 from prism_jax.stable_diffusion import StableDiffusion
@@ -70,12 +70,12 @@ def main(options: Options) -> None:
     _check(options)
     sd = subjects.load(options.model, jnp.dtype(options.dtype), remat=options.remat)
     size = options.size or sd.size
-    peak = work.matrix_peak(jnp.dtype(options.dtype))
+    peak = flops.matrix_peak(jnp.dtype(options.dtype))
     say(f"matrix peak in {options.dtype}: {peak / 1e12:.3g} TFLOP/s")
     with tempfile.TemporaryDirectory() as scratch:
         rows, agreed = measure(options, sd, size, Path(scratch))
     side = sd.latent_shape(size, size)[0]
-    hand = work.unit_costs(sd.unet.config, side, work.by_hand)
+    hand = work.unit_costs(sd.unet.config, side, flops.by_hand)
     compiler = work.unit_costs(sd.unet.config, side, work.by_compiler) if options.compiler_count else None
     sizes = dict(steps=options.steps, inner_steps=options.inner_steps)
     operations = {method: work.totals(method, hand, **sizes) for method in options.methods}

@@ -1,16 +1,21 @@
 """The benchmarks count the work of the methods and set up their tables; the PyTorch peer is not needed for that."""
 
 import dataclasses
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
+from flax import nnx
+from jax.sharding import PartitionSpec as P
 
+from benchmarks import collectives, memory, tables, training, training_compiled, training_step, training_tables, work
 from benchmarks import editing as program
-from benchmarks import memory, tables, work
 from benchmarks.subjects import Case
+from prism_jax import flops, sharding
 from prism_jax.editing import Edit
 from prism_jax.editing.control import Control
 from prism_jax.editing.edit import SourcePath, _edit
@@ -23,7 +28,7 @@ TINY = UNetConfig.tiny()
 
 @pytest.fixture(scope="module")
 def costs() -> work.UnitCosts:
-    return work.unit_costs(TINY, SIDE, work.by_hand)
+    return work.unit_costs(TINY, SIDE, flops.by_hand)
 
 
 def shaped(*shape: int, dtype: Any = jnp.float32) -> jax.ShapeDtypeStruct:
@@ -37,18 +42,18 @@ def test_counts_of_a_strided_convolution_agree_with_the_compiler(is_differentiat
 
     function = jax.grad(lambda *args: jnp.sum(convolve(*args) ** 2)) if is_differentiated else convolve
     shapes = (shaped(2, 33, 33, 8), shaped(3, 3, 8, 16))
-    assert work.by_hand(function, shapes) == pytest.approx(work.by_compiler(function, shapes), rel=0.15)
+    assert flops.by_hand(function, shapes) == pytest.approx(work.by_compiler(function, shapes), rel=0.15)
 
 
 def test_a_matrix_product_takes_two_operations_per_multiplication():
-    assert work.by_hand(jnp.matmul, (shaped(3, 4), shaped(4, 5))) == 2 * 3 * 4 * 5
+    assert flops.by_hand(jnp.matmul, (shaped(3, 4), shaped(4, 5))) == 2 * 3 * 4 * 5
 
 
 def test_a_loop_of_unknown_length_is_not_counted():
     loop = lambda x: jax.lax.while_loop(lambda x: x.sum() < 1, lambda x: x @ x, x)
-    assert work.by_hand(loop, (shaped(2, 2),), trips=3) == 3 * 2 * 2**3
+    assert flops.by_hand(loop, (shaped(2, 2),), trips=3) == 3 * 2 * 2**3
     with pytest.raises(ValueError, match="trips"):
-        work.by_hand(loop, (shaped(2, 2),))
+        flops.by_hand(loop, (shaped(2, 2),))
 
 
 def test_a_gradient_costs_less_than_three_predictions(costs):
@@ -61,8 +66,8 @@ def test_the_formula_gives_what_the_whole_programs_take(costs, method):
     inversion = partial(_invert, method=method, inner_steps=INNER, mesh=None)
     made = jax.eval_shape(inversion, *arguments)
     invert, edit = work.totals(method, costs, steps=STEPS, inner_steps=INNER)
-    assert BATCH * invert == work.by_hand(inversion, arguments, trips=INNER)
-    assert BATCH * edit == work.by_hand(partial(_edit, eta=0.0, mesh=None), edit_arguments(arguments, made))
+    assert BATCH * invert == flops.by_hand(inversion, arguments, trips=INNER)
+    assert BATCH * edit == flops.by_hand(partial(_edit, eta=0.0, mesh=None), edit_arguments(arguments, made))
 
 
 def edit_arguments(arguments: tuple, made: dict[str, Any]) -> tuple:
@@ -108,3 +113,114 @@ def test_the_speedup_compares_the_best_batch_sizes():
 def test_an_unknown_method_is_refused_before_anything_is_loaded():
     with pytest.raises(ValueError, match="not known"):
         program.main(program.Options(model="nowhere", methods=("guess",)))
+
+
+def over_devices(function: Callable, *shapes: jax.ShapeDtypeStruct) -> dict[str, tuple]:
+    """The collectives of `function`, run by each of 2 x 4 devices."""
+    mesh = sharding.make_mesh(fsdp=4)
+    sharded = jax.shard_map(function, mesh=mesh, in_specs=P(), out_specs=P(), check_vma=False)
+    return collectives.count(jax.jit(sharded).lower(*shapes).compile().as_text())
+
+
+@pytest.mark.parametrize(
+    ("function", "kind", "size"),
+    [
+        (lambda x: jax.lax.psum(x, "data"), "all-reduce", 16 * 8 * 4),
+        (lambda x: jax.lax.all_gather(x, "fsdp"), "all-gather", 4 * 16 * 8 * 4),
+        (lambda x: jax.lax.psum_scatter(x, "fsdp", tiled=True), "reduce-scatter", 4 * 8 * 4),
+        (lambda x: jax.lax.ppermute(x, "data", [(0, 1), (1, 0)]), "collective-permute", 16 * 8 * 4),
+        (lambda x: jax.lax.all_to_all(x, "fsdp", 0, 0, tiled=True), "all-to-all", 16 * 8 * 4),
+    ],
+)
+def test_a_collective_is_counted_with_what_it_leaves_on_a_device(function, kind, size):
+    assert over_devices(function, shaped(16, 8)) == {kind: (1, size)}
+
+
+def test_several_arrays_in_one_collective_are_one():
+    text = (
+        "ENTRY %main (p: f32[4]) -> f32[4] {\n  %r = (f32[], /*index=1*/bf16[4,2]{1,0:T(8,128)}) all-reduce(%a, %b)\n}"
+    )
+    assert collectives.count(text) == {"all-reduce": (1, 4 + 16)}
+    sums = lambda x: jax.lax.psum((x, x.astype(jnp.bfloat16)), "data")
+    ((number, size),) = over_devices(sums, shaped(16, 8)).values()
+    assert number * size >= 16 * 8 * (4 + 2)  # CPUs add bfloat16 as float32
+
+
+def test_a_collective_in_a_loop_counts_for_every_trip():
+    add = lambda x, _: (jax.lax.psum(x, "data"), None)
+    twice = lambda x, _: (jax.lax.scan(add, x, length=5)[0], None)
+    assert over_devices(lambda x: jax.lax.scan(twice, x, length=3)[0], shaped(16)) == {"all-reduce": (15, 15 * 64)}
+    loop = lambda x: jax.lax.while_loop(lambda x: x.sum() < 1, lambda x: jax.lax.psum(x, "data"), x)
+    with pytest.raises(ValueError, match="loop of unknown length"):
+        over_devices(loop, shaped(16))
+
+
+ASYNC = """
+%wrapped (p: f32[16]) -> f32[4] {
+  ROOT %reduce-scatter.1 = f32[4]{0} reduce-scatter(%p), dimensions={0}, to_apply=%add
+}
+
+ENTRY %main (p: f32[16]) -> f32[16] {
+  %all-gather-start = (f32[4]{0}, f32[16]{0}) all-gather-start(%p), dimensions={0}
+  %all-gather-done = f32[16]{0} all-gather-done(%all-gather-start)
+  %collective-permute-start = (f32[4]{0}, f32[4]{0}, u32[], u32[]) collective-permute-start(%p)
+  %collective-permute-done = f32[4]{0} collective-permute-done(%collective-permute-start)
+  %async-start = ((f32[16]{0}), f32[4]{0}, u32[]) async-start(%p), calls=%wrapped
+  %async-done = f32[4]{0} async-done(%async-start), calls=%wrapped
+  %all-reduce-start = (f32[16]{0}, bf16[8]{0}) all-reduce-start(%p, %q), to_apply=%add
+  ROOT %all-reduce-done = (f32[16]{0}, bf16[8]{0}) all-reduce-done(%all-reduce-start)
+}
+"""
+
+
+def test_a_collective_that_is_started_and_ended_apart_is_one():
+    assert collectives.count(ASYNC) == {
+        "all-gather": (1, 64),
+        "collective-permute": (1, 16),
+        "reduce-scatter": (1, 16),
+        "all-reduce": (1, 80),
+    }
+
+
+def test_text_without_a_program_is_refused():
+    with pytest.raises(ValueError, match=r"use compiled\.as_text"):
+        collectives.count("no program")
+
+
+TRAINED = training_tables.Row(
+    program="prism_jax", batch=4, is_cached=True, remat=False, steps=2, first=9.0, taken=(1.0, 4.0, 2.0)
+)
+
+
+def test_a_training_step_is_timed_from_images_and_from_latents(tiny_sd, tmp_path):
+    options = training.Options(batches=(2,), steps=1, repeats=2)
+    rows = list(training.rows_of(options, tiny_sd, 32, None, tmp_path))
+    assert [(row.is_cached, row.batch, len(row.taken)) for row in rows] == [(True, 2, 2), (False, 2, 2)]
+    lines = training_tables.speeds(rows, 1e6, peak=1e12).splitlines()
+    assert len(lines) == 4
+    assert len({line.count("|") for line in lines}) == 1
+
+
+def test_recomputing_blocks_changes_no_weight(tiny_sd):
+    made = training_step.with_remat(tiny_sd, True)
+    assert (made.unet.config.remat, tiny_sd.unet.config.remat) == (True, False)
+    jax.tree.map(np.testing.assert_array_equal, nnx.state(made.unet), nnx.state(tiny_sd.unet))
+
+
+def test_training_is_compared_at_the_batch_that_each_likes_best():
+    peer = dataclasses.replace(TRAINED, program="torch eager", taken=(4.0,))
+    assert (TRAINED.images_per_second, TRAINED.compile) == (2.0, 5.0)
+    assert training_tables.speedup([TRAINED]) == ""
+    said = training_tables.speedup([TRAINED, dataclasses.replace(TRAINED, batch=2), peer])
+    assert said.startswith("cached latents: 2.00 times as fast as torch eager (2 images/s at batch 4; 1 at batch 4)")
+
+
+def test_what_a_step_sends_is_told_by_kind():
+    assert training_compiled.sent({}) == "nothing"
+    counts = {"all-reduce": collectives.Count(3, 2**21), "all-gather": collectives.Count(1, 2**20)}
+    assert training_compiled.sent(counts) == "all-gather 1, 1.0; all-reduce 3, 2.0"
+
+
+def test_more_devices_than_there_are_is_refused_with_the_remedy():
+    with pytest.raises(ValueError, match="device_count=64"):
+        training_compiled.main(training_compiled.Options(devices=64))

@@ -45,6 +45,17 @@ def denoising_loss(
     return loss, per_example
 
 
+def min_snr_weights(schedule: NoiseSchedule, timesteps: jax.Array, gamma: float) -> jax.Array:
+    """Weights [b] of the losses at `timesteps`: min(SNR, gamma) in units of the loss of the clean latents.
+
+    Hang et al. 2023, "Efficient Diffusion Training via Min-SNR Weighting Strategy", arXiv 2303.09556, section 3.4: for
+    a network that predicts noise min(SNR, gamma) / SNR, for one that predicts v min(SNR, gamma) / (SNR + 1).
+    """
+    ratio = schedule_lib.snr(schedule, timesteps)
+    unit = ratio if schedule.prediction_type == "epsilon" else ratio + 1
+    return jnp.minimum(ratio, gamma) / unit
+
+
 def weighted_mean(values: jax.Array, weights: jax.Array, axes: tuple[int, ...]) -> jax.Array:
     """Mean of `values` over `axes` by `weights` of the same shape; 0 where the weights sum to 0."""
     weights = weights.astype(jnp.float32)
