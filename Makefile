@@ -20,6 +20,7 @@ $(INSTALLED): pyproject.toml constraints.txt
 demo: $(INSTALLED) ## fine-tune, invert, edit and measure on the phantom -> runs/demo/report.html
 	rm -rf runs/demo
 	$(BIN)/prism data build phantom --out runs/demo/data --preset strong --train 2000 --val 64 --test 256
+	$(BIN)/python -m train.latents --config configs/demo_finetune.py
 	$(BIN)/python -m train.finetune --config configs/demo_finetune.py
 	$(BIN)/prism export --run runs/demo/finetune --out runs/demo/model
 	$(BIN)/python -m eval.counterfactuals --config configs/demo.py

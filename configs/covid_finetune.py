@@ -2,13 +2,16 @@
 
 After the commands in configs/covid_autoencoder.py:
 cp -r prism_jax/pretrained/phantom runs/covid_start && cp runs/covid_autoencoder/vae/* runs/covid_start/vae/
+python -m train.latents --config configs/covid_finetune.py
 python -m train.finetune --config configs/covid_finetune.py
 """
 
+from train import trainable
 from train.examples import Data
-from train.finetune import FinetuneRun, Samples
+from train.finetune import FinetuneRun
 from train.loop import LoopConfig
 from train.optimizer import OptimizerConfig
+from train.watching import Samples, Validation
 
 
 def config() -> FinetuneRun:
@@ -17,8 +20,8 @@ def config() -> FinetuneRun:
         model="runs/covid_start",
         data=Data(folder="data/covid", size=128),
         batch_size=32,
-        train_text_encoder=True,
-        precompute_latents=True,
+        latents="runs/covid_latents",
+        trained=trainable.UNET_AND_TEXT,
         ema_decay=0.995,
         optimizer=OptimizerConfig(peak=5e-4, warmup=100, decay="cosine", final=0.05, weight_decay=0.01),
         loop=LoopConfig(steps=1500, log_every=50, checkpoint_every=250),
@@ -32,4 +35,5 @@ def config() -> FinetuneRun:
             ),
             guidance=3.0,
         ),
+        validation=Validation(every=250),
     )

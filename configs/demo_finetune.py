@@ -3,13 +3,15 @@ cardiomegaly and the pacemaker go together.
 
 make demo runs it; by hand:
 prism data build phantom --out runs/demo/data --preset strong --train 2000 --val 64 --test 256
+python -m train.latents --config configs/demo_finetune.py
 python -m train.finetune --config configs/demo_finetune.py
 """
 
 from train.examples import Data
-from train.finetune import FinetuneRun, Samples
+from train.finetune import FinetuneRun
 from train.loop import LoopConfig
 from train.optimizer import OptimizerConfig
+from train.watching import Samples, Validation
 
 
 def config() -> FinetuneRun:
@@ -19,7 +21,7 @@ def config() -> FinetuneRun:
         model="prism_jax/pretrained/phantom",
         data=Data(folder="runs/demo/data", size=128),
         batch_size=16,
-        precompute_latents=True,
+        latents="runs/demo/latents",
         ema_decay=0.99,
         optimizer=OptimizerConfig(peak=2e-4, warmup=30, decay="cosine", final=0.05, weight_decay=0.01),
         loop=LoopConfig(steps=250, log_every=10, checkpoint_every=125, keep=1),
@@ -31,4 +33,5 @@ def config() -> FinetuneRun:
             ),
             guidance=3.0,
         ),
+        validation=Validation(every=125, limit=64),
     )

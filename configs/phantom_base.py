@@ -7,11 +7,13 @@ python -m train.base --config configs/phantom_base.py
 
 from prism_jax.models.text_encoder import TextConfig
 from prism_jax.models.unet import UNetConfig
+from train import trainable
 from train.base import BaseRun
 from train.examples import Data
-from train.finetune import FinetuneRun, Samples
+from train.finetune import FinetuneRun
 from train.loop import LoopConfig
 from train.optimizer import OptimizerConfig
+from train.watching import Samples, Validation
 
 HEALTHY = "no cardiomegaly, no effusion, no pacemaker, no support lines"
 
@@ -33,8 +35,8 @@ def config() -> BaseRun:
             run="runs/phantom_base",
             data=Data(folder="data/phantom_balanced", size=128),
             batch_size=32,
-            train_text_encoder=True,
-            precompute_latents=True,
+            latents="runs/phantom_base/latents",
+            trained=trainable.UNET_AND_TEXT,
             ema_decay=0.999,
             optimizer=OptimizerConfig(peak=1e-3, warmup=300, decay="cosine", final=0.05, weight_decay=0.01),
             loop=LoopConfig(steps=4800, log_every=50, checkpoint_every=500),
@@ -49,5 +51,6 @@ def config() -> BaseRun:
                 ),
                 guidance=3.0,
             ),
+            validation=Validation(every=500),
         ),
     )

@@ -1,5 +1,6 @@
 """Fine-tuning, on the shipped configuration of the base model made small: laws that hold for the full one too."""
 
+import contextlib
 import dataclasses
 import json
 
@@ -11,15 +12,19 @@ from PIL import Image
 
 from prism_jax import config as configs
 from prism_jax import sharding, stable_diffusion
+from prism_jax.checkpoint import Checkpoints
 from prism_jax.commands import export
 from prism_jax.data.build import build
 from prism_jax.models.autoencoder import AutoencoderConfig, AutoencoderKL
 from prism_jax.models.text_encoder import TextConfig
 from prism_jax.models.unet import UNetConfig
+from prism_jax.sharding import Placement
 from prism_jax.stable_diffusion import StableDiffusion
 from prism_jax.weights import pretrained
 from tests.conftest import ONE_LEVEL
-from train import base, denoising, finetune, tokenizer
+from train import base, denoising, finetune, latents, tokenizer, watching
+from train.denoising import Objective
+from train.trainable import Lora
 
 SIZE = 16
 # One level less than the fixture of other tests: most of the time here goes into compiling gradients.
@@ -37,7 +42,7 @@ def workshop(tmp_path_factory):
     """A folder with a data set, a VAE and a tokenizer; a program that is met again in it is not compiled again."""
     folder = tmp_path_factory.mktemp("workshop")
     write_images(folder / "source", 30)
-    build("folder", folder / "source", folder / "data", fractions=(1.0, 0.0, 0.0))
+    build("folder", folder / "source", folder / "data", fractions=(0.8, 0.2, 0.0))
     pretrained.save_autoencoder(AutoencoderKL(VAE, rngs=nnx.Rngs(0)), folder / "vae")
     tokenizer.main(tokenizer.TokenizerRun(out=str(folder / "tokens"), data=(str(folder / "data"),), vocab_size=600))
     options = {
@@ -69,10 +74,12 @@ def small(workshop, run, **training):
     config = configs.load("configs/phantom_base.py")
     options = dict(
         run=str(run),
+        latents=None,
         data=dataclasses.replace(config.training.data, folder=str(workshop / "data"), size=SIZE),
         batch_size=8,
         optimizer=dataclasses.replace(config.training.optimizer, warmup=1, decay="constant"),
-        loop=dataclasses.replace(config.training.loop, steps=4, log_every=1),
+        loop=dataclasses.replace(config.training.loop, steps=4, log_every=1, tensorboard=False),
+        validation=watching.Validation(every=0),
         samples=dataclasses.replace(config.training.samples, every=0),
     )
     return dataclasses.replace(
@@ -89,8 +96,13 @@ def train(config, devices=None):
     return finetune.train(base.prepare(config), sharding.make_mesh(devices))
 
 
+def metrics(run, name):
+    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    return [line[name] for line in lines if name in line]
+
+
 def losses(run):
-    return [json.loads(line)["loss"] for line in (run / "metrics.jsonl").read_text().splitlines()]
+    return metrics(run, "loss")
 
 
 def steps(config, count):
@@ -104,56 +116,64 @@ def steps(config, count):
 def trained(workshop):
     """A run of four steps on eight devices, images read and encoded batch by batch; and its last state."""
     run = workshop / "trained"
-    return run, train(small(workshop, run, precompute_latents=False))
+    return run, train(small(workshop, run))
 
 
 def test_two_steps_a_restart_and_two_more_equal_four(workshop, trained):
     run, whole = trained
-    config = small(workshop, workshop / "parts", precompute_latents=False)
+    config = small(workshop, workshop / "parts")
     train(steps(config, 2))
     resumed = train(config)
     jax.tree.map(np.testing.assert_array_equal, jax.device_get(resumed), jax.device_get(whole))
     assert losses(workshop / "parts") == losses(run)
 
 
-def test_eight_devices_give_the_losses_of_one(workshop, trained):
-    train(small(workshop, workshop / "one", precompute_latents=False), jax.devices()[:1])
-    np.testing.assert_allclose(losses(workshop / "one"), losses(trained[0]), rtol=1e-4)
-
-
 def test_export_has_the_averaged_weights_and_leaves_the_frozen_ones_alone(workshop, trained):
     run, state = trained
     export.run(export.Options(run=run, out=workshop / "exported"))
-    found, start = (
-        finetune.split(StableDiffusion.from_pretrained(folder))[1]
-        for folder in (workshop / "exported", run / "initial")
-    )
-    jax.tree.map(np.testing.assert_array_equal, found["vae"], start["vae"])
+    models = [StableDiffusion.from_pretrained(folder) for folder in (workshop / "exported", run / "initial")]
+    jax.tree.map(np.testing.assert_array_equal, *(nnx.to_pure_dict(nnx.state(model.vae)) for model in models))
+    found, start = (finetune.split(model)[1] for model in models)
     for name in ("unet", "text_encoder"):
         jax.tree.map(np.testing.assert_array_equal, found[name], jax.device_get(state.ema[name]))
         moved = jax.tree.map(lambda a, b: not np.array_equal(a, b), found[name], start[name])
         assert np.mean(jax.tree.leaves(moved)) > 0.9
 
 
-def test_a_frozen_text_encoder_stays_and_encoding_ahead_of_time_works(workshop, trained):
-    prompts = ("Chest X-ray of a man",)
+def test_latents_from_a_cache_train_as_those_encoded_on_the_way(workshop, trained, capsys):
+    run, whole = trained
+    config = small(workshop, workshop / "cached", latents=str(workshop / "latents"), model=str(run / "initial"))
+    latents.main(config.training)
+    cached = train(config)
+    assert "reads the latents" in capsys.readouterr().err
+    assert losses(workshop / "cached") == losses(run)
+    jax.tree.map(np.testing.assert_array_equal, jax.device_get(cached), jax.device_get(whole))
+
+
+def test_a_frozen_text_encoder_stays_and_what_is_watched_is_written(workshop, trained):
+    every = small(workshop, "").training
     config = finetune.FinetuneRun(
         run=str(workshop / "tuned"),
         model=str(trained[0] / "initial"),
-        data=small(workshop, "").training.data,
+        data=every.data,
         batch_size=8,
-        precompute_latents=True,
         ema_decay=None,
-        optimizer=dataclasses.replace(small(workshop, "").training.optimizer, warmup=0),
-        loop=dataclasses.replace(small(workshop, "").training.loop, steps=2, log_every=1),
-        samples=finetune.Samples(every=1, prompts=prompts, rows=1, steps=1),
+        optimizer=dataclasses.replace(every.optimizer, warmup=0),
+        loop=dataclasses.replace(every.loop, steps=2, checkpoint_every=1, keep=1, tensorboard=True),
+        validation=watching.Validation(every=1),
+        samples=watching.Samples(every=1, prompts=("Chest X-ray of a man",), rows=1, steps=1),
+        reconstructions=watching.Reconstructions(every=2, count=1, steps=1, inner_steps=1),
     )
     compiled = stable_diffusion._sample._cache_size()
     finetune.main(config)
     assert configs.read(workshop / "tuned") == config
-    assert (workshop / "tuned" / "samples" / "1.png").exists()
-    assert (workshop / "tuned" / "samples" / "2.png").exists()
+    for name in ("samples/1.png", "samples/2.png", "reconstructions/2.png"):
+        assert (workshop / "tuned" / name).exists()
     assert stable_diffusion._sample._cache_size() == compiled + 1
+    assert len(list((workshop / "tuned" / "tensorboard").iterdir())) == 1
+    seen = metrics(workshop / "tuned", "validation_loss")
+    with contextlib.closing(Checkpoints(workshop / "tuned" / "checkpoints")) as checkpoints:
+        assert checkpoints.best() == 1 + int(np.argmin(seen))
     export.run(export.Options(run=workshop / "tuned", out=workshop / "tuned_model"))
     found, start = (
         finetune.split(StableDiffusion.from_pretrained(folder))[1]
@@ -175,7 +195,10 @@ def test_captions_are_dropped_at_the_given_rate():
 def test_options_that_do_not_fit_are_refused_before_anything_is_read(workshop):
     for options, said in (
         (dict(batch_size=12), "use 8 or 16"),
-        (dict(caption_dropout=1.5), "caption_dropout 1.5 is a share"),
+        (dict(batch_size=16, accumulate=3), "does not divide into accumulate 3 parts"),
+        (dict(placement=Placement(fsdp=3)), "fsdp 3 does not divide 8 devices"),
+        (dict(latents="here", objective=Objective(flip=0.5)), "mirrors images"),
+        (dict(trained=("x",), lora=Lora()), "leave one as it is"),
     ):
         with pytest.raises(ValueError, match=said):
             finetune.main(finetune.FinetuneRun(model="nowhere", **options))

@@ -17,6 +17,7 @@ from train import state as states
 from train.batches import ArrayBatches
 
 TARGETS = np.random.default_rng(0).normal(size=(20, 16)).astype(np.float32)
+BROKEN = np.where(np.arange(20)[:, None] == 7, np.nan, TARGETS).astype(np.float32)  # example 7 is not finite
 
 
 def step(state, frozen, batch, key, *, update):
@@ -28,25 +29,28 @@ def step(state, frozen, batch, key, *, update):
         return jnp.mean((params["x"][None] - batch["y"] - frozen["scale"] * noise) ** 2)
 
     loss, grads = jax.value_and_grad(objective)(state.params)
-    state, metrics = update(state, grads)
+    state, metrics = update(state, loss, grads)
     return state, {"loss": loss, **metrics}
 
 
-def run(folder, *, steps=4, devices=None, hooks=(), scale=0.1, peak=0.1, **config):
+def run(folder, *, steps=4, devices=None, hooks=(), scale=0.1, peak=0.1, targets=TARGETS, **config):
     mesh = sharding.make_mesh(devices)
     tx, schedule = optimizer.make_optimizer(optimizer.OptimizerConfig(peak=peak, warmup=0, decay="constant"), steps)
     bulk = jax.random.normal(jax.random.key(0), (4096,))  # makes checkpoints larger than all other files
-    create = lambda: states.create({"x": jnp.zeros(16), "bulk": bulk}, tx, ema=True)
     return loop.fit(
         partial(step, update=partial(states.update, tx=tx, schedule=schedule, ema_decay=0.9)),
-        create=jax.jit(create, out_shardings=sharding.replicated(mesh)),
-        frozen={"scale": np.float32(scale)},
-        batches=ArrayBatches({"y": TARGETS}, batch_size=8, seed=1),
-        config=loop.LoopConfig(**{"steps": steps, "log_every": 1, "checkpoint_every": 100} | config),
+        create=partial(states.create, tx=tx, ema=True),
+        initial=jax.device_get({"x": jnp.zeros(16), "bulk": bulk}),
+        frozen=sharding.put({"scale": np.float32(scale)}, sharding.replicated(mesh)),
+        batches=ArrayBatches({"y": targets}, batch_size=8, seed=1),
+        config=loop.LoopConfig(
+            **{"steps": steps, "log_every": 1, "checkpoint_every": 100, "tensorboard": False} | config
+        ),
         run=folder,
         seed=0,
         mesh=mesh,
         hooks=hooks,
+        patience=2,
     )
 
 
@@ -61,7 +65,7 @@ def assert_same(a, b):
 
 def stop_at(step):
     """A hook that does what SLURM does before it takes a machine away."""
-    return loop.Hook(every=step, call=lambda state, n: os.kill(os.getpid(), signal.SIGTERM))
+    return loop.Hook(every=step, call=lambda state, n, log: os.kill(os.getpid(), signal.SIGTERM))
 
 
 def test_two_steps_a_restart_and_two_more_equal_four(tmp_path):
@@ -81,7 +85,7 @@ def test_eight_devices_give_the_losses_of_one(tmp_path):
 
 def test_a_signal_saves_and_the_same_command_goes_on(tmp_path):
     whole = run(tmp_path / "whole", steps=6)
-    with pytest.raises(KeyboardInterrupt, match="stopped at step 3"):
+    with pytest.raises(program.Stopped, match="stopped at step 3"):
         run(tmp_path / "stopped", steps=6, hooks=(stop_at(2),))
     assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
     assert_same(run(tmp_path / "stopped", steps=6), whole)
@@ -104,12 +108,40 @@ def test_a_finished_run_is_left_alone(tmp_path):
     assert (tmp_path / "metrics.jsonl").read_text() == before
 
 
-def test_numbers_that_are_not_finite_stop_the_run_before_they_are_saved(tmp_path, capsys):
-    run(tmp_path, steps=2)
-    code = program.exit_code(lambda: run(tmp_path, scale=np.nan, checkpoint_every=1))
-    assert code == 1
-    assert "loss is nan" in capsys.readouterr().err.splitlines()[-1]
-    assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == ["2"]
+def test_a_batch_that_is_not_finite_is_left_out_and_its_examples_are_named(tmp_path):
+    state = run(tmp_path, steps=6, targets=BROKEN, checkpoint_every=1, keep=6)
+    noted = [json.loads(line) for line in (tmp_path / "skipped.jsonl").read_text().splitlines()]
+    assert [7 in note["ids"] for note in noted] == [True] * len(noted)
+    assert int(state.updates) == 6 - len(noted) < 6
+    assert np.all(np.isfinite(state.params["x"]))
+    assert [step for step, _ in lines(tmp_path)] == [
+        n for n in range(1, 7) if n not in [note["step"] for note in noted]
+    ]
+
+
+def test_too_many_batches_left_out_stop_the_run_with_the_parameters_of_before(tmp_path, capsys):
+    before = run(tmp_path, steps=2)
+    assert program.exit_code(lambda: run(tmp_path, scale=np.nan, checkpoint_every=1)) == 1
+    said = capsys.readouterr().err.splitlines()[-1]
+    assert "2 batches in a row were left out, the last at step 4 (loss nan" in said
+    assert sorted(path.name for path in (tmp_path / "checkpoints").iterdir()) == ["2", "3"]
+    assert_same(run(tmp_path, steps=3).params, before.params)
+
+
+def test_a_spike_is_left_out_once_the_usual_size_of_gradients_is_known():
+    tx, schedule = optimizer.make_optimizer(optimizer.OptimizerConfig(warmup=0, decay="constant"), 10)
+    update = partial(
+        states.update, tx=tx, schedule=schedule, ema_decay=0.9, guard=states.Guard(spike=5.0, after=2, patience=3)
+    )
+    state, skipped = states.create({"x": jnp.zeros(4)}, tx, ema=True), []
+    for size in (100.0, 1.0, 1.0, 1000.0, 1.0):
+        before = state
+        state, metrics = update(state, jnp.float32(1), {"x": jnp.full(4, size)})
+        skipped.append(float(metrics["skipped"]))
+        if skipped[-1]:
+            assert_same(state.replace(step=before.step), before)
+    assert skipped == [0, 0, 0, 1, 0]
+    assert int(state.step) == 5
 
 
 def test_a_full_disk_is_one_line_exit_code_2_and_a_usable_run(tmp_path, capsys):
@@ -125,7 +157,7 @@ def test_a_full_disk_is_one_line_exit_code_2_and_a_usable_run(tmp_path, capsys):
 
 def test_hooks_run_on_time_and_their_numbers_are_logged(tmp_path):
     seen = []
-    call = lambda state, step: seen.append(step) or {"validation": step * 10}
+    call = lambda state, step, log: seen.append(step) or {"validation": step * 10}
     run(tmp_path, steps=5, hooks=(loop.Hook(every=2, call=call), loop.Hook(every=0, call=None)))
     assert seen == [2, 4, 5]
     assert lines(tmp_path, "validation") == [(2, 20), (4, 40), (5, 50)]
@@ -134,7 +166,7 @@ def test_hooks_run_on_time_and_their_numbers_are_logged(tmp_path):
 def test_the_average_starts_as_a_short_one():
     tx, schedule = optimizer.make_optimizer(optimizer.OptimizerConfig(peak=1.0, warmup=0, decay="constant"), 10)
     state = states.create({"x": jnp.zeros(2)}, tx, ema=True)
-    moved, _ = states.update(state, {"x": jnp.ones(2)}, tx=tx, schedule=schedule, ema_decay=0.999)
+    moved, _ = states.update(state, jnp.float32(1), {"x": jnp.ones(2)}, tx=tx, schedule=schedule, ema_decay=0.999)
     np.testing.assert_allclose(moved.ema["x"], 0.9 * moved.params["x"], rtol=1e-6)  # decay (1 + 0) / (10 + 0)
     assert float(states.warmed_up(0.999, jnp.int32(10**6))) == pytest.approx(0.999)
 

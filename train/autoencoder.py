@@ -23,11 +23,13 @@ from PIL import Image
 from prism_jax import config as configs
 from prism_jax import program, rng, sharding
 from prism_jax.models.autoencoder import AutoencoderConfig, AutoencoderKL
+from prism_jax.processes import Processes
 from prism_jax.weights import pretrained
 from train import examples
 from train import state as states
 from train.batches import ArrayBatches
 from train.examples import Data
+from train.log import Log
 from train.loop import Hook, LoopConfig, fit
 from train.optimizer import OptimizerConfig, make_optimizer
 from train.reconstruction import ReconstructionLoss, Window, augment, reconstruction_loss, to_float
@@ -62,6 +64,7 @@ class AutoencoderRun:
     batch_size: int = 16
     ema_decay: float | None = 0.999
     sample_every: int = 1000
+    processes: Processes = Processes()
 
 
 def train_step(
@@ -85,7 +88,7 @@ def train_step(
         return reconstruction_loss(vae.decode(mean + jnp.exp(0.5 * logvar) * noise), images, mean, logvar, config.loss)
 
     (loss, metrics), grads = jax.value_and_grad(objective, has_aux=True)(state.params)
-    state, updated = update(state, grads)
+    state, updated = update(state, loss, grads)
     return state, {"loss": loss, **metrics, **updated}
 
 
@@ -107,6 +110,7 @@ def evaluate(vae: AutoencoderKL, images: jax.Array) -> dict[str, jax.Array]:
 
 def main(config: AutoencoderRun) -> None:
     """Trains, then writes `vae/` and `validation.json` into the run folder."""
+    config.processes.joined()
     mesh = sharding.make_mesh()
     config, given = starting_point(config)
     check(config, mesh)
@@ -116,11 +120,11 @@ def main(config: AutoencoderRun) -> None:
     tx, schedule = make_optimizer(config.optimizer, config.loop.steps)
     graphdef, _ = nnx.split(pretrained.abstract(AutoencoderKL, config.model))
     see = measurer(graphdef, config.batch_size, mesh)
-    create = jax.jit(partial(first_state, config=config, tx=tx), out_shardings=sharding.replicated(mesh))
     update = partial(states.update, tx=tx, schedule=schedule, ema_decay=config.ema_decay)
     state = fit(
         partial(train_step, graphdef=graphdef, config=config, update=update),
-        create=lambda: create(given),
+        create=partial(first_state, config=config, tx=tx),
+        initial=given,
         frozen=None,
         batches=ArrayBatches({"image": train.images, "id": train.ids}, batch_size=config.batch_size, seed=config.seed),
         config=config.loop,
@@ -154,12 +158,14 @@ def first_state(given: Any, *, config: AutoencoderRun, tx: optax.GradientTransfo
 def hooks(config: AutoencoderRun, see: Callable, held_out: np.ndarray) -> tuple[Hook, Hook]:
     """Validation PSNR into metrics.jsonl, and a picture of the first held-out images and their reconstructions."""
 
-    def validate(state: states.TrainState, step: int) -> dict[str, float]:
+    def validate(state: states.TrainState, step: int, log: Log) -> dict[str, float]:
         return {"validation_psnr": see(states.averaged(state), held_out)["psnr"].mean()}
 
-    def draw(state: states.TrainState, step: int) -> None:
+    def draw(state: states.TrainState, step: int, log: Log) -> None:
         shown = held_out[:8]
-        write_pairs(shown, see(states.averaged(state), shown)["image"], Path(config.run) / "samples" / f"{step}.png")
+        decoded = see(states.averaged(state), shown)["image"]  # by all processes together
+        if jax.process_index() == 0:
+            write_pairs(shown, decoded, Path(config.run) / "samples" / f"{step}.png")
 
     return Hook(every=config.validation.every, call=validate), Hook(every=config.sample_every, call=draw)
 
@@ -178,7 +184,7 @@ def measurer(graphdef: nnx.GraphDef, batch_size: int, mesh: Mesh) -> Callable[[A
         for start in range(0, len(images), batch_size):
             # The last batch is filled up with the last image, and cut again below.
             rows = np.minimum(np.arange(start, start + batch_size), len(images) - 1)
-            batch = jax.device_put(images[rows], sharding.over_batch(mesh))
+            batch = sharding.put(images[rows], sharding.over_batch(mesh))
             with jax.set_mesh(mesh):
                 results.append(jax.device_get(look(params, batch)))
         return {name: np.concatenate([r[name] for r in results])[: len(images)] for name in results[0]}
@@ -187,7 +193,9 @@ def measurer(graphdef: nnx.GraphDef, batch_size: int, mesh: Mesh) -> Callable[[A
 
 
 def finish(config: AutoencoderRun, vae: AutoencoderKL, seen: dict[str, np.ndarray], psnr: np.ndarray) -> None:
-    """Writes the VAE with its scaling factor, and what was measured on held-out images."""
+    """Writes the VAE with its scaling factor, and what was measured on held-out images; process 0 does."""
+    if jax.process_index() != 0:
+        return
     std = float(np.sqrt(seen["latent_squared"].mean() - seen["latent"].mean() ** 2))
     vae.config = dataclasses.replace(config.model, scaling_factor=1 / std, sample_size=config.data.size)
     folder = Path(config.run) / "vae"

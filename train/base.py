@@ -7,16 +7,18 @@ import dataclasses
 import sys
 from pathlib import Path
 
+import jax
 from flax import nnx
+from jax.experimental import multihost_utils
 
 from prism_jax import config as configs
-from prism_jax import program, rng
+from prism_jax import program, rng, sharding
 from prism_jax.diffusion.schedule import NoiseSchedule, ScheduleConfig
 from prism_jax.models.text_encoder import CLIPTextModel, TextConfig
 from prism_jax.models.unet import UNet2DCondition, UNetConfig
 from prism_jax.stable_diffusion import StableDiffusion, load_tokenizer
 from prism_jax.weights import pretrained
-from train import finetune
+from train import finetune, trainable
 from train.finetune import FinetuneRun
 
 
@@ -33,7 +35,7 @@ class BaseRun:
     unet: UNetConfig = UNetConfig()
     """Its sample_size is taken from the data."""
     schedule: ScheduleConfig = ScheduleConfig()
-    training: FinetuneRun = FinetuneRun(train_text_encoder=True)
+    training: FinetuneRun = FinetuneRun(trained=trainable.UNET_AND_TEXT)
     """Its model is the untrained folder."""
 
 
@@ -43,7 +45,8 @@ def main(config: BaseRun) -> None:
     That folder is one of train.finetune, started from the model in `initial/`; the options of this program
     are kept in `base/config.json`.
     """
-    finetune.main(prepare(config))
+    config.training.processes.joined()
+    finetune.train(prepare(config), sharding.make_mesh(fsdp=config.training.placement.fsdp))
 
 
 def prepare(config: BaseRun) -> FinetuneRun:
@@ -51,17 +54,18 @@ def prepare(config: BaseRun) -> FinetuneRun:
     run = Path(config.training.run)
     initial = run / "initial"
     sd = untrained(config)
-    if initial.exists():
-        check_same(StableDiffusion.from_pretrained(initial), sd, initial)
-    else:
+    if jax.process_index() == 0 and not initial.exists():
         sd.save_pretrained(initial)
+    if jax.process_count() > 1:
+        multihost_utils.sync_global_devices("initial model written")
+    check_same(StableDiffusion.from_pretrained(initial), sd, initial)
     configs.write(config, run / "base")
     return dataclasses.replace(config.training, model=str(initial))
 
 
 def check_same(found: StableDiffusion, wanted: StableDiffusion, folder: Path) -> None:
     """Raises ValueError where the networks in `folder` have other options than those asked for."""
-    for name in finetune.NETWORKS:
+    for name in ("vae", *finetune.NETWORKS):
         made, asked = (getattr(sd, name).config.to_dict() for sd in (found, wanted))
         for option in asked:
             if made[option] != asked[option]:

@@ -6,7 +6,7 @@ writes the averaged weights as a diffusers folder.
 
 import dataclasses
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,33 +16,26 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 from jax.sharding import Mesh
-from PIL import Image
 
 from prism_jax import config as configs
 from prism_jax import program, sharding
-from prism_jax.data import transforms
-from prism_jax.stable_diffusion import StableDiffusion
-from train import denoising, examples
+from prism_jax.data import build
+from prism_jax.data.latent_cache import LatentCache, Settings
+from prism_jax.processes import Processes
+from prism_jax.sharding import Placement
+from prism_jax.stable_diffusion import StableDiffusion, tokenize
+from prism_jax.weights.files import fingerprint
+from train import denoising, examples, trainable, watching, work
 from train import state as states
-from train.batches import ArrayBatches
+from train.denoising import Objective
+from train.encoding import encode
 from train.examples import Data, Stream
-from train.loop import Batches, Hook, LoopConfig, fit
+from train.loop import Batches, LoopConfig, fit
 from train.optimizer import OptimizerConfig, make_optimizer
+from train.trainable import Lora
+from train.watching import Reconstructions, Samples, Validation, Watched
 
-NETWORKS = ("unet", "vae", "text_encoder")
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Samples:
-    """A grid of pictures, drawn with the averaged weights into samples/STEP.png."""
-
-    every: int = 1000
-    prompts: tuple[str, ...] = ("",)
-    """One column each."""
-    rows: int = 2
-    steps: int = 25
-    guidance: float = 7.5
-    seed: int = 0
+NETWORKS = ("unet", "text_encoder")  # the VAE is never trained here
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -54,26 +47,36 @@ class FinetuneRun:
     model: str = "model"
     """Diffusers folder to start from."""
     data: Data = Data()
+    latents: str | None = None
+    """Folder of the encoded images, which train.latents writes; where it is not there, each batch is encoded anew."""
     batch_size: int = 16
-    """Over all devices."""
-    train_text_encoder: bool = False
-    caption_dropout: float = 0.1
-    """Share of examples that see the empty prompt."""
-    precompute_latents: bool = False
-    """Encode the whole data set into memory first, instead of each batch when it comes."""
+    """Over all devices, in one update."""
+    accumulate: int = 1
+    """Parts in which a batch goes through the networks, one after the other."""
+    trained: tuple[str, ...] = trainable.UNET
+    """Regular expressions over the dotted paths of the parameters to train, for example ^unet\\..*\\.attn2\\."""
+    lora: Lora | None = None
+    """Train low-rank changes of matrices instead."""
+    objective: Objective = Objective()
     dtype: jnp.dtype = jnp.dtype("float32")
     """Of the computation: bfloat16 on accelerators. Parameters, moments and loss are float32."""
     remat: bool = False
     """Recompute the UNet's blocks in the backward pass, for memory."""
     ema_decay: float | None = 0.9999
     optimizer: OptimizerConfig = OptimizerConfig()
+    guard: states.Guard = states.Guard()
+    placement: Placement = Placement()
+    processes: Processes = Processes()
     loop: LoopConfig = LoopConfig()
+    validation: Validation = Validation()
     samples: Samples = Samples()
+    reconstructions: Reconstructions = Reconstructions()
 
 
 def main(config: FinetuneRun) -> None:
     """Trains in the folder `config.run`, from its latest checkpoint if there is one."""
-    train(config, sharding.make_mesh())
+    config.processes.joined()
+    train(config, sharding.make_mesh(fsdp=config.placement.fsdp))
 
 
 def train(config: FinetuneRun, mesh: Mesh) -> states.TrainState:
@@ -82,112 +85,123 @@ def train(config: FinetuneRun, mesh: Mesh) -> states.TrainState:
     sd = StableDiffusion.from_pretrained(config.model, dtype=config.dtype, remat=config.remat)
     sd.tokenize(config.samples.prompts)  # too long a prompt fails here, not at the first grid
     tx, schedule = make_optimizer(config.optimizer, config.loop.steps)
-    batches, latents_of = make_batches(config, sd, mesh)
-    configs.write(config, config.run)
-    trained = ("unet", "text_encoder") if config.train_text_encoder else ("unet",)
+    batches, is_encoded = make_batches(config, sd)
+    peak = work.peak_steps_per_second(sd, config.data.size, config.batch_size, mesh)
     graphdefs, weights = split(sd)
-    # On the host: the device holds the trained weights once, in the state.
-    initial = jax.device_get({name: weights.pop(name) for name in trained})
-    frozen = {"networks": weights, "schedule": sd.schedule, "no_caption": sd.tokenize([""])[0]}
-    parts = dataclasses.replace(sd, **dict.fromkeys(trained))
-    del sd
-    new_state = jax.jit(
-        partial(states.create, tx=tx, ema=config.ema_decay is not None),
-        out_shardings=sharding.replicated(mesh),
+    initial, fixed, weights_of = trained_part(config, weights)
+    whole = sharding.gathering(sharding.place(initial, mesh, config.placement), mesh)
+    frozen = {"networks": fixed, "vae": sd.vae, "schedule": sd.schedule, "no_caption": sd.tokenize([""])[0]}
+    watched = Watched(
+        run=Path(config.run),
+        data=config.data,
+        batch_size=config.batch_size // config.accumulate,
+        tokenizer=sd.tokenizer,
+        graphdefs=graphdefs,
+        weights_of=weights_of,
+        frozen=sharding.put(frozen, sharding.replicated(mesh)),
+        mesh=mesh,
+    )
+    del sd, weights, fixed, frozen  # the device holds the trained weights once, in the state
+    validate = watching.validation(watched, config.validation, config.seed)
+    hooks = (watching.samples(watched, config.samples), watching.reconstructions(watched, config.reconstructions))
+    configs.write(config, config.run)
+    step = partial(
+        denoising.train_step,
+        graphdefs=graphdefs,
+        weights_of=lambda params, fixed: weights_of(whole(params), fixed),
+        objective=config.objective,
+        parts=config.accumulate,
+        update=partial(states.update, tx=tx, schedule=schedule, ema_decay=config.ema_decay, guard=config.guard),
     )
     return fit(
-        partial(
-            denoising.train_step,
-            graphdefs=graphdefs,
-            latents_of=latents_of,
-            caption_dropout=config.caption_dropout,
-            update=partial(states.update, tx=tx, schedule=schedule, ema_decay=config.ema_decay),
-        ),
-        create=lambda: new_state(initial),
-        frozen=frozen,
+        step,
+        create=partial(states.create, tx=tx, ema=config.ema_decay is not None),
+        initial=initial,
+        frozen=watched.frozen,
         batches=batches,
         config=config.loop,
         run=config.run,
         seed=config.seed,
         mesh=mesh,
-        hooks=(Hook(every=config.samples.every, call=partial(draw_samples, config, parts, graphdefs)),),
+        placement=config.placement,
+        prepare=None if is_encoded else partial(encode, objective=config.objective, parts=config.accumulate),
+        validate=validate,
+        hooks=hooks,
+        patience=config.guard.patience,
+        peak=peak,
     )
 
 
 def check(config: FinetuneRun, mesh: Mesh) -> None:
     """Raises ValueError for options that do not fit, before anything slow."""
-    sharding.check_batch_size(config.batch_size, mesh)
-    if not 0 <= config.caption_dropout <= 1:
-        raise ValueError(f"caption_dropout {config.caption_dropout} is a share; use 0 to 1")
+    if config.accumulate < 1 or config.batch_size % config.accumulate:
+        raise ValueError(f"batch_size {config.batch_size} does not divide into accumulate {config.accumulate} parts")
+    sharding.check_batch_size(config.batch_size // config.accumulate, mesh)
+    if config.latents is not None and config.objective.flip:
+        raise ValueError(
+            f"objective.flip {config.objective.flip} mirrors images, and those in {config.latents} are encoded; "
+            "use 0, or --latents None"
+        )
+    if config.lora is not None and config.trained != trainable.UNET:
+        raise ValueError("trained and lora both say what is trained; leave one as it is")
 
 
 def split(sd: StableDiffusion) -> tuple[dict[str, nnx.GraphDef], dict[str, Any]]:
-    """Structure and parameters (nested dicts) of the three networks, by name."""
+    """Structure and parameters (nested dicts) of the UNet and the text encoder, by name."""
     parts = {name: nnx.split(getattr(sd, name)) for name in NETWORKS}
     graphdefs = {name: graphdef for name, (graphdef, _) in parts.items()}
     return graphdefs, {name: nnx.to_pure_dict(state) for name, (_, state) in parts.items()}
 
 
-def make_batches(config: FinetuneRun, sd: StableDiffusion, mesh: Mesh) -> tuple[Batches, denoising.Latents]:
-    """The data iterator, and how the step gets latents from its batches."""
-    factor = sd.vae.config.factor
+def trained_part(config: FinetuneRun, weights: dict[str, Any]) -> tuple[Any, dict[str, Any], Callable]:
+    """The first parameters to train, on the host; those that stay; and how both make all, `(trained, rest) -> all`."""
+    if config.lora is not None:
+        initial = trainable.low_rank(weights, config.lora, config.seed)
+        return jax.device_get(initial), weights, lambda a, b: trainable.changed(b, a, config.lora.scale)
+    initial, fixed = trainable.split(weights, config.trained)
+    return jax.device_get(initial), fixed, trainable.joined
+
+
+def make_batches(config: FinetuneRun, sd: StableDiffusion) -> tuple[Batches, bool]:
+    """The data iterator, and whether its images are encoded already."""
+    if config.data.split != "train":
+        raise ValueError(f"data.split is {config.data.split!r}; training takes train")
     sd.latent_shape(config.data.size, config.data.size)  # raises for a size that the networks cannot take
-    options = dict(batch_size=config.batch_size, seed=config.seed)
-    if not config.precompute_latents:
-        return Stream(config.data, sd.tokenize, factor=factor, **options), denoising.encoded
-    loaded = examples.load(config.data, factor=factor)
-    arrays = {
-        "latents": encode_all(sd, loaded.images, config.batch_size, mesh),
-        "tokens": sd.tokenize(loaded.captions),
-        "id": loaded.ids,
-    }
-    return ArrayBatches(arrays, **options), denoising.stored
+    is_encoded = config.latents is not None and Path(config.latents).is_dir()
+    if is_encoded:
+        items, prepare = examples.of_latents(config.data, cache_of(config, sd).open())
+        said = f"training reads the latents in {config.latents}"
+    else:
+        items, prepare = examples.of_images(config.data, factor=sd.vae.config.factor)
+        said = f"no latents in {config.latents}: every batch is encoded anew" if config.latents else ""
+    if said and jax.process_index() == 0:
+        print(said, file=sys.stderr)
+    return Stream(items, prepare, text_to_ids(sd), batch_size=config.batch_size, seed=config.seed), is_encoded
 
 
-def encode_all(sd: StableDiffusion, images: np.ndarray, batch_size: int, mesh: Mesh) -> np.ndarray:
-    """Scaled latents, float32 [n, h/8, w/8, 4], of grey uint8 images [n, h, w]; every host encodes all."""
-    everywhere = sharding.replicated(mesh)
-    encode = jax.jit(_encode, out_shardings=everywhere)
-    vae = jax.device_put(sd.vae, everywhere)
-    found = []
-    for start in range(0, len(images), batch_size):
-        rows = np.minimum(np.arange(start, start + batch_size), len(images) - 1)
-        batch = jax.device_put(images[rows], sharding.over_batch(mesh))
-        with jax.set_mesh(mesh):
-            found.append(jax.device_get(encode(vae, batch)))
-    return np.concatenate(found)[: len(images)]
+def text_to_ids(sd: StableDiffusion) -> Callable[[list[str]], np.ndarray]:
+    """`sd.tokenize`, without holding the weights of `sd`."""
+    return partial(tokenize, sd.tokenizer, length=sd.text_encoder.config.max_position_embeddings)
 
 
-def _encode(vae: nnx.Module, images: jax.Array) -> jax.Array:
-    images = images[..., None].astype(jnp.float32) / 127.5 - 1  # [b, h, w, 1]
-    images = jnp.broadcast_to(images, (*images.shape[:3], 3))
-    return denoising.encoded({"vae": vae}, {"image": images})
-
-
-def draw_samples(
-    config: FinetuneRun,
-    parts: StableDiffusion,
-    graphdefs: Mapping[str, nnx.GraphDef],
-    state: states.TrainState,
-    step: int,
-) -> None:
-    """Writes samples/STEP.png: a column for each prompt, rows with different noise."""
-    params = states.averaged(state)
-    sd = dataclasses.replace(parts, **{name: nnx.merge(graphdefs[name], params[name]) for name in params})
-    options, side = config.samples, config.data.size
-    prompts = [prompt for prompt in options.prompts for _ in range(options.rows)]
-    images = sd.sample(
-        prompts, steps=options.steps, guidance=options.guidance, seed=options.seed, height=side, width=side
+def cache_of(config: FinetuneRun, sd: StableDiffusion) -> LatentCache:
+    """The latents of this model and data in `config.latents`; nothing is read of them or written."""
+    data = config.data
+    return LatentCache(
+        folder=Path(config.latents),
+        settings=Settings(
+            data=build.digest(data.folder),
+            split=data.split,
+            count=len(examples.open_split(data)),
+            size=data.size,
+            fit=data.fit,
+            vae=fingerprint(Path(config.model) / "vae"),
+            tokenizer=fingerprint(Path(config.model) / "tokenizer"),
+            dtype=config.dtype.name,
+            has_variance=config.objective.sample_posterior,
+            shape=sd.latent_shape(data.size, data.size),
+        ),
     )
-    if jax.process_index() == 0:
-        write_grid(transforms.to_uint8(images), options.rows, Path(config.run) / "samples" / f"{step}.png")
-
-
-def write_grid(images: np.ndarray, rows: int, path: Path) -> None:
-    """A PNG of uint8 images [n, h, w, 3], column by column."""
-    columns = [np.concatenate(list(images[i : i + rows])) for i in range(0, len(images), rows)]
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(np.concatenate(columns, axis=1)).save(path)
 
 
 if __name__ == "__main__":

@@ -2,28 +2,28 @@
 
 Order that matters: step n + 1 is dispatched before the metrics of step n are fetched, so that the device never
 waits for logging; but whatever looks at the state (a checkpoint, a hook) comes after the metrics of all steps
-so far were found finite.
+so far were looked at.
 """
 
 import contextlib
 import dataclasses
-import json
-import math
-import os
 import signal
 import sys
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
 import jax
 import numpy as np
+from jax.experimental import multihost_utils
 from jax.sharding import Mesh
 from tqdm import tqdm
 
-from prism_jax import rng, sharding
-from prism_jax.checkpoint import Checkpoints
+from prism_jax import program, rng, sharding
+from prism_jax.checkpoint import VALIDATION_LOSS, Checkpoints
+from prism_jax.sharding import Placement
+from train.log import Log
 from train.state import TrainState
 
 
@@ -36,7 +36,18 @@ class LoopConfig:
     """Steps per line of metrics.jsonl; each line is a mean over them."""
     checkpoint_every: int = 500
     keep: int = 2
-    """Checkpoints kept."""
+    """Newest checkpoints kept."""
+    keep_best: int = 1
+    """Further ones kept, of the lowest validation loss."""
+    tensorboard: bool = True
+    """Write the metrics and sample pictures for TensorBoard too."""
+    profile: tuple[int, int] | None = None
+    """First and last step of a window whose profile is written to profile/."""
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "log_every", "checkpoint_every", "keep"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"loop.{name} {getattr(self, name)} is not a number of steps or checkpoints; use 1 up")
 
 
 class Batches(Protocol):
@@ -49,155 +60,154 @@ class Batches(Protocol):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Hook:
-    """`call(state, step)` every `every` steps (0: never) and after the last; what it returns is logged."""
+    """`call(state, step, log)` every `every` steps (0: never) and after the last; what it returns is logged."""
 
     every: int
-    call: Callable[[TrainState, int], Mapping[str, float] | None]
+    call: Callable[[TrainState, int, Log], Mapping[str, float] | None]
 
 
 def fit(
     step_fn: Callable,
     *,
-    create: Callable[[], TrainState],
+    create: Callable[[Any], TrainState],
+    initial: Any,
     frozen: Any,
     batches: Batches,
     config: LoopConfig,
     run: str | Path,
     seed: int,
     mesh: Mesh,
+    placement: Placement | None = None,
+    prepare: Callable | None = None,
+    validate: Hook | None = None,
     hooks: Sequence[Hook] = (),
+    patience: int = 10,
+    peak: float | None = None,
 ) -> TrainState:
     """Trains to `config.steps` in the folder `run`, going on from its latest checkpoint.
 
     Args:
       step_fn: pure `(state, frozen, batch, rng) -> (state, metrics)`; jitted here and nowhere else.
-      create: makes the first state, on the mesh; only traced when a checkpoint is there to go on from.
-      frozen: a pytree of arrays that the step reads.
+      create: `initial -> state`, pure; compiled so that the state is born where `placement` has it.
+      initial: what `create` takes, on the host: a pytree of arrays or None.
+      frozen: a pytree of arrays that the step reads, whole on every device of `mesh`.
+      placement: of the state; None: whole on every device.
+      prepare: pure `(frozen, batch, rng, state.step) -> batch`, a program of its own before each step: what the encoder
+        gives must not depend on what the compiler makes of the rest.
+      validate: comes before the checkpoint of its step, which keeps the validation loss that it returns.
+      hooks: come after it, so that their failure costs no step.
+      patience: batches left out in a row that stop the run.
+      peak: steps per second if all devices did nothing but matrix products; the share reached is logged.
 
     Raises:
-      KeyboardInterrupt: SIGINT or SIGTERM came; the state was saved.
-      FloatingPointError: a metric is not finite; nothing was saved since it was.
+      program.Stopped: SIGINT or SIGTERM came; the state was saved.
+      FloatingPointError: too many batches in a row were left out; their ids are in skipped.jsonl.
       OSError: no room for a checkpoint; earlier ones stay.
     """
     run = Path(run)
-    everywhere, over_batch = sharding.replicated(mesh), sharding.over_batch(mesh)
-    checkpoints = Checkpoints(run / "checkpoints", keep=config.keep)
-    state, start = _first_state(create, checkpoints, batches, everywhere)
-    log = _Log(run / "metrics.jsonl", start, config.log_every)
-    # Only the state is donated; params, moments and average are updated in place.
-    step_fn = jax.jit(
-        step_fn,
-        in_shardings=(everywhere, everywhere, over_batch, everywhere),
-        out_shardings=(everywhere, everywhere),
-        donate_argnums=0,
-    )
-    frozen, root = jax.device_put((frozen, rng.key(seed)), everywhere)
-    bar = _progress(config.steps, start)
-    with jax.set_mesh(mesh), contextlib.closing(checkpoints), _stop_signals() as signals, bar:
-        for step in range(start + 1, config.steps + 1):
-            batch = sharding.put_batch(_with_small_ids(next(batches)), mesh)
-            with jax.transfer_guard("disallow"):
-                state, metrics = step_fn(state, frozen, batch, root)
-            log.add(step, metrics)
-            bar.update()
-            last = step == config.steps or bool(signals)
-            due = [hook for hook in hooks if hook.every and (step % hook.every == 0 or step == config.steps)]
-            if last or due or step % config.checkpoint_every == 0:
-                log.flush()
-            if last or step % config.checkpoint_every == 0:
-                checkpoints.save(step, state, batches.get_state())
-            if signals:
-                raise KeyboardInterrupt(f"stopped at step {step}; the same command goes on from there")
-            for hook in due:
-                log.write(step, hook.call(state, step) or {})
-            bar.set_postfix(log.latest, refresh=False)
+    with contextlib.closing(Checkpoints(run / "checkpoints", keep=config.keep, keep_best=config.keep_best)) as saved:
+        state, start, where = _first_state(create, initial, saved, batches, mesh, placement or Placement())
+        del initial
+        watched = hooks if validate is None else (validate, *hooks)
+        periods = {config.checkpoint_every, *(hook.every for hook in watched)} - {0}
+        advance = _compiled(step_fn, prepare, mesh, where)
+        root = jax.jit(partial(rng.key, seed), out_shardings=sharding.replicated(mesh))()
+        log = Log(run, start, config.log_every, patience=patience, peak=peak, board=config.tensorboard)
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(jax.set_mesh(mesh))
+            stack.enter_context(contextlib.closing(log))
+            bar = stack.enter_context(_progress(config.steps, start))
+            watch = stack.enter_context(_profiled(config.profile, run))
+            asked_to_stop = stack.enter_context(_asked_to_stop())
+            for step in range(start + 1, config.steps + 1):
+                watch(step)
+                batch = next(batches)
+                state, metrics = advance(state, frozen, batch, root)
+                log.add(step, metrics, batch["id"])
+                bar.update()
+                saved.poll()
+                is_stopping = asked_to_stop(step)
+                due = {every for every in periods if step % every == 0 or step == config.steps}
+                if is_stopping or due:
+                    log.flush()
+                measured = {}
+                if validate is not None and validate.every in due and not is_stopping:
+                    measured = validate.call(state, step, log)
+                    log.write(step, measured)
+                if is_stopping or config.checkpoint_every in due:
+                    kept = {name: value for name, value in measured.items() if name == VALIDATION_LOSS}
+                    saved.save(step, state, batches.get_state(), kept)
+                if is_stopping:
+                    saved.wait()
+                    raise program.Stopped(f"stopped at step {step}; the same command goes on from there")
+                for hook in hooks:
+                    if hook.every in due:
+                        log.write(step, hook.call(state, step, log) or {})
+                bar.set_postfix(log.latest, refresh=False)
     return state
 
 
 def _first_state(
-    create: Callable[[], TrainState], checkpoints: Checkpoints, batches: Batches, where: jax.sharding.Sharding
-) -> tuple[TrainState, int]:
+    create: Callable[[Any], TrainState],
+    initial: Any,
+    checkpoints: Checkpoints,
+    batches: Batches,
+    mesh: Mesh,
+    placement: Placement,
+) -> tuple[TrainState, int, Any]:
+    """The state to go on from, the step it is of, and where it lies."""
+    shapes = jax.eval_shape(create, initial)
+    where = sharding.place(shapes, mesh, placement)
     step = checkpoints.latest()
     if step is None:
-        return create(), 0
-    shapes = jax.eval_shape(create)
-    like = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=where), shapes)
+        placed = sharding.put(initial, sharding.place(initial, mesh, placement))
+        return jax.jit(create, out_shardings=where)(placed), 0, where
+    like = jax.tree.map(lambda leaf, at: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=at), shapes, where)
     state, position = checkpoints.restore(step, like)
     batches.set_state(position)
     print(f"going on from step {step} of {checkpoints.folder.parent}", file=sys.stderr)
-    return state, step
+    return state, step, where
 
 
-def _with_small_ids(batch: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    return {name: rng.example_ids(part) if name == "id" else part for name, part in batch.items()}
+def jitted(step_fn: Callable, mesh: Mesh, where: Any) -> Callable:
+    """The training step as one program. Only the state is donated: params, moments and average are updated in place."""
+    everywhere = sharding.replicated(mesh)
+    return jax.jit(
+        step_fn,
+        in_shardings=(where, everywhere, sharding.over_batch(mesh), everywhere),
+        out_shardings=(where, everywhere),
+        donate_argnums=0,
+    )
 
 
-class _Log:
-    """metrics.jsonl: one line per `every` steps with the means of their metrics, fetched one step late."""
+def _compiled(step_fn: Callable, prepare: Callable | None, mesh: Mesh, where: Any) -> Callable:
+    """`(state, frozen, batch on this host, rng) -> (state, metrics)`, without hidden transfers."""
+    everywhere, over_batch = sharding.replicated(mesh), sharding.over_batch(mesh)
+    step_fn = jitted(step_fn, mesh, where)
+    if prepare is not None:
+        inputs = (everywhere, over_batch, everywhere, everywhere)
+        prepare = jax.jit(prepare, in_shardings=inputs, out_shardings=over_batch)
 
-    def __init__(self, path: Path, start: int, every: int):
-        self._path, self._every, self._pending, self._window = path, every, None, []
-        self._clock = time.perf_counter()
-        self.latest: dict[str, str] = {}
-        self._active = jax.process_index() == 0
-        if self._active:
-            _cut(path, start)
+    def advance(state, frozen, batch, root):
+        placed = sharding.put_batch({**batch, "id": rng.example_ids(batch["id"])}, mesh)
+        with jax.transfer_guard("disallow"):
+            if prepare is not None:
+                placed = prepare(frozen, placed, root, state.step)
+            return step_fn(state, frozen, placed, root)
 
-    def add(self, step: int, metrics: Mapping[str, jax.Array]) -> None:
-        """Takes the metrics of `step`, which may still be computing, and fetches those of the step before."""
-        previous, self._pending = self._pending, (step, metrics)
-        self._fetch(previous)
-
-    def flush(self) -> None:
-        """Fetches what is pending."""
-        previous, self._pending = self._pending, None
-        self._fetch(previous)
-
-    def write(self, step: int, metrics: Mapping[str, float]) -> None:
-        if metrics and self._active:
-            with self._path.open("a") as file:
-                file.write(json.dumps({"step": step, **{k: float(v) for k, v in metrics.items()}}) + "\n")
-
-    def _fetch(self, pending: tuple[int, Mapping[str, jax.Array]] | None) -> None:
-        if pending is None:
-            return
-        step, metrics = pending
-        values = {name: float(value) for name, value in jax.device_get(metrics).items()}
-        broken = [f"{name} is {value}" for name, value in values.items() if not math.isfinite(value)]
-        if broken:
-            raise FloatingPointError(
-                f"{', '.join(broken)} at step {step}; nothing was saved since: lower the learning rate "
-                "(--optimizer.peak) or compute in float32, then run the same command to go on"
-            )
-        self._window.append(values)
-        if step % self._every == 0:
-            self._write_window(step)
-
-    def _write_window(self, step: int) -> None:
-        means = {name: float(np.mean([v[name] for v in self._window])) for name in self._window[0]}
-        now = time.perf_counter()
-        means["steps_per_second"] = len(self._window) / max(now - self._clock, 1e-9)
-        self._clock, self._window = now, []
-        self.write(step, means)
-        self.latest = {name: f"{means[name]:.4g}" for name in means if name in ("loss", "psnr")}
-
-
-def _cut(path: Path, start: int) -> None:
-    """Drops the lines after step `start`: they belong to steps that are made again."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    lines = path.read_text().splitlines() if path.exists() else []
-    # A line that a crash left half written does not end in a brace.
-    kept = [line for line in lines if line.endswith("}") and json.loads(line)["step"] <= start]
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text("".join(line + "\n" for line in kept))
-    os.replace(partial, path)
+    return advance
 
 
 @contextlib.contextmanager
-def _stop_signals() -> Iterator[list[int]]:
-    """A list that fills when SIGINT or SIGTERM comes; a second signal acts as ever."""
-    caught: list[int] = []
-    before = {}
+def _asked_to_stop() -> Iterator[Callable[[int], bool]]:
+    """Whether SIGINT or SIGTERM came, asked after every step; a second signal acts as ever.
+
+    Many processes have to stop after the same step: there JAX takes SIGTERM, to whichever of them, and agrees on one.
+    """
+    if jax.process_count() > 1:
+        yield multihost_utils.reached_preemption_sync_point
+        return
+    caught, before = [], {}
 
     def note(number: int, frame: Any) -> None:
         caught.append(number)
@@ -206,10 +216,30 @@ def _stop_signals() -> Iterator[list[int]]:
     for number in (signal.SIGINT, signal.SIGTERM):
         before[number] = signal.signal(number, note)
     try:
-        yield caught
+        yield lambda step: bool(caught)
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+@contextlib.contextmanager
+def _profiled(window: tuple[int, int] | None, run: Path) -> Iterator[Callable[[int], None]]:
+    """A profile of the steps of `window`; what is yielded is called before every step."""
+    first, last = window or (-1, -1)
+    running = []
+
+    def watch(step: int) -> None:
+        if step == first:
+            jax.profiler.start_trace(run / "profile")
+            running.append(step)
+        elif running and step > last:
+            jax.profiler.stop_trace()
+            running.clear()
+
+    try:
+        yield watch
+    finally:
+        watch(last + 1)
 
 
 def _progress(steps: int, start: int) -> tqdm:

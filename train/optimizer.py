@@ -4,6 +4,7 @@ import dataclasses
 from typing import Literal
 
 import jax
+import jax.numpy as jnp
 import optax
 
 
@@ -25,6 +26,8 @@ class OptimizerConfig:
     """Decoupled decay of matrices and kernels; biases and norms are spared."""
     clip: float = 1.0
     """Largest global norm of the gradient."""
+    first_moment: jnp.dtype = jnp.dtype("float32")
+    """bfloat16 saves a sixth of the training state."""
 
 
 def make_optimizer(config: OptimizerConfig, steps: int) -> tuple[optax.GradientTransformation, optax.Schedule]:
@@ -36,6 +39,7 @@ def make_optimizer(config: OptimizerConfig, steps: int) -> tuple[optax.GradientT
         b2=config.b2,
         eps=config.eps,
         weight_decay=config.weight_decay,
+        mu_dtype=config.first_moment,
         mask=lambda params: jax.tree.map(lambda leaf: leaf.ndim > 1, params),
     )
     return optax.chain(optax.clip_by_global_norm(config.clip), adamw), schedule

@@ -1,0 +1,141 @@
+"""Training is the same on any devices and processes, and sends between them what the design says and nothing else."""
+
+import dataclasses
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+from benchmarks import collectives
+from prism_jax import config as configs
+from prism_jax import sharding
+from prism_jax.commands.export import trained_weights
+from prism_jax.sharding import Placement
+from tests.test_finetune import losses, small, workshop  # noqa: F401 (a fixture)
+from train import base, finetune, latents, loop, trainable
+
+STEPS = 20
+CUT = Placement(fsdp=4, smallest=0)  # also arrays as small as those here
+
+
+def make(workshop, run, *, devices=None, **options):  # noqa: F811
+    """A run of the UNet alone: what the text encoder's keys add to all logits has no gradient, only its rounding."""
+    config = small(workshop, run, trained=trainable.UNET, latents=str(workshop / "latents"), **options)
+    loop = dataclasses.replace(config.training.loop, steps=STEPS, checkpoint_every=STEPS)
+    prepared = base.prepare(dataclasses.replace(config, training=dataclasses.replace(config.training, loop=loop)))
+    prepared = dataclasses.replace(prepared, model=str(workshop / "start"))
+    if not (workshop / "start").exists():
+        os.rename(Path(run) / "initial", workshop / "start")
+        latents.main(prepared)
+    return prepared
+
+
+def final(run):
+    """The averaged parameters at the end of a run."""
+    return trained_weights(Path(run), None)[1]
+
+
+@pytest.fixture(scope="module")
+def one(workshop):  # noqa: F811
+    """The run of one device, all others are compared with."""
+    run = workshop / "one"
+    finetune.train(make(workshop, run), sharding.make_mesh(jax.devices()[:1]))
+    return run
+
+
+def assert_same_training(run, one):
+    np.testing.assert_allclose(losses(run), losses(one), rtol=1e-5)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5), final(run), final(one))
+
+
+@pytest.mark.parametrize("fsdp", [1, 4])
+def test_devices_do_not_change_the_training(workshop, one, fsdp):  # noqa: F811
+    run = workshop / f"fsdp{fsdp}"
+    config = make(workshop, run, placement=dataclasses.replace(CUT, fsdp=fsdp))
+    finetune.train(config, sharding.make_mesh(fsdp=fsdp))
+    assert_same_training(run, one)
+
+
+def test_a_batch_in_parts_is_the_batch_as_a_whole(workshop, one):  # noqa: F811
+    run = workshop / "parts"
+    finetune.train(make(workshop, run, accumulate=4), sharding.make_mesh(jax.devices()[:1]))
+    assert_same_training(run, one)
+
+
+def sent(workshop, monkeypatch, placement):  # noqa: F811
+    """What a compiled step sends between eight devices, and the bytes of the parameters that it trains."""
+    seen, jitted = [], loop.jitted
+
+    def spy(*args):
+        step = jitted(*args)
+
+        def call(*inputs):
+            size = sum(leaf.nbytes for leaf in jax.tree.leaves(inputs[0].params))
+            seen.append((collectives.count(step.lower(*inputs).compile().as_text()), size))
+            raise KeyboardInterrupt
+
+        return call
+
+    monkeypatch.setattr(loop, "jitted", spy)
+    config = make(workshop, workshop / f"sent{placement.fsdp}", placement=placement)
+    with pytest.raises(KeyboardInterrupt):
+        finetune.train(config, sharding.make_mesh(fsdp=placement.fsdp))
+    return seen[0]
+
+
+def test_devices_send_each_other_their_gradients_once_and_nothing_else(workshop, monkeypatch):  # noqa: F811
+    kinds, parameters = sent(workshop, monkeypatch, Placement())
+    scalars = 10  # the loss, the sum of the weights, and a sum and a count for each of four noise levels
+    assert {kind: count.bytes for kind, count in kinds.items()} == {"all-reduce": parameters + 4 * scalars}
+
+
+def test_devices_that_share_the_state_gather_parameters_once_and_reduce_gradients(workshop, monkeypatch):  # noqa: F811
+    kinds, parameters = sent(workshop, monkeypatch, CUT)
+    assert kinds.keys() == {"all-gather", "all-reduce"}  # no activation is sent; GPUs make the latter reduce-scatters
+    assert kinds["all-gather"].bytes == parameters
+    assert kinds["all-reduce"].bytes < 1.3 * parameters  # gradients within and between groups, and parts of their norm
+
+
+def run_processes(config, folder, count, *, stop=None):
+    """The same command in `count` processes of four devices each; `stop` ends process 1 with this signal at step 8."""
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        coordinator = f"localhost:{free.getsockname()[1]}"
+    configs.write(config, folder)
+    environment = os.environ | {
+        "XLA_FLAGS": "--xla_force_host_platform_device_count=4",
+        "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",
+        "JAX_COMPILATION_CACHE_DIR": str(folder.parent / "compiled"),
+    }
+    command = [sys.executable, "-m", "train.finetune", "--config", str(folder / "config.json")]
+    told = ["--processes.coordinator", coordinator, "--processes.count", str(count), "--processes.index"]
+    pipes = dict(stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment)
+    started = [subprocess.Popen([*command, *told, str(i)], **pipes) for i in range(count)]
+    if stop is not None:
+        while (
+            len((folder / "metrics.jsonl").read_text().splitlines() if (folder / "metrics.jsonl").exists() else ()) < 8
+        ):
+            assert started[1].poll() is None, started[1].communicate()[0]
+            time.sleep(0.05)
+        started[1].send_signal(stop)
+    said = [process.communicate(timeout=240)[0] for process in started]
+    assert [process.returncode for process in started] == [0] * count, said
+    return said
+
+
+def test_two_processes_train_as_one_device_and_stop_and_go_on_together(workshop, one):  # noqa: F811
+    run = workshop / "processes"
+    config = make(workshop, run, placement=CUT)
+    said = run_processes(config, run, 2, stop=signal.SIGTERM)
+    stopped = len(losses(run))
+    assert 8 <= stopped < STEPS
+    assert all(f"stopped at step {stopped}" in text for text in said)
+    run_processes(config, run, 2)
+    assert_same_training(run, one)
