@@ -31,10 +31,11 @@ class Checkpoints:
     """The checkpoints in one folder: the newest `keep` stay, and the `keep_best` of the lowest validation loss.
 
     A class because it holds Orbax's manager, which knows the steps at hand, and the one save that is under way.
-    `save` copies the state and writes it in the background; a step that `latest` gives is whole.
+    `save` copies the state and writes it in the background; a step that `latest` gives is whole. A reader leaves alone
+    what a training that goes on has not finished writing.
     """
 
-    def __init__(self, folder: str | Path, *, keep: int = 2, keep_best: int = 0):
+    def __init__(self, folder: str | Path, *, keep: int = 2, keep_best: int = 0, is_reader: bool = False):
         self.folder = Path(folder).absolute()
         loss = lambda metrics: metrics[VALIDATION_LOSS]
         lowest = preservation.BestN(
@@ -44,7 +45,8 @@ class Checkpoints:
             preservation_policy=preservation.AnyPreservationPolicy([preservation.LatestN(keep), lowest]),
             best_fn=loss,  # without it Orbax writes no metrics
             best_mode="min",
-            cleanup_tmp_directories=True,
+            cleanup_tmp_directories=not is_reader,
+            read_only=is_reader,
         )
         handlers = {"state": ocp.StandardCheckpointHandler(), "iterator": ocp.JsonCheckpointHandler()}
         self._manager = ocp.CheckpointManager(self.folder, options=options, item_handlers=handlers)

@@ -61,6 +61,17 @@ def test_state_and_iterator_come_back_bit_for_bit_on_any_devices(tmp_path, posit
         assert found_position == position
 
 
+def test_a_reader_leaves_a_save_that_is_under_way_alone(tmp_path):
+    writer, state = Checkpoints(tmp_path), make_state(side=512)
+    writer.save(1, state, {})
+    writer.wait()
+    writer.save(2, state, {})
+    reader = Checkpoints(tmp_path, is_reader=True)
+    assert reader.latest() in (1, 2)
+    writer.close()
+    assert Checkpoints(tmp_path, is_reader=True).latest() == 2
+
+
 def test_only_the_newest_checkpoints_stay(tmp_path):
     checkpoints = Checkpoints(tmp_path, keep=2)
     for step in (1, 2, 3):

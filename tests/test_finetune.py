@@ -20,9 +20,9 @@ from prism_jax.models.text_encoder import TextConfig
 from prism_jax.models.unet import UNetConfig
 from prism_jax.sharding import Placement
 from prism_jax.stable_diffusion import StableDiffusion
-from prism_jax.weights import pretrained
+from prism_jax.weights import lora, pretrained
 from tests.conftest import ONE_LEVEL
-from train import base, denoising, finetune, latents, tokenizer, watching
+from train import base, denoising, finetune, latents, tokenizer, trainable, watching
 from train.denoising import Objective
 from train.trainable import Lora
 
@@ -181,6 +181,25 @@ def test_a_frozen_text_encoder_stays_and_what_is_watched_is_written(workshop, tr
     )
     jax.tree.map(np.testing.assert_array_equal, found["text_encoder"], start["text_encoder"])
     assert not np.array_equal(found["unet"]["conv_in"]["kernel"], start["unet"]["conv_in"]["kernel"])
+
+
+def test_low_rank_changes_are_trained_and_exported_both_ways(workshop, trained):
+    start, run = trained[0] / "initial", workshop / "low_rank"
+    low_rank = Lora(rank=2, alpha=4.0)
+    config = small(workshop, run, trained=trainable.UNET, lora=low_rank, latents=str(workshop / "latents"))
+    state = finetune.train(
+        dataclasses.replace(steps(config, 2).training, model=str(start)), sharding.make_mesh(jax.devices()[:1])
+    )
+    weights = finetune.split(StableDiffusion.from_pretrained(start))[1]
+    expected = trainable.changed(weights, jax.device_get(state.ema), low_rank.scale)
+    export.run(export.Options(run=run, out=workshop / "merged"))
+    export.run(export.Options(run=run, out=workshop / "changes", lora=True))
+    merged = finetune.split(StableDiffusion.from_pretrained(workshop / "merged"))[1]
+    loaded = lora.merge(weights, lora.load(workshop / "changes" / lora.FILE, weights))
+    for found in (merged, loaded):
+        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), found, expected)
+    kernel = lambda tree: tree["unet"]["down_blocks"][0]["attentions"][0]["transformer_blocks"][0]["attn2"]["to_k"]
+    assert not np.array_equal(kernel(merged)["kernel"], kernel(weights)["kernel"])
 
 
 def test_captions_are_dropped_at_the_given_rate():
