@@ -22,7 +22,7 @@ T = TypeVar("T")
 class PrismFolder(tfds.core.GeneratorBasedBuilder):
     """A CSV and a folder of images. After the build `skipped` holds (row, reason) of the images left out."""
 
-    VERSION = tfds.core.Version("1.0.0")
+    VERSION = tfds.core.Version("2.0.0")
     code_path = None  # see the top
 
     def __init__(self, *, source: str | Path, options: folder.FolderConfig, **kwargs):
@@ -49,7 +49,7 @@ class PrismFolder(tfds.core.GeneratorBasedBuilder):
 class PrismPhantom(tfds.core.GeneratorBasedBuilder):
     """Phantom subjects with a known structural causal model."""
 
-    VERSION = tfds.core.Version("1.0.0")
+    VERSION = tfds.core.Version("2.0.0")
     code_path = None  # see the top
 
     def __init__(self, *, options: phantom_dataset.PhantomConfig, **kwargs):
