@@ -37,7 +37,7 @@ class Attributes:
         if self.age is not None and not (math.isfinite(self.age) and self.age >= 0):
             raise ValueError(f"age {self.age} is not a number of years >= 0; use None where it is unknown")
         for name, state in self.findings.items():
-            if not any(state is known for known in _STATES):
+            if state is not None and not isinstance(state, bool):
                 raise ValueError(f"{name} {state!r} is not True (present), False (absent) or None (uncertain)")
 
 
