@@ -190,7 +190,7 @@ def _decode(dataset: Dataset) -> np.ndarray:
 
     syntax = dataset.file_meta.TransferSyntaxUID
     if not syntax.is_compressed:
-        return pixel_array(dataset)
+        return pixel_array(dataset, correct_unused_bits=False)  # `grey_levels` does, wherever the bits lie
     decoder = get_decoder(syntax)
     usable = [name for name in DECODERS if name in decoder.available_plugins]
     if not usable:

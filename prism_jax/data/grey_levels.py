@@ -41,7 +41,8 @@ def _rescaled(dataset: Dataset, values: np.ndarray, limits: Range) -> tuple[np.n
     if dataset.get("ModalityLUTSequence"):
         looked_up, bits = _through_table(dataset, dataset.ModalityLUTSequence[0], values)
         return looked_up, (0.0, 2.0**bits - 1)
-    slope, intercept = (float(dataset.get(f"Rescale{n}") or d) for n, d in (("Slope", 1), ("Intercept", 0)))
+    slope = _first(dataset.get("RescaleSlope"), 1.0)
+    intercept = _first(dataset.get("RescaleIntercept"), 0.0)
     if not (math.isfinite(slope) and math.isfinite(intercept)) or slope == 0:
         raise ValueError(f"rescale slope {slope} and intercept {intercept} make no picture")
     if (slope, intercept) == (1, 0):
@@ -95,8 +96,8 @@ def _entries(dataset: Dataset, item: Dataset, count: int) -> np.ndarray:
     return np.frombuffer(data[: len(data) // 2 * 2], f"{order}u2").astype(np.int64)
 
 
-def _first(value) -> float | None:
-    """The first of one or several numbers; None where there is none."""
+def _first(value, default: float | None = None) -> float | None:
+    """The first of one or several numbers; `default` where there is none."""
     if value is None or value == "":
-        return None
+        return default
     return float(value if isinstance(value, (int, float, str)) else value[0])
