@@ -27,6 +27,7 @@ COLORS = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_RCT", "YBR_ICT")
 LUMINANCE = np.array([0.299, 0.587, 0.114], np.float32)  # as Pillow weighs colours
 # Pillow's decoders refuse what is cut off; the others only decode what Pillow and pydicom cannot.
 DECODERS = ("pillow", "pydicom", "pylibjpeg", "pyjpegls", "gdcm")
+JPEG_EXTENDED = "1.2.840.10008.1.2.4.51"
 DAYS = {"D": 1.0, "W": 7.0, "M": 365.25 / 12, "Y": 365.25}
 
 
@@ -191,16 +192,12 @@ def _decode(dataset: Dataset) -> np.ndarray:
     syntax = dataset.file_meta.TransferSyntaxUID
     if not syntax.is_compressed:
         return pixel_array(dataset, correct_unused_bits=False)  # `grey_levels` does, wherever the bits lie
-    decoder = get_decoder(syntax)
-    usable = [name for name in DECODERS if name in decoder.available_plugins]
+    usable = [name for name in DECODERS if name in get_decoder(syntax).available_plugins]
+    if syntax == JPEG_EXTENDED and dataset.BitsStored > 8:
+        usable = [name for name in usable if name == "pylibjpeg"]  # the others decode 8 bits
     if not usable:
-        raise ValueError(f"{syntax.name} needs a decoder: pip install python-gdcm, or pylibjpeg with pylibjpeg-libjpeg")
-    for name in usable[:-1]:
-        try:
-            return pixel_array(dataset, decoding_plugin=name)
-        except NotImplementedError:  # 12-bit JPEG, which Pillow does not decode
-            continue
-    return pixel_array(dataset, decoding_plugin=usable[-1])
+        raise ValueError(f"{syntax.name} needs a decoder: pip install pylibjpeg pylibjpeg-libjpeg, or python-gdcm")
+    return pixel_array(dataset, decoding_plugin=usable[0])
 
 
 def _upright(pixels: np.ndarray, orientation: tuple[str, str] | None) -> np.ndarray:
