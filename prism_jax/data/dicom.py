@@ -28,18 +28,19 @@ LUMINANCE = np.array([0.299, 0.587, 0.114], np.float32)  # as Pillow weighs colo
 # Pillow's decoders refuse what is cut off; the others only decode what Pillow and pydicom cannot.
 DECODERS = ("pillow", "pydicom", "pylibjpeg", "pyjpegls", "gdcm")
 JPEG_EXTENDED = "1.2.840.10008.1.2.4.51"
+SPACINGS = ("PixelSpacing", "ImagerPixelSpacing", "NominalScannedPixelSpacing")
 DAYS = {"D": 1.0, "W": 7.0, "M": 365.25 / 12, "Y": 365.25}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Tags:
-    """What a file says about its picture. None or "" where it says nothing that can be understood."""
+    """What a file says about its picture, set upright. None or "" where it says nothing that can be understood."""
 
     age: float | None  # years
     sex: Literal["M", "F"] | None
     view: str | None  # View Position as it stands: "PA", "AP", "LL", ...
     spacing: tuple[float, float] | None  # mm between rows and between columns; at the detector if not known at the body
-    height: int  # pixels as stored, before they are set upright
+    height: int  # pixels
     width: int
     patient: str  # Patient ID
     study: str  # Study Instance UID
@@ -72,15 +73,15 @@ def read(data: bytes) -> Radiograph:
       ValueError: one line, for what is no DICOM file, damaged, or holds no single grey or colour picture.
     """
     with _quiet():
-        dataset = _parse(data)
+        dataset = parse(data)
         tags = _tags(dataset)
-        return Radiograph(pixels=_upright(_pixels(dataset, tags), tags.orientation), tags=tags)
+        return Radiograph(pixels=_upright(_pixels(dataset), tags.orientation), tags=tags)
 
 
 def read_tags(data: bytes) -> Tags:
     """The tags alone, without decoding the picture. Raises ValueError where `data` is no readable DICOM file."""
     with _quiet():
-        return _tags(_parse(data))
+        return _tags(parse(data))
 
 
 def parse_age(text: str) -> float | None:
@@ -106,7 +107,8 @@ class _quiet(warnings.catch_warnings):
         super().__exit__(*error)
 
 
-def _parse(data: bytes) -> Dataset:
+def parse(data: bytes) -> Dataset:
+    """All tags of a DICOM file as pydicom has them. Raises ValueError where `data` is no readable DICOM file."""
     try:
         import pydicom
     except ModuleNotFoundError:
@@ -123,31 +125,30 @@ def _parse(data: bytes) -> Dataset:
 
 def _tags(dataset: Dataset) -> Tags:
     sex = _text(dataset, "PatientSex").upper()
-    spacings = (
-        _spacing(dataset, name) for name in ("PixelSpacing", "ImagerPixelSpacing", "NominalScannedPixelSpacing")
-    )
+    spacing = next(filter(None, (_spacing(dataset, name) for name in SPACINGS)), None)
+    orientation, shape = _orientation(dataset), _shape(dataset)
+    turn = slice(None, None, -1 if _is_on_its_side(orientation) else 1)
     return Tags(
         age=parse_age(_text(dataset, "PatientAge")),
         sex=sex if sex in ("M", "F") else None,
         view=_text(dataset, "ViewPosition") or None,
-        spacing=next(filter(None, spacings), None),
-        height=_count(dataset, "Rows"),
-        width=_count(dataset, "Columns"),
+        spacing=spacing and spacing[turn],
+        height=shape[turn][0],
+        width=shape[turn][1],
         patient=_text(dataset, "PatientID"),
         study=_text(dataset, "StudyInstanceUID"),
         modality=_text(dataset, "Modality"),
-        orientation=_orientation(dataset),
+        orientation=orientation,
     )
 
 
-def _pixels(dataset: Dataset, tags: Tags) -> np.ndarray:
+def _pixels(dataset: Dataset) -> np.ndarray:
     """uint8 [h, w], dense is bright, as the file has them laid out."""
-    photometric = _check(dataset, tags)
+    photometric, shape = _check(dataset), _shape(dataset)
     try:
         stored = _decode(dataset)
     except Exception as error:
         raise ValueError(f"its pixel data cannot be decoded ({_line(error)})") from None
-    shape = (tags.height, tags.width)
     if photometric in COLORS:
         if stored.shape != (*shape, 3) or stored.dtype != np.uint8:
             raise ValueError(f"its pixel data is {stored.dtype} {stored.shape}, not uint8 {(*shape, 3)}")
@@ -163,14 +164,16 @@ def _pixels(dataset: Dataset, tags: Tags) -> np.ndarray:
     return 255 - shown if photometric == "MONOCHROME1" else shown
 
 
-def _check(dataset: Dataset, tags: Tags) -> str:
+def _check(dataset: Dataset) -> str:
     """The photometric interpretation, once all that decoding relies on is known to be there and sane."""
     if not any(name in dataset for name in ("PixelData", "FloatPixelData", "DoubleFloatPixelData")):
-        raise ValueError(f"holds no picture (modality {tags.modality or 'unknown'}), or is cut off before it")
+        modality = _text(dataset, "Modality") or "unknown"
+        raise ValueError(f"holds no picture (modality {modality}), or is cut off before it")
     if "PixelData" not in dataset:
         raise ValueError("holds floating-point grey values; export it with integers")
-    if tags.height * tags.width == 0 or tags.height * tags.width > MAX_PIXELS:
-        raise ValueError(f"is {tags.height} x {tags.width} pixels by its tags; at most {MAX_PIXELS} in all are read")
+    height, width = _shape(dataset)
+    if not 0 < height * width <= MAX_PIXELS:
+        raise ValueError(f"is {height} x {width} pixels by its tags; 1 to {MAX_PIXELS} in all can be read")
     frames = _count(dataset, "NumberOfFrames", 1)
     if frames > 1:
         raise ValueError(f"holds {frames} frames; export the one that is meant")
@@ -205,13 +208,22 @@ def _upright(pixels: np.ndarray, orientation: tuple[str, str] | None) -> np.ndar
     if orientation is None:
         return pixels
     rows, columns = orientation
-    if rows in "HF" and columns in "LRAP":
+    if _is_on_its_side(orientation):
         pixels, rows, columns = pixels.T, columns, rows
     if columns == "H":
         pixels = pixels[::-1]
     if rows == "R":
         pixels = pixels[:, ::-1]
     return np.ascontiguousarray(pixels)
+
+
+def _is_on_its_side(orientation: tuple[str, str] | None) -> bool:
+    return orientation is not None and orientation[0] in "HF" and orientation[1] in "LRAP"
+
+
+def _shape(dataset: Dataset) -> tuple[int, int]:
+    """(rows, columns) as stored; 0 where there are none."""
+    return _count(dataset, "Rows"), _count(dataset, "Columns")
 
 
 def _orientation(dataset: Dataset) -> tuple[str, str] | None:
