@@ -10,7 +10,7 @@ import dataclasses
 from pathlib import Path
 
 from prism_jax.data import labels, schema, tables
-from prism_jax.data.intake import Intake, Row, split_of
+from prism_jax.data.intake import Intake, Row, race, split_of
 from prism_jax.data.labels import LabelPolicy
 
 TABLES = ("train.csv", "valid.csv")
@@ -52,7 +52,7 @@ def read_rows(source: str | Path, config: ChexpertConfig) -> list[Row]:
     return [row for row in rows if config.views is None or row.attributes.view in config.views]
 
 
-def _row(number: int, line: int, cells: dict[str, str], table: str, races: dict[str, str], config) -> Row:
+def _row(number: int, line: int, cells: dict[str, str], table: str, races: dict[str, str | None], config) -> Row:
     path = cells["Path"]
     for prefix in PREFIXES:
         path = path.removeprefix(prefix)
@@ -101,9 +101,8 @@ def _known(column: str, cell: str, values: dict[str, str | None]) -> str | None:
     return values[cell]
 
 
-def _races(source: str | Path, name: str) -> dict[str, str]:
-    """The race of each patient whose table states one."""
+def _races(source: str | Path, name: str) -> dict[str, str | None]:
     file = tables.find(source, name)
     table = tables.read(file)
     tables.check_columns(file, table, ("PATIENT", "PRIMARY_RACE"))
-    return {row["PATIENT"]: row["PRIMARY_RACE"] for row in table.rows if row["PRIMARY_RACE"] not in ("", "Unknown")}
+    return {row["PATIENT"]: race(row["PRIMARY_RACE"]) for row in table.rows}

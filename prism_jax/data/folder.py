@@ -8,7 +8,7 @@ import string
 from pathlib import Path
 
 from prism_jax.data import captions, labels, schema, tables
-from prism_jax.data.intake import Intake, Row, split_of
+from prism_jax.data.intake import Intake, Row, race, split_of
 from prism_jax.data.labels import LabelPolicy
 
 NO_FINDING = "no finding"
@@ -119,7 +119,7 @@ def _row(number: int, cells: dict[str, str], config: FolderConfig) -> Row:
             age=_age(cells[config.age_column]) if config.age_column else None,
             sex=_sex(cells[config.sex_column]) if config.sex_column else None,
             view=cells[config.view_column] or None if config.view_column else None,
-            race=cells[config.race_column] or None if config.race_column else None,
+            race=race(cells[config.race_column]) if config.race_column else None,
             findings=labels.applied(_findings(cells, config), config.names, config.policy),
         ),
     )

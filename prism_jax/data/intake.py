@@ -59,6 +59,13 @@ def split_of(patient: str, intake: Intake) -> str:
     return schema.SPLITS[(place >= train) + (place >= train + val)]
 
 
+def race(cell: str) -> str | None:
+    """Race as a caption can say it: "White, non-Hispanic" is "White"; None where it is unknown or not given."""
+    name = cell.partition(",")[0].strip()
+    is_unknown = any(word in name.lower() for word in ("unknown", "declined", "refused", "unable to obtain"))
+    return None if is_unknown else name or None
+
+
 def read_example(source: str | Path, row: Row, intake: Intake) -> schema.Example:
     """The example of a row, its image checked. Raises a ValueError with the reason where it is unusable."""
     image, height, width = transforms.stored(

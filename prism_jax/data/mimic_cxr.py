@@ -14,14 +14,13 @@ from pathlib import Path
 from typing import Literal
 
 from prism_jax.data import labels, reports, schema, tables
-from prism_jax.data.intake import Intake, Row, split_of
+from prism_jax.data.intake import Intake, Row, race, split_of
 from prism_jax.data.labels import LabelPolicy
 
 METADATA, SPLITS = "mimic-cxr-2.0.0-metadata.csv", "mimic-cxr-2.0.0-split.csv"  # each perhaps with .gz
 LABELS = "mimic-cxr-2.0.0-{labeler}.csv"
 VIEWS = {"LATERAL": "lateral", "LL": "lateral", "": None}
 OFFICIAL = {"train": "train", "validate": "val", "test": "test"}
-UNKNOWN_RACES = ("", "UNKNOWN", "UNABLE TO OBTAIN", "PATIENT DECLINED TO ANSWER")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -165,6 +164,7 @@ def _races(source: str | Path, name: str) -> dict[str, str]:
     _, table = _table(source, name, ("subject_id", "race"))
     counts: dict[str, Counter[str]] = {}
     for cells in table.rows:
-        if cells["race"] not in UNKNOWN_RACES:
-            counts.setdefault(cells["subject_id"], Counter())[cells["race"].capitalize()] += 1
-    return {patient: min(found, key=lambda race: (-found[race], race)) for patient, found in counts.items()}
+        name = race(cells["race"].capitalize())
+        if name:
+            counts.setdefault(cells["subject_id"], Counter())[name] += 1
+    return {patient: min(found, key=lambda name: (-found[name], name)) for patient, found in counts.items()}
