@@ -11,7 +11,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from prism_jax.data import schema, transforms
+from prism_jax.data import dicom, schema, transforms
+
+LATERAL = ("LL", "RL", "LATERAL")  # what View Position of a DICOM file says of lateral images
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -67,10 +69,14 @@ def race(cell: str) -> str | None:
 
 
 def read_example(source: str | Path, row: Row, intake: Intake) -> schema.Example:
-    """The example of a row, its image checked. Raises a ValueError with the reason where it is unusable."""
-    image, height, width = transforms.stored(
-        _read(source, row.path), max_side=intake.max_side, bit_depth=intake.bit_depth
-    )
+    """The example of a row, its image checked. Raises a ValueError with the reason where it is unusable.
+
+    Of a DICOM file age, sex, view, study and spacing are taken where the table does not say them.
+    """
+    data = _read(source, row.path)
+    image, height, width = transforms.stored(data, max_side=intake.max_side, bit_depth=intake.bit_depth)
+    if dicom.is_dicom(data):
+        row = _with_tags(row, dicom.read_tags(data))
     masks = {}
     for name, path in row.masks.items():
         try:
@@ -98,6 +104,21 @@ def _read(source: str | Path, path: str) -> bytes:
     if os.path.isabs(path) or os.path.normpath(path).split(os.sep)[0] == "..":
         raise ValueError("lies outside the source folder")
     return transforms.read_bytes(Path(source) / path)
+
+
+def _with_tags(row: Row, tags: dicom.Tags) -> Row:
+    known, view = row.attributes, "lateral" if tags.view in LATERAL else tags.view
+    return dataclasses.replace(
+        row,
+        study=row.study or tags.study,
+        spacing=row.spacing or tags.spacing,
+        attributes=dataclasses.replace(
+            known,
+            age=tags.age if known.age is None else known.age,
+            sex=known.sex or tags.sex,
+            view=known.view or view,
+        ),
+    )
 
 
 def _mask(data: bytes, size: tuple[int, int], image: bytes) -> bytes:

@@ -188,10 +188,10 @@ def caption(example: Example, config: CaptionConfig, fits: Callable[[str], bool]
 def fitting(attributes: Attributes, template: Template, fits: Callable[[str], bool]) -> str:
     """The caption, without the last findings where it would be too long: absent and uncertain ones go first."""
     left = dict(attributes.findings)
-    going = sorted(left, key=lambda name: left[name] is True)  # False, so absent and uncertain, before True
-    order = [name for kind in (False, True) for name in reversed([n for n in going if (left[n] is True) is kind])]
+    present = [name for name in left if left[name] is True]
+    others = [name for name in left if left[name] is not True]
     text = template.describe(attributes)
-    for name in order:
+    for name in (*reversed(others), *reversed(present)):
         if fits(text):
             return text
         del left[name]
