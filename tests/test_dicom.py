@@ -1,9 +1,11 @@
 """DICOM: the picture as it is meant to be seen, whatever way it is stored; damage is one line, never a crash."""
 
 import io
+import logging
 import os
 import time
 import warnings
+from concurrent import futures
 
 import numpy as np
 import pydicom
@@ -296,6 +298,16 @@ def test_a_dicom_file_is_an_image_like_any_other():
     png, height, width = transforms.stored(data, max_side=30)
     assert (height, width) == ramp().shape
     assert transforms.decode(png).shape == (20, 30)
+
+
+def test_reading_in_threads_leaves_warnings_as_they_were():
+    odd = encoded(malformed(dataset(ramp()), PatientAge="unknown", PatientBirthDate="yesterday"))
+    before = list(warnings.filters)
+    with futures.ThreadPoolExecutor(8) as pool:
+        pictures = list(pool.map(lambda _: dicom.read(odd).pixels, range(100)))
+    assert all(np.array_equal(picture, ramp()) for picture in pictures)
+    assert warnings.filters == before
+    assert not logging.getLogger("pydicom").disabled
 
 
 def mutated(data: bytes, draw: np.random.Generator) -> bytes:

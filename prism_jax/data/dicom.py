@@ -6,11 +6,13 @@ it make sense, and whatever pydicom or a decoder raises is reported as damage.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import io
 import logging
 import math
 import re
+import threading
 import warnings
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -72,7 +74,7 @@ def read(data: bytes) -> Radiograph:
     Raises:
       ValueError: one line, for what is no DICOM file, damaged, or holds no single grey or colour picture.
     """
-    with _quiet():
+    with _quiet:
         dataset = parse(data)
         tags = _tags(dataset)
         return Radiograph(pixels=_upright(_pixels(dataset), tags.orientation), tags=tags)
@@ -80,7 +82,7 @@ def read(data: bytes) -> Radiograph:
 
 def read_tags(data: bytes) -> Tags:
     """The tags alone, without decoding the picture. Raises ValueError where `data` is no readable DICOM file."""
-    with _quiet():
+    with _quiet:
         return _tags(parse(data))
 
 
@@ -93,18 +95,34 @@ def parse_age(text: str) -> float | None:
     return years if years <= 130 else None
 
 
-class _quiet(warnings.catch_warnings):
-    """Keeps what pydicom says about odd tags off stderr: of a file that fails, the error tells."""
+class _Quiet:
+    """While any thread reads, what pydicom says about odd tags stays off stderr: of a file that fails, the error tells.
+
+    Filters of warnings belong to the process, so the first to enter sets them and the last to leave resets them.
+    """
+
+    def __init__(self):
+        self._lock, self._readers, self._kept = threading.Lock(), 0, None
 
     def __enter__(self):
-        self._was_disabled = logging.getLogger("pydicom").disabled
-        super().__enter__()
-        warnings.simplefilter("ignore")
-        logging.getLogger("pydicom").disabled = True
+        with self._lock:
+            if self._readers == 0:
+                logger = logging.getLogger("pydicom")
+                self._kept = contextlib.ExitStack()
+                self._kept.enter_context(warnings.catch_warnings())
+                warnings.simplefilter("ignore")
+                self._kept.callback(setattr, logger, "disabled", logger.disabled)
+                logger.disabled = True
+            self._readers += 1
 
     def __exit__(self, *error):
-        logging.getLogger("pydicom").disabled = self._was_disabled
-        super().__exit__(*error)
+        with self._lock:
+            self._readers -= 1
+            if self._readers == 0:
+                self._kept.close()
+
+
+_quiet = _Quiet()
 
 
 def parse(data: bytes) -> Dataset:
