@@ -57,15 +57,21 @@ def render(report: Report) -> str:
 
 
 def _charts(report: Report) -> dict[str, Any]:
-    """The curves as JSON, and plotly.js (5 MB) only if there is one to draw."""
-    if not report.curves:
-        return {"charts": [], "plotly_js": ""}
+    """The curves and other charts as JSON, and plotly.js (5 MB) only if there is one to draw."""
+    if not report.curves and not report.charts:
+        return {"curves": [], "charts": [], "plotly_js": ""}
     import plotly.offline
 
     from prism_jax.report.charts import chart_json
 
-    charts = [{"title": curve.title, "json": chart_json(curve)} for curve in report.curves]
-    return {"charts": charts, "plotly_js": plotly.offline.get_plotlyjs()}
+    drawn = lambda charts: [
+        {"title": chart.title, "json": chart_json(chart), "note": getattr(chart, "note", "")} for chart in charts
+    ]
+    return {
+        "curves": drawn(report.curves),
+        "charts": drawn(report.charts),
+        "plotly_js": plotly.offline.get_plotlyjs(),
+    }
 
 
 def _encoder(report: Report) -> Callable[[np.ndarray], str]:
