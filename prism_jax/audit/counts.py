@@ -49,15 +49,16 @@ class Distribution:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class FindingCount:
-    """One finding: images by state, and the share of those present among those that say either way."""
+    """One finding: images by state, and shares with their intervals, whose count is that of patients."""
 
     name: str
     present: int
     absent: int
     uncertain: int
     unmentioned: int
-    prevalence: Estimate  # by the survey's coding; count: patients
-    by_split: Mapping[str, Estimate]
+    of_all: Estimate  # share of all images that are said to show it
+    prevalence: Estimate  # share among those that say either way, by the survey's coding
+    by_split: Mapping[str, Estimate]  # the same in each split
 
 
 def split_counts(images: Sequence[Seen]) -> tuple[SplitCount, ...]:
@@ -127,6 +128,7 @@ def finding_counts(images: Sequence[Seen], coding: variables.Coding) -> tuple[Fi
                 absent=states[False],
                 uncertain=states[None],
                 unmentioned=states[UNKNOWN],
+                of_all=associations.share(np.array([one.findings.get(name) is True for one in attributes]), owners),
                 prevalence=prevalence(np.ones(len(images), bool)),
                 by_split={split: prevalence(splits == split) for split in dict.fromkeys(splits.tolist())},
             )

@@ -10,6 +10,7 @@ from prism_jax.audit import tables
 from prism_jax.audit.counts import Distribution
 from prism_jax.audit.survey import Survey
 from prism_jax.report import Bars, Matrix
+from prism_jax.report.tables import number
 
 NOTICE = (
     "This page holds pictures and facts of patients: it falls under the terms of the data. Links are of this data "
@@ -28,6 +29,7 @@ def page(survey: Survey, samples: tuple[report.Sample, ...], versions: Mapping[s
         tables=tuple(tables.tables(survey)),
         settings={"survey": _settings(survey), "built": survey.built},
         versions=versions,
+        are_pictures_last=True,
         notice=NOTICE,
     )
 
@@ -37,14 +39,16 @@ def _settings(survey: Survey) -> dict[str, Any]:
 
 
 def _summary(survey: Survey) -> str:
-    linked = [one for one in survey.associations if one.is_linked_adjusted]
-    whole = survey.splits[-1]
-    found = "No two attributes go together beyond chance after adjustment. "
+    whole, linked = survey.splits[-1], [one for one in survey.associations if one.is_linked]
+    found = "No two attributes go together beyond chance. "
     if linked:
-        strongest = max(linked, key=lambda one: abs(one.adjusted.value))
+        one = max(linked, key=lambda one: abs(one.correlation.value))
+        value, low, high = (number(x) for x in (one.correlation.value, one.correlation.low, one.correlation.high))
+        interval = f"correlation {value}, {survey.config.level:.0%} interval {low} to {high}"
+        many = f"{len(linked)} pairs of attributes go together beyond chance, most of all"
         found = (
-            f"{len(linked)} pairs of attributes go together beyond chance after adjustment, most of all "
-            f"{strongest.first} and {strongest.second}. "
+            f"{many if len(linked) > 1 else 'One pair of attributes goes together beyond chance:'} {one.first} and "
+            f"{one.second} ({interval}). "
         )
     return (
         f"{whole.images:,} images of {whole.patients:,} patients. {found}A model trained on these images may take what "
@@ -63,7 +67,7 @@ def _headline(survey: Survey) -> tuple[tuple[str, str], ...]:
     return (
         (f"{whole.images:,}", f"images of {whole.patients:,} patients in {len(survey.splits) - 1} splits"),
         (f"{survey.shared_patients:,}", "patients in more than one split"),
-        (f"{linked} and {adjusted}", f"pairs of attributes linked, plainly and adjusted, of {compared} compared"),
+        (f"{linked}", f"pairs of attributes linked, of {compared} compared; {adjusted} after adjustment"),
         (f"{len(survey.duplicates):,}{more}", f"near duplicates, {patients} of two patients, {across} across splits"),
         (f"{len(survey.marked):,}", "images in which burned-in marks are suspected"),
     )
@@ -71,20 +75,14 @@ def _headline(survey: Survey) -> tuple[tuple[str, str], ...]:
 
 def _charts(survey: Survey) -> tuple[Bars | Matrix, ...]:
     found: list[Bars | Matrix] = []
-    by = {(one.attribute, one.by): one for one in survey.distributions}
-    if ("age", "sex") in by:
-        found.append(_bars("Age and sex", by["age", "sex"]))
-    found += [
-        _bars(f"{name.capitalize()} by split", by[name, "split"]) for name in ("view", "race") if (name, "split") in by
-    ]
-    names = list(
-        dict.fromkeys(name for one in survey.associations if not one.reason for name in (one.first, one.second))
-    )
-    if names:
+    compared = [one for one in survey.associations if not one.reason]
+    if names := list(dict.fromkeys(name for one in compared for name in (one.first, one.second))):
         found.append(_correlations(survey, names))
     if len(survey.findings) > 1:
         found.append(_cooccurrence(survey))
-    return tuple(found)
+    titles = {("age", "sex"): "Age and sex", ("view", "split"): "View by split", ("race", "split"): "Race by split"}
+    by = {(one.attribute, one.by): one for one in survey.distributions}
+    return (*found, *(_bars(title, by[key]) for key, title in titles.items() if key in by))
 
 
 def _bars(title: str, one: Distribution) -> Bars:

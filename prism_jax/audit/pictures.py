@@ -58,7 +58,7 @@ def _marked(example: schema.Example) -> report.Sample:
         )
         for mark in marks.find(pixels)
     )
-    return report.Sample(image=marks.outlined(small, frames), caption=str(example.id), group=MARKED)
+    return report.Sample(image=marks.outlined(small, frames), caption=f"{example.id}: {len(frames)}", group=MARKED)
 
 
 def _framed(pixels: np.ndarray, side: int = SIDE) -> np.ndarray:

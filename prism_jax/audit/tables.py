@@ -35,8 +35,8 @@ def _links_table(survey: Survey) -> Table:
     left = f" The other {len(compared) - MOST_ROWS} pairs are in report.json." if len(compared) > MOST_ROWS else ""
     note = (
         f"Cells: images with both / the first only / the second only / neither, where both are known. Intervals are "
-        f"{level:.0%}, by patients (cluster-robust); n: patients. p is Holm's over all {len(compared)} pairs: of what is "
-        f"called linked, at most {1 - level:.2g}, the chance of even one false link is no more than that. Adjusted: "
+        f"{level:.0%}, by patients (cluster-robust); n: patients. p is Holm's over all {len(compared)} pairs: linked "
+        f"is what has at most {1 - level:.2g}; the chance of even one false link is no more than that. Adjusted: "
         f"partial correlation where the covariates are known too.{left} {_not_compared(survey)}"
     )
     columns = (
@@ -46,18 +46,20 @@ def _links_table(survey: Survey) -> Table:
         "Cells",
         "Odds ratio",
         "Correlation",
-        "p",
+        "p (Holm)",
         "Adjusted correlation",
         "Adjusted for",
-        "p, adjusted",
+        "p (Holm), adjusted",
     )
     return Table(title="What goes together", columns=columns, rows=tuple(rows), note=note.strip())
 
 
 def _link_row(one: Association) -> tuple:
-    verdict = "linked" if one.is_linked_adjusted else "linked, but not after adjustment" if one.is_linked else None
-    if one.is_linked and not one.adjusted.count:
-        verdict = "linked; too few to adjust"
+    verdict = None
+    if one.is_linked_adjusted:
+        verdict = "linked" if one.is_linked else "linked after adjustment"
+    elif one.is_linked:
+        verdict = "linked; adjusted, not beyond chance" if one.adjusted.count else "linked; too few to adjust"
     return (
         one.first,
         one.second,
@@ -79,8 +81,8 @@ def _not_compared(survey: Survey) -> str:
     names, fewest = ", ".join(sorted(reasons)), survey.config.fewest
     unmentioned = "without" if survey.config.unmentioned == "absent" else "neither"
     return (
-        f"{sum(reasons.values())} pairs could not be compared: those of {names}. Each attribute needs {fewest} patients "
-        f"with it and {fewest} without, and not to be mentioned counts as {unmentioned}."
+        f"{sum(reasons.values())} pairs could not be compared: those of {names}. Each attribute needs {fewest} "
+        f"patients with it and {fewest} without, and not to be mentioned counts as {unmentioned}."
     )
 
 
@@ -93,18 +95,23 @@ def _findings_table(survey: Survey) -> Table:
             one.absent,
             one.uncertain,
             one.unmentioned,
-            one.prevalence,
-            *(one.by_split[split] if one.by_split[split].count else None for split in splits),
+            one.of_all,
+            *(
+                # Where nobody is ever said to be without it, 100 % of those told would mean nothing.
+                share if share.count and one.prevalence.value < 1 else None
+                for share in (one.prevalence, *(one.by_split[split] for split in splits))
+            ),
         )
         for one in survey.findings
     ]
-    shares = [Column(name=name, unit="%") for name in ("Present, of those told", *splits)]
+    told = ("Present, of those told", *(f"Of those told, {split}" for split in splits))
+    shares = [Column(name=name, unit="%") for name in ("Present, of all", *told)]
     return Table(
         title="Findings",
         columns=("Finding", "Present", "Absent", "Uncertain", "Unmentioned", *shares),
         rows=tuple(rows),
-        note="The share is of images that say either way, so a finding that is only ever stated when present has 100 %. "
-        "Wilson's interval for as many images as the patients are worth; n: patients.",
+        note="Of those told: of the images that say either way; a finding that is never said to be absent has none. "
+        "Wilson's intervals for as many images as the patients are worth; n: patients.",
     )
 
 

@@ -10,6 +10,7 @@ INK = "#7b8490"  # mid grey: readable on a light and on a dark page
 GRID = "rgba(123, 132, 144, 0.22)"
 MOST_POINTS = 4000
 SIGNED = ((0.0, "#3b82c4"), (0.5, "rgba(123, 132, 144, 0.12)"), (1.0, "#d9642b"))
+LEAST_LIMIT = 0.3  # the strongest colour is that of the greatest number, but never of less than this
 COUNTS = ((0.0, "rgba(123, 132, 144, 0.12)"), (1.0, "#3f9c6b"))
 
 
@@ -52,7 +53,8 @@ def _matrix(matrix: Matrix) -> go.Figure:
     if matrix.is_count:  # a few are very common: colour by order of magnitude
         shown, scale = np.log10(1 + values), {"colorscale": COUNTS, "zmin": 0}
     else:
-        shown, scale = values, {"colorscale": SIGNED, "zmin": -1, "zmax": 1}
+        limit = max(LEAST_LIMIT, np.nanmax(np.abs(values), initial=0))
+        shown, scale = values, {"colorscale": SIGNED, "zmin": -limit, "zmax": limit}
     nothing = np.isnan(values)
     figure = go.Figure()
     figure.add_heatmap(
@@ -68,7 +70,7 @@ def _matrix(matrix: Matrix) -> go.Figure:
         ygap=2,
         **scale,
     )
-    _laid_out(figure, "", "").update_layout(height=max(360, 90 + 34 * len(matrix.names)))
+    _laid_out(figure, "", "").update_layout(height=max(360, 90 + 34 * len(matrix.names)), margin={"t": 40})
     figure.update_xaxes(type="category", tickangle=-40, showgrid=False)
     return figure.update_yaxes(type="category", autorange="reversed", showgrid=False)
 

@@ -98,7 +98,7 @@ class Bars:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Matrix:
-    """Coloured numbers of pairs, NaN left blank: from -1 (blue) to 1 (red), or counts from 0 (pale) on."""
+    """Coloured numbers of pairs, NaN left blank: blue below 0 and red above, or counts from 0 (pale) on."""
 
     title: str
     names: tuple[str, ...]
@@ -170,6 +170,7 @@ class Report:
     settings: Mapping[str, Any] = dataclasses.field(default_factory=dict)  # JSON
     versions: Mapping[str, str] = dataclasses.field(default_factory=dict)
     difference_limit: int = 64  # grey levels at which the difference maps saturate
+    are_pictures_last: bool = False  # samples under the numbers, where these are what the page is about
     notice: str = "Counterfactuals made by a model, for research. Not for diagnosis."
 
     @property
