@@ -44,7 +44,7 @@ def write(folder: Path, *rows: dict[str, str], name: str = "train.csv") -> None:
 
 def rows_of(folder: Path, *rows: dict[str, str], **options) -> list:
     write(folder, *rows)
-    return chexpert.read_rows(folder, ChexpertConfig(**{"tables": ("train.csv",)} | options))
+    return chexpert.read_rows(folder, ChexpertConfig(**options))
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +53,7 @@ def full(tmp_path_factory) -> list:
     source = tmp_path_factory.mktemp("chexpert")
     (source / "train.csv.gz").symlink_to(shared_folder("data", "labels", "chexpert_train.csv.gz"))
     start = time.perf_counter()
-    rows = chexpert.read_rows(source, ChexpertConfig(tables=("train.csv",)))
+    rows = chexpert.read_rows(source, ChexpertConfig())
     assert time.perf_counter() - start < 20
     return rows
 
@@ -132,6 +132,7 @@ def test_both_tables_are_read_and_may_be_the_splits(tmp_path):
     write(tmp_path, {"Path": "CheXpert-v1.0/valid/patient64541/study1/view1_frontal.jpg"}, name="valid.csv")
     rows = chexpert.read_rows(tmp_path, ChexpertConfig(official_split=True))
     assert [(row.number, row.line, row.split) for row in rows] == [(0, 2, "train"), (1, 3, "train"), (2, 2, "val")]
+    assert len(chexpert.read_rows(tmp_path, ChexpertConfig(tables=("valid.csv",)))) == 1
 
 
 def test_race_comes_from_the_table_of_demographics(tmp_path):

@@ -1,7 +1,6 @@
 """The folder builder: any CSV, patients never shared by two splits, bad images counted."""
 
 import csv
-import io
 import sys
 from pathlib import Path
 
@@ -9,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from prism_jax.data import folder, intake, pipeline, transforms
+from prism_jax.data import folder, intake, pipeline
 from prism_jax.data.build import build, read_build
 from prism_jax.data.captions import describe
 from prism_jax.data.folder import FolderConfig

@@ -108,5 +108,5 @@ def test_two_sources_of_reports_are_refused():
 
 def test_an_image_that_the_split_file_lacks_is_named(source):
     write(source, "mimic-cxr-2.0.0-split.csv.gz", [{"dicom_id": "aa-01", "split": "test"}])
-    with pytest.raises(ValueError, match="row 3 .*image bb-02 is not in"):
+    with pytest.raises(ValueError, match=r"row 3 .*image bb-02 is not in"):
         mimic_cxr.read_rows(source, MimicConfig(official_split=True))

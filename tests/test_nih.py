@@ -123,5 +123,5 @@ def test_a_cell_that_makes_no_sense_is_named_with_its_row(tmp_path, cells, said)
 
 
 def test_the_official_split_without_the_list_is_refused(tmp_path):
-    with pytest.raises(ValueError, match="official_split needs .*test_list.txt, which is missing"):
+    with pytest.raises(ValueError, match=r"official_split needs .*test_list\.txt, which is missing"):
         rows_of(tmp_path, {}, official_split=True)

@@ -24,7 +24,7 @@ OFFICIAL = {"train.csv": "train", "valid.csv": "val"}
 class ChexpertConfig:
     """Which images of CheXpert to store, and how."""
 
-    tables: tuple[str, ...] = TABLES  # each may have .gz behind its name
+    tables: tuple[str, ...] | None = None  # of TABLES; None takes those that are there
     views: tuple[str, ...] | None = None  # only images of these views: "AP PA"; None takes all, "lateral" too
     official_split: bool = False  # train.csv is train and valid.csv is val, instead of a hash of the patient
     demographics: str | None = None  # CSV with PATIENT and PRIMARY_RACE, from which to take race
@@ -39,17 +39,21 @@ def read_rows(source: str | Path, config: ChexpertConfig) -> list[Row]:
     """All rows of the tables. Raises a ValueError for the first cell that makes no sense."""
     races = _races(source, config.demographics) if config.demographics else {}
     rows, number = [], 0
-    for name in config.tables:
-        file = tables.find(source, name)
+    for file in _files(source, config):
         table = tables.read(file)
         tables.check_columns(file, table, ("Path", "Sex", "Age", "Frontal/Lateral", "AP/PA", *labels.CHEXPERT))
         for line, cells in enumerate(table.rows, 2):
             try:
-                rows.append(_row(number, line, cells, name, races, config))
+                rows.append(_row(number, line, cells, file.name.removesuffix(".gz"), races, config))
             except ValueError as error:
                 raise ValueError(f"{file.name}, row {line} (the header is row 1): {error}") from None
             number += 1
     return [row for row in rows if config.views is None or row.attributes.view in config.views]
+
+
+def _files(source: str | Path, config: ChexpertConfig) -> list[Path]:
+    there = [name for name in TABLES if any((Path(source) / f"{name}{end}").is_file() for end in ("", ".gz"))]
+    return [tables.find(source, name) for name in config.tables or there or TABLES]
 
 
 def _row(number: int, line: int, cells: dict[str, str], table: str, races: dict[str, str | None], config) -> Row:

@@ -109,7 +109,8 @@ def _write(
         if isinstance(example, str):
             errors.append((row.line, row.path, example))
             continue
-        writer.write(serializer.serialize_example(features.encode_example(schema.to_record(example))))
+        record = serializer.get_tf_example(features.encode_example(schema.to_record(example)))
+        writer.write(record.SerializeToString(deterministic=True))  # the same build has the same digest
         count += 1
     writer.close()
     os.replace(unfinished, file)
