@@ -86,29 +86,31 @@ def test_a_template_that_cannot_be_read_back_is_refused(options, said):
         Template(**options)
 
 
+def caption(one: schema.Example, config: CaptionConfig, words: int = 99, turn: int = 0) -> str:
+    return templates.caption(one, turn, config=config, fits=short(words))
+
+
 def short(words: int):
     return lambda text: len(text.split()) <= words
 
 
 def test_captions_are_drawn_for_the_example_and_the_turn_alone():
     config = CaptionConfig(templates=PARAPHRASES)
-    drawn = [templates.caption(example(i), config, short(99)) for i in range(200)]
-    assert drawn == [templates.caption(example(i), config, short(99)) for i in range(200)]
+    drawn = [caption(example(i), config, 99) for i in range(200)]
+    assert drawn == [caption(example(i), config, 99) for i in range(200)]
     assert {text: drawn.count(text) > 25 for text in drawn} == {t.describe(KNOWN): True for t in PARAPHRASES}
-    again = [templates.caption(example(i), config, short(99), turn=1) for i in range(200)]
+    again = [caption(example(i), config, turn=1) for i in range(200)]
     assert 80 < sum(a != b for a, b in zip(drawn, again, strict=True)) < 200
     other = dataclasses.replace(config, seed=1)
-    assert drawn != [templates.caption(example(i), other, short(99)) for i in range(200)]
+    assert drawn != [caption(example(i), other, 99) for i in range(200)]
 
 
 def test_reports_take_their_share_of_the_captions_and_are_cut_at_a_sentence():
     config = CaptionConfig(reports=0.5)
-    drawn = [templates.caption(example(i, "Clear lungs. No effusion at all."), config, short(12)) for i in range(400)]
+    drawn = [caption(example(i, "Clear lungs. No effusion at all."), config, 12) for i in range(400)]
     assert drawn.count("Clear lungs. No effusion at all.") == pytest.approx(200, abs=40)
-    assert templates.caption(example(1, "Clear lungs. " + "X " * 9), CaptionConfig(reports=1.0), short(9)) == (
-        "Clear lungs."
-    )
-    assert templates.caption(example(), CaptionConfig(reports=1.0), short(99)) == captions.describe(KNOWN)
+    assert caption(example(1, "Clear lungs. " + "X " * 9), CaptionConfig(reports=1.0), 9) == ("Clear lungs.")
+    assert caption(example(), CaptionConfig(reports=1.0), 99) == captions.describe(KNOWN)
 
 
 def test_a_long_caption_loses_what_is_absent_or_uncertain_before_what_is_present():

@@ -2,13 +2,15 @@
 
 import dataclasses
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, Literal
 
 import jax
 import numpy as np
 from tqdm import tqdm
 
-from prism_jax.data import captions, pipeline, transforms
+from prism_jax.data import pipeline, templates, transforms
+from prism_jax.data.templates import CaptionConfig
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -22,6 +24,7 @@ class Data:
     fit: Literal["pad", "crop"] = "pad"
     limit: int | None = None
     """Take only so many examples, the first."""
+    captions: CaptionConfig = CaptionConfig()
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -33,17 +36,30 @@ class Examples:
     ids: np.ndarray  # int64 [n]
 
 
-def load(data: Data, *, factor: int) -> Examples:
-    """All examples of `data`; `factor` is the VAE's. Raises ValueError where there is no such data set."""
+def fits(text: str, *, tokenize: Callable[[list[str]], np.ndarray]) -> bool:
+    """Whether the text encoder takes `text` whole; `tokenize` refuses what it does not."""
+    try:
+        tokenize([text])
+    except ValueError:
+        return False
+    return True
+
+
+def load(data: Data, *, factor: int, tokenize: Callable[[list[str]], np.ndarray] | None = None) -> Examples:
+    """All examples of `data`, each with the caption of its first turn; `factor` is the VAE's.
+
+    Captions are cut to what `tokenize` takes, where it is given. Raises ValueError where there is no such data set.
+    """
     transforms.frame(data.size, factor=factor)
     source = pipeline.open_split(data.folder, data.split)
     count = min(len(source), data.limit or len(source))
+    caption = _caption(data, tokenize)
     images, texts, ids = np.empty((count, data.size, data.size), np.uint8), [], np.empty(count, np.int64)
     for i in tqdm(range(count), desc=f"reading {data.folder} {data.split}", unit="image", mininterval=5):
         example = source[i]
         picture = transforms.to_input(transforms.decode(example.image), data.size, data.fit, factor=factor)
         images[i] = transforms.to_uint8(picture[..., 0])
-        texts.append(captions.describe(example.attributes))
+        texts.append(caption(example))
         ids[i] = example.id
     return Examples(images=images, captions=texts, ids=ids)
 
@@ -77,6 +93,7 @@ class Stream:
             drop_remainder=True,
             process_index=jax.process_index(),
             process_count=jax.process_count(),
+            caption=_caption(data, tokenize),
         )
 
     def __next__(self) -> dict[str, np.ndarray]:
@@ -89,6 +106,11 @@ class Stream:
 
     def set_state(self, state: Mapping[str, Any]) -> None:
         self._batches.set_state(state)
+
+
+def _caption(data: Data, tokenize: Callable[[list[str]], np.ndarray] | None) -> pipeline.Caption:
+    whole = partial(fits, tokenize=tokenize) if tokenize else lambda text: True
+    return partial(templates.caption, config=data.captions, fits=whole)
 
 
 @dataclasses.dataclass(frozen=True)

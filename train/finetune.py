@@ -135,7 +135,7 @@ def make_batches(config: FinetuneRun, sd: StableDiffusion, mesh: Mesh) -> tuple[
     options = dict(batch_size=config.batch_size, seed=config.seed)
     if not config.precompute_latents:
         return Stream(config.data, sd.tokenize, factor=factor, **options), denoising.encoded
-    loaded = examples.load(config.data, factor=factor)
+    loaded = examples.load(config.data, factor=factor, tokenize=sd.tokenize)
     arrays = {
         "latents": encode_all(sd, loaded.images, config.batch_size, mesh),
         "tokens": sd.tokenize(loaded.captions),

@@ -170,7 +170,7 @@ class CaptionConfig:
             raise ValueError(f"reports {self.reports} is not a share from 0 to 1")
 
 
-def caption(example: Example, config: CaptionConfig, fits: Callable[[str], bool], *, turn: int = 0) -> str:
+def caption(example: Example, turn: int = 0, *, config: CaptionConfig, fits: Callable[[str], bool]) -> str:
     """The caption of an example, one of those that `config` allows, drawn for this example and `turn` (an epoch).
 
     `fits` says whether the text encoder takes a text whole. A report is cut at a sentence, a caption from its end
