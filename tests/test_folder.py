@@ -1,6 +1,7 @@
 """The folder builder: any CSV, patients never shared by two splits, bad images counted."""
 
 import csv
+import json
 import sys
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from prism_jax.data import folder, intake, pipeline
+from prism_jax.data import folder, intake, pipeline, transforms
 from prism_jax.data.build import build, read_build
 from prism_jax.data.captions import describe
 from prism_jax.data.folder import FolderConfig
@@ -147,6 +148,53 @@ def test_the_list_column_is_read_as_configured(tmp_path, cell, config, found):
     read = findings_of(tmp_path, cell, **config)
     assert read == found
     assert list(read) == list(found)
+
+
+def test_several_columns_of_one_finding_each_are_read_as_those_of_chexpert(tmp_path):
+    columns = ("Edema", "Fracture", "Mass", "Nodule", "No Finding")
+    write_table(tmp_path, [("a.png", "p", "", "", "", "", "1.0", "0.0", "-1.0", "", "")], (*HEADER, *columns))
+    (row,) = folder.read_rows(tmp_path, FolderConfig(flags=columns))
+    assert row.attributes.findings == {"edema": True, "fracture": False, "mass": None}
+    write_table(tmp_path, [("a.png", "p", "", "", "", "", "", "", "", "", "1.0")], (*HEADER, *columns))
+    (row,) = folder.read_rows(tmp_path, FolderConfig(flags=columns))
+    assert row.attributes.findings == {"finding": False}
+
+
+def test_json_lines_build_from_nested_folders_with_study_text_spacing_and_masks(tmp_path):
+    write_image(tmp_path / "s/x/y/a.png")
+    write_image(tmp_path / "s/m/a.png", level=255)
+    record = {"id": "a", "patient": 7, "findings": ["Edema", "Mass"], "note": "As\nbefore.", "mm": 0.2, "visit": "v"}
+    (tmp_path / "s/table.jsonl").write_text(f"{json.dumps(record)}\n{json.dumps({'id': 'b', 'patient': 8})}\n")
+    columns = {f"{name}_column": None for name in ("sex", "age", "view")} | {"study_column": "visit"}
+    options = {"text_column": "note", "spacing_columns": ("mm",), "masks": ("lungs=m/{id}.png",), "max_bad": 0.5}
+    made = build(
+        "folder", tmp_path / "s", tmp_path / "out", csv="table.jsonl", path="x/y/{id}.png", **columns, **options
+    )
+    (split,) = made.counts
+    (example,) = pipeline.open_split(tmp_path / "out", split)
+    assert (example.patient, example.study, example.text, example.spacing) == ("7", "v", "As before.", (0.2, 0.2))
+    assert (example.attributes.findings, list(example.masks)) == ({"Edema": True, "Mass": True}, ["lungs"])
+
+
+def test_an_image_has_masks_only_where_the_mask_column_says_so(tmp_path):
+    write_table(
+        tmp_path, [(f"{i}.png", i, "", "", "", "", cell) for i, cell in enumerate(("Y", "N", ""))], (*HEADER, "m")
+    )
+    rows = folder.read_rows(tmp_path, FolderConfig(masks=("lungs=m/{path}",), mask_column="m"))
+    assert [row.masks for row in rows] == [{"lungs": "m/0.png"}, {}, {}]
+
+
+def test_dicom_and_tiff_files_build(tmp_path):
+    pixels = np.linspace(0, 65535, 20 * 30).reshape(20, 30).astype(np.uint16)
+    Image.fromarray(pixels).save(tmp_path / "a.tiff")
+    name = "1.2.276.0.7230010.3.1.4.8323329.6904.1517875201.850819.dcm"
+    (tmp_path / "b.dcm").symlink_to(shared_folder("data", "dicom", name))
+    write_table(tmp_path, [("a.tiff", "p", "", "", "", ""), ("b.dcm", "q", "", "", "", "")])
+    build("folder", tmp_path, tmp_path / "out", fractions=(1, 0, 0))
+    first, second = pipeline.open_split(tmp_path / "out", "train")
+    assert transforms.decode(first.image).shape == (20, 30)
+    assert (second.attributes.age, second.attributes.view) == (62, "PA")
+    assert second.spacing == (0.168, 0.168)
 
 
 @pytest.mark.parametrize(("cell", "state"), [("Y", True), ("no", False), ("1.0", True), ("0", False), ("", None)])

@@ -36,7 +36,10 @@ KNOWN = [
     {"age": 63.5, "sex": "F", "view": "AP Supine", "race": "Asian"},
     {"findings": {"support_lines": False, "cardiomegaly": True, "edema": None}},
 ]
-FIELDS = [{}, {"study": "s2", "text": "Clear lungs.", "spacing": (0.125, 0.25), "masks": {"lungs": b"1", "heart": b""}}]
+FIELDS = [
+    {},
+    {"study": "s2", "text": "Clear lungs.", "spacing": (0.168, 0.143), "masks": {"lungs": b"1", "heart": b""}},
+]
 
 
 @pytest.mark.parametrize("known", KNOWN)

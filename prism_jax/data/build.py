@@ -20,11 +20,12 @@ from typing import Any
 
 from prism_jax.data.chexpert import ChexpertConfig
 from prism_jax.data.folder import FolderConfig
+from prism_jax.data.intake import ERRORS_FILE, write_errors
 from prism_jax.data.mimic_cxr import MimicConfig
 from prism_jax.data.nih import NihConfig
 from prism_jax.data.phantom_dataset import PhantomConfig
 
-BUILD_FILE, ERRORS_FILE = "build.json", "errors.csv"
+BUILD_FILE = "build.json"
 CONFIGS = {
     "chexpert": ChexpertConfig,
     "mimic_cxr": MimicConfig,
@@ -151,7 +152,7 @@ def _write(name: str, source: str | Path | None, config: Any, work: Path, out: P
         "config": dataclasses.asdict(config),
         "digest": _digest(made),
     }
-    _write_errors(made, builder.errors)
+    write_errors(made / ERRORS_FILE, builder.errors)
     (made / BUILD_FILE).write_text(json.dumps(record, indent=2) + "\n")
     os.rename(made, out)
     counts = {split: info.num_examples for split, info in builder.info.splits.items()}
@@ -171,12 +172,6 @@ def _builder(name: str, source: str | Path | None, config: Any, work: Path) -> A
     if name == "phantom":
         return builders.PrismPhantom(options=config, data_dir=str(work))
     return kinds[name](source=source, options=config, data_dir=str(work))
-
-
-def _write_errors(made: Path, errors: list) -> None:
-    from prism_jax.data import parts
-
-    parts.write_errors(made / ERRORS_FILE, errors)
 
 
 def _digest(made: Path) -> str:

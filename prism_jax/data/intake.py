@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import csv
 import dataclasses
 import hashlib
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,11 @@ from PIL import Image
 
 from prism_jax.data import dicom, schema, transforms
 
+ERRORS_FILE = "errors.csv"
 LATERAL = ("LL", "RL", "LATERAL")  # what View Position of a DICOM file says of lateral images
+
+
+Error = tuple[int, str, str]  # line in its table, path, reason
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -97,6 +102,14 @@ def read_example(source: str | Path, row: Row, intake: Intake) -> schema.Example
         masks=masks,
         attributes=row.attributes,
     )
+
+
+def write_errors(file: Path, errors: Iterable[Error]) -> None:
+    """Writes `errors.csv`: row (as a spreadsheet numbers it), path and reason."""
+    with open(file, "w", newline="", encoding="utf-8", errors="backslashreplace") as lines:
+        writer = csv.writer(lines)
+        writer.writerow(("row", "path", "reason"))
+        writer.writerows(errors)
 
 
 def _read(source: str | Path, path: str) -> bytes:

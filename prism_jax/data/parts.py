@@ -6,7 +6,6 @@ last: what it was made from, how many examples it holds, which rows are missing 
 
 from __future__ import annotations
 
-import csv
 import dataclasses
 import hashlib
 import json
@@ -20,12 +19,10 @@ from array_record.python.array_record_module import ArrayRecordWriter
 from tqdm import tqdm
 
 from prism_jax.data import schema
-from prism_jax.data.intake import Intake, Row
+from prism_jax.data.intake import ERRORS_FILE, Error, Intake, Row, write_errors
 
 PART_ROWS = 512
-ERRORS_FILE = "errors.csv"
 
-Error = tuple[int, str, str]  # line in its table, path, reason
 Read = Callable[[Row], schema.Example]
 
 
@@ -68,14 +65,6 @@ def prepare(rows: Sequence[Row], read: Read, folder: Path, *, made_from: str, in
 def errors_of(parts: Iterable[Part]) -> list[Error]:
     """The rows that are missing in `parts`, in the order of the table."""
     return sorted(error for part in parts for error in part.errors)
-
-
-def write_errors(file: Path, errors: Iterable[Error]) -> None:
-    """Writes `errors.csv`: row (as a spreadsheet numbers it), path and reason."""
-    with open(file, "w", newline="", encoding="utf-8", errors="backslashreplace") as lines:
-        writer = csv.writer(lines)
-        writer.writerow(("row", "path", "reason"))
-        writer.writerows(errors)
 
 
 def _chunks(rows: Sequence[Row]) -> Iterator[tuple[str, str, Sequence[Row]]]:

@@ -113,7 +113,7 @@ def from_record(record: dict) -> Example:
     missing = sorted({"study", "text", "spacing", "race", "masks"} - record.keys())
     if missing:
         raise ValueError(f"the data set was built by an older version: no {', '.join(missing)}; build it again")
-    spacing = tuple(map(float, record["spacing"]))
+    down, across = (round(float(mm), 6) for mm in record["spacing"])  # as written, in spite of 32 bits
     return Example(
         id=int(record["id"]),
         image=record["image"],
@@ -123,7 +123,7 @@ def from_record(record: dict) -> Example:
         study=_text(record["study"]),
         path=_text(record["path"]),
         text=_text(record["text"]),
-        spacing=None if math.isnan(spacing[0]) else spacing,
+        spacing=None if math.isnan(down) else (down, across),
         subject=int(record["subject"]),
         masks=dict(zip(map(_text, record["masks"]["name"]), map(bytes, record["masks"]["png"]), strict=True)),
         attributes=_attributes(record),
