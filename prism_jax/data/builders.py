@@ -13,14 +13,13 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
 import tensorflow_datasets as tfds
 from tensorflow_datasets.core.dataset_builder import FileReaderBuilder
-from tqdm import tqdm
 
 from prism_jax.data import chexpert, folder, intake, mimic_cxr, nih, parts, phantom_dataset, schema
 
@@ -57,15 +56,8 @@ class RowsBuilder(FileReaderBuilder, skip_registration=True):
                 "--out OUT, and give OUT as data_dir"
             )
         rows, options = self.read_rows(self.source, self.options), self.options.intake
-        made = parts.prepare(
-            rows,
-            partial(_read, self.source, options),
-            parts_folder(self),
-            made_from=_origin(self),
-            intake=options,
-        )
-        self.errors = parts.errors_of(made)
-        self.info.set_splits(tfds.core.splits.SplitDict(_moved(self, made)))
+        read = partial(intake.read_examples, self.source, intake=options)
+        self.errors = _prepare(self, rows, read, _origin(self), options.max_bad)
 
 
 class PrismChexpert(RowsBuilder):
@@ -92,7 +84,7 @@ class PrismFolder(RowsBuilder):
     config, read_rows = folder.FolderConfig, staticmethod(folder.read_rows)
 
 
-class PrismPhantom(tfds.core.GeneratorBasedBuilder):
+class PrismPhantom(FileReaderBuilder):
     """Phantom chest X-rays with a known structural causal model."""
 
     VERSION = tfds.core.Version(VERSION)
@@ -108,23 +100,12 @@ class PrismPhantom(tfds.core.GeneratorBasedBuilder):
     def _build_data_dir(self, given_data_dir: str | None) -> tuple[str, str]:
         return _built_folder(self, given_data_dir) or super()._build_data_dir(given_data_dir)
 
-    def _split_generators(self, dl_manager) -> dict[str, Iterator]:
-        counts = self.options.counts
-        if not any(counts.values()):
-            raise ValueError("train, val and test are 0: nothing to render")
-        bar = tqdm(total=sum(counts.values()), unit="image")
-        # TFDS refuses to write an empty split.
-        return {split: self._generate_examples(split, bar) for split in schema.SPLITS if counts[split]}
-
-    def _generate_examples(self, split: str, bar: tqdm) -> Iterator[tuple[int, dict]]:
-        for example in phantom_dataset.examples(split, self.options):
-            yield example.id, schema.to_record(example)
-            bar.update()
-        if bar.n == bar.total:
-            bar.close()
+    def _download_and_prepare(self, dl_manager, download_config=None) -> None:
+        rows, read = phantom_dataset.rows(self.options), partial(phantom_dataset.examples, config=self.options)
+        self.errors = _prepare(self, rows, read, f"{self.name} {VERSION} {self.options}", 0.0)
 
 
-def parts_folder(builder: RowsBuilder) -> Path:
+def parts_folder(builder: FileReaderBuilder) -> Path:
     """Where a build keeps its finished parts until all are there."""
     return Path(builder.data_dir_root) / f".{builder.name}-parts"
 
@@ -136,11 +117,16 @@ def _origin(builder: RowsBuilder) -> str:
     return f"{builder.name} {VERSION} {Path(builder.source).resolve()} {options}"
 
 
-def _read(source: str | Path, options: intake.Intake, row: intake.Row) -> schema.Example:
-    return intake.read_example(source, row, options)
+def _prepare(
+    builder: FileReaderBuilder, rows: Sequence[intake.Row], read: parts.Read, made_from: str, max_bad: float
+) -> list[intake.Error]:
+    """Writes the records of `rows` into the builder's folder; returns what is missing."""
+    made = parts.prepare(rows, read, parts_folder(builder), made_from=made_from, max_bad=max_bad)
+    builder.info.set_splits(tfds.core.splits.SplitDict(_moved(builder, made)))
+    return parts.errors_of(made)
 
 
-def _moved(builder: RowsBuilder, made: list[parts.Part]) -> list[tfds.core.SplitInfo]:
+def _moved(builder: FileReaderBuilder, made: list[parts.Part]) -> list[tfds.core.SplitInfo]:
     """Gives the parts that hold an example the names that TFDS reads, in the builder's folder."""
     infos = []
     for split in schema.SPLITS:

@@ -6,7 +6,8 @@ import csv
 import dataclasses
 import hashlib
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -71,6 +72,19 @@ def race(cell: str) -> str | None:
     name = cell.partition(",")[0].strip()
     is_unknown = any(word in name.lower() for word in ("unknown", "declined", "refused", "unable to obtain"))
     return None if is_unknown else name or None
+
+
+def read_examples(source: str | Path, rows: Sequence[Row], intake: Intake) -> Iterator[schema.Example | str]:
+    """The example of each row, or why there is none, in their order; several files are read at once."""
+
+    def tried(row: Row) -> schema.Example | str:
+        try:
+            return read_example(source, row, intake)
+        except ValueError as error:
+            return str(error)
+
+    with ThreadPoolExecutor(intake.threads or os.cpu_count()) as pool:
+        yield from pool.map(tried, rows)
 
 
 def read_example(source: str | Path, row: Row, intake: Intake) -> schema.Example:

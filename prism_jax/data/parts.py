@@ -11,7 +11,6 @@ import hashlib
 import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import tensorflow_datasets as tfds
@@ -19,11 +18,11 @@ from array_record.python.array_record_module import ArrayRecordWriter
 from tqdm import tqdm
 
 from prism_jax.data import schema
-from prism_jax.data.intake import ERRORS_FILE, Error, Intake, Row, write_errors
+from prism_jax.data.intake import ERRORS_FILE, Error, Row, write_errors
 
 PART_ROWS = 512
 
-Read = Callable[[Row], schema.Example]
+Read = Callable[[Sequence[Row]], Iterable[schema.Example | str]]  # the example of each row, or why there is none
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -38,25 +37,22 @@ class Part:
     digest: str  # of the file
 
 
-def prepare(rows: Sequence[Row], read: Read, folder: Path, *, made_from: str, intake: Intake) -> list[Part]:
+def prepare(rows: Sequence[Row], read: Read, folder: Path, *, made_from: str, max_bad: float) -> list[Part]:
     """Writes the parts of all `rows` into `folder`, or takes those that are there and were made from the same.
 
     Raises:
-      ValueError: more than `intake.max_bad` of the rows cannot be read, or none can; `errors.csv` in `folder` then
-        lists those found so far, and what was read stays for the next try.
+      ValueError: more than `max_bad` of the rows cannot be read, or none can; `errors.csv` in `folder` then lists
+        those found so far, and what was read stays for the next try.
     """
     folder.mkdir(parents=True, exist_ok=True)
     made: list[Part] = []
-    with (
-        ThreadPoolExecutor(intake.threads or os.cpu_count()) as pool,
-        tqdm(total=len(rows), unit="image", mininterval=1) as bar,
-    ):
+    with tqdm(total=len(rows), unit="image", mininterval=1) as bar:
         for name, split, chunk in _chunks(rows):
             key = _digest([made_from, *map(repr, chunk)])
-            part = _kept(folder, name, key) or _write(folder, name, split, chunk, key, pool, read)
+            part = _kept(folder, name, key) or _write(folder, name, split, chunk, key, read)
             made.append(part)
             bar.update(len(chunk))
-            _check(made, len(rows), folder, intake.max_bad)
+            _check(made, len(rows), folder, max_bad)
     if not any(part.count for part in made):
         raise ValueError(f"none of the {len(rows)} images can be used; {_first(made)}")
     return made
@@ -86,15 +82,13 @@ def _kept(folder: Path, name: str, made_from: str) -> Part | None:
     return Part(**record | {"file": file, "errors": tuple(map(tuple, record["errors"]))})
 
 
-def _write(
-    folder: Path, name: str, split: str, rows: Sequence[Row], made_from: str, pool: ThreadPoolExecutor, read: Read
-) -> Part:
+def _write(folder: Path, name: str, split: str, rows: Sequence[Row], made_from: str, read: Read) -> Part:
     features = schema.features()
     serializer = tfds.core.example_serializer.ExampleSerializer(features.get_serialized_info())
     file, note, unfinished = (folder / f"{name}{end}" for end in (".array_record", ".json", ".unfinished"))
     note.unlink(missing_ok=True)
     writer, count, errors = ArrayRecordWriter(os.fspath(unfinished), "group_size:1"), 0, []
-    for row, example in zip(rows, pool.map(lambda row: _tried(row, read), rows), strict=True):
+    for row, example in zip(rows, read(rows), strict=True):
         if isinstance(example, str):
             errors.append((row.line, row.path, example))
             continue
@@ -107,14 +101,6 @@ def _write(
     unfinished.write_text(json.dumps(dataclasses.asdict(part) | {"file": file.name}))
     os.replace(unfinished, note)
     return part
-
-
-def _tried(row: Row, read: Read) -> schema.Example | str:
-    """The example of a row, or why there is none."""
-    try:
-        return read(row)
-    except ValueError as error:
-        return str(error)
 
 
 def _check(made: Sequence[Part], total: int, folder: Path, max_bad: float) -> None:
