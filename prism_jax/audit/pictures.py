@@ -30,7 +30,9 @@ def samples(folder: str | Path, survey: Survey, images: Sequence[Seen]) -> tuple
         one, other = (by_id[number] for number in pair.ids)
         whose = "one patient" if pair.is_one_patient else "two patients"
         caption = f"{one.id} ({one.split}) and {other.id} ({other.split}), {whose}, similarity {pair.similarity:.2f}"
-        both = figures.contact_sheet([_framed(transforms.decode(read(which).image)) for which in (one, other)])
+        both = figures.contact_sheet(
+            [_framed(transforms.decode(read(which).image)) for which in (one, other)], columns=1
+        )
         found.append(report.Sample(image=both, caption=caption, group=NEAR))
     for marked in survey.marked[:shown]:
         found.append(_marked(read(by_id[marked.id])))

@@ -42,14 +42,14 @@ def _links_table(survey: Survey) -> Table:
     columns = (
         "Pair",
         "and",
-        "Verdict",
-        "Cells",
-        "Odds ratio",
         "Correlation",
         "p (Holm)",
         "Adjusted correlation",
-        "Adjusted for",
         "p (Holm), adjusted",
+        "Adjusted for",
+        "Verdict",
+        "Odds ratio",
+        "Cells",
     )
     return Table(title="What goes together", columns=columns, rows=tuple(rows), note=note.strip())
 
@@ -63,14 +63,14 @@ def _link_row(one: Association) -> tuple:
     return (
         one.first,
         one.second,
-        verdict,
-        None if one.cells is None else " / ".join(f"{count:,}" for count in one.cells),
-        one.odds_ratio if one.odds_ratio.count else None,
         one.correlation,
         _p(one.p),
         one.adjusted if one.adjusted.count else None,
-        ", ".join(one.adjusted_for) or None,
         _p(one.adjusted_p),
+        ", ".join(one.adjusted_for) or None,
+        verdict,
+        one.odds_ratio if one.odds_ratio.count else None,
+        None if one.cells is None else " / ".join(f"{count:,}" for count in one.cells),
     )
 
 
