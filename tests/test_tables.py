@@ -36,6 +36,7 @@ def test_a_short_row_has_empty_cells(tmp_path):
         ("a.xlsx", "", "is no table; use .csv or .jsonl"),
         ("a.csv", "a,b\n", "has no rows"),
         ("a.csv", "", "has no rows"),
+        ("a.csv", "a,b,a\n1,2,3\n", "has the column a twice"),
         ("a.jsonl", '{"a": 1}\n{"a":', "line 2 is not JSON"),
         ("a.jsonl", "[1]", "line 1 is not a JSON object"),
         ("a.jsonl", '{"a": {"b": 1}}', "line 1: .* is an object"),

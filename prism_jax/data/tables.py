@@ -26,7 +26,7 @@ def read(file: Path, *, separator: str = ";") -> Table:
     and "no", null and a missing key an empty cell.
 
     Raises:
-      ValueError: another kind of file, broken content, or no rows.
+      ValueError: another kind of file, broken content, a column twice, or no rows.
     """
     name = file.name.removesuffix(".gz")
     if not name.endswith(SUFFIXES):
@@ -39,6 +39,9 @@ def read(file: Path, *, separator: str = ";") -> Table:
         raise ValueError(f"{file} cannot be read as a table in UTF-8: {error}") from None
     except ValueError as error:
         raise ValueError(f"{file}, {error}") from None
+    twice = sorted({column for column in table.columns if table.columns.count(column) > 1})
+    if twice:
+        raise ValueError(f"{file} has the column {', '.join(twice)} twice; rename one of them")
     if not table.rows:
         raise ValueError(f"{file} has no rows")
     return table
