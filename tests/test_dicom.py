@@ -16,7 +16,7 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.encaps import encapsulate
 from pydicom.pixels.processing import apply_windowing
 
-from prism_jax.data import dicom, grey_levels, transforms
+from prism_jax.data import dicom, dicom_tags, grey_levels, transforms
 from tests.conftest import shared_folder
 
 # make test tries so many copies of each real file; for all 2,000: PRISM_MUTATIONS=1000 pytest tests/test_dicom.py
@@ -241,7 +241,7 @@ def test_a_picture_is_turned_upright_as_its_orientation_says(said, turn):
     ],
 )
 def test_ages_are_years_or_unknown(text, years):
-    assert dicom.parse_age(text) == (None if years is None else pytest.approx(years))
+    assert dicom_tags.parse_age(text) == (None if years is None else pytest.approx(years))
 
 
 def test_missing_and_malformed_tags_are_unknown():

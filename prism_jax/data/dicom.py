@@ -10,15 +10,14 @@ import contextlib
 import dataclasses
 import io
 import logging
-import math
-import re
 import threading
 import warnings
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from prism_jax.data import grey_levels
+from prism_jax.data import dicom_tags, grey_levels
+from prism_jax.data.dicom_tags import Tags, count, one_line, shape, text
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -30,24 +29,6 @@ LUMINANCE = np.array([0.299, 0.587, 0.114], np.float32)  # as Pillow weighs colo
 # Pillow's decoders refuse what is cut off; the others only decode what Pillow and pydicom cannot.
 DECODERS = ("pillow", "pydicom", "pylibjpeg", "pyjpegls", "gdcm")
 JPEG_EXTENDED = "1.2.840.10008.1.2.4.51"
-SPACINGS = ("PixelSpacing", "ImagerPixelSpacing", "NominalScannedPixelSpacing")
-DAYS = {"D": 1.0, "W": 7.0, "M": 365.25 / 12, "Y": 365.25}
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Tags:
-    """What a file says about its picture, set upright. None or "" where it says nothing that can be understood."""
-
-    age: float | None  # years
-    sex: Literal["M", "F"] | None
-    view: str | None  # View Position as it stands: "PA", "AP", "LL", ...
-    spacing: tuple[float, float] | None  # mm between rows and between columns; at the detector if not known at the body
-    height: int  # pixels
-    width: int
-    patient: str  # Patient ID
-    study: str  # Study Instance UID
-    modality: str  # "CR", "DX", ...
-    orientation: tuple[str, str] | None  # where rows and columns run to: ("L", "F") is how a frontal image is shown
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -76,23 +57,14 @@ def read(data: bytes) -> Radiograph:
     """
     with _quiet:
         dataset = parse(data)
-        tags = _tags(dataset)
+        tags = dicom_tags.of(dataset)
         return Radiograph(pixels=_upright(_pixels(dataset), tags.orientation), tags=tags)
 
 
 def read_tags(data: bytes) -> Tags:
     """The tags alone, without decoding the picture. Raises ValueError where `data` is no readable DICOM file."""
     with _quiet:
-        return _tags(parse(data))
-
-
-def parse_age(text: str) -> float | None:
-    """Years of an Age String: "062Y", "018M", "03W", "62" (years), ...; None where it makes no sense."""
-    found = re.fullmatch(r"\s*(\d{1,3})\s*([DWMY]?)\s*", text, re.ASCII | re.IGNORECASE)
-    if found is None:
-        return None
-    years = int(found[1]) * DAYS[found[2].upper() or "Y"] / DAYS["Y"]
-    return years if years <= 130 else None
+        return dicom_tags.of(parse(data))
 
 
 class _Quiet:
@@ -138,71 +110,50 @@ def parse(data: bytes) -> Dataset:
     try:
         return pydicom.dcmread(io.BytesIO(data))
     except Exception as error:  # whatever broken lengths lead to
-        raise ValueError(f"is a damaged DICOM file ({_line(error)})") from None
-
-
-def _tags(dataset: Dataset) -> Tags:
-    sex = _text(dataset, "PatientSex").upper()
-    spacing = next(filter(None, (_spacing(dataset, name) for name in SPACINGS)), None)
-    orientation, shape = _orientation(dataset), _shape(dataset)
-    turn = slice(None, None, -1 if _is_on_its_side(orientation) else 1)
-    return Tags(
-        age=parse_age(_text(dataset, "PatientAge")),
-        sex=sex if sex in ("M", "F") else None,
-        view=_text(dataset, "ViewPosition") or None,
-        spacing=spacing and spacing[turn],
-        height=shape[turn][0],
-        width=shape[turn][1],
-        patient=_text(dataset, "PatientID"),
-        study=_text(dataset, "StudyInstanceUID"),
-        modality=_text(dataset, "Modality"),
-        orientation=orientation,
-    )
+        raise ValueError(f"is a damaged DICOM file ({one_line(error)})") from None
 
 
 def _pixels(dataset: Dataset) -> np.ndarray:
     """uint8 [h, w], dense is bright, as the file has them laid out."""
-    photometric, shape = _check(dataset), _shape(dataset)
+    photometric, sides = _check(dataset), shape(dataset)
     try:
         stored = _decode(dataset)
     except Exception as error:
-        raise ValueError(f"its pixel data cannot be decoded ({_line(error)})") from None
+        raise ValueError(f"its pixel data cannot be decoded ({one_line(error)})") from None
     if photometric in COLORS:
-        if stored.shape != (*shape, 3) or stored.dtype != np.uint8:
-            raise ValueError(f"its pixel data is {stored.dtype} {stored.shape}, not uint8 {(*shape, 3)}")
+        if stored.shape != (*sides, 3) or stored.dtype != np.uint8:
+            raise ValueError(f"its pixel data is {stored.dtype} {stored.shape}, not uint8 {(*sides, 3)}")
         return np.round(stored @ LUMINANCE).astype(np.uint8)
-    if stored.shape != shape:
-        raise ValueError(f"its pixel data is {stored.shape}, the tags say {shape}")
+    if stored.shape != sides:
+        raise ValueError(f"its pixel data is {stored.shape}, the tags say {sides}")
     try:
         shown = grey_levels.shown(dataset, stored)
-    except ValueError:
-        raise
     except Exception as error:
-        raise ValueError(f"its grey levels make no sense ({_line(error)})") from None
+        raise ValueError(f"its grey levels make no sense ({one_line(error)})") from None
     return 255 - shown if photometric == "MONOCHROME1" else shown
 
 
 def _check(dataset: Dataset) -> str:
     """The photometric interpretation, once all that decoding relies on is known to be there and sane."""
     if not any(name in dataset for name in ("PixelData", "FloatPixelData", "DoubleFloatPixelData")):
-        modality = _text(dataset, "Modality") or "unknown"
+        modality = text(dataset, "Modality") or "unknown"
         raise ValueError(f"holds no picture (modality {modality}), or is cut off before it")
     if "PixelData" not in dataset:
         raise ValueError("holds floating-point grey values; export it with integers")
-    height, width = _shape(dataset)
+    height, width = shape(dataset)
     if not 0 < height * width <= MAX_PIXELS:
         raise ValueError(f"is {height} x {width} pixels by its tags; 1 to {MAX_PIXELS} in all can be read")
-    frames = _count(dataset, "NumberOfFrames", 1)
+    frames = count(dataset, "NumberOfFrames", 1)
     if frames > 1:
         raise ValueError(f"holds {frames} frames; export the one that is meant")
-    photometric = _text(dataset, "PhotometricInterpretation")
+    photometric = text(dataset, "PhotometricInterpretation")
     samples = 3 if photometric in COLORS else 1
     if photometric not in ("MONOCHROME1", "MONOCHROME2", *COLORS):
         raise ValueError(
             f"photometric interpretation {photometric!r} is not read; there are MONOCHROME1, MONOCHROME2, RGB"
         )
-    if _count(dataset, "SamplesPerPixel", samples) != samples:
-        raise ValueError(f"{photometric} has {samples} samples per pixel, not {_count(dataset, 'SamplesPerPixel')}")
+    if count(dataset, "SamplesPerPixel", samples) != samples:
+        raise ValueError(f"{photometric} has {samples} samples per pixel, not {count(dataset, 'SamplesPerPixel')}")
     return photometric
 
 
@@ -226,56 +177,10 @@ def _upright(pixels: np.ndarray, orientation: tuple[str, str] | None) -> np.ndar
     if orientation is None:
         return pixels
     rows, columns = orientation
-    if _is_on_its_side(orientation):
+    if dicom_tags.is_on_its_side(orientation):
         pixels, rows, columns = pixels.T, columns, rows
     if columns == "H":
         pixels = pixels[::-1]
     if rows == "R":
         pixels = pixels[:, ::-1]
     return np.ascontiguousarray(pixels)
-
-
-def _is_on_its_side(orientation: tuple[str, str] | None) -> bool:
-    return orientation is not None and orientation[0] in "HF" and orientation[1] in "LRAP"
-
-
-def _shape(dataset: Dataset) -> tuple[int, int]:
-    """(rows, columns) as stored; 0 where there are none."""
-    return _count(dataset, "Rows"), _count(dataset, "Columns")
-
-
-def _orientation(dataset: Dataset) -> tuple[str, str] | None:
-    letters = [part.strip()[:1].upper() for part in _text(dataset, "PatientOrientation").split("\\")]
-    return tuple(letters) if len(letters) == 2 and all(letter and letter in "LRAPHF" for letter in letters) else None
-
-
-def _spacing(dataset: Dataset, name: str) -> tuple[float, float] | None:
-    try:
-        row, column = (float(value) for value in dataset.get(name))
-    except Exception:  # absent, one number, no number
-        return None
-    return (row, column) if min(row, column) > 0 and math.isfinite(row + column) else None
-
-
-def _text(dataset: Dataset, name: str) -> str:
-    """The tag as text, several values joined by a backslash; "" where there is none or it cannot be read."""
-    try:
-        value: Any = dataset.get(name)
-        parts = [] if value is None else [value] if isinstance(value, str) else list(value)
-        return _line("\\".join(str(part).strip(" \0") for part in parts))
-    except Exception:
-        return ""
-
-
-def _count(dataset: Dataset, name: str, default: int = 0) -> int:
-    try:
-        value = dataset.get(name)
-        return default if value is None or value == "" else int(value)
-    except Exception as error:
-        raise ValueError(f"its {name} makes no sense ({_line(error)})") from None
-
-
-def _line(said: Exception | str) -> str:
-    """What an error or a tag says, on one line of bearable length."""
-    text = said if isinstance(said, str) else str(said) or type(said).__name__
-    return " ".join("".join(c if c.isprintable() else " " for c in text[:1000]).split())[:200]
