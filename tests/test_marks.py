@@ -53,13 +53,20 @@ def test_each_letter_is_a_mark_of_its_own(plain):
     assert len(marks.find(written(plain, "AP 12", (20, 15)))) == 4
 
 
-def test_marks_in_the_middle_soft_spots_and_lines_are_not_looked_for(plain):
+def test_marks_in_the_middle_and_lines_are_not_looked_for(plain):
     assert not marks.find(written(plain, "R", (250, 250)))
-    soft = ndimage.gaussian_filter(written(plain, "R", (12, 12)).astype(np.float32), 4).astype(np.uint8)
-    assert not marks.find(soft)
     line = plain.copy()
     line[20:24, 30:480] = 255
     assert not marks.find(line)
+
+
+def test_a_bright_spot_is_a_mark_only_where_its_edge_is_sharp(plain):
+    spot = plain.copy()
+    spot[20:34, 20:34] = 255
+    assert len(marks.find(spot)) == 1
+    soft = ndimage.gaussian_filter(spot.astype(np.float32), 4).astype(np.uint8)
+    assert soft[27, 27] > marks.LEAST_BRIGHT
+    assert not marks.find(soft)
 
 
 def test_the_size_of_the_picture_does_not_matter(plain):
