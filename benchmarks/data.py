@@ -28,6 +28,8 @@ class Options:
     images: int = 512
     size: int = 512
     batch_size: int = 16
+    warm_up: int = 8
+    """Batches before the clock starts."""
     batches: int = 60
     repeats: int = 3
     threads: tuple[int, ...] = (1, 2)
@@ -94,7 +96,7 @@ def measure(row: Setting, folder: Path, options: Options) -> dict[str, float]:
     """Images per second and CPU milliseconds per image, by a process of its own."""
     python = options.peer_python if row.program == "torch" else sys.executable
     arguments = {**dataclasses.asdict(row), "folder": folder, "size": options.size}
-    arguments |= {"batch_size": options.batch_size, "batches": options.batches}
+    arguments |= {name: getattr(options, name) for name in ("batch_size", "warm_up", "batches")}
     command = [str(python), "-m", "benchmarks.data_side"]
     command += [word for name, value in arguments.items() for word in (f"--{name.replace('_', '-')}", str(value))]
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parents[1], check=True)

@@ -1,7 +1,7 @@
 """One measurement of one program that reads images, in a process of its own; see data.py.
 
 Both do the same to the same JPEG files, and by the same functions: decode, fit into the frame, scale to [-1, 1], three
-channels, batches. Ours reads them from a built data set, PyTorch one file an image, and leaves channels first.
+channels (last), batches. Ours reads them from a built data set, PyTorch one file an image.
 """
 
 import dataclasses
@@ -92,7 +92,7 @@ class Files:
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         image = transforms.to_input(transforms.decode(Path(self.paths[index]).read_bytes()), self.size)
-        return {"image": image.transpose(2, 0, 1), "id": index}
+        return {"image": image, "id": index}
 
 
 def _cpu_seconds() -> float:
