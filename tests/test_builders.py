@@ -152,6 +152,20 @@ def test_parts_of_another_configuration_or_table_are_not_taken(tree, tmp_path, m
     assert made.errors == 5
 
 
+def test_files_that_were_mended_after_a_failure_are_read_again(tmp_path):
+    source, out = tmp_path / "source", tmp_path / "out"
+    for patient in ("patient1", "patient2"):
+        (source / "train" / patient / "study1").mkdir(parents=True)
+    paths = [f"train/patient{i}/study1/a.png" for i in (1, 2)]
+    test_chexpert.write(source, *({"Path": path} for path in paths))
+    Image.fromarray(np.zeros((9, 7), np.uint8)).save(source / paths[0])
+    with pytest.raises(ValueError, match="1 of 2 images cannot be used"):
+        build("chexpert", source, out, fractions=(1, 0, 0))
+    Image.fromarray(np.zeros((9, 7), np.uint8)).save(source / paths[1])
+    made = build("chexpert", source, out, fractions=(1, 0, 0))
+    assert (made.counts, made.errors) == ({"train": 2}, 0)
+
+
 def test_two_builds_of_one_folder_do_not_run_at_once(tree, tmp_path):
     import fcntl
 

@@ -52,9 +52,9 @@ def full(tmp_path_factory) -> list:
     """Every row of the published table."""
     source = tmp_path_factory.mktemp("chexpert")
     (source / "train.csv.gz").symlink_to(shared_folder("data", "labels", "chexpert_train.csv.gz"))
-    start = time.perf_counter()
+    start = time.process_time()
     rows = chexpert.read_rows(source, ChexpertConfig())
-    assert time.perf_counter() - start < 20
+    assert time.process_time() - start < 20  # of this process, whatever else the machine does
     return rows
 
 
@@ -133,6 +133,20 @@ def test_both_tables_are_read_and_may_be_the_splits(tmp_path):
     rows = chexpert.read_rows(tmp_path, ChexpertConfig(official_split=True))
     assert [(row.number, row.line, row.split) for row in rows] == [(0, 2, "train"), (1, 3, "train"), (2, 2, "val")]
     assert len(chexpert.read_rows(tmp_path, ChexpertConfig(tables=("valid.csv",)))) == 1
+
+
+def test_the_archives_of_the_full_release_are_read_where_they_are_unpacked(tmp_path):
+    (tmp_path / chexpert.FIRST_BATCH).mkdir()
+    (tmp_path / "CheXpert-v1.0 batch 3 (train 2)" / "patient00001").mkdir(parents=True)
+    missing = {"Path": "CheXpert-v1.0/train/patient00002/study1/view1_frontal.jpg"}
+    write(tmp_path / chexpert.FIRST_BATCH, {}, missing)
+    valid = {"Path": "CheXpert-v1.0/valid/patient64541/study1/view1_frontal.jpg"}
+    write(tmp_path / chexpert.FIRST_BATCH, valid, name="valid.csv")
+    assert [row.path for row in chexpert.read_rows(tmp_path, ChexpertConfig())] == [
+        "CheXpert-v1.0 batch 3 (train 2)/patient00001/study1/view1_frontal.jpg",
+        f"{chexpert.FIRST_BATCH}/train/patient00002/study1/view1_frontal.jpg",
+        f"{chexpert.FIRST_BATCH}/valid/patient64541/study1/view1_frontal.jpg",
+    ]
 
 
 def test_race_comes_from_the_table_of_demographics(tmp_path):

@@ -45,9 +45,9 @@ def full(tmp_path_factory) -> list:
     """Every row of the published table."""
     source, name = tmp_path_factory.mktemp("nih"), f"{nih.TABLES[0]}.gz"
     (source / name).symlink_to(shared_folder("data", "labels", name))
-    start = time.perf_counter()
+    start = time.process_time()
     rows = nih.read_rows(source, NihConfig())
-    assert time.perf_counter() - start < 20
+    assert time.process_time() - start < 20  # of this process, whatever else the machine does
     return rows
 
 

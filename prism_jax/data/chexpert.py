@@ -1,5 +1,7 @@
 """CheXpert-v1.0 and CheXpert-v1.0-small: `train.csv` and `valid.csv` beside the folders of images.
 
+CheXpert-v1.0 comes in four archives, whose folders are read where they lie beside each other in the source folder.
+
 What is not taken as it stands: age 0 is missing, 90 means 90 or more; sex Unknown is unknown; a lateral image has
 the view "lateral", and a frontal one whose view is given as LL or RL has none. No Finding as in `labels.read`.
 """
@@ -15,6 +17,8 @@ from prism_jax.data.labels import LabelPolicy
 
 TABLES = ("train.csv", "valid.csv")
 PREFIXES = ("CheXpert-v1.0/", "CheXpert-v1.0-small/")  # of paths; the source is the folder of that name
+FIRST_BATCH = "CheXpert-v1.0 batch 1 (validate & csv)"  # tables, and valid/
+OTHER_BATCHES = "CheXpert-v1.0 batch * (train *)"  # patients of train/
 SEXES = {"Male": "M", "Female": "F", "Unknown": None, "": None}
 VIEWS = {"AP": "AP", "PA": "PA", "LL": None, "RL": None, "": None}  # of frontal images
 OFFICIAL = {"train.csv": "train", "valid.csv": "val"}
@@ -37,6 +41,7 @@ class ChexpertConfig:
 
 def read_rows(source: str | Path, config: ChexpertConfig) -> list[Row]:
     """All rows of the tables. Raises a ValueError for the first cell that makes no sense."""
+    batches = _batches(Path(source))
     races = _races(source, config.demographics) if config.demographics else {}
     rows, number = [], 0
     for file in _files(source, config):
@@ -48,12 +53,29 @@ def read_rows(source: str | Path, config: ChexpertConfig) -> list[Row]:
             except ValueError as error:
                 raise ValueError(f"{file.name}, row {line} (the header is row 1): {error}") from None
             number += 1
+    rows = [dataclasses.replace(row, path=_in_batch(row.path, batches)) for row in rows] if batches else rows
     return [row for row in rows if config.views is None or row.attributes.view in config.views]
 
 
 def _files(source: str | Path, config: ChexpertConfig) -> list[Path]:
+    if (Path(source) / FIRST_BATCH).is_dir():
+        source = Path(source) / FIRST_BATCH
     there = [name for name in TABLES if any((Path(source) / f"{name}{end}").is_file() for end in ("", ".gz"))]
     return [tables.find(source, name) for name in config.tables or there or TABLES]
+
+
+def _batches(source: Path) -> dict[str, str]:
+    """The folder of each patient of train/, where the archives lie unpacked; else nothing."""
+    folders = [(source / FIRST_BATCH) / "train", *sorted(source.glob(OTHER_BATCHES))]
+    found = [path for folder in folders if folder.is_dir() for path in folder.iterdir()]
+    return {path.name: path.relative_to(source).as_posix() for path in found}
+
+
+def _in_batch(path: str, batches: dict[str, str]) -> str:
+    top, patient, *rest = path.split("/")
+    if top == "train" and patient in batches:
+        return "/".join((batches[patient], *rest))
+    return f"{FIRST_BATCH}/{path}"
 
 
 def _row(number: int, line: int, cells: dict[str, str], table: str, races: dict[str, str | None], config) -> Row:

@@ -34,7 +34,6 @@ class Part:
     made_from: str  # digest of configuration and rows
     count: int  # examples
     errors: tuple[Error, ...]
-    digest: str  # of the file
 
 
 def prepare(rows: Sequence[Row], read: Read, folder: Path, *, made_from: str, max_bad: float) -> list[Part]:
@@ -49,7 +48,7 @@ def prepare(rows: Sequence[Row], read: Read, folder: Path, *, made_from: str, ma
     with tqdm(total=len(rows), unit="image", mininterval=1) as bar:
         for name, split, chunk in _chunks(rows):
             key = _digest([made_from, *map(repr, chunk)])
-            part = _kept(folder, name, key) or _write(folder, name, split, chunk, key, read)
+            part = _kept(folder, name, chunk, key, read) or _write(folder, name, split, chunk, key, read)
             made.append(part)
             bar.update(len(chunk))
             _check(made, len(rows), folder, max_bad)
@@ -71,13 +70,17 @@ def _chunks(rows: Sequence[Row]) -> Iterator[tuple[str, str, Sequence[Row]]]:
             yield f"{split}-{start // PART_ROWS:05}", split, chosen[start : start + PART_ROWS]
 
 
-def _kept(folder: Path, name: str, made_from: str) -> Part | None:
-    """The finished part, if there is one and it was made from the same rows and configuration."""
+def _kept(folder: Path, name: str, rows: Sequence[Row], made_from: str, read: Read) -> Part | None:
+    """The finished part, if there is one of the same rows and configuration, and what it lacks still cannot be read."""
     note, file = folder / f"{name}.json", folder / f"{name}.array_record"
     if not (note.is_file() and file.is_file()):
         return None
     record = json.loads(note.read_text())
     if record["made_from"] != made_from:
+        return None
+    lacking = {(line, path) for line, path, _ in record["errors"]}
+    again = read([row for row in rows if (row.line, row.path) in lacking])
+    if not all(isinstance(example, str) for example in again):
         return None
     return Part(**record | {"file": file, "errors": tuple(map(tuple, record["errors"]))})
 
@@ -97,7 +100,7 @@ def _write(folder: Path, name: str, split: str, rows: Sequence[Row], made_from: 
         count += 1
     writer.close()
     os.replace(unfinished, file)
-    part = Part(file=file, split=split, made_from=made_from, count=count, errors=tuple(errors), digest=digest_of(file))
+    part = Part(file=file, split=split, made_from=made_from, count=count, errors=tuple(errors))
     unfinished.write_text(json.dumps(dataclasses.asdict(part) | {"file": file.name}))
     os.replace(unfinished, note)
     return part
@@ -116,12 +119,6 @@ def _check(made: Sequence[Part], total: int, folder: Path, max_bad: float) -> No
 def _first(made: Sequence[Part]) -> str:
     _, path, reason = errors_of(made)[0]
     return f"the first, {path}, {reason}"
-
-
-def digest_of(file: Path) -> str:
-    """blake2b of a file's content, 32 hex digits."""
-    with open(file, "rb") as content:
-        return hashlib.file_digest(content, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
 
 
 def _digest(texts: Iterable[str]) -> str:
