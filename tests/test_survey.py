@@ -81,9 +81,7 @@ def test_the_planted_link_is_found_with_its_interval(surveyed):
     assert found.correlation.count == PATIENTS
     assert found.is_linked
     assert found.is_linked_adjusted
-    with pytest.raises(
-        ValueError, match=r"no association of 'view AP' with 'halo'.* it has Mass, age, burned-in mark"
-    ):
+    with pytest.raises(ValueError, match=r"no association of 'view AP' with 'halo'.* it has Mass, age, burned-in mark"):
         surveyed[0].between("view AP", "halo")
 
 
@@ -166,16 +164,16 @@ def test_the_page_shows_links_counts_and_pictures(built, surveyed):
     assert sum(sample.group == pictures.MARKED for sample in shown) == 5
 
 
-def test_frames_on_the_page_lie_around_the_marks():
-    pixels = written(chest(0, 256)[:, :200].copy(), "R", (12, 12))
+@pytest.mark.parametrize(("height", "width"), [(256, 200), (200, 256)])
+def test_frames_on_the_page_lie_around_the_marks(height, width):
+    pixels = written(chest(0, 256)[:height, :width].copy(), "R", (12, 12))
     example = dataclasses.make_dataclass("Example", ["id", "image"])(7, transforms.encode_png(pixels))
     image = pictures._marked(example).image
-    plain = pictures._framed(pixels, pictures.MARKED_SIDE)
-    rows, columns = np.nonzero(image != plain)
-    scale, left = 320 / 256, 320 * 28 / 256
-    assert rows.min() < 20 * scale
-    assert left < columns.min() < left + 20 * scale
-    assert columns.max() < left + 45 * scale
+    rows, columns = np.nonzero(image != pictures._framed(pixels, pictures.MARKED_SIDE))
+    for places, side in ((rows, height), (columns, width)):  # the picture lies centred on a square
+        start = pictures.MARKED_SIDE * (256 - side) / 2 / 256
+        assert start < places.min() < start + 25
+        assert places.max() < start + 60
 
 
 def run(args: list[str], capsys: pytest.CaptureFixture) -> tuple[int, str, str]:
