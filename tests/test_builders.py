@@ -135,7 +135,8 @@ def test_a_killed_build_goes_on_where_it_was_and_makes_the_same(built, tree, tmp
     read, seen = intake.read_example, []
     monkeypatch.setattr(intake, "read_example", lambda *args: (seen.append(args[1].number), read(*args))[1])
     build("chexpert", tree, out)
-    assert len(seen) == len(set(seen)) <= COUNT - finished * parts.PART_ROWS
+    assert len(seen) == len(set(seen))
+    assert len(set(seen) - BAD.keys()) <= COUNT - finished * parts.PART_ROWS  # bad files are tried again
     assert digest(out) == digest(built)
     assert (out / ERRORS_FILE).read_text() == (built / ERRORS_FILE).read_text()
     assert [path.name for path in tmp_path.iterdir()] == ["chexpert"]

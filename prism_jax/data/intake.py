@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from prism_jax.data import dicom, schema, transforms
+from prism_jax.data import dicom, dicom_tags, schema, transforms
 
 ERRORS_FILE = "errors.csv"
 LATERAL = ("LL", "RL", "LATERAL")  # what View Position of a DICOM file says of lateral images
@@ -133,7 +133,7 @@ def _read(source: str | Path, path: str) -> bytes:
     return transforms.read_bytes(Path(source) / path)
 
 
-def _with_tags(row: Row, tags: dicom.Tags) -> Row:
+def _with_tags(row: Row, tags: dicom_tags.Tags) -> Row:
     known, view = row.attributes, "lateral" if tags.view in LATERAL else tags.view
     return dataclasses.replace(
         row,
