@@ -61,12 +61,12 @@ def main(options: Options) -> None:
 
 def write_images(options: Options) -> str:
     """PNG files and their CSV in `out`; returns the id of the one that is cut short."""
-    rendered = phantom_dataset.PhantomConfig(test=options.subjects)
+    rendered = phantom_dataset.PhantomConfig(train=0, val=0, test=options.subjects)
     (options.out / "images").mkdir(parents=True)
     with (options.out / "images.csv").open("w", newline="") as file:
         lines = csv.writer(file)
         lines.writerow(("id", "path", "prompt"))
-        for i, example in enumerate(phantom_dataset.examples("test", rendered)):
+        for i, example in enumerate(phantom_dataset.examples(phantom_dataset.rows(rendered), rendered)):
             data = example.image[: len(example.image) // 2] if i == options.subjects // 2 else example.image
             (options.out / "images" / f"{i}.png").write_bytes(data)
             lines.writerow((i, f"images/{i}.png", captions.describe(example.attributes)))

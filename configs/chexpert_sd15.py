@@ -12,6 +12,7 @@ For your own best model rather than theirs, start from configs/mimic_sd15.py.
 
 import jax.numpy as jnp
 
+from prism_jax.data.templates import PRISM, CaptionConfig
 from train.denoising import Objective
 from train.examples import Data
 from train.finetune import FinetuneRun
@@ -29,9 +30,11 @@ def config() -> FinetuneRun:
         run="runs/chexpert_sd15",
         model="models/stable-diffusion-v1-5",  # model_name_or_path
         # resolution 512. They squeeze each image into a square; here it is padded to one, so that a heart's width
-        # stays comparable with its height. Captions are those that the data set was built with; theirs list the labels
-        # that are 1 ("Chest X-ray showing Edema, Support Devices"), without view, age or what is absent.
-        data=Data(folder="data/chexpert", size=512),
+        # stays comparable with its height. Captions list the labels
+        # that are 1 ("Chest X-ray showing Edema, Support Devices"), without view, age or what is absent; where none is,
+        # theirs says "Normal chest X-ray with no significant findings", ours "Chest X-ray", and "showing No Finding"
+        # only where that label says so.
+        data=Data(folder="data/chexpert", size=512, captions=CaptionConfig(templates=(PRISM,))),
         latents="runs/chexpert_latents",
         batch_size=BATCH,
         accumulate=4,  # 8 images a GPU at a time on 4 GPUs; with 16 GPUs 1, and 8 too

@@ -1,6 +1,7 @@
 """Stable Diffusion 1.5 fine-tuned on MIMIC-CXR, 512x512, on eight GPUs or more.
 
-prism data build mimic_cxr --source mimic-cxr-jpg --out data/mimic_cxr
+prism data build mimic_cxr --source mimic-cxr-jpg --out data/mimic_cxr --views AP PA \\
+    --sections mimic_cxr_sectioned.csv --patients patients.csv.gz --admissions admissions.csv.gz
 python -m train.latents --config configs/mimic_sd15.py --model DIFFUSERS_FOLDER
 python -m train.finetune --config configs/mimic_sd15.py --model DIFFUSERS_FOLDER    # or launch/slurm.sbatch
 prism export --run runs/mimic_sd15 --out runs/mimic_sd15/model
@@ -12,6 +13,7 @@ because the batch is twice theirs; timesteps weighed by min-SNR, which takes few
 
 import jax.numpy as jnp
 
+from prism_jax.data.templates import PARAPHRASES, CaptionConfig
 from train.denoising import Objective
 from train.examples import Data
 from train.finetune import FinetuneRun
@@ -24,7 +26,8 @@ def config() -> FinetuneRun:
     return FinetuneRun(
         run="runs/mimic_sd15",
         model="models/stable-diffusion-v1-5",
-        data=Data(folder="data/mimic_cxr", size=512),
+        # Half of the captions are impressions of reports, cut at a sentence; the others labels, in four wordings.
+        data=Data(folder="data/mimic_cxr", size=512, captions=CaptionConfig(templates=PARAPHRASES, reports=0.5)),
         latents="runs/mimic_latents",
         batch_size=256,  # 32 a GPU on eight
         objective=Objective(caption_dropout=0.1, min_snr=5.0),

@@ -34,9 +34,9 @@ class Change:
         return all(instruction.value is False for instruction in instructions.parse(self.edit))
 
     def applies(self, attributes: schema.Attributes) -> bool:
-        """Whether every attribute that is to change is known and has another value."""
+        """Whether every attribute that is to change is known for certain and has another value."""
         parts = instructions.parse(self.edit)
-        return all(part.is_stated(attributes) and part.has_effect(attributes) for part in parts)
+        return all(part.is_known(attributes) and part.has_effect(attributes) for part in parts)
 
     def values(self, attributes: schema.Attributes) -> dict[str, bool | float | str | None]:
         """The new values of an image with these attributes, by the names that they have there."""

@@ -12,6 +12,7 @@ from prism_jax.config import usage_errors
 
 COMMANDS = {
     "data build": "build a data set that training reads",
+    "data report": "say what is in a built data set: counts, links, copies, marks",
     "edit": "edit one image by text",
     "export": "turn a training run into a diffusers folder",
     "doctor": "show devices, versions and caches, what is wrong and how to mend it",

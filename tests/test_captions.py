@@ -27,6 +27,9 @@ def test_everything_known_is_stated_in_slot_order():
         ({"sex": "F"}, "Chest X-ray of a woman"),
         ({"age": 40}, "Chest X-ray of a 40-year-old patient"),
         ({"view": "PA"}, "Chest X-ray of a patient, PA view"),
+        ({"findings": {"Edema": None}}, "Chest X-ray of a patient, with possible edema"),
+        ({"race": "Asian"}, "Chest X-ray of an Asian patient"),
+        ({"race": "White", "sex": "F", "age": 8}, "Chest X-ray of an 8-year-old White woman"),
         ({"findings": {"COVID-19": True}}, "Chest X-ray of a patient, with covid-19"),
         ({"sex": "M", "findings": {"finding": False}}, "Chest X-ray of a man, with no finding"),
     ],
@@ -77,8 +80,9 @@ def random_attributes(rng: np.random.Generator) -> Attributes:
     return Attributes(
         age=None if rng.random() < 0.2 else float(rng.integers(0, 121)),
         sex=[None, "M", "F"][rng.integers(3)],
+        race=[None, "White", "Asian", "Black or African American", "German"][rng.integers(5)],
         view=views[rng.integers(len(views))],
-        findings={str(name): bool(rng.random() < 0.5) for name in chosen},
+        findings={str(name): [True, False, None][rng.integers(3)] for name in chosen},
     )
 
 
@@ -112,6 +116,8 @@ def test_a_caption_reads_back_in_spoken_names_and_completed_years():
         ("Chest X-ray of a man, with edema, ", "'nothing'"),
         ("Chest X-ray of a man, with edema, no Effusion", "'no Effusion'"),
         ("Chest X-ray of a man, with no no edema", "'no no edema'"),
+        ("Chest X-ray of a man, with no possible edema", "'no possible edema'"),
+        ("Chest X-ray of a Asian man", "'a Asian man'.*write 'an Asian man'"),
         ("Chest X-ray of a man, with edema, no edema", "'no edema'.*stated twice"),
     ],
 )

@@ -21,6 +21,7 @@ def test_a_change_applies_only_where_the_attribute_is_known_and_different():
     assert remove.applies(example(0, pacemaker=True).attributes)
     assert not remove.applies(example(0, pacemaker=False).attributes)
     assert not remove.applies(example(0).attributes)  # nobody mentioned it
+    assert not remove.applies(example(0, pacemaker=None).attributes)  # somebody was not sure
     assert Change(edit="set age 40").applies(example(0).attributes)
     assert not Change(edit="set view AP").applies(example(0).attributes)
 

@@ -25,7 +25,7 @@ def run(args: str, capsys: pytest.CaptureFixture) -> tuple[int, str, str]:
         ("paint", "no command 'paint'"),
         ("data make phantom", "no command 'data make'"),
         ("doctor --loud", "--loud"),
-        ("data build", "folder, phantom"),
+        ("data build", "folder"),
         ("data build folder --out x", "--source"),
         ("data build phantom --out x --size big", "--size"),
         ("data build phantom --out x --preset odd", "'odd'"),
@@ -73,13 +73,14 @@ def test_a_defect_keeps_its_traceback(monkeypatch):
 
 def test_data_build_hands_every_option_to_the_builder(capsys, monkeypatch):
     calls = []
-    monkeypatch.setattr(data_build, "build", lambda *args, **config: calls.append((args, config)))
-    run("data build folder --source a --out b --flags tube pump=heart_pump --sex-column None", capsys)
-    (name, source, out), config = calls[0]
+    monkeypatch.setattr(data_build, "build", lambda *args: calls.append(args))
+    run("data build folder --source a --out b --flags tube pump=heart_pump --sex-column None --max-bad 0.5", capsys)
+    name, source, out, config = calls[0]
     assert (name, str(source), str(out)) == ("folder", "a", "b")
-    assert config["flags"] == ("tube", "pump=heart_pump")
-    assert config["sex_column"] is None
-    assert config["patient_column"] == "patient"
+    assert config.flags == ("tube", "pump=heart_pump")
+    assert config.sex_column is None
+    assert config.patient_column == "patient"
+    assert config.intake.max_bad == 0.5
 
 
 def test_doctor_sees_the_devices_and_calls_them_fit():

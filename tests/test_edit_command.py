@@ -9,7 +9,9 @@ import pytest
 from PIL import Image
 
 from prism_jax import cli, editing
+from prism_jax.data import dicom
 from prism_jax.stable_diffusion import StableDiffusion
+from tests import test_dicom
 from tests.test_alignment import letters
 
 SIZE = 64
@@ -167,6 +169,40 @@ def test_a_brighter_edit_is_red_in_the_difference(xray, model, tmp_path):
     assert run(xray, *PROMPTS, "--model", tmp_path / "model", "--out", tmp_path / "out") == 0
     red, _, blue = pixels(tmp_path / "out" / "difference.png").transpose(2, 0, 1).astype(int)
     assert (red - blue).mean() > 100
+
+
+@pytest.fixture
+def radiograph(tmp_path):
+    """The same ramp as a DICOM file of 12 bits, with a patient."""
+    values = np.linspace(0, 4095, 96 * 80).reshape(96, 80).astype(np.uint16)
+    made = test_dicom.dataset(values, bits=12, PatientID="4711", PixelSpacing=["0.2", "0.2"], PatientSex="F")
+    file = tmp_path / "xray.dcm"
+    file.write_bytes(test_dicom.encoded(made))
+    return file
+
+
+@pytest.mark.parametrize("patient", ["", "4711"])
+def test_a_dicom_image_is_edited_and_comes_back_as_one(patient, radiograph, xray, model, tmp_path):
+    model_and_out = ["--model", tmp_path / "model", "--out", tmp_path / "out"]
+    options = ["--dicom-out", *(["--keep-patient"] if patient else [])]
+    assert run(radiograph, *PROMPTS, *model_and_out, *options) == 0
+    original = pixels(tmp_path / "out" / "original.png")
+    made = dicom.read((tmp_path / "out" / "edit.dcm").read_bytes())
+    np.testing.assert_array_equal(made.pixels, pixels(tmp_path / "out" / "edit.png"))
+    assert made.tags.patient == patient
+    assert made.tags.spacing == pytest.approx((0.2 * 96 / SIZE, 0.2 * 96 / SIZE))
+    assert run(xray, *PROMPTS, *model_and_out[:2], "--out", tmp_path / "png") == 0
+    assert np.abs(pixels(tmp_path / "png" / "original.png").astype(int) - original).max() <= 1
+
+
+def test_any_image_can_become_dicom_but_only_dicom_has_a_patient(xray, model, tmp_path, capsys):
+    options = ["--model", tmp_path / "model", "--out", tmp_path / "out", "--dicom-out"]
+    assert run(xray, *PROMPTS, *options) == 0
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == sorted([*FILES, "edit.dcm"])
+    assert run(xray, *PROMPTS, *options, "--keep-patient") == 2
+    assert "--keep-patient needs a DICOM image" in capsys.readouterr().err
+    assert run(xray, *PROMPTS, *options[:-1], "--keep-patient") == 2
+    assert "give --dicom-out too" in capsys.readouterr().err
 
 
 def test_a_second_run_replaces_the_files(xray, model, tmp_path):

@@ -1,7 +1,7 @@
 """The folder builder: any CSV, patients never shared by two splits, bad images counted."""
 
 import csv
-import io
+import json
 import sys
 from pathlib import Path
 
@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from prism_jax.data import folder, pipeline, transforms
+from prism_jax.data import folder, intake, pipeline, transforms
 from prism_jax.data.build import build, read_build
 from prism_jax.data.captions import describe
 from prism_jax.data.folder import FolderConfig
+from prism_jax.data.intake import Intake
 from tests.conftest import shared_folder
 
 HEADER = ("path", "patient", "sex", "age", "view", "findings")
@@ -54,7 +55,7 @@ def built(tmp_path_factory) -> tuple[Path, Path]:
     (source / "x/7-1.png").write_bytes((source / "x/7-1.png").read_bytes()[:45])
     made = build("folder", source, out, fractions=(0.5, 0.25, 0.25))
     assert sum(made.counts.values()) == 58
-    assert str(made).endswith(f"2 skipped, see {out / 'skipped.csv'}")
+    assert str(made).endswith(f"2 left out, see {out / 'errors.csv'}")
     return source, out
 
 
@@ -69,11 +70,11 @@ def test_no_patient_is_in_two_splits(built):
 
 
 def test_the_missing_and_the_cut_image_are_listed_with_row_and_reason(built):
-    with open(built[1] / "skipped.csv", newline="") as file:
-        skipped = list(csv.DictReader(file))
-    assert [(line["row"], line["path"]) for line in skipped] == [("8", "x/3-0.png"), ("17", "x/7-1.png")]
-    assert "No such file" in skipped[0]["reason"]
-    assert "corrupt" in skipped[1]["reason"]
+    with open(built[1] / "errors.csv", newline="") as file:
+        errors = list(csv.DictReader(file))
+    assert [(line["row"], line["path"]) for line in errors] == [("8", "x/3-0.png"), ("17", "x/7-1.png")]
+    assert "No such file" in errors[0]["reason"]
+    assert "corrupt" in errors[1]["reason"]
 
 
 def test_stored_examples_hold_the_file_and_what_the_table_says(built):
@@ -100,7 +101,7 @@ def test_batches_come_from_a_built_folder(built):
 
 
 def test_a_build_remembers_its_configuration_and_needs_no_tensorflow(built):
-    assert read_build(built[1]) == ("folder", FolderConfig(fractions=(0.5, 0.25, 0.25)))
+    assert read_build(built[1]) == ("folder", FolderConfig(intake=Intake(fractions=(0.5, 0.25, 0.25))))
     assert "tensorflow" not in sys.modules
 
 
@@ -114,16 +115,6 @@ def test_splits_do_not_depend_on_order_or_number_of_rows(tmp_path):
     write_table(tmp_path, rows[::-1][:20])
     after = {row.patient: row.split for row in folder.read_rows(tmp_path, FolderConfig())}
     assert after.items() <= before.items()
-
-
-def test_splits_follow_fractions_and_seed():
-    patients = [f"p{i}" for i in range(4000)]
-    config = FolderConfig(fractions=(0.7, 0.1, 0.2))
-    splits = [folder.split_of(patient, config) for patient in patients]
-    for split, share in zip(("train", "val", "test"), config.fractions, strict=True):
-        assert splits.count(split) / len(splits) == pytest.approx(share, abs=0.03)
-    assert splits != [folder.split_of(p, FolderConfig(fractions=(0.7, 0.1, 0.2), split_seed=1)) for p in patients]
-    assert {folder.split_of(p, FolderConfig(fractions=(1, 0, 0))) for p in patients} == {"train"}
 
 
 def test_the_patient_pattern_joins_suffixed_patients(tmp_path):
@@ -157,6 +148,53 @@ def test_the_list_column_is_read_as_configured(tmp_path, cell, config, found):
     read = findings_of(tmp_path, cell, **config)
     assert read == found
     assert list(read) == list(found)
+
+
+def test_several_columns_of_one_finding_each_are_read_as_those_of_chexpert(tmp_path):
+    columns = ("Edema", "Fracture", "Mass", "Nodule", "No Finding")
+    write_table(tmp_path, [("a.png", "p", "", "", "", "", "1.0", "0.0", "-1.0", "", "")], (*HEADER, *columns))
+    (row,) = folder.read_rows(tmp_path, FolderConfig(flags=columns))
+    assert row.attributes.findings == {"edema": True, "fracture": False, "mass": None}
+    write_table(tmp_path, [("a.png", "p", "", "", "", "", "", "", "", "", "1.0")], (*HEADER, *columns))
+    (row,) = folder.read_rows(tmp_path, FolderConfig(flags=columns))
+    assert row.attributes.findings == {"finding": False}
+
+
+def test_json_lines_build_from_nested_folders_with_study_text_spacing_and_masks(tmp_path):
+    write_image(tmp_path / "s/x/y/a.png")
+    write_image(tmp_path / "s/m/a.png", level=255)
+    record = {"id": "a", "patient": 7, "findings": ["Edema", "Mass"], "note": "As\nbefore.", "mm": 0.2, "visit": "v"}
+    (tmp_path / "s/table.jsonl").write_text(f"{json.dumps(record)}\n{json.dumps({'id': 'b', 'patient': 8})}\n")
+    columns = {f"{name}_column": None for name in ("sex", "age", "view")} | {"study_column": "visit"}
+    options = {"text_column": "note", "spacing_columns": ("mm",), "masks": ("lungs=m/{id}.png",), "max_bad": 0.5}
+    made = build(
+        "folder", tmp_path / "s", tmp_path / "out", csv="table.jsonl", path="x/y/{id}.png", **columns, **options
+    )
+    (split,) = made.counts
+    (example,) = pipeline.open_split(tmp_path / "out", split)
+    assert (example.patient, example.study, example.text, example.spacing) == ("7", "v", "As before.", (0.2, 0.2))
+    assert (example.attributes.findings, list(example.masks)) == ({"Edema": True, "Mass": True}, ["lungs"])
+
+
+def test_an_image_has_masks_only_where_the_mask_column_says_so(tmp_path):
+    write_table(
+        tmp_path, [(f"{i}.png", i, "", "", "", "", cell) for i, cell in enumerate(("Y", "N", ""))], (*HEADER, "m")
+    )
+    rows = folder.read_rows(tmp_path, FolderConfig(masks=("lungs=m/{path}",), mask_column="m"))
+    assert [row.masks for row in rows] == [{"lungs": "m/0.png"}, {}, {}]
+
+
+def test_dicom_and_tiff_files_build(tmp_path):
+    pixels = np.linspace(0, 65535, 20 * 30).reshape(20, 30).astype(np.uint16)
+    Image.fromarray(pixels).save(tmp_path / "a.tiff")
+    name = "1.2.276.0.7230010.3.1.4.8323329.6904.1517875201.850819.dcm"
+    (tmp_path / "b.dcm").symlink_to(shared_folder("data", "dicom", name))
+    write_table(tmp_path, [("a.tiff", "p", "", "", "", ""), ("b.dcm", "q", "", "", "", "")])
+    build("folder", tmp_path, tmp_path / "out", fractions=(1, 0, 0))
+    first, second = pipeline.open_split(tmp_path / "out", "train")
+    assert transforms.decode(first.image).shape == (20, 30)
+    assert (second.attributes.age, second.attributes.view) == (62, "PA")
+    assert second.spacing == (0.168, 0.168)
 
 
 @pytest.mark.parametrize(("cell", "state"), [("Y", True), ("no", False), ("1.0", True), ("0", False), ("", None)])
@@ -208,6 +246,8 @@ def test_a_table_that_makes_no_sense_is_refused_in_one_line_and_nothing_is_writt
     [
         ({"fractions": (0.9, 0.2, 0.1)}, "sum to 1"),
         ({"unlisted_absent": True}, "give findings"),
+        ({"masks": ("lungs",)}, "are not NAME=PATH"),
+        ({"findings": ("Edema",), "uncertain_of": ("Mass=positive",)}, "names 'mass'; the findings are Edema"),
         ({"patient_pattern": "("}, "is not a regex"),
         ({"side": 3}, "unknown option side; FolderConfig has csv, path"),
     ],
@@ -221,7 +261,7 @@ def test_a_build_without_one_good_image_is_an_error_and_leaves_nothing(tmp_path)
     write_table(tmp_path / "source", [("a.png", "p", "", "", "", ""), ("../b.png", "q", "", "", "", "")])
     write_image(tmp_path / "b.png")
     with pytest.raises(ValueError, match="none of the 2 images can be used; the first, "):
-        build("folder", tmp_path / "source", tmp_path / "out")
+        build("folder", tmp_path / "source", tmp_path / "out", max_bad=1.0)
     assert not (tmp_path / "out").exists()
 
 
@@ -230,7 +270,7 @@ def test_a_path_that_leaves_the_source_folder_is_skipped(tmp_path):
     write_table(tmp_path / "source", [("../b.png", "q", "", "", "", "")])
     (row,) = folder.read_rows(tmp_path / "source", FolderConfig())
     with pytest.raises(ValueError, match="outside the source folder"):
-        folder.read_example(tmp_path / "source", row, FolderConfig())
+        intake.read_example(tmp_path / "source", row, Intake())
 
 
 def test_a_folder_that_holds_something_is_never_overwritten(built):
@@ -239,24 +279,8 @@ def test_a_folder_that_holds_something_is_never_overwritten(built):
 
 
 def test_an_unknown_builder_is_refused_with_the_known_ones(tmp_path):
-    with pytest.raises(ValueError, match="no builder 'flickr'; there are folder, phantom"):
+    with pytest.raises(ValueError, match="no builder 'flickr'; there are chexpert, mimic_cxr, nih, folder, phantom"):
         build("flickr", tmp_path, tmp_path / "out")
-
-
-def test_16_bit_and_large_images_are_stored_as_small_8_bit_ones(tmp_path):
-    deep = np.linspace(0, 65535, 40 * 80).reshape(40, 80).astype(np.uint16)
-    tmp_path.joinpath("a.png").write_bytes(_png(deep))
-    write_table(tmp_path, [("a.png", "p", "", "", "", "")])
-    config = FolderConfig(max_side=40)
-    example = folder.read_example(tmp_path, folder.read_rows(tmp_path, config)[0], config)
-    assert (example.height, example.width) == (40, 80)
-    assert transforms.decode(example.image).shape == (20, 40)
-
-
-def _png(pixels: np.ndarray) -> bytes:
-    buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, "PNG")
-    return buffer.getvalue()
 
 
 def test_real_x_rays_build(tmp_path):
@@ -273,7 +297,7 @@ def test_real_x_rays_build(tmp_path):
         "flags": ("intubated=endotracheal tube",),
     }
     made = build("folder", tmp_path / "source", tmp_path / "out", **options)
-    assert (sum(made.counts.values()), made.skipped) == (40, 0)
+    assert (sum(made.counts.values()), made.errors) == (40, 0)
     batch = next(pipeline.loader(tmp_path / "out", "train", 4, size=64))
     assert np.ptp(batch["image"], axis=(1, 2, 3)).min() > 1
     table = folder.read_rows(real, FolderConfig(**options))

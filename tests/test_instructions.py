@@ -28,6 +28,7 @@ PHANTOM = Attributes(findings={"cardiomegaly": True, "effusion": False, "pacemak
         ("set sex=woman", {"sex": "F"}),
         ("set sex F", {"sex": "F"}),
         ("set view=PA", {"view": "PA"}),
+        ("set race to Asian", {"race": "Asian"}),
         ("set view to PA view", {"view": "PA"}),
         ("add foreign body", {"foreign body": True}),
         ("add ICD", {"pacemaker": True}),
@@ -39,6 +40,19 @@ PHANTOM = Attributes(findings={"cardiomegaly": True, "effusion": False, "pacemak
 )
 def test_words_become_a_change(text, change):
     assert read(text, CHEXPERT) == change
+
+
+def test_adding_a_finding_drops_no_finding_and_a_device_does_not():
+    normal = Attributes(findings={"finding": False})
+    assert read("add edema, add big heart", normal) == {"edema": True, "cardiomegaly": True, "finding": None}
+    assert read("add pacemaker", normal) == {"pacemaker": True}
+    assert captions.edited(normal, read("add edema", normal)) == "Chest X-ray of a patient, with edema"
+
+
+def test_an_uncertain_finding_can_be_added_removed_and_dropped():
+    unsure = Attributes(findings={"Edema": None})
+    for verb, value in (("add", True), ("remove", False), ("drop", None)):
+        assert read(f"{verb} edema", unsure) == {"Edema": value}
 
 
 def test_what_is_unknown_can_be_set():

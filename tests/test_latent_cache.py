@@ -1,17 +1,18 @@
 """Encoded images come back as they were written, from finished caches of the same settings only."""
 
 import dataclasses
-import json
 
 import numpy as np
 import pytest
 
-from prism_jax.data.latent_cache import LatentCache, Settings
+from prism_jax.data.latent_cache import LatentCache, Settings, row_of
+from prism_jax.data.schema import Attributes
 
 SETTINGS = Settings(
     data="d", split="train", count=5, size=16, fit="pad", vae="v", tokenizer="t", dtype="float32",
     has_variance=True, shape=(2, 3, 4), shard=2,
 )  # fmt: skip
+KNOWN = Attributes(age=63.0, sex="F", view="AP", findings={"edema": True, "mass": None, "fracture": False})
 CAPTIONS = ("a", "b", "a", "a", "c")
 LATENTS = np.random.default_rng(0).normal(size=(5, 2, 3, 8)).astype(np.float16)
 
@@ -20,7 +21,7 @@ def write(cache, shards=range(3)):
     cache.begin()
     for i in shards:
         rows = range(2 * i, min(2 * i + 2, 5))
-        told = [{"id": 10 + n, "caption": CAPTIONS[n], "findings": json.dumps({"edema": n % 2 == 0})} for n in rows]
+        told = [row_of(10 + n, KNOWN, caption=CAPTIONS[n], text=f"note {n}") for n in rows]
         cache.write(i, [LATENTS[n] for n in rows], told)
     return cache.finish(lambda texts: np.array([[ord(text)] * 7 for text in texts], np.int32))
 
@@ -30,11 +31,11 @@ def test_images_come_back_in_order_with_their_captions_once(tmp_path):
     assert write(cache)
     latents = cache.open()
     assert len(latents) == 5
-    assert latents.tokens.shape == (3, 7)  # every caption once
+    assert {text: ids.tolist() for text, ids in latents.tokens.items()} == {c: [ord(c)] * 7 for c in "abc"}
     for n in range(5):
-        found = latents[n]
+        found, example = latents[n]
         np.testing.assert_array_equal(np.concatenate([found["latents"], found["logvar"]], -1), LATENTS[n])
-        assert (found["id"], found["tokens"][0], found["findings"]) == (10 + n, ord(CAPTIONS[n]), {"edema": n % 2 == 0})
+        assert (example.id, example.attributes, example.text) == (10 + n, KNOWN, f"note {n}")
 
 
 def test_a_cache_is_read_only_when_it_is_finished_and_goes_on_where_it_was(tmp_path):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from prism_jax.data import phantom, phantom_dataset, pipeline, transforms
-from prism_jax.data.build import build, read_build
+from prism_jax.data.build import build, digest, read_build
 from prism_jax.data.captions import changed, describe
 from prism_jax.data.phantom_dataset import PhantomConfig
 
@@ -32,6 +32,13 @@ def test_a_stored_subject_can_be_rendered_again(built):
             np.testing.assert_array_equal(transforms.decode(example.image), again.images[place])
             values = {key: column[place] for key, column in again.attributes.items()}
             assert example.attributes == phantom_dataset.attributes_of(values)
+
+
+def test_the_same_phantoms_have_the_same_digest_and_others_another(built, tmp_path):
+    options = dict(size=64, preset="strong", train=3, val=0, test=2)
+    for name, seed in (("same", 5), ("other", 6)):
+        build("phantom", None, tmp_path / name, seed=seed, **options)
+    assert digest(tmp_path / "same") == digest(built) != digest(tmp_path / "other")
 
 
 def test_batches_carry_subjects_in_order_and_captions_that_state_every_finding(built):

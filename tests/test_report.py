@@ -1,6 +1,7 @@
 import base64
 import dataclasses
 import io
+import json
 import re
 from html.parser import HTMLParser
 
@@ -138,6 +139,40 @@ def test_the_chart_library_is_embedded_only_for_charts(page, full):
     assert len(report.render(dataclasses.replace(full, curves=()))) < 100_000 < 4_000_000 < len(page)
 
 
+def test_bars_and_matrices_are_drawn_with_their_notes():
+    bars = report.Bars(title="Ages", categories=("0 to 9", "</script>"), y={"men": (1, 2)})
+    values = np.array([[np.nan, 0.5], [-0.25, np.nan]])
+    matrix = report.Matrix(title="Links", names=("a", "b"), values=values, note="A note on links.")
+    page = report.render(report.Report(title="t", summary="s", charts=(bars, matrix)))
+    found = Page(page)
+    assert {"Ages", "Links", "A note on links.", "charts"} <= set(found.texts)
+    assert "training" not in found.text
+    first, second = (json.loads(drawn) for drawn in re.findall(r'<script type="application/json">(.*?)</script>', page))
+    assert first["data"][0]["y"] == [1, 2]
+    assert first["data"][0]["x"][1] == "</script>"
+    (heat,) = second["data"]
+    assert heat["z"] == [[None, 0.5], [-0.25, None]]
+    assert heat["text"] == [["", "0.50"], ["-0.25", ""]]
+    assert (heat["zmin"], heat["zmax"]) == (-0.5, 0.5)
+
+
+def test_counts_are_coloured_by_order_of_magnitude():
+    counts = report.Matrix(title="t", names=("a", "b"), values=np.array([[1000, 0], [0, 9]]), is_count=True)
+    (heat,) = json.loads(charts.chart_json(counts))["data"]
+    assert heat["text"] == [["1,000", "0"], ["0", "9"]]
+    np.testing.assert_allclose(heat["z"], np.log10([[1001, 1], [1, 10]]))
+
+
+def test_pictures_come_last_where_the_report_says_so(full):
+    order = lambda page: [
+        attributes["id"] for tag, attributes in Page(page).tags if tag == "section" and "id" in attributes
+    ]
+    assert order(report.render(full))[-4:] == ["samples", "training", "numbers", "settings"]
+    last = dataclasses.replace(full, are_pictures_last=True, notice="Handle with care.")
+    assert order(report.render(last))[-4:] == ["training", "numbers", "samples", "settings"]
+    assert "Handle with care." in Page(report.render(last)).text
+
+
 def test_many_pictures_are_embedded_small(full, monkeypatch):
     monkeypatch.setattr(html, "LOSSLESS_PIXELS", 100)
     many = report.render(full)
@@ -269,6 +304,13 @@ def test_ragged_tables_and_curves_are_refused():
         report.Table(title="t", columns=("x", "y"), rows=(("a",),))
     with pytest.raises(ValueError, match=r"has 3 points in x, but in y \{'loss': 2\}"):
         report.Curve(title="t", x=np.arange(3), y={"loss": np.arange(2)})
+
+
+def test_charts_whose_numbers_do_not_fit_their_names_are_refused():
+    with pytest.raises(ValueError, match=r"bars 't' have 2 categories, but in y \{'n': 1\}"):
+        report.Bars(title="t", categories=("a", "b"), y={"n": (1,)})
+    with pytest.raises(ValueError, match=r"matrix 't' has 2 names, but values \(2, 3\)"):
+        report.Matrix(title="t", names=("a", "b"), values=np.zeros((2, 3)))
 
 
 def test_versions_name_the_packages_and_the_devices():

@@ -27,6 +27,42 @@ def test_a_16_bit_file_shows_the_same_picture_as_an_8_bit_file(bits):
     assert np.abs(transforms.decode(encoded(deep), bit_depth=bits) - shallow).max() <= 1
 
 
+@pytest.mark.parametrize("compression", [None, "tiff_lzw", "tiff_adobe_deflate"])
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_a_tiff_shows_the_same_picture_as_a_png(dtype, compression):
+    pixels = ramp().astype(dtype) * (257 if dtype == np.uint16 else 1)
+    np.testing.assert_array_equal(transforms.decode(encoded(pixels, "TIFF", compression=compression)), ramp())
+
+
+def test_a_16_bit_tiff_in_which_white_is_zero_is_inverted():
+    inverse = {transforms.PHOTOMETRIC: transforms.WHITE_IS_ZERO}
+    data = encoded(ramp().astype(np.uint16) * 257, "TIFF", tiffinfo=inverse)
+    np.testing.assert_array_equal(transforms.decode(data), 255 - ramp())
+
+
+def test_a_32_bit_tiff_is_read_as_far_as_its_values_fit():
+    pixels = np.array([[0, 65535]], np.int32)
+    assert transforms.decode(encoded(pixels, "TIFF")).tolist() == [[0, 255]]
+    for beyond in (pixels + 1, pixels - 1):
+        with pytest.raises(ValueError, match=r"grey value (65536|-1) exceeds bit_depth 16"):
+            transforms.decode(encoded(beyond, "TIFF"))
+
+
+def test_floating_point_and_several_pictures_are_refused():
+    with pytest.raises(ValueError, match="floating-point"):
+        transforms.decode(encoded(ramp().astype(np.float32), "TIFF"))
+    pages = Image.fromarray(ramp())
+    with pytest.raises(ValueError, match="holds 2 pictures"):
+        transforms.decode(encoded(ramp(), "TIFF", save_all=True, append_images=[pages]))
+
+
+def test_what_is_no_png_or_jpeg_is_stored_as_png():
+    data, height, width = transforms.stored(encoded(ramp(), "TIFF"))
+    assert (height, width) == ramp().shape
+    assert data.startswith(transforms.STORED)
+    np.testing.assert_array_equal(transforms.decode(data), ramp())
+
+
 def test_grey_values_beyond_the_bit_depth_are_refused():
     with pytest.raises(ValueError, match="grey value 4096 exceeds bit_depth 12"):
         transforms.decode(encoded(np.full((4, 4), 4096, np.uint16)), bit_depth=12)
@@ -45,7 +81,7 @@ def test_every_png_mode_decodes_to_its_grey_picture(mode):
 def test_a_truncated_file_is_refused(kind, kept):
     noise = np.random.default_rng(0).integers(0, 255, (64, 64), np.uint8)
     data = encoded(noise, kind)
-    with pytest.raises(ValueError, match=r"is corrupt|is not a PNG or JPEG"):
+    with pytest.raises(ValueError, match=r"is corrupt|is not a PNG, JPEG"):
         transforms.decode(data[: int(len(data) * kept)])
 
 
@@ -92,6 +128,28 @@ def test_pad_shows_everything_and_crop_fills_the_frame():
     assert np.all(transforms.to_input(white, 64, "crop") == 1)
 
 
+def test_an_image_is_laid_into_the_array_that_is_given():
+    out = np.empty((2, 64, 48, 3), np.float32)
+    assert np.shares_memory(transforms.to_input(ramp(), (64, 48), out=out[1]), out)
+    np.testing.assert_array_equal(out[1], transforms.to_input(ramp(), (64, 48)))
+
+
+def test_a_crop_holds_the_mask_and_its_margin():
+    mask = np.zeros((40, 60), np.uint8)
+    mask[10:30, 5:25] = 255
+    assert transforms.crop_to(mask, mask, margin=0.0).shape == (20, 20)
+    assert transforms.crop_to(mask, mask, margin=0.0).all()
+    assert transforms.crop_to(mask, mask, margin=0.1).shape == (24, 24)
+    assert transforms.crop_to(mask, mask, margin=0.5).shape == (40, 35)  # as far as the picture reaches
+
+
+def test_a_mask_of_another_shape_or_without_content_is_refused():
+    with pytest.raises(ValueError, match="draw masks on the picture"):
+        transforms.crop_to(ramp(), ramp(20, 30))
+    with pytest.raises(ValueError, match="mask is empty"):
+        transforms.crop_to(ramp(), np.zeros_like(ramp()))
+
+
 def test_bytes_survive_the_way_to_the_network_and_back():
     pixels = np.arange(256, dtype=np.uint8).reshape(16, 16)
     image = transforms.to_input(pixels, 16)
@@ -118,7 +176,11 @@ def test_a_file_that_cannot_be_used_is_named_in_one_line(tmp_path):
     (tmp_path / "text.png").write_text("not a picture")
     (tmp_path / "scan.gif").write_bytes(encoded(ramp(), "GIF"))
     (tmp_path / "cut.png").write_bytes(encoded(ramp())[:-40])
-    reasons = {"empty.png": "is empty", "text.png": "not a PNG or JPEG", "scan.gif": "not a PNG or JPEG"}
+    reasons = {
+        "empty.png": "is empty",
+        "text.png": "not a PNG, JPEG, TIFF or DICOM",
+        "scan.gif": "not a PNG, JPEG, TIFF or DICOM",
+    }
     reasons |= {"cut.png": "is corrupt", "absent.png": "No such file", ".": "Is a directory"}
     for name, reason in reasons.items():
         with pytest.raises(ValueError, match=reason) as caught:

@@ -3,15 +3,20 @@
 import dataclasses
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any, Literal
 
 import jax
 import numpy as np
 from tqdm import tqdm
 
-from prism_jax.data import captions, pipeline, transforms
+from prism_jax.data import captions, pipeline, templates, transforms
 from prism_jax.data.latent_cache import Latents
 from prism_jax.data.schema import Example
+from prism_jax.data.templates import CaptionConfig
+
+Tokenize = Callable[[list[str]], np.ndarray]
+"""Texts -> int32 [n, 77]; ValueError for one that is too long."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -25,6 +30,7 @@ class Data:
     fit: Literal["pad", "crop"] = "pad"
     limit: int | None = None
     """Take only so many examples, the first."""
+    captions: CaptionConfig = CaptionConfig()
     balance: str | None = None
     """Weigh examples so that those with this finding, without it, and not known count the same together."""
 
@@ -34,60 +40,47 @@ class Examples:
     """n examples in the order of the build."""
 
     images: np.ndarray  # uint8 [n, h, w], grey
-    captions: list[str]
     ids: np.ndarray  # int64 [n]
 
 
 def load(data: Data, *, factor: int) -> Examples:
-    """All examples of `data`; `factor` is the VAE's. Raises ValueError where there is no such data set."""
+    """All images of `data`; `factor` is the VAE's. Raises ValueError where there is no such data set."""
     transforms.frame(data.size, factor=factor)
     source = open_split(data)
     count = len(source)
-    images, texts, ids = np.empty((count, data.size, data.size), np.uint8), [], np.empty(count, np.int64)
+    images, ids = np.empty((count, data.size, data.size), np.uint8), np.empty(count, np.int64)
     for i in tqdm(range(count), desc=f"reading {data.folder} {data.split}", unit="image", mininterval=5):
         example = source[i]
         picture = transforms.to_input(transforms.decode(example.image), data.size, data.fit, factor=factor)
         images[i] = transforms.to_uint8(picture[..., 0])
-        texts.append(captions.describe(example.attributes))
         ids[i] = example.id
-    return Examples(images=images, captions=texts, ids=ids)
+    return Examples(images=images, ids=ids)
+
+
+def open_split(data: Data) -> Sequence[Example]:
+    """Random access to the examples of `data`, in the order of the build."""
+    source = pipeline.open_split(data.folder, data.split)
+    return source if data.limit is None else Part(source, range(min(len(source), data.limit)))
 
 
 class Stream:
-    """Endless shuffled batches of what `prepare` makes of `items`; "tokens" int32 [b, 77] in place of a "caption".
+    """Endless batches as training takes them: "image" float32 [b, h, w, 1] in [-1, 1], or "latents" and perhaps
+    "logvar"; "tokens" int32 [b, 77], "id" int64 [b] and "weight" float32 [b].
 
-    An adapter: Grain's iterator also yields masks, and text where the training step wants token ids. Each process gets
-    its part of `batch_size`.
+    An adapter: the pipeline yields text and attributes, the training step wants numbers.
     """
 
-    def __init__(
-        self,
-        items: Sequence[Any],
-        prepare: Callable[[Any], dict],
-        tokenize: Callable[[list[str]], np.ndarray],
-        *,
-        batch_size: int,
-        seed: int,
-    ):
-        self._tokenize = tokenize
-        self._batches = pipeline.iterate(
-            items,
-            batch_size // jax.process_count(),
-            prepare,
-            shuffle=True,
-            seed=seed,
-            epochs=None,
-            drop_remainder=True,
-            process_index=jax.process_index(),
-            process_count=jax.process_count(),
-        )
+    def __init__(self, batches: pipeline.Batches, tokens: Tokenize, weigh: Callable[[Mapping[str, Any]], float]):
+        self._batches, self._tokens, self._weigh = batches, tokens, weigh
 
     def __next__(self) -> dict[str, np.ndarray]:
         batch = next(self._batches)
-        del batch["mask"]
-        if "caption" in batch:
-            batch["tokens"] = self._tokenize([str(caption) for caption in batch.pop("caption")])
-        return batch
+        found = {name: batch[name] for name in ("latents", "logvar", "id") if name in batch}
+        if "image" in batch:
+            found["image"] = batch["image"][..., :1]  # grey: the device makes three channels of it
+        found["tokens"] = self._tokens([str(caption) for caption in batch["caption"]])
+        found["weight"] = np.array([self._weigh(known.findings) for known in batch["attributes"]], np.float32)
+        return found
 
     def get_state(self) -> Mapping[str, Any]:
         return self._batches.get_state()
@@ -96,40 +89,65 @@ class Stream:
         self._batches.set_state(state)
 
 
-def of_images(data: Data, *, factor: int) -> tuple[Sequence[Example], Callable[[Example], dict]]:
-    """The examples of `data`, and what a batch holds of each: "image" float32 [h, w, 1] in [-1, 1], "caption", "id"
-    and "weight"."""
-    transforms.frame(data.size, factor=factor)
+def of_images(data: Data, tokenize: Tokenize, *, batch_size: int, seed: int, factor: int) -> Stream:
+    """The stream of the images of `data`; each process gets its part of `batch_size`."""
     items = open_split(data)
-    weigh = weights(data.balance, (example.attributes.findings for example in items))
-
-    def prepare(example: Example) -> dict:
-        image = transforms.to_input(transforms.decode(example.image), data.size, data.fit, factor=factor)
-        return {
-            "image": image[..., :1],  # grey: the device makes three channels of it
-            "caption": captions.describe(example.attributes),
-            "id": example.id,
-            "weight": weigh(example.attributes.findings),
-        }
-
-    return items, prepare
-
-
-def of_latents(data: Data, latents: Latents) -> tuple[Latents, Callable[[dict], dict]]:
-    """The same of encoded images: "latents", "logvar" where kept, "tokens", "id" and "weight"."""
-    weigh = weights(data.balance, latents.findings)
-
-    def prepare(found: dict) -> dict:
-        findings = found.pop("findings")
-        return found | {"weight": weigh(findings)}
-
-    return latents, prepare
+    batches = pipeline.batches(
+        items,
+        batch_size // jax.process_count(),
+        size=data.size,
+        fit=data.fit,
+        factor=factor,
+        shuffle=True,
+        seed=seed,
+        epochs=None,
+        drop_remainder=True,
+        process_index=jax.process_index(),
+        process_count=jax.process_count(),
+        caption=captioner(data, tokenize),
+    )
+    return Stream(batches, tokenize, weights(data.balance, (example.attributes.findings for example in items)))
 
 
-def open_split(data: Data) -> Sequence[Example]:
-    """Random access to the examples of `data`, in the order of the build."""
-    source = pipeline.open_split(data.folder, data.split)
-    return source if data.limit is None else Part(source, range(min(len(source), data.limit)))
+def of_latents(data: Data, latents: Latents, tokenize: Tokenize, *, batch_size: int, seed: int) -> Stream:
+    """The stream of the same images encoded: the same examples and captions in the same order."""
+    caption = captioner(data, tokenize)
+
+    def prepare(item: tuple[dict[str, np.ndarray], Example], turn: int) -> dict[str, Any]:
+        arrays, example = item
+        told = {"caption": caption(example, turn), "attributes": example.attributes, "id": example.id}
+        return arrays | told
+
+    batches = pipeline.iterate(
+        latents,
+        batch_size // jax.process_count(),
+        prepare,
+        seed=seed,
+        process_index=jax.process_index(),
+        process_count=jax.process_count(),
+    )
+    findings = (example.attributes.findings for example in latents.examples)
+    return Stream(batches, partial(known_or, tokenize, latents.tokens), weights(data.balance, findings))
+
+
+def known_or(tokenize: Tokenize, known: Mapping[str, np.ndarray], texts: list[str]) -> np.ndarray:
+    """The tokens of `texts`, from those that are `known` where they are."""
+    new = [text for text in dict.fromkeys(texts) if text not in known]
+    known = {**known, **dict(zip(new, tokenize(new), strict=True))} if new else known
+    return np.stack([known[text] for text in texts])
+
+
+def captioner(data: Data, tokenize: Tokenize) -> pipeline.Caption:
+    """(example, turn) -> its caption, cut to what `tokenize` takes."""
+
+    def fits(text: str) -> bool:
+        try:
+            tokenize([text])
+        except ValueError:
+            return False
+        return True
+
+    return partial(templates.caption, config=data.captions, fits=fits)
 
 
 def weights(name: str | None, findings: Iterable[Mapping[str, Any]]) -> Callable[[Mapping[str, Any]], np.float32]:

@@ -29,7 +29,7 @@ from train import denoising, examples, trainable, watching, work
 from train import state as states
 from train.denoising import Objective
 from train.encoding import encode
-from train.examples import Data, Stream
+from train.examples import Data
 from train.loop import Batches, LoopConfig, fit
 from train.optimizer import OptimizerConfig, make_optimizer
 from train.trainable import Lora
@@ -167,16 +167,17 @@ def make_batches(config: FinetuneRun, sd: StableDiffusion) -> tuple[Batches, boo
     if config.data.split != "train":
         raise ValueError(f"data.split is {config.data.split!r}; training takes train")
     sd.latent_shape(config.data.size, config.data.size)  # raises for a size that the networks cannot take
+    tokenize, options = text_to_ids(sd), dict(batch_size=config.batch_size, seed=config.seed)
     is_encoded = config.latents is not None and Path(config.latents).is_dir()
     if is_encoded:
-        items, prepare = examples.of_latents(config.data, cache_of(config, sd).open())
+        stream = examples.of_latents(config.data, cache_of(config, sd).open(), tokenize, **options)
         said = f"training reads the latents in {config.latents}"
     else:
-        items, prepare = examples.of_images(config.data, factor=sd.vae.config.factor)
+        stream = examples.of_images(config.data, tokenize, factor=sd.vae.config.factor, **options)
         said = f"no latents in {config.latents}: every batch is encoded anew" if config.latents else ""
     if said and jax.process_index() == 0:
         print(said, file=sys.stderr)
-    return Stream(items, prepare, text_to_ids(sd), batch_size=config.batch_size, seed=config.seed), is_encoded
+    return stream, is_encoded
 
 
 def text_to_ids(sd: StableDiffusion) -> Callable[[list[str]], np.ndarray]:

@@ -4,7 +4,6 @@ Writes the folder `latents` of the configuration, shard by shard. A stopped run 
 the shards and never talk: `--processes.count N --processes.index I`.
 """
 
-import json
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
@@ -17,6 +16,7 @@ from tqdm import tqdm
 
 from prism_jax import program, rng, sharding
 from prism_jax.data import pipeline
+from prism_jax.data.latent_cache import row_of
 from prism_jax.data.schema import Example
 from prism_jax.stable_diffusion import StableDiffusion
 from train import examples, finetune
@@ -33,7 +33,7 @@ def main(config: FinetuneRun) -> None:
     finetune.check(config, mesh)
     sd = StableDiffusion.from_pretrained(config.model, dtype=config.dtype)
     cache = finetune.cache_of(config, sd)
-    items, prepare = examples.of_images(config.data, factor=sd.vae.config.factor)
+    items = examples.open_split(config.data)
     cache.begin()
     size, count = cache.settings.shard, cache.settings.count
     mine = range(processes.index, cache.shards, processes.count)
@@ -44,9 +44,7 @@ def main(config: FinetuneRun) -> None:
     to_latents = encoder(config, sd, mesh)
     with bar, jax.set_mesh(mesh):
         for i, part in left.items():
-            latents, rows = zip(
-                *encoded(part, prepare, to_latents, config.batch_size // config.accumulate), strict=True
-            )
+            latents, rows = zip(*encoded(part, config, sd, to_latents), strict=True)
             cache.write(i, latents, rows)
             bar.update(len(part))
     if cache.finish(sd.tokenize):
@@ -70,18 +68,16 @@ def encoder(config: FinetuneRun, sd: StableDiffusion, mesh: Mesh) -> Callable[[n
 
 
 def encoded(
-    items: Sequence[Example], prepare: Callable, to_latents: Callable, batch_size: int
+    items: Sequence[Example], config: FinetuneRun, sd: StableDiffusion, to_latents: Callable[[np.ndarray], np.ndarray]
 ) -> Iterator[tuple[np.ndarray, dict[str, Any]]]:
     """Latents and row of every item, in order; images are decoded in threads beside."""
-
-    def told(example: Example) -> dict:
-        return prepare(example) | {"findings": json.dumps(dict(example.attributes.findings))}
-
-    options = dict(shuffle=False, seed=0, epochs=1, drop_remainder=False, process_index=0, process_count=1)
-    for batch in pipeline.iterate(items, batch_size, told, **options):
-        latents = to_latents(batch["image"])
+    data, caption = config.data, examples.captioner(config.data, sd.tokenize)
+    options = dict(size=data.size, fit=data.fit, factor=sd.vae.config.factor, caption=caption)
+    for batch in pipeline.batches(items, config.batch_size // config.accumulate, **options):
+        latents = to_latents(batch["image"][..., :1])
         for i in np.flatnonzero(batch["mask"]):
-            yield latents[i], {name: batch[name][i] for name in ("id", "caption", "findings")}
+            known = {name: str(batch[name][i]) for name in ("caption", "text")}
+            yield latents[i], row_of(int(batch["id"][i]), batch["attributes"][i], **known)
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
 import contextlib
 import dataclasses
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,6 @@ from PIL import Image
 from prism_jax import editing, rng, sharding
 from prism_jax.checkpoint import VALIDATION_LOSS
 from prism_jax.data import pipeline, transforms
-from prism_jax.data.schema import Example
 from prism_jax.stable_diffusion import StableDiffusion, tokenize
 from train import denoising, encoding, examples
 from train import state as states
@@ -128,13 +127,10 @@ def _encoded(watched: Watched, limit: int, root: jax.Array) -> Iterator[dict[str
     everywhere, over_batch = sharding.replicated(mesh), sharding.over_batch(mesh)
     encode = jax.jit(partial(encoding.encode, objective=Objective(), parts=1), out_shardings=over_batch)
     step = sharding.put(np.int32(0), everywhere)
-    items, prepare = _held_out(watched, limit)
-    count, index = jax.process_count(), jax.process_index()
-    options = dict(shuffle=False, seed=0, epochs=1, drop_remainder=False, process_index=index, process_count=count)
-    length = len(watched.frozen["no_caption"])
-    for batch in pipeline.iterate(items, watched.batch_size // count, prepare, **options):
+    count, index, length = jax.process_count(), jax.process_index(), len(watched.frozen["no_caption"])
+    for batch in _held_out(watched, limit, watched.batch_size // count, process_index=index, process_count=count):
         arrays = {
-            "image": batch["image"],
+            "image": batch["image"][..., :1],
             "tokens": tokenize(watched.tokenizer, [str(text) for text in batch["caption"]], length=length),
             "id": rng.example_ids(batch["id"]),
             "mask": batch["mask"].astype(np.float32),
@@ -143,11 +139,14 @@ def _encoded(watched: Watched, limit: int, root: jax.Array) -> Iterator[dict[str
             yield encode({"vae": vae}, sharding.put_batch(arrays, mesh), root, step)
 
 
-def _held_out(watched: Watched, limit: int) -> tuple[Sequence[Example], Callable[[Example], dict]]:
-    """The first validation images, and what is made of each; ValueError where there is no split val."""
-    data = dataclasses.replace(watched.data, split="val", limit=limit, balance=None)
+def _held_out(watched: Watched, limit: int, batch_size: int, **processes: int) -> pipeline.Batches:
+    """The first validation images, in order; ValueError where there is no split val."""
+    data = dataclasses.replace(watched.data, split="val", limit=limit)
+    length = len(watched.frozen["no_caption"])
+    caption = examples.captioner(data, partial(tokenize, watched.tokenizer, length=length))
+    options = dict(size=data.size, fit=data.fit, factor=watched.frozen["vae"].config.factor, caption=caption)
     try:
-        return examples.of_images(data, factor=watched.frozen["vae"].config.factor)
+        return pipeline.batches(examples.open_split(data), batch_size, **options, **processes)
     except ValueError as error:
         raise ValueError(f"{error}; to train without it: --validation.every 0") from error
 
@@ -169,15 +168,13 @@ def samples(watched: Watched, config: Samples) -> Hook:
 
 def reconstructions(watched: Watched, config: Reconstructions) -> Hook:
     """The hook that inverts validation images and samples them back."""
-    items, prepare = _held_out(watched, config.count) if config.every else ((), None)
-    shown = [prepare(example) for example in items]
+    shown = next(_held_out(watched, config.count, config.count)) if config.every else None
 
     def call(state: states.TrainState, step: int, log: Log) -> dict[str, float] | None:
         with watched.model(state) as sd:
             if sd is None:
                 return None
-            images = np.repeat(np.stack([example["image"] for example in shown]), 3, axis=-1)  # [b, h, w, 3]
-            prompts = [example["caption"] for example in shown]
+            images, prompts = shown["image"], [str(caption) for caption in shown["caption"]]
             options = dict(steps=config.steps, guidance=config.guidance, inner_steps=config.inner_steps)
             inversion = editing.invert(sd, sd.encode_image(images), prompts, method="null_text", **options)
             unchanged = [[editing.Edit(prompt=prompt)] for prompt in prompts]

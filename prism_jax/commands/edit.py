@@ -17,7 +17,7 @@ import tyro
 from PIL import Image
 
 from prism_jax import editing
-from prism_jax.data import captions, instructions
+from prism_jax.data import captions, dicom, instructions, secondary_capture, transforms
 from prism_jax.data.transforms import load_image, to_uint8
 from prism_jax.editing.edit import make_control
 from prism_jax.metrics.image import l1, psnr, ssim
@@ -34,12 +34,12 @@ SHIPPED_MODEL = Path(__file__).parents[1] / "pretrained" / "phantom"
 class Options:
     """Edits one image by text: by a new caption (--edit), or by what to change in the one it has (--remove ...).
 
-    Writes original, reconstruction, edit and difference (PNG) and result.json. Effects are to be read against
-    the reconstruction: it shows what inverting alone has changed.
+    Writes original, reconstruction, edit and difference (PNG) and result.json, with --dicom-out also edit.dcm.
+    Effects are to be read against the reconstruction: it shows what inverting alone has changed.
     """
 
     image: tyro.conf.Positional[Path]
-    """PNG or JPEG file."""
+    """PNG, JPEG, TIFF or DICOM file."""
     prompt: str
     """What the image shows, in words that the model was trained on."""
     edit: str | None = None
@@ -91,10 +91,15 @@ class Options:
     """Precision of the networks."""
     seed: int = 0
     """For methods that draw noise."""
+    dicom_out: bool = False
+    """Also writes the edit as edit.dcm: a derived secondary capture with new UIDs, described as synthetic
+    counterfactual, without patient tags."""
+    keep_patient: bool = False
+    """With --dicom-out: edit.dcm keeps the tags of patient and study of the DICOM image."""
 
 
 def run(options: Options) -> int:
-    """Edits the image and writes the five files together; returns the exit code."""
+    """Edits the image and writes the files together; returns the exit code."""
     _check(options)
     wanted = _edit(options)
     clock = _Clock()
@@ -156,6 +161,10 @@ class _Clock:
 def _check(options: Options) -> None:
     """Raises ValueError for what can be known to be wrong before models load."""
     load_image(options.image, options.size or VAE_FACTOR)  # a damaged file or a size that cannot be
+    if options.keep_patient and not options.dicom_out:
+        raise ValueError("--keep-patient is about edit.dcm; give --dicom-out too")
+    if options.keep_patient and not dicom.is_dicom(transforms.read_bytes(options.image)):
+        raise ValueError(f"--keep-patient needs a DICOM image; {options.image} is none")
     for file in filter(None, (options.mask, options.keep)):
         load_image(file, VAE_FACTOR)
         sides, wanted = _sides(file), _sides(options.image)
@@ -194,8 +203,8 @@ def _edit(options: Options) -> editing.Edit:
 
 
 def _sides(file: Path) -> tuple[int, int]:
-    with Image.open(file) as picture:
-        return picture.size
+    """(width, height), upright."""
+    return transforms.decode(transforms.read_bytes(file)).shape[::-1]
 
 
 def _mask(file: Path | None, size: int) -> np.ndarray | None:
@@ -241,8 +250,21 @@ def _write(options: Options, original: np.ndarray, pictures: jax.Array, facts: d
         (partial / "result.json").write_text(
             json.dumps({"settings": settings, "versions": versions(), **facts}, indent=2) + "\n"
         )
+        if options.dicom_out:
+            (partial / "edit.dcm").write_bytes(_dicom(options, grey["edit"]))
         options.out.mkdir(exist_ok=True)
-        for name in (*files, "result.json"):
-            os.replace(partial / name, options.out / name)
+        for file in sorted(partial.iterdir()):
+            os.replace(file, options.out / file.name)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+
+
+def _dicom(options: Options, pixels: np.ndarray) -> bytes:
+    """The edit as DICOM; where the image's own pixel spacing is known, that of the frame follows from it."""
+    data = transforms.read_bytes(options.image)
+    if not dicom.is_dicom(data):
+        return secondary_capture.encode(pixels)
+    tags = dicom.read_tags(data)
+    scale = min(pixels.shape[0] / tags.height, pixels.shape[1] / tags.width)
+    spacing = tags.spacing and (tags.spacing[0] / scale, tags.spacing[1] / scale)
+    return secondary_capture.encode(pixels, source=data, keep_patient=options.keep_patient, spacing=spacing)

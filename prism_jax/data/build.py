@@ -1,22 +1,38 @@
-"""Building a data set: everything is written beside the output folder first, then renamed in one step."""
+"""Building a data set: everything is written beside the output folder first, then renamed in one step.
+
+A build that is killed leaves its finished parts there and goes on from them when it is started again.
+"""
 
 from __future__ import annotations
 
 import contextlib
-import csv
 import dataclasses
+import fcntl
 import hashlib
 import io
 import json
 import os
 import shutil
-import tempfile
+import typing
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+from prism_jax.data.chexpert import ChexpertConfig
 from prism_jax.data.folder import FolderConfig
+from prism_jax.data.intake import ERRORS_FILE, write_errors
+from prism_jax.data.mimic_cxr import MimicConfig
+from prism_jax.data.nih import NihConfig
 from prism_jax.data.phantom_dataset import PhantomConfig
 
-BUILD_FILE, SKIPPED_FILE = "build.json", "skipped.csv"
+BUILD_FILE = "build.json"
+CONFIGS = {
+    "chexpert": ChexpertConfig,
+    "mimic_cxr": MimicConfig,
+    "nih": NihConfig,
+    "folder": FolderConfig,
+    "phantom": PhantomConfig,
+}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -25,94 +41,144 @@ class Built:
 
     folder: Path
     counts: dict[str, int]  # images per split
-    skipped: int  # images left out, listed in skipped.csv
+    errors: int  # rows without an image, listed in errors.csv
 
     def __str__(self) -> str:
         line = f"{self.folder}: " + ", ".join(f"{split} {count}" for split, count in self.counts.items())
-        return line + (f"; {self.skipped} skipped, see {self.folder / SKIPPED_FILE}" if self.skipped else "")
+        return line + (f"; {self.errors} left out, see {self.folder / ERRORS_FILE}" if self.errors else "")
 
 
-def build(name: str, source: str | Path | None, out: str | Path, **config) -> Built:
-    """Builds the data set `name` ("folder" or "phantom") into the new folder `out`.
+def build(name: str, source: str | Path | None, out: str | Path, config: Any = None, **options) -> Built:
+    """Builds the data set `name`, a key of CONFIGS, into the new folder `out`.
 
-    `config` holds fields of FolderConfig or PhantomConfig; `source` is the folder with the CSV (None for the
-    phantom). `out` gets the ArrayRecord files, `build.json` (name and configuration) and `skipped.csv` (row,
-    path and reason of every image that could not be used). When anything fails, `out` is not made.
+    `config` is what CONFIGS has for it, or `options` are its fields and those of its parts. `source` is the folder
+    with table and images (None for the phantom). `out` gets the ArrayRecord files, `build.json` (name,
+    configuration, digest) and `errors.csv` (row, path and reason of every image that could not be used). When
+    anything fails, `out` is not made; parts that were finished stay beside it for the next try.
     """
     out = Path(out)
+    if name not in CONFIGS:
+        raise ValueError(f"no builder {name!r}; there are {', '.join(CONFIGS)}")
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise ValueError(f"{out} already exists; choose another folder or remove it")
-    if name == "folder":
-        if source is None:
-            raise ValueError("folder needs a source: the folder that holds the CSV and the images")
-        options = _options(FolderConfig, config)
-    elif name == "phantom":
-        options = _options(PhantomConfig, config)
-    else:
-        raise ValueError(f"no builder {name!r}; there are folder, phantom")
-    out.parent.mkdir(parents=True, exist_ok=True)
-    work = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
-    try:
-        return _write(name, source, options, work, out)
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
+    if name != "phantom" and source is None:
+        raise ValueError(f"{name} needs a source: the folder that holds the table and the images")
+    config = config or _filled(CONFIGS[name], options)
+    with _work_folder(out) as work:
+        return _write(name, source, config, work, out)
 
 
-def read_build(folder: str | Path) -> tuple[str, FolderConfig | PhantomConfig]:
+def read_build(folder: str | Path) -> tuple[str, Any]:
     """Name and configuration with which the data set in `folder` was built."""
-    file = Path(folder) / BUILD_FILE
-    if not file.is_file():
-        raise ValueError(f"no {file}; make the data set with: prism data build NAME --out {folder}")
-    record = json.loads(file.read_text())
-    fields = {key: tuple(v) if isinstance(v, list) else v for key, v in record["config"].items()}
-    return record["name"], {"folder": FolderConfig, "phantom": PhantomConfig}[record["name"]](**fields)
+    record = _record(folder)
+    try:
+        return record["name"], _restored(CONFIGS[record["name"]], record["config"])
+    except (TypeError, KeyError) as error:
+        raise ValueError(f"{folder} was built by another version ({error}); build it again") from None
 
 
 def digest(folder: str | Path) -> str:
-    """The hash of the data set's records, taken when it was built; ValueError for one built before there was any."""
+    """What tells the content of the data set in `folder` from that of others, 32 hex digits, made at build time.
+
+    Raises:
+      ValueError: no data set, or one that was built before there were digests.
+    """
+    record = _record(folder)
+    if "digest" not in record:
+        raise ValueError(f"{Path(folder) / BUILD_FILE} has no digest: it was built by an older version; build it again")
+    return record["digest"]
+
+
+def _record(folder: str | Path) -> dict:
     file = Path(folder) / BUILD_FILE
-    found = json.loads(file.read_text()).get("digest") if file.is_file() else None
-    if found is None:
-        raise ValueError(f"{file} holds no digest of the data set; build it again with: prism data build")
-    return found
+    if not file.is_file():
+        raise ValueError(f"no {file}; make the data set with: prism data build NAME --out {folder}")
+    return json.loads(file.read_text())
 
 
-def _digest(folder: Path) -> str:
-    whole = hashlib.blake2b(digest_size=20)
-    for file in sorted(folder.glob("*.array_record*")):
-        whole.update(file.name.encode())
-        with file.open("rb") as content:
-            whole.update(hashlib.file_digest(content, "blake2b").digest())
-    return whole.hexdigest()
+def _filled(kind: type, options: dict[str, Any]) -> Any:
+    """The configuration of class `kind` with these fields, of its own or of the configurations in it."""
+    left, fields = dict(options), {}
+    for field in dataclasses.fields(kind):
+        default = field.default
+        if dataclasses.is_dataclass(default):
+            inner = {name: left.pop(name) for name in [f.name for f in dataclasses.fields(default)] if name in left}
+            fields[field.name] = left.pop(field.name, dataclasses.replace(default, **inner))
+        elif field.name in left:
+            fields[field.name] = left.pop(field.name)
+    if left:
+        known = ", ".join(field.name for field in dataclasses.fields(kind))
+        raise ValueError(f"unknown option {', '.join(sorted(left))}; {kind.__name__} has {known}")
+    return kind(**fields)
 
 
-def _options(kind: type, config: dict) -> FolderConfig | PhantomConfig:
-    known = [field.name for field in dataclasses.fields(kind)]
-    unknown = sorted(set(config) - set(known))
-    if unknown:
-        raise ValueError(f"unknown option {', '.join(unknown)}; {kind.__name__} has {', '.join(known)}")
-    return kind(**config)
+def _restored(kind: type, record: dict[str, Any]) -> Any:
+    """The configuration of class `kind` from its JSON."""
+    types = typing.get_type_hints(kind)
+    fields = {}
+    for name, value in record.items():
+        if isinstance(value, dict):
+            value = _restored(types[name], value)
+        fields[name] = tuple(value) if isinstance(value, list) else value
+    return kind(**fields)
 
 
-def _write(name: str, source, options, work: Path, out: Path) -> Built:
-    from prism_jax.data import builders  # imports TFDS, which readers of this module need not pay for
+@contextlib.contextmanager
+def _work_folder(out: Path) -> Iterator[Path]:
+    """A folder beside `out` that only this process uses. It stays behind only with finished parts in it."""
+    work = out.parent / f".{out.name}-building"
+    work.mkdir(parents=True, exist_ok=True)
+    with open(work / "lock", "w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # released when the process ends, however it does
+        except OSError:
+            raise ValueError(f"another process is building {out}; wait for it, or choose another folder") from None
+        try:
+            yield work
+        finally:
+            if out.is_dir() or not any(work.glob(".*-parts/*.json")):
+                shutil.rmtree(work, ignore_errors=True)
 
-    if name == "folder":
-        builder = builders.PrismFolder(source=source, options=options, data_dir=str(work))
-    else:
-        builder = builders.PrismPhantom(options=options, data_dir=str(work))
-    builders.tfds.disable_progress_bar()  # ours knows the total
+
+def _write(name: str, source: str | Path | None, config: Any, work: Path, out: Path) -> Built:
+    builder = _builder(name, source, config, work)
+    shutil.rmtree(Path(builder.data_dir).parent, ignore_errors=True)  # of a build that was killed
     with contextlib.redirect_stdout(io.StringIO()):  # TFDS announces a download that is none
         builder.download_and_prepare()
     made = Path(builder.data_dir)
-    skipped = sorted((row.number, row.path, reason) for row, reason in builder.skipped)
-    with open(made / SKIPPED_FILE, "w", newline="", encoding="utf-8") as file:
-        rows = csv.writer(file)
-        rows.writerow(("row", "path", "reason"))
-        rows.writerows((number + 2, path, reason) for number, path, reason in skipped)
-    record = {"name": name, "source": str(source or ""), "config": dataclasses.asdict(options)}
-    record["digest"] = _digest(made)
+    record = {
+        "name": name,
+        "source": str(source or ""),
+        "config": dataclasses.asdict(config),
+        "digest": _digest(made),
+    }
+    write_errors(made / ERRORS_FILE, builder.errors)
     (made / BUILD_FILE).write_text(json.dumps(record, indent=2) + "\n")
     os.rename(made, out)
     counts = {split: info.num_examples for split, info in builder.info.splits.items()}
-    return Built(folder=out, counts=counts, skipped=len(skipped))
+    return Built(folder=out, counts=counts, errors=len(builder.errors))
+
+
+def _builder(name: str, source: str | Path | None, config: Any, work: Path) -> Any:
+    from prism_jax.data import builders  # imports TFDS, which readers of this module need not pay for
+
+    builders.tfds.disable_progress_bar()  # ours knows the total
+    kinds = {
+        "chexpert": builders.PrismChexpert,
+        "mimic_cxr": builders.PrismMimicCxr,
+        "nih": builders.PrismNih,
+        "folder": builders.PrismFolder,
+    }
+    if name == "phantom":
+        return builders.PrismPhantom(options=config, data_dir=str(work))
+    return kinds[name](source=source, options=config, data_dir=str(work))
+
+
+def _digest(made: Path) -> str:
+    """blake2b over the names and contents of the files of records, in the order of their names."""
+    digest = hashlib.blake2b(digest_size=16)
+    for file in sorted(made.glob("*.array_record-*")):
+        digest.update(file.name.encode() + b"\0")
+        with open(file, "rb") as content:
+            digest.update(hashlib.file_digest(content, "blake2b").digest())
+    return digest.hexdigest()

@@ -2,8 +2,8 @@
 
     remove X, without X, no X    the caption says "no X"
     add X, with X                the caption says "X"
-    drop X, unmention X          the caption says nothing of X (a finding, or age, sex, view)
-    set age 40, set sex=woman, set view to PA
+    drop X, unmention X          the caption says nothing of X (a finding, or age, sex, view, race)
+    set age 40, set sex=woman, set view to PA, set race to Asian
 
 Instructions are separated by commas, semicolons or "and", so no name or value may hold one of these. One without
 a verb takes the verb before it: "remove pacemaker and effusion". Findings go by the names that the caption has for
@@ -15,15 +15,15 @@ from __future__ import annotations
 import dataclasses
 import re
 
-from prism_jax.data import captions, synonyms
+from prism_jax.data import captions, labels, synonyms
 from prism_jax.data.schema import Attributes
 
 EXAMPLE = "remove pacemaker, set age 40"
 VALUES = {"remove": False, "without": False, "with no": False, "no": False, "add": True, "with": True}
 VERBS = (*VALUES, "drop", "unmention", "set")
-SLOTS = ("age", "sex", "view")
 SEXES = {"m": "M", "man": "M", "male": "M", "f": "F", "woman": "F", "female": "F"}
 OLDEST = 120  # years
+DEVICES = ("endotracheal tube", "nasogastric tube", "pacemaker", "support devices")  # main names; no findings
 
 _SEPARATOR = re.compile(r"[,;]|\band\b", re.IGNORECASE)
 _VERB = re.compile(rf"({'|'.join(sorted(VERBS, key=len, reverse=True))})(?:\s+|$)", re.IGNORECASE)
@@ -35,7 +35,7 @@ _SETTING = re.compile(r"(\w+)(?:\s*=\s*|\s+to\s+|\s+)(.+)")
 class Instruction:
     """One attribute and the value that it shall have."""
 
-    name: str  # "age", "sex", "view", or a finding as captions say it; not yet the name that a caption has for it
+    name: str  # a slot of captions.SLOTS, or a finding as captions say it; not yet the name that a caption has for it
     value: bool | float | str | None  # as `captions.changed` takes it
 
     def __str__(self) -> str:
@@ -48,13 +48,20 @@ class Instruction:
 
     def is_stated(self, attributes: Attributes) -> bool:
         """Whether a caption of `attributes` says anything of what is to change."""
-        if self.name in SLOTS:
+        if self.name in captions.SLOTS:
             return getattr(attributes, self.name) is not None
         return synonyms.find(self.name, attributes.findings) is not None
 
+    def is_known(self, attributes: Attributes) -> bool:
+        """Whether what is to change is stated with certainty."""
+        if self.name in captions.SLOTS:
+            return self.is_stated(attributes)
+        name = synonyms.find(self.name, attributes.findings)
+        return name is not None and attributes.findings[name] is not None
+
     def change(self, attributes: Attributes) -> dict[str, bool | float | str | None]:
         """The change for `captions.changed`, under the name that `attributes` have for it."""
-        known = None if self.name in SLOTS else synonyms.find(self.name, attributes.findings)
+        known = None if self.name in captions.SLOTS else synonyms.find(self.name, attributes.findings)
         return {known or synonyms.main_name(self.name): self.value}
 
     def has_effect(self, attributes: Attributes) -> bool:
@@ -86,7 +93,8 @@ def parse(text: str) -> tuple[Instruction, ...]:
 def read(text: str, attributes: Attributes) -> dict[str, bool | float | str | None]:
     """The change that `text` asks for, as `captions.changed` takes it: `{"pacemaker": False, "age": 40.0}`.
 
-    A finding that the caption does not mention can be added, under its commonest name.
+    A finding that the caption does not mention can be added, under its commonest name. "no finding" is dropped
+    from the caption where anything but a device is added.
 
     Raises:
       ValueError: what `parse` refuses, a name twice, what the caption does not mention, or nothing to change.
@@ -103,12 +111,15 @@ def read(text: str, attributes: Attributes) -> dict[str, bool | float | str | No
             already = f"the caption {captions.describe(attributes)!r} already says"
             raise ValueError(f"nothing to change: {already} what '{instruction}' asks for")
         change |= one
+    added = [name for name, value in change.items() if value is True and synonyms.main_name(name) not in DEVICES]
+    if added and attributes.findings.get(labels.FINDING) is False:
+        change.setdefault(labels.FINDING, None)
     return change
 
 
 def _mention(verb: str, words: str) -> Instruction:
     name = captions.spoken(_ARTICLE.sub("", words))
-    if verb in VALUES and name in SLOTS:
+    if verb in VALUES and name in captions.SLOTS:
         raise ValueError(f"{verb} {name!r} makes no sense; write 'set {name} ...', or 'drop {name}' to leave it out")
     if name.startswith("no "):
         raise ValueError(f"{verb} {name!r} negates twice or not at all; write 'remove {name[3:]}' or 'add {name[3:]}'")
@@ -118,8 +129,10 @@ def _mention(verb: str, words: str) -> Instruction:
 def _setting(words: str) -> Instruction:
     match = _SETTING.fullmatch(words)
     name, written = (match[1].lower(), match[2]) if match else ("", "")
-    if name not in SLOTS:
-        raise ValueError(f"'set {words}' is not understood; set {', '.join(SLOTS)}: 'set age 40', 'set sex=woman'")
+    if name not in captions.SLOTS:
+        raise ValueError(
+            f"'set {words}' is not understood; set {', '.join(captions.SLOTS)}: 'set age 40', 'set sex=woman'"
+        )
     if name == "age":
         return Instruction(name, _age(written))
     if name == "sex" and written.lower() not in SEXES:
@@ -138,7 +151,7 @@ def _age(written: str) -> float:
 
 
 def _unmentioned(instruction: Instruction, attributes: Attributes) -> str:
-    slots = [slot for slot in SLOTS if getattr(attributes, slot) is not None]
+    slots = [slot for slot in captions.SLOTS if getattr(attributes, slot) is not None]
     mentioned = ", ".join([*slots, *map(captions.spoken, attributes.findings)]) or "nothing"
     remedy = f"if the image shows {instruction.name}, say so in the caption"
     return f"cannot {instruction}: the caption mentions {mentioned}, not {instruction.name}; {remedy}"

@@ -3,8 +3,8 @@
 cache.json                       what was encoded, with what
 latents-000003.array_record      one image a record: float16 [h, w, c] of the scaled posterior mean, or of mean and
                                  log-variance one after the other
-latents-000003.parquet           written last: id, caption and findings of its images
-captions.parquet                 once all shards are done: every caption once, with its tokens
+latents-000003.parquet           written last: what is known of its images, from which captions are made
+captions.parquet                 once all shards are done: every caption of a first epoch once, with its tokens
 """
 
 from __future__ import annotations
@@ -22,8 +22,10 @@ import pyarrow.parquet as pq
 from array_record.python.array_record_data_source import ArrayRecordDataSource
 from array_record.python.array_record_module import ArrayRecordWriter
 
+from prism_jax.data.schema import Attributes, Example
+
 SETTINGS_FILE, CAPTIONS_FILE = "cache.json", "captions.parquet"
-ROWS = pa.schema([("id", pa.int64()), ("caption", pa.string()), ("findings", pa.string())])
+ROWS = pa.schema([("id", pa.int64()), ("caption", pa.string()), ("attributes", pa.string()), ("text", pa.string())])
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -92,7 +94,7 @@ class LatentCache:
         _whole(self._rows(shard), lambda partial: pq.write_table(table, partial))
 
     def finish(self, tokenize: Callable[[list[str]], np.ndarray]) -> bool:
-        """Writes the captions' tokens if all shards are done, and says whether they are."""
+        """Writes the captions' tokens, int32 [n, 77], if all shards are done, and says whether they are."""
         if not all(self.is_done(i) for i in range(self.shards)):
             return False
         texts = list(dict.fromkeys(self._table().column("caption").to_pylist()))
@@ -113,14 +115,12 @@ class LatentCache:
                 f"{self.folder} holds {done} of {self.shards} shards of latents; run train.latents again to finish it"
             )
         rows, texts = self._table(), pq.read_table(self.folder / CAPTIONS_FILE)
-        place = {text: i for i, text in enumerate(texts.column("caption").to_pylist())}
+        tokens = np.array(texts.column("tokens").to_pylist(), np.int32)
         return Latents(
             records=ArrayRecordDataSource([str(self._records(i)) for i in range(self.shards)]),
             shape=self.settings.shape,
-            ids=rows.column("id").to_numpy(),
-            captions=np.array([place[text] for text in rows.column("caption").to_pylist()]),
-            tokens=np.array(texts.column("tokens").to_pylist(), np.int32),
-            findings=[json.loads(text) for text in rows.column("findings").to_pylist()],
+            examples=[_example(row) for row in rows.to_pylist()],
+            tokens=dict(zip(texts.column("caption").to_pylist(), tokens, strict=True)),
         )
 
     def _table(self) -> pa.Table:
@@ -139,21 +139,28 @@ class Latents:
 
     records: ArrayRecordDataSource
     shape: tuple[int, int, int]
-    ids: np.ndarray  # int64 [n]
-    captions: np.ndarray  # int [n], place in `tokens`
-    tokens: np.ndarray  # int32 [captions, 77]
-    findings: Sequence[Mapping[str, Any]]  # of each image
+    examples: Sequence[Example]  # what is known of each image, without the image
+    tokens: Mapping[str, np.ndarray]  # int32 [77] of captions that are known already
 
     def __len__(self) -> int:
-        return len(self.ids)
+        return len(self.examples)
 
-    def __getitem__(self, index: int) -> dict[str, Any]:
-        """Of one image: float16 "latents" [h, w, c], and "logvar" where kept; "tokens" int32 [77], "id", "findings"."""
+    def __getitem__(self, index: int) -> tuple[dict[str, np.ndarray], Example]:
+        """Of one image: float16 "latents" [h, w, c], "logvar" where it was kept; and what is known of it."""
         moments = np.frombuffer(self.records[index], np.float16).reshape(*self.shape[:2], -1)
         mean, logvar = moments[..., : self.shape[2]], moments[..., self.shape[2] :]
-        found = {"latents": mean, "tokens": self.tokens[self.captions[index]], "id": self.ids[index]}
-        found["findings"] = self.findings[index]
-        return found | ({"logvar": logvar} if logvar.size else {})
+        return {"latents": mean} | ({"logvar": logvar} if logvar.size else {}), self.examples[index]
+
+
+def row_of(number: int, attributes: Attributes, *, caption: str, text: str) -> dict[str, Any]:
+    """What the cache keeps of an example, beside its latents."""
+    return {"id": number, "caption": caption, "attributes": json.dumps(dataclasses.asdict(attributes)), "text": text}
+
+
+def _example(row: Mapping[str, Any]) -> Example:
+    known = Attributes(**json.loads(row["attributes"]))
+    nothing = dict(image=b"", height=0, width=0, patient="", path="", subject=-1)
+    return Example(id=row["id"], attributes=known, text=row["text"], **nothing)
 
 
 def _whole(file: Path, write: Callable[[Path], Any]) -> None:

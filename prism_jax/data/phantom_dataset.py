@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
 from prism_jax.data import phantom, schema, transforms
+from prism_jax.data.intake import Row
 
 # Subjects of a split start here, so a split keeps its subjects when another one grows.
 FIRST_SUBJECT = {"train": 0, "val": 10_000_000, "test": 20_000_000}
@@ -43,9 +44,22 @@ def subjects(split: str, config: PhantomConfig) -> np.ndarray:
     return FIRST_SUBJECT[split] + np.arange(config.counts[split])
 
 
-def examples(split: str, config: PhantomConfig) -> Iterator[schema.Example]:
-    """The rendered subjects of a split, in order."""
-    numbers = subjects(split, config)
+def rows(config: PhantomConfig) -> list[Row]:
+    """A row for each subject, in order. ValueError where there are none."""
+    known = schema.Attributes()  # is known when the subject is drawn
+    found = [
+        Row(number=number, line=0, path="", patient=str(number), split=split, attributes=known)
+        for split in schema.SPLITS
+        for number in subjects(split, config).tolist()
+    ]
+    if not found:
+        raise ValueError("train, val and test are 0: nothing to render")
+    return found
+
+
+def examples(rows: Sequence[Row], config: PhantomConfig) -> Iterator[schema.Example]:
+    """The rendered subjects of `rows`, in order."""
+    numbers = np.array([row.number for row in rows])
     equations = phantom.Equations.preset(config.preset)
     for start in range(0, len(numbers), CHUNK):
         chunk = numbers[start : start + CHUNK]

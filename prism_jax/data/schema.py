@@ -13,27 +13,32 @@ if TYPE_CHECKING:
     import tensorflow_datasets as tfds
 
 SPLITS = ("train", "val", "test")
-FINDING_STATES = ("absent", "present")  # order is the stored class number; new states go to the end
+FINDING_STATES = ("absent", "present", "uncertain")  # order is the stored class number; new states go to the end
+_STATES = (False, True, None)  # the same in an `Attributes`
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Attributes:
-    """What is known about one image; None, or a finding that is not a key, means nobody said.
+    """What is known about one image; a slot that is None, or a finding that is not a key, means nobody said.
 
-    `findings` maps a name to True (present) or False (stated to be absent), in the order in which a caption
-    states them. Devices are findings too. Not mentioned is not the same as absent.
+    `findings` maps a name to True (present), False (stated to be absent) or None (mentioned, but uncertain), in
+    the order in which a caption states them. Devices are findings too. Not mentioned is not the same as absent.
     """
 
     age: float | None = None  # years
     sex: Literal["M", "F"] | None = None
     view: str | None = None  # "AP", "PA", "AP Supine", ...
-    findings: Mapping[str, bool] = dataclasses.field(default_factory=dict)
+    race: str | None = None  # as the source names it
+    findings: Mapping[str, bool | None] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self):
         if self.sex not in ("M", "F", None):
             raise ValueError(f"sex {self.sex!r} is not 'M', 'F' or None")
         if self.age is not None and not (math.isfinite(self.age) and self.age >= 0):
             raise ValueError(f"age {self.age} is not a number of years >= 0; use None where it is unknown")
+        for name, state in self.findings.items():
+            if state is not None and not isinstance(state, bool):
+                raise ValueError(f"{name} {state!r} is not True (present), False (absent) or None (uncertain)")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -48,10 +53,14 @@ class Example:
     path: str  # the source file relative to the source folder; "" when generated
     subject: int  # phantom subject from which the truth can be rendered again; -1 for real images
     attributes: Attributes
+    study: str = ""  # images of one examination of one patient share it; "" where unknown
+    text: str = ""  # report or note in the words of the source; "" where there is none
+    spacing: tuple[float, float] | None = None  # mm between rows and between columns of the original's pixels
+    masks: Mapping[str, bytes] = dataclasses.field(default_factory=dict)  # name -> encoded PNG, frame of the image
 
 
 def features() -> tfds.features.FeaturesDict:
-    """TFDS features of an `Example`: unknown age is NaN, unknown sex and view are empty."""
+    """TFDS features of an `Example`: unknown age and spacing are NaN, unknown sex, view and race are empty."""
     import tensorflow_datasets as tfds
 
     text, state = tfds.features.Text, tfds.features.ClassLabel(names=list(FINDING_STATES))
@@ -62,12 +71,18 @@ def features() -> tfds.features.FeaturesDict:
             "height": tfds.features.Scalar(np.int32),
             "width": tfds.features.Scalar(np.int32),
             "patient": text(),
+            "study": text(),
             "path": text(),
+            "text": text(),
+            "spacing": tfds.features.Tensor(shape=(2,), dtype=np.float32),
             "subject": tfds.features.Scalar(np.int64),
             "age": tfds.features.Scalar(np.float32),
             "sex": text(),
             "view": text(),
+            "race": text(),
             "findings": tfds.features.Sequence({"name": text(), "state": state}),
+            # Bytes, not an Image: nobody who reads examples without masks decodes them.
+            "masks": tfds.features.Sequence({"name": text(), "png": tfds.features.Tensor(shape=(), dtype=np.object_)}),
         }
     )
 
@@ -77,33 +92,53 @@ def to_record(example: Example) -> dict:
     record = {f.name: getattr(example, f.name) for f in dataclasses.fields(example) if f.name != "attributes"}
     known = example.attributes
     return record | {
+        "spacing": np.array(example.spacing or (math.nan, math.nan), np.float32),
+        "masks": [{"name": name, "png": png} for name, png in example.masks.items()],
         "age": math.nan if known.age is None else known.age,
         "sex": known.sex or "",
         "view": known.view or "",
+        "race": known.race or "",
         "findings": [
-            {"name": name, "state": FINDING_STATES[bool(present)]} for name, present in known.findings.items()
+            {"name": name, "state": FINDING_STATES[_STATES.index(state)]} for name, state in known.findings.items()
         ],
     }
 
 
 def from_record(record: dict) -> Example:
-    """The example of a dict as a TFDS data source yields it (image left encoded)."""
-    states = [bool(state) for state in record["findings"]["state"]]
-    names = [_text(name) for name in record["findings"]["name"]]
+    """The example of a dict as a TFDS data source yields it (image left encoded).
+
+    Raises:
+      ValueError: the record of a data set that was built with an older schema.
+    """
+    missing = sorted({"study", "text", "spacing", "race", "masks"} - record.keys())
+    if missing:
+        raise ValueError(f"the data set was built by an older version: no {', '.join(missing)}; build it again")
+    down, across = (round(float(mm), 6) for mm in record["spacing"])  # as written, in spite of 32 bits
     return Example(
         id=int(record["id"]),
         image=record["image"],
         height=int(record["height"]),
         width=int(record["width"]),
         patient=_text(record["patient"]),
+        study=_text(record["study"]),
         path=_text(record["path"]),
+        text=_text(record["text"]),
+        spacing=None if math.isnan(down) else (down, across),
         subject=int(record["subject"]),
-        attributes=Attributes(
-            age=None if math.isnan(record["age"]) else float(record["age"]),
-            sex=_text(record["sex"]) or None,
-            view=_text(record["view"]) or None,
-            findings=dict(zip(names, states, strict=True)),
-        ),
+        masks=dict(zip(map(_text, record["masks"]["name"]), map(bytes, record["masks"]["png"]), strict=True)),
+        attributes=_attributes(record),
+    )
+
+
+def _attributes(record: dict) -> Attributes:
+    states = [_STATES[state] for state in record["findings"]["state"]]
+    names = [_text(name) for name in record["findings"]["name"]]
+    return Attributes(
+        age=None if math.isnan(record["age"]) else float(record["age"]),
+        sex=_text(record["sex"]) or None,
+        view=_text(record["view"]) or None,
+        race=_text(record["race"]) or None,
+        findings=dict(zip(names, states, strict=True)),
     )
 
 

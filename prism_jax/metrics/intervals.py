@@ -67,7 +67,7 @@ def _resamples(owner: np.ndarray, count: int, config: BootstrapConfig) -> Iterat
         yield np.concatenate([rows_of[subject] for subject in rng.integers(count, size=count)])
 
 
-def wilson(hits: int, count: int, *, level: float = 0.95) -> Estimate:
+def wilson(hits: float, count: float, *, level: float = 0.95) -> Estimate:
     """The share `hits / count` with its score interval (Wilson 1927), which stays honest near 0 and 1."""
     if not 0 <= hits <= count:
         raise ValueError(f"{hits} hits of {count} are not a share; hits must lie between 0 and the count")
@@ -78,4 +78,6 @@ def wilson(hits: int, count: int, *, level: float = 0.95) -> Estimate:
     centre = (share + z**2 / (2 * count)) / (1 + z**2 / count)
     half = z / (1 + z**2 / count) * (share * (1 - share) / count + z**2 / (4 * count**2)) ** 0.5
     # At 0 and 1 the bound is exact; rounding must not put it on the wrong side of the share.
-    return Estimate(value=share, low=min(centre - half, share), high=max(centre + half, share), count=count)
+    return Estimate(
+        value=share, low=max(min(centre - half, share), 0.0), high=min(max(centre + half, share), 1.0), count=count
+    )

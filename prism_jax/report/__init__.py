@@ -1,15 +1,17 @@
 """The report of a run: a `Report` holds pictures, tables and curves; `write` makes one HTML file of it."""
 
-from prism_jax.report.document import Check, Column, Curve, EditRow, Report, Sample, Table
+from prism_jax.report.document import Bars, Check, Column, Curve, EditRow, Matrix, Report, Sample, Table
 from prism_jax.report.html import render, write
 from prism_jax.report.tables import counterfactual_table, image_table
 from prism_jax.report.versions import versions
 
 __all__ = [
+    "Bars",
     "Check",
     "Column",
     "Curve",
     "EditRow",
+    "Matrix",
     "Report",
     "Sample",
     "Table",

@@ -1,18 +1,27 @@
-"""Line charts as plotly figures in JSON, drawn in the page by the plotly.js embedded there."""
+"""Charts as plotly figures in JSON, drawn in the page by the plotly.js embedded there."""
 
 import numpy as np
 import plotly.graph_objects as go
 
-from prism_jax.report.document import Curve
+from prism_jax.report.document import Bars, Curve, Matrix
 
 PALETTE = ("#3b82c4", "#d9822b", "#3f9c6b", "#b0578d", "#8a7a5c")
 INK = "#7b8490"  # mid grey: readable on a light and on a dark page
 GRID = "rgba(123, 132, 144, 0.22)"
 MOST_POINTS = 4000
+SIGNED = ((0.0, "#3b82c4"), (0.5, "rgba(123, 132, 144, 0.12)"), (1.0, "#d9642b"))
+LEAST_LIMIT = 0.3  # the strongest colour is that of the greatest number, but never of less than this
+COUNTS = ((0.0, "rgba(123, 132, 144, 0.12)"), (1.0, "#3f9c6b"))
 
 
-def chart_json(curve: Curve) -> str:
-    """The figure of a curve, as logged (thin) and smoothed (thick), as JSON for `Plotly.newPlot`."""
+def chart_json(chart: Curve | Bars | Matrix) -> str:
+    """The figure of a chart, as JSON for `Plotly.newPlot`; its "<" are \\u003c, so none ends a script element."""
+    draw = {Curve: _curve, Bars: _bars, Matrix: _matrix}[type(chart)]
+    return draw(chart).to_json()
+
+
+def _curve(curve: Curve) -> go.Figure:
+    """Lines as logged (thin) and smoothed (thick)."""
     figure = go.Figure()
     for (name, values), colour in zip(curve.y.items(), _colours(len(curve.y)), strict=True):
         values = np.asarray(values, np.float64)
@@ -24,9 +33,51 @@ def chart_json(curve: Curve) -> str:
             smoothed = {"color": colour, "width": 2.5}
             _, y = thin(curve.x, smooth(values, curve.smooth))
             figure.add_scatter(x=x, y=y, name=f"{name}, smoothed", line=smoothed)
-    axis = {"gridcolor": GRID, "linecolor": GRID, "zeroline": False, "automargin": True}
     figure.update_traces(mode="lines")
-    figure.update_layout(
+    return _laid_out(figure, curve.x_label, curve.y_label).update_layout(hovermode="x unified")
+
+
+def _bars(bars: Bars) -> go.Figure:
+    figure = go.Figure()
+    for (name, values), colour in zip(bars.y.items(), _colours(len(bars.y)), strict=True):
+        figure.add_bar(x=bars.categories, y=values, name=name, marker={"color": colour})
+    _laid_out(figure, "", bars.y_label).update_layout(
+        barmode="stack" if bars.is_stacked else "group", hovermode="x unified", showlegend=True
+    )
+    return figure.update_xaxes(type="category")  # or "0 to 9" might be read as something else
+
+
+def _matrix(matrix: Matrix) -> go.Figure:
+    values = np.asarray(matrix.values, np.float64)
+    text = [["" if np.isnan(v) else (f"{v:,.0f}" if matrix.is_count else f"{v:.2f}") for v in row] for row in values]
+    if matrix.is_count:  # a few are very common: colour by order of magnitude
+        shown, scale = np.log10(1 + values), {"colorscale": COUNTS, "zmin": 0}
+    else:
+        limit = max(LEAST_LIMIT, np.nanmax(np.abs(values), initial=0))
+        shown, scale = values, {"colorscale": SIGNED, "zmin": -limit, "zmax": limit}
+    nothing = np.isnan(values)
+    figure = go.Figure()
+    figure.add_heatmap(
+        x=matrix.names,
+        y=matrix.names,
+        z=[[None if blank else z for z, blank in zip(*pair, strict=True)] for pair in zip(shown, nothing, strict=True)],
+        text=text,
+        texttemplate="%{text}",
+        hovertemplate="%{y} × %{x}: %{text}<extra></extra>",
+        hoverongaps=False,
+        showscale=False,
+        xgap=2,
+        ygap=2,
+        **scale,
+    )
+    _laid_out(figure, "", "").update_layout(height=max(360, 90 + 34 * len(matrix.names)), margin={"t": 40})
+    figure.update_xaxes(type="category", tickangle=-40, showgrid=False)
+    return figure.update_yaxes(type="category", autorange="reversed", showgrid=False)
+
+
+def _laid_out(figure: go.Figure, x_label: str, y_label: str) -> go.Figure:
+    axis = {"gridcolor": GRID, "linecolor": GRID, "zeroline": False, "automargin": True}
+    return figure.update_layout(
         template="none",
         height=360,
         margin={"l": 16, "r": 16, "t": 12, "b": 16},
@@ -35,12 +86,10 @@ def chart_json(curve: Curve) -> str:
         font={"family": "system-ui, sans-serif", "size": 13, "color": INK},
         legend={"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom"},
         modebar={"bgcolor": "rgba(0,0,0,0)", "color": GRID, "activecolor": INK},
-        hovermode="x unified",
         hoverlabel={"bgcolor": "#1b2027", "font": {"color": "#f2f4f6"}},
-        xaxis=axis | {"title": {"text": curve.x_label}},
-        yaxis=axis | {"title": {"text": curve.y_label}},
+        xaxis=axis | {"title": {"text": x_label}},
+        yaxis=axis | {"title": {"text": y_label}},
     )
-    return figure.to_json()  # in it "<" is \u003c, so that no label can end the script element it lies in
 
 
 def smooth(values: np.ndarray, window: int) -> np.ndarray:

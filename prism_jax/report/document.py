@@ -81,6 +81,37 @@ class Curve:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class Bars:
+    """Counts by category: bars beside each other, or on top of each other where they add up to something."""
+
+    title: str
+    categories: tuple[str, ...]
+    y: Mapping[str, tuple[int, ...]]  # name -> one count a category
+    y_label: str = "images"
+    is_stacked: bool = True
+
+    def __post_init__(self) -> None:
+        lengths = {name: len(values) for name, values in self.y.items()}
+        if any(length != len(self.categories) for length in lengths.values()):
+            raise ValueError(f"bars {self.title!r} have {len(self.categories)} categories, but in y {lengths}")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Matrix:
+    """Coloured numbers of pairs, NaN left blank: blue below 0 and red above, or counts from 0 (pale) on."""
+
+    title: str
+    names: tuple[str, ...]
+    values: np.ndarray  # [n, n]
+    note: str = ""
+    is_count: bool = False
+
+    def __post_init__(self) -> None:
+        if np.shape(self.values) != (len(self.names),) * 2:
+            raise ValueError(f"matrix {self.title!r} has {len(self.names)} names, but values {np.shape(self.values)}")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Check:
     """A number held against a stated target, `at_least` or `at_most` or both."""
 
@@ -134,10 +165,13 @@ class Report:
     subjects: tuple[EditRow, ...] = ()
     samples: tuple[Sample, ...] = ()
     curves: tuple[Curve, ...] = ()
+    charts: tuple[Bars | Matrix, ...] = ()
     tables: tuple[Table, ...] = ()
     settings: Mapping[str, Any] = dataclasses.field(default_factory=dict)  # JSON
     versions: Mapping[str, str] = dataclasses.field(default_factory=dict)
     difference_limit: int = 64  # grey levels at which the difference maps saturate
+    are_pictures_last: bool = False  # samples under the numbers, where these are what the page is about
+    notice: str = "Counterfactuals made by a model, for research. Not for diagnosis."
 
     @property
     def checks(self) -> tuple[Check, ...]:

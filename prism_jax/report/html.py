@@ -11,10 +11,11 @@ import numpy as np
 from prism_jax.metrics.counterfactual import CHANGE_THRESHOLD
 from prism_jax.report import figures
 from prism_jax.report.captions import changed_words
-from prism_jax.report.document import EditRow, Report, Sample, Table
+from prism_jax.report.document import EditRow, Matrix, Report, Sample, Table
 from prism_jax.report.tables import cell_text, number
 
 TEMPLATES = Path(__file__).parent / "templates"
+CELL, NAMES = 42, 170  # pixels: least width of a matrix's cell, and room for the names of its rows
 LOSSLESS_PIXELS = 6_000_000  # above this many pixels (some 5 MB of PNG) pictures are embedded as JPEG
 
 
@@ -57,15 +58,28 @@ def render(report: Report) -> str:
 
 
 def _charts(report: Report) -> dict[str, Any]:
-    """The curves as JSON, and plotly.js (5 MB) only if there is one to draw."""
-    if not report.curves:
-        return {"charts": [], "plotly_js": ""}
+    """The curves and other charts as JSON, and plotly.js (5 MB) only if there is one to draw."""
+    if not report.curves and not report.charts:
+        return {"curves": [], "charts": [], "plotly_js": ""}
     import plotly.offline
 
     from prism_jax.report.charts import chart_json
 
-    charts = [{"title": curve.title, "json": chart_json(curve)} for curve in report.curves]
-    return {"charts": charts, "plotly_js": plotly.offline.get_plotlyjs()}
+    drawn = lambda charts: [
+        {
+            "title": chart.title,
+            "json": chart_json(chart),
+            "note": getattr(chart, "note", ""),
+            # A matrix that would not be readable on a narrow screen is moved sideways there.
+            "least_width": CELL * len(chart.names) + NAMES if isinstance(chart, Matrix) else 0,
+        }
+        for chart in charts
+    ]
+    return {
+        "curves": drawn(report.curves),
+        "charts": drawn(report.charts),
+        "plotly_js": plotly.offline.get_plotlyjs(),
+    }
 
 
 def _encoder(report: Report) -> Callable[[np.ndarray], str]:

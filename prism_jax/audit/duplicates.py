@@ -1,0 +1,116 @@
+"""Images that are nearly the same picture, found among hundreds of thousands.
+
+Chest X-rays all look alike: the usual 64-bit difference hash takes pictures of different patients for copies. Here
+a picture is shrunk, its local brightness and contrast are levelled out, and the signs of fixed random projections are
+kept (Charikar 2002): the share of bits in which two fingerprints differ is the angle between the levelled pictures,
+so their correlation can be told from the bits. It is nearly 1 for the same picture at another size, compression,
+brightness or contrast; a crop, a turn or a wide border lowers it, and a mirrored copy is another picture.
+"""
+
+import functools
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple
+
+import numpy as np
+from scipy import fft, ndimage
+
+from prism_jax.data import transforms
+
+BITS = 2048
+WORDS = BITS // 64
+SIDE = 64  # pixels of the shrunken picture
+LEVELLING = 3.0  # pixels of it: standard deviation of the Gaussian window
+QUIET = 4.0  # grey levels of contrast below which there is only noise to level
+STAGES = (1, 4, WORDS)  # words compared; a pair that is clearly too far apart is not looked at further
+BLOCK = (64, 4096)  # pairs compared at once: what a core's cache holds
+
+
+class Near(NamedTuple):
+    """Two fingerprints by their places, `first` < `second`, and the correlation that their bits tell."""
+
+    first: int
+    second: int
+    similarity: float
+
+
+def fingerprint(pixels: np.ndarray) -> np.ndarray:
+    """The fingerprint uint64 [WORDS] of a grey picture uint8 [h, w] of any size."""
+    small = transforms.resize(pixels.astype(np.float32), SIDE, SIDE)
+    small = small - ndimage.gaussian_filter(small, LEVELLING)
+    small = small / (np.sqrt(ndimage.gaussian_filter(small**2, LEVELLING)) + QUIET)
+    flips, kept = _projections()
+    # A cosine transform after random changes of sign: as good as a thousand random directions, and much faster.
+    projected = fft.dctn((small - small.mean()) * flips, norm="ortho").ravel()[kept]
+    return np.packbits(projected > 0).view(np.uint64)
+
+
+def similarity(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Correlation of the levelled pictures, as the bits of their fingerprints [..., WORDS] tell it; about ±0.02."""
+    return np.cos(np.pi * _distance(first, second) / BITS)
+
+
+def near(
+    fingerprints: np.ndarray,
+    at_least: float,
+    *,
+    threads: int = 1,
+    progress: Callable[[int], object] = lambda rows: None,
+) -> Iterator[Near]:
+    """All pairs of `fingerprints` uint64 [n, WORDS] whose similarity is `at_least`, by first, then second place.
+
+    `progress` is told of rows compared with all later ones. A pair is lost on the way with a chance below 1 in 1,000.
+    """
+    limits, heads = _limits(at_least), np.ascontiguousarray(fingerprints[:, 0])
+
+    def block(top: int) -> np.ndarray:  # [2, pairs]
+        lefts = range(top, len(heads), BLOCK[1])
+        return np.concatenate([_close(heads, top, left, fingerprints, limits) for left in lefts], axis=1)
+
+    with ThreadPoolExecutor(threads) as pool:
+        tops = range(0, len(heads), BLOCK[0])
+        # A few at a time: whoever has seen enough pairs stops, and nothing more is compared.
+        for few in (tops[at : at + 4 * threads] for at in range(0, len(tops), 4 * threads)):
+            for first, second in pool.map(block, few):
+                close = similarity(fingerprints[first], fingerprints[second])
+                for place in np.lexsort((second, first)):
+                    yield Near(int(first[place]), int(second[place]), float(close[place]))
+            progress(min(len(few) * BLOCK[0], len(heads) - few[0]))
+
+
+def _close(heads: np.ndarray, top: int, left: int, fingerprints: np.ndarray, limits: tuple[int, ...]) -> np.ndarray:
+    """Places [2, pairs] of the close pairs of one block; `heads` are the first words of the fingerprints."""
+    rows, others = heads[top : top + BLOCK[0]], heads[left : left + BLOCK[1]]
+    first, second = np.nonzero(np.bitwise_count(rows[:, None] ^ others[None]) <= limits[0])
+    first, second = first + top, second + left
+    later = first < second
+    first, second = first[later], second[later]
+    for words, limit in zip(STAGES[1:], limits[1:], strict=True):
+        close = _distance(fingerprints[first, :words], fingerprints[second, :words]) <= limit
+        first, second = first[close], second[close]
+    return np.stack([first, second])
+
+
+def _distance(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    return np.bitwise_count(first ^ second).sum(axis=-1, dtype=np.int64)
+
+
+def check(at_least: float) -> None:
+    """A ValueError where `at_least` cannot be a similarity."""
+    if not 0 < at_least <= 1:
+        raise ValueError(f"similarity {at_least} is not above 0 and at most 1; 0.95 finds copies, 0.8 crops too")
+
+
+def _limits(at_least: float) -> tuple[int, ...]:
+    """Most differing bits in the words of each stage: four standard deviations above what is expected."""
+    check(at_least)
+    share = np.arccos(at_least) / np.pi
+    chance = lambda bits: share * bits + 4 * np.sqrt(bits * share * (1 - share))
+    return (*(int(chance(64 * words)) for words in STAGES[:-1]), int(share * BITS))
+
+
+@functools.cache
+def _projections() -> tuple[np.ndarray, np.ndarray]:
+    """(signs [SIDE, SIDE], places [BITS] of coefficients): fixed, so that fingerprints of all runs can be compared."""
+    draw = np.random.Generator(np.random.PCG64(0))
+    return draw.choice(np.float32([-1, 1]), (SIDE, SIDE)), np.sort(draw.permutation(SIDE * SIDE)[:BITS])

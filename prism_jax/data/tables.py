@@ -1,0 +1,106 @@
+"""Tables as archives and hospitals hand them out: CSV or JSON lines, gzipped or not."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+SUFFIXES = (".csv", ".jsonl")  # each may be followed by .gz
+
+
+class Table(NamedTuple):
+    """The rows of a file as text, by column; an empty cell is ""."""
+
+    columns: tuple[str, ...]
+    rows: list[dict[str, str]]
+
+
+def read(file: Path, *, separator: str = ";") -> Table:
+    """The table in a `.csv` or `.jsonl` file, perhaps with `.gz` behind it; UTF-8, a byte order mark is skipped.
+
+    JSON lines hold one object each: a list becomes its items joined by `separator`, true and false become "yes"
+    and "no", null and a missing key an empty cell.
+
+    Raises:
+      ValueError: another kind of file, broken content, a column twice, or no rows.
+    """
+    name = file.name.removesuffix(".gz")
+    if not name.endswith(SUFFIXES):
+        raise ValueError(f"{file} is no table; use {' or '.join(SUFFIXES)}, or these with .gz")
+    opened = gzip.open if file.name.endswith(".gz") else open
+    try:
+        with opened(file, "rt", encoding="utf-8-sig", newline="") as lines:
+            table = _csv(lines) if name.endswith(".csv") else _json_lines(lines, separator)
+    except (csv.Error, UnicodeDecodeError, EOFError, OSError) as error:
+        raise ValueError(f"{file} cannot be read as a table in UTF-8: {error}") from None
+    except ValueError as error:
+        raise ValueError(f"{file}, {error}") from None
+    twice = sorted({column for column in table.columns if table.columns.count(column) > 1})
+    if twice:
+        raise ValueError(f"{file} has the column {', '.join(twice)} twice; rename one of them")
+    if not table.rows:
+        raise ValueError(f"{file} has no rows")
+    return table
+
+
+def find(source: str | Path, name: str) -> Path:
+    """The file `name`, or `name` with .gz, in the folder `source`; ValueError with what is there instead."""
+    for file in (Path(source) / name, Path(source) / f"{name}.gz"):
+        if file.is_file():
+            return file
+    others = Path(source).iterdir() if Path(source).is_dir() else []
+    tables = sorted(other.name for other in others if other.name.removesuffix(".gz").endswith(SUFFIXES))
+    raise ValueError(f"no table {Path(source) / name}; the folder has {', '.join(tables) or 'no table'}")
+
+
+def check_columns(file: Path, table: Table, needed: Sequence[str]) -> None:
+    """ValueError for columns that `needed` names and the table lacks."""
+    missing = [name for name in needed if name not in table.columns]
+    if missing:
+        raise ValueError(f"{file} has no column {', '.join(missing)}; it has {', '.join(table.columns)}")
+
+
+def _csv(lines: Iterator[str]) -> Table:
+    reader = csv.reader(lines)
+    columns = tuple(next(reader, ()))
+    width = len(columns)
+    rows = []
+    for cells in reader:
+        if cells:  # a blank line is none
+            cells += [""] * (width - len(cells))
+            rows.append({column: cell.strip() for column, cell in zip(columns, cells, strict=False)})
+    return Table(columns, rows)
+
+
+def _json_lines(lines: Iterator[str], separator: str) -> Table:
+    rows = []
+    for number, line in enumerate(lines, 1):
+        if line.strip():
+            try:
+                record = json.loads(line)
+            except (json.JSONDecodeError, RecursionError) as error:
+                raise ValueError(f"line {number} is not JSON: {error}") from None
+            if not isinstance(record, dict):
+                raise ValueError(f"line {number} is not a JSON object")
+            rows.append({key: _cell(value, separator, number) for key, value in record.items()})
+    columns = tuple(dict.fromkeys(key for row in rows for key in row))
+    return Table(columns, [dict.fromkeys(columns, "") | row for row in rows])
+
+
+def _cell(value: Any, separator: str, number: int) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, list):
+        cells = [_cell(item, separator, number) for item in value]
+        if any(separator in cell for cell in cells):
+            raise ValueError(f"line {number}: {value!r} holds the separator {separator!r}; choose another one")
+        return separator.join(cells)
+    if isinstance(value, dict):
+        raise ValueError(f"line {number}: {value!r} is an object; use text, a number, true, false, null or a list")
+    return str(value).strip()

@@ -1,0 +1,200 @@
+"""CheXpert's tables, read whole: the counts that its publisher's table has, and captions that read back."""
+
+import csv
+import time
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from prism_jax.data import captions, chexpert, labels, templates
+from prism_jax.data.chexpert import ChexpertConfig
+from prism_jax.data.intake import Intake
+from tests.conftest import shared_folder
+
+HEADER = ("Path", "Sex", "Age", "Frontal/Lateral", "AP/PA", labels.NO_FINDING, *labels.CHEXPERT)
+ROW = {"Path": "CheXpert-v1.0-small/train/patient00001/study1/view1_frontal.jpg", "Sex": "Female", "Age": "68"}
+ROW |= {"Frontal/Lateral": "Frontal", "AP/PA": "AP"}
+
+# present, absent, uncertain; "finding" is No Finding
+COUNTS = {
+    "finding": (0, 22381, 0),
+    "Enlarged Cardiomediastinum": (10798, 21638, 12403),
+    "Cardiomegaly": (27000, 11116, 8087),
+    "Lung Opacity": (105581, 6599, 5598),
+    "Lung Lesion": (9186, 1270, 1488),
+    "Edema": (52246, 20726, 12984),
+    "Consolidation": (14783, 28097, 27742),
+    "Pneumonia": (6039, 2799, 18770),
+    "Atelectasis": (33376, 1328, 33739),
+    "Pneumothorax": (19448, 56341, 3145),
+    "Pleural Effusion": (86187, 35396, 11628),
+    "Pleural Other": (3523, 316, 2653),
+    "Fracture": (9040, 2512, 642),
+    "Support Devices": (116001, 6137, 1079),
+}
+
+
+def write(folder: Path, *rows: dict[str, str], name: str = "train.csv") -> None:
+    with open(folder / name, "w", newline="") as file:
+        writer = csv.DictWriter(file, HEADER, restval="")
+        writer.writeheader()
+        writer.writerows([ROW | row for row in rows])
+
+
+def rows_of(folder: Path, *rows: dict[str, str], **options) -> list:
+    write(folder, *rows)
+    return chexpert.read_rows(folder, ChexpertConfig(**options))
+
+
+@pytest.fixture(scope="module")
+def full(tmp_path_factory) -> list:
+    """Every row of the published table."""
+    source = tmp_path_factory.mktemp("chexpert")
+    (source / "train.csv.gz").symlink_to(shared_folder("data", "labels", "chexpert_train.csv.gz"))
+    start = time.process_time()
+    rows = chexpert.read_rows(source, ChexpertConfig())
+    assert time.process_time() - start < 20  # of this process, whatever else the machine does
+    return rows
+
+
+def test_the_published_table_is_read_with_its_counts(full):
+    assert len(full) == 223414
+    assert len({row.patient for row in full}) == 64540
+    assert len({row.study for row in full}) == 187641
+    found = Counter(item for row in full for item in row.attributes.findings.items())
+    assert {name: tuple(found[name, state] for state in (True, False, None)) for name in COUNTS} == COUNTS
+    assert {name for name, _ in found} == set(COUNTS)
+
+
+def test_ages_sexes_and_views_of_the_published_table(full):
+    known = [row.attributes for row in full]
+    assert Counter(one.view for one in known) == {"AP": 161590, "PA": 29420, "lateral": 32387, None: 17}
+    assert Counter(one.sex for one in known) == {"M": 132636, "F": 90777, None: 1}
+    ages = Counter(one.age for one in known)
+    assert (ages[None], ages[0], ages[90], max(filter(None, ages))) == (3, 0, 7579, 90)
+
+
+def test_normal_is_said_of_no_other_row_than_those_of_no_finding(full):
+    texts = [templates.PRISM.describe(row.attributes) for row in full]
+    assert sum("No Finding" in text for text in texts) == 22381
+    without = sum(not any(state for state in row.attributes.findings.values()) for row in full)
+    assert without == 22381 - 8808 + 11141  # normal without devices, and not normal
+
+
+def test_every_row_has_a_caption_that_reads_back(full):
+    assert all(captions.parse(captions.describe(row.attributes)) == captions.stated(row.attributes) for row in full)
+
+
+@pytest.mark.parametrize("template", [*templates.PARAPHRASES, templates.PRISM])
+def test_every_wording_of_a_row_reads_back(full, template):
+    known = [row.attributes for row in full[::20]]
+    assert all(template.parse(template.describe(one)) == template.stated(one) for one in known)
+
+
+def test_the_name_of_the_release_is_no_part_of_a_path(tmp_path):
+    paths = [ROW["Path"], "CheXpert-v1.0/train/patient00002/study3/view1_frontal.jpg"]
+    first, second = rows_of(tmp_path, *({"Path": path} for path in paths))
+    assert first.path == "train/patient00001/study1/view1_frontal.jpg"
+    assert (second.path, second.patient, second.study) == (
+        "train/patient00002/study3/view1_frontal.jpg",
+        "patient00002",
+        "patient00002/study3",
+    )
+
+
+@pytest.mark.parametrize(
+    ("cells", "view"),
+    [
+        ({"AP/PA": "PA"}, "PA"),
+        ({"Frontal/Lateral": "Lateral", "AP/PA": ""}, "lateral"),
+        ({"AP/PA": "LL"}, None),
+        ({"AP/PA": ""}, None),
+    ],
+)
+def test_views(tmp_path, cells, view):
+    assert rows_of(tmp_path, cells)[0].attributes.view == view
+
+
+def test_age_0_and_sex_unknown_are_unknown_and_90_is_stated(tmp_path):
+    first, second = rows_of(tmp_path, {"Age": "0", "Sex": "Unknown"}, {"Age": "90"})
+    assert captions.describe(first.attributes) == "Chest X-ray of a patient, AP view"
+    assert captions.describe(second.attributes) == "Chest X-ray of a 90-year-old woman, AP view"
+
+
+def test_only_the_views_that_are_asked_for_are_kept_under_their_numbers(tmp_path):
+    sides = [{}, {"Frontal/Lateral": "Lateral", "AP/PA": ""}, {"AP/PA": "PA"}]
+    assert [row.number for row in rows_of(tmp_path, *sides, views=("AP", "PA"))] == [0, 2]
+
+
+def test_both_tables_are_read_and_may_be_the_splits(tmp_path):
+    write(tmp_path, ROW, ROW)
+    write(tmp_path, {"Path": "CheXpert-v1.0/valid/patient64541/study1/view1_frontal.jpg"}, name="valid.csv")
+    rows = chexpert.read_rows(tmp_path, ChexpertConfig(official_split=True))
+    assert [(row.number, row.line, row.split) for row in rows] == [(0, 2, "train"), (1, 3, "train"), (2, 2, "val")]
+    assert len(chexpert.read_rows(tmp_path, ChexpertConfig(tables=("valid.csv",)))) == 1
+
+
+def test_the_archives_of_the_full_release_are_read_where_they_are_unpacked(tmp_path):
+    (tmp_path / chexpert.FIRST_BATCH).mkdir()
+    (tmp_path / "CheXpert-v1.0 batch 3 (train 2)" / "patient00001").mkdir(parents=True)
+    missing = {"Path": "CheXpert-v1.0/train/patient00002/study1/view1_frontal.jpg"}
+    write(tmp_path / chexpert.FIRST_BATCH, {}, missing)
+    valid = {"Path": "CheXpert-v1.0/valid/patient64541/study1/view1_frontal.jpg"}
+    write(tmp_path / chexpert.FIRST_BATCH, valid, name="valid.csv")
+    assert [row.path for row in chexpert.read_rows(tmp_path, ChexpertConfig())] == [
+        "CheXpert-v1.0 batch 3 (train 2)/patient00001/study1/view1_frontal.jpg",
+        f"{chexpert.FIRST_BATCH}/train/patient00002/study1/view1_frontal.jpg",
+        f"{chexpert.FIRST_BATCH}/valid/patient64541/study1/view1_frontal.jpg",
+    ]
+
+
+def test_race_comes_from_the_table_of_demographics(tmp_path):
+    lines = ["PATIENT,PRIMARY_RACE", 'patient00001,"White, non-Hispanic"', "patient00002,Race and Ethnicity Unknown"]
+    (tmp_path / "demo.csv").write_text("\n".join(lines))
+    paths = [ROW["Path"].replace("00001", number) for number in ("00001", "00002", "00003")]
+    rows = rows_of(tmp_path, *({"Path": path} for path in paths), demographics="demo.csv")
+    assert [row.attributes.race for row in rows] == ["White", None, None]
+
+
+def test_the_policy_is_applied_to_what_is_read(tmp_path):
+    policy = labels.LabelPolicy(uncertain_of=("Edema=positive",), unmentioned_of=("Pneumothorax=negative",))
+    (row,) = rows_of(tmp_path, {"Edema": "-1.0", "Fracture": "-1.0"}, policy=policy)
+    assert row.attributes.findings == {"Edema": True, "Fracture": None, "Pneumothorax": False}
+
+
+@pytest.mark.parametrize(
+    ("cells", "said"),
+    [
+        ({"Path": "train/view1.jpg"}, "does not end with patientN/studyN"),
+        ({"Age": "old"}, "Age 'old' is not a number"),
+        ({"Sex": "X"}, "Sex 'X' is none of Male, Female"),
+        ({"Edema": "yes"}, "Edema 'yes' is none of"),
+        ({"Frontal/Lateral": "Oblique"}, "'Oblique' is neither"),
+        ({"AP/PA": "up"}, "AP/PA 'up' is none of AP, PA"),
+    ],
+)
+def test_a_cell_that_makes_no_sense_is_named_with_its_row(tmp_path, cells, said):
+    with pytest.raises(ValueError, match=rf"train\.csv, row 3 .*{said}"):
+        rows_of(tmp_path, {}, cells)
+
+
+def test_a_folder_without_the_tables_is_refused(tmp_path):
+    with pytest.raises(ValueError, match=r"no table .*train\.csv; the folder has no table"):
+        chexpert.read_rows(tmp_path, ChexpertConfig())
+    (tmp_path / "train.csv").write_text("Path,Sex\na,b\n")
+    with pytest.raises(ValueError, match="has no column Age, Frontal/Lateral"):
+        chexpert.read_rows(tmp_path, ChexpertConfig())
+
+
+def test_a_policy_for_an_unknown_finding_is_refused():
+    with pytest.raises(ValueError, match="names 'mass'; the findings are"):
+        ChexpertConfig(policy=labels.LabelPolicy(uncertain_of=("mass=positive",)))
+
+
+def test_splits_of_the_published_patients_follow_the_fractions(full):
+    splits = {row.patient: row.split for row in full}
+    assert all(splits[row.patient] == row.split for row in full)
+    shares = Counter(splits.values())
+    for split, share in zip(("train", "val", "test"), Intake().fractions, strict=True):
+        assert shares[split] / len(splits) == pytest.approx(share, abs=0.01)

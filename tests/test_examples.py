@@ -1,0 +1,92 @@
+"""Examples of a built data set for training: their captions are those asked for, and none is too long."""
+
+import csv
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from prism_jax.data import templates
+from prism_jax.data.build import build
+from prism_jax.data.latent_cache import LatentCache, Settings, row_of
+from prism_jax.data.templates import PLAIN, PRISM, CaptionConfig
+from train import examples
+from train.examples import Data
+
+FACTOR = 8
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    source, out = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("built") / "set"
+    with open(source / "metadata.csv", "w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(("path", "patient", "sex", "age", "view", "findings", "note"))
+        for i in range(12):
+            Image.fromarray(np.full((16, 16), 9 * i, np.uint8)).save(source / f"{i}.png")
+            writer.writerow((f"{i}.png", i, "F", 40 + i, "PA", "Edema;Mass", "Clear. As before."))
+    build("folder", source, out, text_column="note", fractions=(1, 0, 0))
+    return str(out)
+
+
+def words(texts: list[str]) -> np.ndarray:
+    """A tokenizer of words that takes nine of them."""
+    if any(len(text.split()) > 9 for text in texts):
+        raise ValueError("too long")
+    return np.zeros((len(texts), 9), np.int32)
+
+
+def data(folder: str, **captions) -> Data:
+    return Data(folder=folder, size=16, captions=CaptionConfig(**captions))
+
+
+def lengths(texts: list[str]) -> np.ndarray:
+    """A tokenizer by which captions can be told apart."""
+    return np.array([[len(text)] for text in texts], np.int32)
+
+
+def texts(chosen: Data, tokenize=lengths, turn: int = 0) -> list[str]:
+    caption, source = examples.captioner(chosen, tokenize), examples.open_split(chosen)
+    return [caption(source[i], turn) for i in range(len(source))]
+
+
+def test_captions_are_plain_unless_others_are_asked_for(folder):
+    assert "Chest X-ray of a 40-year-old woman, PA view, with edema, mass" in texts(data(folder))
+    assert set(texts(data(folder, templates=(PRISM,)))) == {"Chest X-ray showing Edema, Mass"}
+
+
+def test_captions_are_cut_to_what_the_tokenizer_takes(folder):
+    assert "Chest X-ray of a 40-year-old woman, PA view" in texts(data(folder), words)
+
+
+def test_another_turn_draws_other_captions(folder):
+    chosen = data(folder, templates=templates.PARAPHRASES)
+    assert texts(chosen) == texts(chosen)
+    assert texts(chosen) != texts(chosen, turn=1)
+
+
+@pytest.mark.parametrize("captions", [{}, {"templates": (PLAIN, PRISM)}, {"reports": 1.0}])
+def test_encoded_images_come_with_the_captions_of_the_images_themselves(folder, captions, tmp_path):
+    chosen = data(folder, **captions)
+    source = examples.open_split(chosen)
+    cache = LatentCache(folder=tmp_path, settings=settings(len(source)))
+    cache.begin()
+    told = [(source[i], text) for i, text in enumerate(texts(chosen))]
+    rows = [row_of(e.id, e.attributes, caption=text, text=e.text) for e, text in told]
+    cache.write(0, [np.full((2, 2, 4), e.id, np.float16) for e, _ in told], rows)
+    assert cache.finish(lengths)
+    options = dict(batch_size=4, seed=3)
+    images = examples.of_images(chosen, lengths, factor=FACTOR, **options)
+    latents = examples.of_latents(chosen, cache.open(), lengths, **options)
+    for _ in range(2 * len(source) // 4):  # two epochs, whose captions may differ
+        image, latent = next(images), next(latents)
+        for name in ("id", "tokens", "weight"):
+            np.testing.assert_array_equal(image[name], latent[name])
+        np.testing.assert_array_equal(latent["latents"][:, 0, 0, 0], image["id"])
+
+
+def settings(count: int) -> Settings:
+    return Settings(
+        data="", split="train", count=count, size=16, fit="pad", vae="", tokenizer="", dtype="float32",
+        has_variance=False, shape=(2, 2, 4),
+    )  # fmt: skip

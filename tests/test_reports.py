@@ -1,0 +1,43 @@
+"""Sections of reports, and cuts that end at a sentence."""
+
+import pytest
+
+from prism_jax.data import reports
+
+REPORT = """                 FINAL REPORT
+ EXAMINATION:  CHEST (PA AND LAT)
+
+ INDICATION:  ___ year old woman with ?pleural effusion
+
+ FINDINGS: The lungs are clear.
+ Heart size is normal.
+
+ IMPRESSION:
+
+ 1. No acute process.  2. Stable 3.5 cm nodule, see Dr. ___ note.
+ 3. Tube at T. 4 level.
+"""
+
+
+def test_a_section_ends_where_the_next_heading_begins():
+    assert reports.section(REPORT, "findings") == "The lungs are clear. Heart size is normal."
+    assert reports.section(REPORT, "impression").startswith("1. No acute process. 2. Stable 3.5 cm nodule")
+    assert reports.section(REPORT, "comparison") == ""
+
+
+def test_sentences_lose_the_numbers_of_a_list_and_keep_those_of_a_measure():
+    found = reports.sentences(reports.section(REPORT, "impression"))
+    assert found[:2] == ["No acute process.", "Stable 3.5 cm nodule, see Dr. ___ note."]
+    assert reports.sentences("") == []
+
+
+@pytest.mark.parametrize("words", range(30))
+def test_a_cut_is_the_longest_start_of_whole_sentences_that_fits(words):
+    def fits(text: str) -> bool:
+        return len(text.split()) <= words
+
+    text = "One two three. Four five. Six seven eight nine. Ten."
+    kept = reports.cut(text, fits)
+    assert kept in ["", "One two three.", "One two three. Four five.", text[: -len(" Ten.")], text]
+    assert fits(kept)
+    assert kept == text or not fits(" ".join(reports.sentences(text)[: len(reports.sentences(kept)) + 1]))

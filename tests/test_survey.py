@@ -1,0 +1,236 @@
+"""The data report: what is planted in a data set is found, the page shows it, and report.json gives it back."""
+
+import csv
+import dataclasses
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from prism_jax import cli, report
+from prism_jax.audit import page, pictures, record, scan, survey
+from prism_jax.audit.survey import Survey, SurveyConfig
+from prism_jax.data import transforms
+from prism_jax.data.build import build
+from tests.conftest import shared_folder
+from tests.test_marks import chest, written
+from tests.test_report import Page
+
+PATIENTS = 80
+
+
+def source(folder: Path) -> Path:
+    """Two X-rays of each patient; AP goes with tubes, 5 bear a letter, one is a copy of another patient's."""
+    folder.mkdir()
+    with open(folder / "metadata.csv", "w", newline="") as file:
+        table = csv.writer(file)
+        table.writerow(("path", "patient", "sex", "age", "view", "findings", "tube"))
+        for i in range(2 * PATIENTS):
+            patient = i // 2
+            is_ap = patient % 2 == 0
+            tube = "y" if (is_ap if patient % 5 else not is_ap) else "n"
+            age = "" if patient % 8 == 0 else 30 + patient % 50
+            table.writerow(
+                (f"{i}.png", f"p{patient}", "MF"[patient % 3 == 0], age, "AP" if is_ap else "PA", "Mass", tube)
+            )
+            pixels = chest(i if i != 9 else 60, 128)
+            Image.fromarray(written(pixels, "R", (8, 8)) if i < 5 else pixels).save(folder / f"{i}.png")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("survey")
+    options = {"flags": ("tube=endotracheal tube",), "fractions": (0.5, 0.25, 0.25)}
+    return build("folder", source(folder / "source"), folder / "set", **options).folder
+
+
+@pytest.fixture(scope="module")
+def surveyed(built) -> tuple[Survey, list]:
+    return survey.survey(built)
+
+
+def test_every_image_is_counted_once_in_its_split(surveyed):
+    made, images = surveyed
+    *splits, whole = made.splits
+    assert (whole.split, whole.images, whole.patients) == ("all", 2 * PATIENTS, PATIENTS)
+    assert sum(one.images for one in splits) == 2 * PATIENTS
+    assert sum(one.patients for one in splits) == PATIENTS
+    assert made.shared_patients == 0
+    assert whole.height == (128, 128, 128)
+    assert sorted(one.id for one in images) == list(range(2 * PATIENTS))
+    for one in made.distributions:
+        assert sum(sum(counts.values()) for counts in one.counts.values()) == 2 * PATIENTS
+
+
+def test_what_is_missing_is_counted(surveyed):
+    known = {one.name: one for one in surveyed[0].known}
+    assert (known["age"].images, known["age"].of) == (140, 160)
+    assert (known["sex"].images, known["race"].images, known["Mass"].images) == (160, 0, 160)
+    assert known["age"].by_view == {"AP": (60, 80), "PA": (80, 80)}
+
+
+def test_the_planted_link_is_found_with_its_interval(surveyed):
+    found = surveyed[0].between("view AP", "Endotracheal_Tube")
+    assert found.cells == (64, 16, 16, 64)
+    assert found.odds_ratio.value == pytest.approx(16)
+    assert found.correlation.value == pytest.approx(0.6)
+    assert 0.3 < found.correlation.low < 0.6 < found.correlation.high < 0.8
+    assert found.correlation.count == PATIENTS
+    assert found.is_linked
+    assert found.is_linked_adjusted
+    with pytest.raises(ValueError, match=r"no association of 'view AP' with 'halo'.* it has Mass, age, burned-in mark"):
+        surveyed[0].between("view AP", "halo")
+
+
+def test_a_finding_that_is_never_absent_is_counted_but_not_compared(surveyed):
+    made, _ = surveyed
+    counted = {one.name: one for one in made.findings}
+    assert (counted["Mass"].present, counted["Mass"].absent) == (160, 0)
+    tube = counted["endotracheal tube"]
+    assert (tube.present, tube.absent, tube.prevalence.value, tube.prevalence.count) == (80, 80, 0.5, PATIENTS)
+    assert "Mass: 80 patients with it, 0 without" in made.between("mass", "view AP").reason
+
+
+def test_the_copy_and_the_letters_are_found(surveyed):
+    made, _ = surveyed
+    assert [sorted(pair.ids) for pair in made.duplicates] == [[9, 60]]
+    assert not made.duplicates[0].is_one_patient
+    assert made.duplicates[0].similarity > 0.99
+    assert not made.has_more_duplicates
+    assert sorted(one.id for one in made.marked) == [0, 1, 2, 3, 4]
+
+
+def test_a_report_read_back_is_the_same_and_has_no_nan(surveyed, tmp_path):
+    made, _ = surveyed
+    survey.write(made, tmp_path / "report.json")
+    text = (tmp_path / "report.json").read_text()
+    json.loads(text, parse_constant=lambda name: pytest.fail(f"{name} is not JSON"))
+    back = survey.read(tmp_path)
+    assert record.encode(back) == record.encode(made)
+    assert back.between("endotracheal tube", "view AP") == made.between("endotracheal tube", "view AP")
+    assert back.config == SurveyConfig()
+
+
+def test_the_same_data_gives_the_same_report_with_any_number_of_threads(built, surveyed):
+    again, _ = survey.survey(built, SurveyConfig(threads=5))
+    one, other = (record.encode(dataclasses.replace(made, config=SurveyConfig())) for made in (surveyed[0], again))
+    assert one == other
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda content: content.pop("format"), "'format'"),
+        (lambda content: content.update(format="other"), "it is not of the format 'prism data report 1'"),
+        (lambda content: content.pop("marked"), "Survey has the fields"),
+        (lambda content: content["splits"][0].update(images="many"), "splits: images: 'many' is not of type"),
+    ],
+)
+def test_a_file_that_is_no_report_is_refused_in_one_line(surveyed, tmp_path, change, message):
+    survey.write(surveyed[0], tmp_path / "report.json")
+    content = json.loads((tmp_path / "report.json").read_text())
+    change(content)
+    (tmp_path / "report.json").write_text(json.dumps(content))
+    with pytest.raises(ValueError, match=r"report.json is not a data report that this version reads") as caught:
+        survey.read(tmp_path)
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+    with pytest.raises(ValueError, match=r"no data report .*; make one with: prism data report"):
+        survey.read(tmp_path / "none.json")
+
+
+def test_the_page_shows_links_counts_and_pictures(built, surveyed):
+    made, images = surveyed
+    shown = pictures.samples(built, made, images)
+    found = Page(report.render(page.page(made, shown, {})))
+    for words in (
+        "Know your data: set",
+        "160 images of 80 patients",
+        "endotracheal tube and view AP",
+        "two patients, similarity 1.00",
+        "64 / 16 / 16 / 64",
+        "those of Mass",
+        "Near duplicates",
+        "Burned-in marks suspected",
+        "under the terms of the data",
+    ):
+        assert words in found.text, words
+    assert "Counterfactuals made by a model" not in found.text
+    first = [sample for sample in shown if sample.group == pictures.FIRST]
+    assert [sample.caption.split(":")[0] for sample in first] == [str(number) for number in range(24)]
+    assert sum(sample.group == pictures.MARKED for sample in shown) == 5
+
+
+@pytest.mark.parametrize(("height", "width"), [(256, 200), (200, 256)])
+def test_frames_on_the_page_lie_around_the_marks(height, width):
+    pixels = written(chest(0, 256)[:height, :width].copy(), "R", (12, 12))
+    example = dataclasses.make_dataclass("Example", ["id", "image"])(7, transforms.encode_png(pixels))
+    image = pictures._marked(example).image
+    rows, columns = np.nonzero(image != pictures._framed(pixels, pictures.MARKED_SIDE))
+    for places, side in ((rows, height), (columns, width)):  # the picture lies centred on a square
+        start = pictures.MARKED_SIDE * (256 - side) / 2 / 256
+        assert start < places.min() < start + 25
+        assert places.max() < start + 60
+
+
+def run(args: list[str], capsys: pytest.CaptureFixture) -> tuple[int, str, str]:
+    with pytest.raises(SystemExit) as stop:
+        cli.main(["data", "report", *args])
+    return stop.value.code, *capsys.readouterr()
+
+
+def test_the_command_writes_a_page_and_json_and_shows_progress(built, tmp_path, capsys):
+    code, out, err = run([str(built), "--out", str(tmp_path / "r"), "--shown", "2", "--uncertain", "present"], capsys)
+    assert code == 0
+    assert sorted(path.name for path in (tmp_path / "r").iterdir()) == ["report.html", "report.json"]
+    assert "160 images" in out
+    assert "160/160" in err
+    assert survey.read(tmp_path / "r").config == SurveyConfig(shown=2, uncertain="present")
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ([], "no data set in"),
+        (["--similarity", "2"], "similarity 2.0 is not above 0"),
+        (["--uncertain", "maybe"], "--uncertain"),
+        (["--threads", "0"], "must be 1 or more"),
+    ],
+)
+def test_what_is_no_data_set_and_wrong_options_are_one_line(tmp_path, capsys, options, said):
+    code, _, err = run([str(tmp_path), "--out", str(tmp_path / "r"), *options], capsys)
+    assert code == 2
+    assert said in err
+    assert err.count("\n") == 1
+    assert not (tmp_path / "r").exists()
+
+
+def test_a_broken_description_of_a_data_set_is_one_line(tmp_path):
+    (tmp_path / scan.INFO_FILE).write_text("{}")
+    with pytest.raises(ValueError, match=r"dataset_info.json cannot be read .*; build the data set again"):
+        scan.splits(tmp_path)
+
+
+def test_images_without_a_patient_count_for_themselves():
+    seen = dataclasses.make_dataclass("Seen", ["patient"])
+    assert len(set(scan.patients([seen("a"), seen(""), seen("a"), seen("")]).tolist())) == 3
+
+
+def test_real_x_rays_show_that_supine_views_go_with_intubation(tmp_path):
+    options = {
+        "path": "images/{id}.jpg",
+        "patient_column": "patient_id",
+        "patient_pattern": r"\d+",
+        "flags": ("intubated=endotracheal tube",),
+    }
+    made, _ = survey.survey(build("folder", shared_folder("data", "covid-cxr"), tmp_path / "set", **options).folder)
+    found = made.between("endotracheal tube", "view AP Supine")
+    assert found.cells == (24, 27, 13, 76)
+    assert found.odds_ratio.low > 1.5
+    assert found.correlation.low > 0.05
+    assert found.is_linked
+    assert found.adjusted.low > 0
+    assert not made.duplicates
