@@ -4,6 +4,7 @@ import dataclasses
 
 from prism_jax import editing
 from prism_jax.data import captions, instructions, schema
+from prism_jax.data.templates import PLAIN, Template
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -42,15 +43,22 @@ class Change:
         """The new values of an image with these attributes, by the names that they have there."""
         return instructions.read(self.edit, attributes)
 
-    def prompt(self, attributes: schema.Attributes) -> str:
+    def prompt(self, attributes: schema.Attributes, wording: Template = PLAIN) -> str:
         """The edited caption of an image with these attributes."""
-        return captions.edited(attributes, self.values(attributes))
+        return wording.describe(captions.changed(attributes, self.values(attributes)))
 
-    def edit_of(self, attributes: schema.Attributes) -> editing.Edit:
-        """The edit of an image with these attributes, whose source prompt is its caption."""
+    def edit_of(self, attributes: schema.Attributes, wording: Template = PLAIN) -> editing.Edit:
+        """The edit of an image with these attributes, whose source prompt is its caption.
+
+        Raises:
+          ValueError: captions in this wording do not say what is to change.
+        """
+        source, target = wording.describe(attributes), self.prompt(attributes, wording)
+        if source == target:
+            raise ValueError(f"{self.name}: captions worded {wording.text!r} do not say it; {source!r} stays as it is")
         return editing.edit_between(
-            captions.describe(attributes),
-            self.prompt(attributes),
+            source,
+            target,
             cross_steps=self.cross_steps,
             self_steps=self.self_steps,
             weight=self.weight,

@@ -53,7 +53,7 @@ class Cohort:
 
     def edits(self, subject: Subject) -> list[list[editing.Edit]]:
         """The candidates of every change of a subject."""
-        edits = [self.changes[k].edit_of(subject.attributes) for k in subject.changes]
+        edits = [self.changes[k].edit_of(subject.attributes, subject.wording) for k in subject.changes]
         return [[edit] if self.sweep is None else self.sweep.candidates(edit) for edit in edits]
 
     @cached_property

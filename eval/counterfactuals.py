@@ -29,6 +29,7 @@ from eval.subjects import choose, images_of
 from prism_jax import StableDiffusion, program, report, sharding
 from prism_jax import config as configs
 from prism_jax.data import transforms
+from prism_jax.data.templates import PLAIN, Template
 from prism_jax.metrics.clip import ClipScorer
 from prism_jax.metrics.counterfactual import CounterfactualMetrics
 from prism_jax.processes import Processes
@@ -40,6 +41,7 @@ DECISIVE = (
     "data",
     "split",
     "fit",
+    "wording",
     "changes",
     "per_change",
     "batch_size",
@@ -74,6 +76,8 @@ class CounterfactualRun:
     split: str = "test"
     """Of the folder."""
     fit: transforms.Fit = "pad"
+    wording: Template = PLAIN
+    """How captions are worded: as one of those that the model was trained on."""
     changes: tuple[Change, ...] = ()
     per_change: int | None = None
     """Subjects of each change: the first it applies to; None: all."""
@@ -114,7 +118,7 @@ def main(config: CounterfactualRun) -> None:
     mesh = sharding.make_mesh(devices) if len(devices) > 1 else None
     if mesh is not None and config.batch_size is not None:
         sharding.check_batch_size(config.batch_size, mesh)
-    images = images_of(config.data, config.split)
+    images = images_of(config.data, config.split, config.wording)
     subjects = choose(images, config.changes, config.per_change)
     truth.check(config.changes, subjects, truth.phantom_config(config.data))
     sd = StableDiffusion.from_pretrained(config.model, dtype=config.dtype)
@@ -209,7 +213,7 @@ def outcomes_of(config: CounterfactualRun, outputs: Outputs, change: Change, row
     phantom = truth.phantom_config(config.data)
     if phantom is None or not done:
         return [Outcome(row=row, outputs=outputs) for row in done]
-    images, masks = truth.true_counterfactuals(done, change, phantom)
+    images, masks = truth.true_counterfactuals(done, change, phantom, config.wording)
     return [
         Outcome(row=row, outputs=outputs, truth=image, mask=mask)
         for row, image, mask in zip(done, images, masks, strict=True)

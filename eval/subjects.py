@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Protocol
 
 from eval.changes import Change
-from prism_jax.data import captions, pipeline, schema
+from prism_jax.data import pipeline, schema
+from prism_jax.data.templates import PLAIN, Template
 
 COLUMNS = ("path", "prompt", "id", "patient")  # of a CSV; the last two may be absent
 
@@ -22,11 +23,12 @@ class Subject:
     patient: str
     number: int  # phantom subject, -1 for real images
     attributes: schema.Attributes
+    wording: Template = PLAIN
     changes: tuple[int, ...] = ()
 
     @property
     def prompt(self) -> str:
-        return captions.describe(self.attributes)
+        return self.wording.describe(self.attributes)
 
 
 class Images(Protocol):
@@ -41,16 +43,18 @@ class Images(Protocol):
         """The encoded picture; OSError or ValueError where it cannot be had."""
 
 
-def images_of(data: str | Path, split: str) -> Images:
-    """The images of a built data set's split, or of a CSV file."""
-    return ListedImages.read_csv(Path(data)) if Path(data).suffix == ".csv" else BuiltImages(data, split)
+def images_of(data: str | Path, split: str, wording: Template = PLAIN) -> Images:
+    """The images of a built data set's split, or of a CSV file; their captions are in this wording."""
+    if Path(data).suffix == ".csv":
+        return ListedImages.read_csv(Path(data), wording)
+    return BuiltImages(data, split, wording)
 
 
 class BuiltImages:
     """The examples of one split of a data set. A class because it holds the opened files."""
 
-    def __init__(self, folder: str | Path, split: str):
-        self._examples = pipeline.open_split(folder, split)
+    def __init__(self, folder: str | Path, split: str, wording: Template):
+        self._examples, self._wording = pipeline.open_split(folder, split), wording
 
     def __len__(self) -> int:
         return len(self._examples)
@@ -58,7 +62,7 @@ class BuiltImages:
     def subject(self, index: int) -> Subject:
         example = self._examples[index]
         known = dict(patient=example.patient, number=example.subject, attributes=example.attributes)
-        return Subject(index=index, id=str(example.id), **known)
+        return Subject(index=index, id=str(example.id), wording=self._wording, **known)
 
     def read(self, index: int) -> bytes:
         return self._examples[index].image
@@ -70,9 +74,10 @@ class ListedImages:
 
     folder: Path
     rows: Sequence[dict[str, str]]
+    wording: Template
 
     @classmethod
-    def read_csv(cls, file: Path) -> "ListedImages":
+    def read_csv(cls, file: Path, wording: Template) -> "ListedImages":
         """Raises ValueError for columns missing or unknown, prompts that are no captions, and ids that repeat."""
         if not file.is_file():
             raise ValueError(f"{file} is missing; give a CSV with the columns {', '.join(COLUMNS)}")
@@ -83,7 +88,7 @@ class ListedImages:
         unknown = [name for name in columns if name not in COLUMNS]
         if missing or unknown:
             raise ValueError(f"{file}: columns missing {missing}, unknown {unknown}; use {', '.join(COLUMNS)}")
-        images = cls(folder=file.parent, rows=rows)
+        images = cls(folder=file.parent, rows=rows, wording=wording)
         seen: dict[str, int] = {}
         for i in range(len(rows)):
             try:
@@ -105,8 +110,8 @@ class ListedImages:
     def subject(self, index: int) -> Subject:
         row = self.rows[index]
         name = row.get("id") or re.sub(r"[^\w.=-]+", "-", row["path"])
-        attributes = captions.parse(row["prompt"])
-        return Subject(index=index, id=name, patient=row.get("patient") or name, number=-1, attributes=attributes)
+        known = dict(attributes=self.wording.parse(row["prompt"]), wording=self.wording)
+        return Subject(index=index, id=name, patient=row.get("patient") or name, number=-1, **known)
 
     def read(self, index: int) -> bytes:
         return (self.folder / self.rows[index]["path"]).read_bytes()

@@ -8,9 +8,10 @@ import numpy as np
 
 from eval.changes import Change
 from eval.subjects import Subject
-from prism_jax.data import captions, phantom
+from prism_jax.data import phantom
 from prism_jax.data.build import read_build
 from prism_jax.data.phantom_dataset import PhantomConfig, intervention
+from prism_jax.data.templates import PLAIN, Template
 
 
 def phantom_config(folder: str | Path) -> PhantomConfig | None:
@@ -29,7 +30,7 @@ def check(changes: Sequence[Change], subjects: Sequence[Subject], config: Phanto
 
 
 def true_counterfactuals(
-    rows: Sequence[Mapping[str, Any]], change: Change, config: PhantomConfig
+    rows: Sequence[Mapping[str, Any]], change: Change, config: PhantomConfig, wording: Template = PLAIN
 ) -> tuple[np.ndarray, np.ndarray]:
     """The subjects of these rows under the surgical intervention, uint8 [n, h, w], and where it shows, bool [n, h, w].
 
@@ -38,7 +39,7 @@ def true_counterfactuals(
     """
     numbers = np.array([row["number"] for row in rows])
     # The same for all: every caption names the same attributes.
-    do = intervention(change.values(captions.parse(rows[0]["source_prompt"])))
+    do = intervention(change.values(wording.parse(rows[0]["source_prompt"])))
     options = dict(seed=config.seed, size=config.size, equations=phantom.Equations.preset(config.preset))
     images = phantom.generate(numbers, do=do, mode="surgical", **options).images
     return images, phantom.change_mask(numbers, do, **options)

@@ -1,6 +1,8 @@
 """Examples of a built data set for training: their captions are those asked for, and none is too long."""
 
 import csv
+import dataclasses
+from collections import Counter
 
 import numpy as np
 import pytest
@@ -9,9 +11,10 @@ from PIL import Image
 from prism_jax.data import templates
 from prism_jax.data.build import build
 from prism_jax.data.latent_cache import LatentCache, Settings, row_of
+from prism_jax.data.schema import Attributes
 from prism_jax.data.templates import PLAIN, PRISM, CaptionConfig
 from train import examples
-from train.examples import Data
+from train.examples import Data, Mixed
 
 FACTOR = 8
 
@@ -87,6 +90,18 @@ def test_encoded_images_come_with_the_captions_of_the_images_themselves(folder, 
 
 def settings(count: int) -> Settings:
     return Settings(
-        data="", split="train", count=count, size=16, fit="pad", vae="", tokenizer="", dtype="float32",
+        data="", split="train", count=count, size=16, fit="pad", crop=None, vae="", tokenizer="", dtype="float32",
         has_variance=False, shape=(2, 2, 4),
     )  # fmt: skip
+
+
+def test_two_data_sets_are_drawn_from_by_weight_and_a_finding_equally_often(folder, tmp_path):
+    mixed = dataclasses.replace(data(folder), mixed=(Mixed(folder=folder, weight=3.0),))
+    source = [example.id for example in examples.open_split(mixed)]
+    stream = examples.of_images(mixed, lengths, batch_size=4, seed=0, factor=FACTOR)
+    counts = Counter(number for _ in range(len(source)) for number in next(stream)["id"].tolist())
+    assert set(counts.values()) == {4}  # one from the first data set, three from the second
+    with pytest.raises(ValueError, match="both images with it and stated to be without it are needed"):
+        examples.of_images(dataclasses.replace(data(folder), equally="edema"), lengths, batch_size=4, seed=0, factor=8)
+    known = [Attributes(findings=found) for found in ({"Edema": True}, {"Edema": False}, {}, {"Edema": None})]
+    np.testing.assert_array_equal(examples.classes_of("edema", known), [1, 0, -1, -1])

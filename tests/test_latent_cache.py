@@ -9,7 +9,7 @@ from prism_jax.data.latent_cache import LatentCache, Settings, row_of
 from prism_jax.data.schema import Attributes
 
 SETTINGS = Settings(
-    data="d", split="train", count=5, size=16, fit="pad", vae="v", tokenizer="t", dtype="float32",
+    data="d", split="train", count=5, size=16, fit="pad", crop=None, vae="v", tokenizer="t", dtype="float32",
     has_variance=True, shape=(2, 3, 4), shard=2,
 )  # fmt: skip
 KNOWN = Attributes(age=63.0, sex="F", view="AP", findings={"edema": True, "mass": None, "fracture": False})

@@ -6,6 +6,7 @@ import pytest
 
 from eval.changes import Change
 from eval.subjects import ListedImages, choose, images_of
+from prism_jax.data.templates import PRISM
 
 PROMPT = "Chest X-ray of a 63-year-old man, AP view, with"
 
@@ -67,3 +68,14 @@ def test_a_csv_that_does_not_fit_is_refused_with_the_line(lines, said, tmp_path)
 def test_a_missing_csv_says_what_belongs_in_it(tmp_path):
     with pytest.raises(ValueError, match="is missing; give a CSV with the columns path, prompt, id, patient"):
         images_of(tmp_path / "none.csv", "test")
+
+
+def test_subjects_and_edits_are_worded_as_the_model_was_trained(tmp_path):
+    lines = ["path,prompt", "0.png,Chest X-ray showing Cardiomegaly", "1.png,Chest X-ray"]
+    (tmp_path / "images.csv").write_text("\n".join(lines) + "\n")
+    subject = images_of(tmp_path / "images.csv", "test", PRISM).subject(0)
+    assert subject.prompt == "Chest X-ray showing Cardiomegaly"
+    edit = Change(edit="remove cardiomegaly", blend=None).edit_of(subject.attributes, subject.wording)
+    assert edit.prompt == "Chest X-ray"
+    with pytest.raises(ValueError, match=r"set age to 40: captions worded .* do not say it"):
+        Change(edit="set age 40", blend=None).edit_of(subject.attributes, subject.wording)

@@ -12,11 +12,21 @@ from tqdm import tqdm
 
 from prism_jax.data import captions, pipeline, templates, transforms
 from prism_jax.data.latent_cache import Latents
-from prism_jax.data.schema import Example
+from prism_jax.data.mixture import Mixture, Part
+from prism_jax.data.schema import Attributes, Example
 from prism_jax.data.templates import CaptionConfig
 
 Tokenize = Callable[[list[str]], np.ndarray]
 """Texts -> int32 [n, 77]; ValueError for one that is too long."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Mixed:
+    """A data set drawn from beside another."""
+
+    folder: str
+    weight: float = 1.0
+    """How often, for each draw from the first."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -31,6 +41,14 @@ class Data:
     limit: int | None = None
     """Take only so many examples, the first."""
     captions: CaptionConfig = CaptionConfig()
+    crop: str | None = None
+    """Cut images to this mask of theirs, for example lungs."""
+    mixed: tuple[Mixed, ...] = ()
+    """Further data sets to draw from."""
+    equally: str | None = None
+    """Draw images with this finding as often as those without it; those of which it is not known are not drawn."""
+    workers: int = 0
+    """Processes that decode images; 0: threads do."""
     balance: str | None = None
     """Weigh examples so that those with this finding, without it, and not known count the same together."""
 
@@ -60,7 +78,7 @@ def load(data: Data, *, factor: int) -> Examples:
 def open_split(data: Data) -> Sequence[Example]:
     """Random access to the examples of `data`, in the order of the build."""
     source = pipeline.open_split(data.folder, data.split)
-    return source if data.limit is None else Part(source, range(min(len(source), data.limit)))
+    return source if data.limit is None else Rows(source, range(min(len(source), data.limit)))
 
 
 class Stream:
@@ -91,13 +109,15 @@ class Stream:
 
 def of_images(data: Data, tokenize: Tokenize, *, batch_size: int, seed: int, factor: int) -> Stream:
     """The stream of the images of `data`; each process gets its part of `batch_size`."""
-    items = open_split(data)
+    sources = [open_split(dataclasses.replace(data, folder=folder)) for folder in (data.folder, *names_of(data))]
     batches = pipeline.batches(
-        items,
+        drawn_from(data, sources, lambda source: [example.attributes for example in source]),
         batch_size // jax.process_count(),
         size=data.size,
         fit=data.fit,
         factor=factor,
+        crop=data.crop,
+        workers=data.workers,
         shuffle=True,
         seed=seed,
         epochs=None,
@@ -106,7 +126,8 @@ def of_images(data: Data, tokenize: Tokenize, *, batch_size: int, seed: int, fac
         process_count=jax.process_count(),
         caption=captioner(data, tokenize),
     )
-    return Stream(batches, tokenize, weights(data.balance, (example.attributes.findings for example in items)))
+    findings = (example.attributes.findings for source in sources for example in source)
+    return Stream(batches, tokenize, weights(data.balance, findings))
 
 
 def of_latents(data: Data, latents: Latents, tokenize: Tokenize, *, batch_size: int, seed: int) -> Stream:
@@ -119,7 +140,7 @@ def of_latents(data: Data, latents: Latents, tokenize: Tokenize, *, batch_size: 
         return arrays | told
 
     batches = pipeline.iterate(
-        latents,
+        drawn_from(data, [latents], lambda source: [example.attributes for example in source.examples]),
         batch_size // jax.process_count(),
         prepare,
         seed=seed,
@@ -128,6 +149,45 @@ def of_latents(data: Data, latents: Latents, tokenize: Tokenize, *, batch_size: 
     )
     findings = (example.attributes.findings for example in latents.examples)
     return Stream(batches, partial(known_or, tokenize, latents.tokens), weights(data.balance, findings))
+
+
+def names_of(data: Data) -> list[str]:
+    """The folders of the further data sets."""
+    return [other.folder for other in data.mixed]
+
+
+def drawn_from(
+    data: Data, sources: Sequence[Sequence[Any]], known: Callable[[Any], list[Attributes]]
+) -> Sequence[Any] | Mixture:
+    """The one source, or a mixture by the weights and classes of `data`; `known` gives a source's attributes.
+
+    Raises:
+      ValueError: no example of a source has the finding `data.equally`, or is known not to have it.
+    """
+    if data.equally is None and len(sources) == 1:
+        return sources[0]
+    rates = (1.0, *(other.weight for other in data.mixed))
+    if data.equally is None:
+        return Mixture(parts=tuple(Part(examples=s, weight=w) for s, w in zip(sources, rates, strict=True)))
+    return Mixture(
+        parts=tuple(
+            Part(examples=source, weight=rate, classes=classes_of(data.equally, known(source)))
+            for source, rate in zip(sources, rates, strict=True)
+        )
+    )
+
+
+def classes_of(name: str, known: Sequence[Attributes]) -> np.ndarray:
+    """int [n]: 1 with the finding, 0 without it, -1 where that is not known."""
+    states = [state_of(name, attributes.findings) for attributes in known]
+    if not {True, False} <= set(states):
+        raise ValueError(f"data.equally {name!r}: both images with it and stated to be without it are needed")
+    return np.array([-1 if state is None else int(state) for state in states])
+
+
+def state_of(name: str, findings: Mapping[str, Any]) -> bool | None:
+    """Whether a finding is there, by the name that captions say; None where that is not known."""
+    return {captions.spoken(key): value for key, value in findings.items()}.get(captions.spoken(name))
 
 
 def known_or(tokenize: Tokenize, known: Mapping[str, np.ndarray], texts: list[str]) -> np.ndarray:
@@ -159,16 +219,15 @@ def weights(name: str | None, findings: Iterable[Mapping[str, Any]]) -> Callable
     """
     if name is None:
         return lambda found: np.float32(1)
-    state = lambda found: {captions.spoken(key): value for key, value in found.items()}.get(captions.spoken(name))
-    counts = Counter(state(found) for found in findings)
+    counts = Counter(state_of(name, found) for found in findings)
     if not counts[True]:
         raise ValueError(f"data.balance: no example has {name!r}; name a finding of the data set")
     each = {value: np.float32(counts.total() / len(counts) / count) for value, count in counts.items()}
-    return lambda found: each[state(found)]
+    return lambda found: each[state_of(name, found)]
 
 
 @dataclasses.dataclass(frozen=True)
-class Part:
+class Rows:
     """The items of a sequence at `places`, read when asked for."""
 
     items: Sequence[Any]

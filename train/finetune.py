@@ -142,6 +142,10 @@ def check(config: FinetuneRun, mesh: Mesh) -> None:
             f"objective.flip {config.objective.flip} mirrors images, and those in {config.latents} are encoded; "
             "use 0, or --latents None"
         )
+    if config.latents is not None and config.data.mixed:
+        raise ValueError(
+            f"a cache of latents is of one data set, not of {len(config.data.mixed)} more; use --latents None"
+        )
     if config.lora is not None and config.trained != trainable.UNET:
         raise ValueError("trained and lora both say what is trained; leave one as it is")
 
@@ -196,6 +200,7 @@ def cache_of(config: FinetuneRun, sd: StableDiffusion) -> LatentCache:
             count=len(examples.open_split(data)),
             size=data.size,
             fit=data.fit,
+            crop=data.crop,
             vae=fingerprint(Path(config.model) / "vae"),
             tokenizer=fingerprint(Path(config.model) / "tokenizer"),
             dtype=config.dtype.name,

@@ -37,7 +37,7 @@ def main(config: FinetuneRun) -> None:
     cache.begin()
     size, count = cache.settings.shard, cache.settings.count
     mine = range(processes.index, cache.shards, processes.count)
-    parts = {i: examples.Part(items, range(i * size, min((i + 1) * size, count))) for i in mine}
+    parts = {i: examples.Rows(items, range(i * size, min((i + 1) * size, count))) for i in mine}
     left = {i: part for i, part in parts.items() if not cache.is_done(i)}
     total = sum(map(len, parts.values()))
     bar = tqdm(total=total, initial=total - sum(map(len, left.values())), unit="image", mininterval=5, desc="encoding")
@@ -72,7 +72,7 @@ def encoded(
 ) -> Iterator[tuple[np.ndarray, dict[str, Any]]]:
     """Latents and row of every item, in order; images are decoded in threads beside."""
     data, caption = config.data, examples.captioner(config.data, sd.tokenize)
-    options = dict(size=data.size, fit=data.fit, factor=sd.vae.config.factor, caption=caption)
+    options = dict(size=data.size, fit=data.fit, crop=data.crop, factor=sd.vae.config.factor, caption=caption)
     for batch in pipeline.batches(items, config.batch_size // config.accumulate, **options):
         latents = to_latents(batch["image"][..., :1])
         for i in np.flatnonzero(batch["mask"]):

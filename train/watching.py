@@ -144,7 +144,8 @@ def _held_out(watched: Watched, limit: int, batch_size: int, **processes: int) -
     data = dataclasses.replace(watched.data, split="val", limit=limit)
     length = len(watched.frozen["no_caption"])
     caption = examples.captioner(data, partial(tokenize, watched.tokenizer, length=length))
-    options = dict(size=data.size, fit=data.fit, factor=watched.frozen["vae"].config.factor, caption=caption)
+    factor = watched.frozen["vae"].config.factor
+    options = dict(size=data.size, fit=data.fit, crop=data.crop, factor=factor, caption=caption)
     try:
         return pipeline.batches(examples.open_split(data), batch_size, **options, **processes)
     except ValueError as error:

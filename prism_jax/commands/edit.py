@@ -17,7 +17,7 @@ import tyro
 from PIL import Image
 
 from prism_jax import editing
-from prism_jax.data import captions, dicom, instructions, secondary_capture, transforms
+from prism_jax.data import captions, dicom, instructions, secondary_capture, templates, transforms
 from prism_jax.data.transforms import load_image, to_uint8
 from prism_jax.editing.edit import make_control
 from prism_jax.metrics.image import l1, psnr, ssim
@@ -219,8 +219,8 @@ def _target(options: Options) -> str:
         raise ValueError("say what to change either by --edit CAPTION or by --remove, --add, --set and --drop")
     if options.edit is not None:
         return options.edit
-    attributes = captions.parse(options.prompt)
-    return captions.edited(attributes, instructions.read(", ".join(wishes), attributes))
+    wording, attributes = templates.read(options.prompt)
+    return wording.describe(captions.changed(attributes, instructions.read(", ".join(wishes), attributes)))
 
 
 def _metrics(original: np.ndarray, reconstruction: jax.Array, edit: jax.Array) -> dict[str, dict[str, float]]:

@@ -37,6 +37,7 @@ class Settings:
     count: int  # images
     size: int  # pixels
     fit: str
+    crop: str | None  # the mask that images were cut to
     vae: str  # fingerprint of its weights
     tokenizer: str
     dtype: str  # of the encoder's computation

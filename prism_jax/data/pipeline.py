@@ -84,20 +84,13 @@ def batches(
     "__main__"`, for they are started by spawn. Neither changes what comes.
     """
     transforms.frame(size, factor=factor)
-    slots = batch_size * process_count
-    if isinstance(examples, mixture.Mixture):
-        if not shuffle or epochs is not None:
-            raise ValueError("a mixture is drawn from without end; use shuffle=True and epochs=None")
-        sources, drawn = [part.examples for part in examples.parts], mixture.shares(examples, slots=slots, seed=seed)
-    else:
-        if drop_remainder:
-            _check_share(len(examples), batch_size, process_count)
-        drawn = order.Epochs(
-            count=len(examples), slots=slots, seed=seed if shuffle else None, drops_remainder=drop_remainder
-        )
-        sources = [examples]
+    if isinstance(examples, mixture.Mixture) and (not shuffle or epochs is not None):
+        raise ValueError("a mixture is drawn from without end; use shuffle=True and epochs=None")
+    sources, drawn = _order(
+        examples, batch_size, process_count, shuffle=shuffle, seed=seed, drop_remainder=drop_remainder
+    )
     reader = _Reader(
-        sources=tuple(sources),
+        sources=sources,
         drawn=drawn,
         slots=range(process_index * batch_size, (process_index + 1) * batch_size),
         shape=(*transforms.frame(size, factor=factor), 3),
@@ -107,8 +100,30 @@ def batches(
     return Batches(reader, None if epochs is None else epochs * drawn.steps, threads=threads, workers=workers)
 
 
+def _order(
+    examples: Sequence[Any] | mixture.Mixture,
+    batch_size: int,
+    process_count: int,
+    *,
+    shuffle: bool,
+    seed: int,
+    drop_remainder: bool,
+) -> tuple[tuple[Sequence[Any], ...], order.Epochs | order.Shares]:
+    """The data sets, and which of their examples comes when."""
+    slots = batch_size * process_count
+    if isinstance(examples, mixture.Mixture):
+        parts = tuple(part.examples for part in examples.parts)
+        return parts, mixture.shares(examples, slots=slots, seed=seed)
+    if drop_remainder:
+        _check_share(len(examples), batch_size, process_count)
+    drawn = order.Epochs(
+        count=len(examples), slots=slots, seed=seed if shuffle else None, drops_remainder=drop_remainder
+    )
+    return (examples,), drawn
+
+
 def iterate(
-    items: Sequence[Any],
+    items: Sequence[Any] | mixture.Mixture,
     batch_size: int,
     prepare: Callable[[Any, int], dict[str, Any]],
     *,
@@ -121,13 +136,12 @@ def iterate(
 
     Columns become arrays, but "attributes", which stays a list.
     """
-    _check_share(len(items), batch_size, process_count)
-    drawn = order.Epochs(count=len(items), slots=batch_size * process_count, seed=seed, drops_remainder=True)
+    sources, drawn = _order(items, batch_size, process_count, shuffle=True, seed=seed, drop_remainder=True)
     slots = range(process_index * batch_size, (process_index + 1) * batch_size)
 
     def read(step: int) -> dict[str, Any]:
         draws = [drawn(int(step), slot) for slot in slots]
-        rows = [prepare(items[draw.index], draw.turn) for draw in draws]
+        rows = [prepare(sources[draw.part][draw.index], draw.turn) for draw in draws]
         columns = {name: [row[name] for row in rows] for name in rows[0]}
         return {name: column if name == "attributes" else np.array(column) for name, column in columns.items()}
 

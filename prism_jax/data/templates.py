@@ -154,6 +154,8 @@ PARAPHRASES = (
     SUBJECT,
 )
 
+KNOWN = (*PARAPHRASES, PRISM)
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class CaptionConfig:
@@ -201,15 +203,16 @@ def fitting(attributes: Attributes, template: Template, fits: Callable[[str], bo
     return text
 
 
-def parse(text: str, templates: Sequence[Template] = PARAPHRASES) -> Attributes:
-    """What a caption of one of the `templates` states.
+def read(text: str, templates: Sequence[Template] = KNOWN) -> tuple[Template, Attributes]:
+    """The wording of a caption, the first of `templates` that writes it, and what it states.
 
     Raises:
-      ValueError: a text that none of them writes.
+      ValueError: a text that none of them writes; what the plain wording cannot read of it is said.
     """
     for template in templates:
         try:
-            return template.parse(text)
+            return template, template.parse(text)
         except ValueError:
             continue  # another one may have written it
+    captions.parse(text)
     raise ValueError(f"the caption {text!r} is not one of {', '.join(repr(t.text) for t in templates)}")
