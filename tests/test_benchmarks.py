@@ -3,6 +3,7 @@
 import dataclasses
 from collections.abc import Callable
 from functools import partial
+from types import SimpleNamespace
 from typing import Any
 
 import jax
@@ -192,10 +193,33 @@ TRAINED = training_tables.Row(
 )
 
 
-def test_a_training_step_is_timed_from_images_and_from_latents(tiny_sd, tmp_path):
-    options = training.Options(batches=(2,), steps=1, repeats=2)
-    rows = list(training.rows_of(options, tiny_sd, 32, None, tmp_path))
-    assert [(row.is_cached, row.batch, len(row.taken)) for row in rows] == [(True, 2, 2), (False, 2, 2)]
+def test_images_are_encoded_before_every_step_unless_latents_are_cached():
+    made = training_step.TrainingStep(
+        step=lambda state, frozen, batch, key: (state + jnp.sum(batch["latents"]), {}),
+        encode=lambda frozen, batch, key, step: {"latents": frozen["scale"] * batch["image"]},
+        create=lambda params: params,
+        params=jnp.zeros(()),
+        frozen={"scale": jnp.float32(2.0)},
+    )
+    for is_cached in (True, False):
+        ours = training.Training(made, {"image": np.ones((4, 1), np.float32)}, is_cached=is_cached)
+        assert ("image" in ours.batch) is not is_cached
+        assert ours.seconds(steps=3) > 0
+        assert float(ours.state) == 3 * 2 * 4
+
+
+def test_repeats_alternate_and_a_program_that_fails_is_left_out():
+    def fail() -> float:
+        raise RuntimeError("out of memory")
+
+    calls = []
+    others = {"torch eager": lambda: calls.append("torch") or 4.0, "torch compile": fail}
+    build = lambda: SimpleNamespace(seconds=lambda steps: calls.append("ours") or 2.0)
+    facts = dict(batch=8, is_cached=True, remat=False)
+    options = training.Options(steps=1, repeats=2)
+    rows = list(training.alternated(build, others, facts, options))
+    assert calls == ["ours", "torch"] * 3
+    assert [(row.program, row.images_per_second) for row in rows] == [("prism_jax", 4.0), ("torch eager", 2.0)]
     lines = training_tables.speeds(rows, 1e6, peak=1e12).splitlines()
     assert len(lines) == 4
     assert len({line.count("|") for line in lines}) == 1

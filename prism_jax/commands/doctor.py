@@ -1,4 +1,4 @@
-"""`prism doctor`: what devices, packages, memory and caches are there, what is wrong and how to mend it."""
+"""`prism doctor`: what devices, processes, packages, memory and caches are there, what is wrong and how to mend it."""
 
 import dataclasses
 import importlib.metadata
@@ -14,19 +14,28 @@ import jax
 import jax.numpy as jnp
 from packaging.requirements import Requirement
 
+from prism_jax.commands import attention_paths, cluster
+from prism_jax.commands.attention_paths import Networks
+
 PACKAGE = "prism-jax"
 EXTRAS = {
     "data": "builds and reads data sets, and trains",
     "report": "writes HTML reports",
     "parity": "compares with PyTorch diffusers, for developers",
 }
+NO_DEVICE = "JAX starts no device"
 MEMORY_FLOOR = 8 * 2**30  # bytes; the float32 weights of SD 1.5 alone take 4 GiB
 DISK_FLOOR = 15 * 2**30  # bytes; a checkpoint of SD 1.5 (parameters, average, two Adam moments) takes 13 GiB
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Options:
-    """Shows devices, versions and caches, what is wrong with them and how to mend it."""
+    """Shows devices, processes, versions and caches, what is wrong with them and how to mend it."""
+
+    model: Path | None = None
+    """Diffusers folder whose attention layers are looked at; without one, those of SD 1.5."""
+    dtype: Literal["float32", "bfloat16", "float16"] = "bfloat16"
+    """Precision that they are to compute in."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -40,9 +49,12 @@ class Finding:
 
 def run(options: Options) -> int:
     """Prints all findings; returns the exit code, 1 if something is wrong."""
-    del options
+    networks = Networks() if options.model is None else Networks.of(options.model)
     print(f"Python {platform.python_version()}, {platform.platform()}")
-    findings = [*packages(), *devices(), *memory(), *disk(), *compilation_cache()]
+    findings = [*packages(), *devices()]
+    if not any(finding.text.startswith(NO_DEVICE) for finding in findings):
+        findings += [*processes(), *attention_layers(networks, jnp.dtype(options.dtype))]
+    findings += [*memory(), *disk(), *compilation_cache()]
     for finding in findings:
         print(f"{finding.state:<6}{finding.text}")
         if finding.remedy:
@@ -99,7 +111,7 @@ def devices() -> Iterator[Finding]:
         found = jax.devices()
     except RuntimeError as error:
         remedy = f"unset JAX_PLATFORMS (now {asked!r})" if asked else f"pip install --upgrade '{PACKAGE}[cuda12]'"
-        yield Finding(state="wrong", text=f"JAX starts no device: {' '.join(str(error).split())}", remedy=remedy)
+        yield Finding(state="wrong", text=f"{NO_DEVICE}: {' '.join(str(error).split())}", remedy=remedy)
         return
     for device in found:
         yield _device(device)
@@ -124,6 +136,36 @@ def _device(device: jax.Device) -> Finding:
         remedy = "take this device out of use: it computes wrongly"
         return Finding(state="wrong", text=f"{text} says 128^3 = {total}", remedy=remedy)
     return Finding(state="ok", text=text)
+
+
+def processes() -> Iterator[Finding]:
+    """Which process of how many this is and what devices it has, and the cluster it was started in. Joins nothing."""
+    local, index, count = jax.local_devices(), jax.process_index(), jax.process_count()
+    ids = ", ".join(str(device.local_hardware_id) for device in local)
+    text = f"process {index} of {count}: {len(local)} of {len(jax.devices())} devices (local numbers {ids})"
+    yield Finding(state="ok", text=text)
+    found = cluster.seen(os.environ)
+    if found is None:
+        yield Finding(state="ok", text="cluster: none; further processes are told by --processes.count and --index")
+        return
+    yield Finding(state="note" if found.remedy else "ok", text=f"cluster: {found.text}", remedy=found.remedy)
+    if names := cluster.proxies(os.environ):
+        remedy = "unset them where processes of other nodes do not meet"
+        yield Finding(state="note", text=f"cluster: {', '.join(names)} may keep processes apart", remedy=remedy)
+
+
+def attention_layers(networks: Networks, dtype: jnp.dtype) -> Iterator[Finding]:
+    """How every attention layer is computed, and whether another precision would be faster."""
+    is_slowed = False
+    for layer in attention_paths.layers(networks):
+        path, reason = attention_paths.path(layer, dtype)
+        text = f"attention in {dtype.name}, {layer.name}: {layer.queries} queries, {layer.keys} keys, "
+        text += f"{layer.heads} heads of {layer.width}: {path}" + (f" ({reason})" if reason else "")
+        yield Finding(state="ok", text=text)
+        is_slowed |= path != attention_paths.path(layer, jnp.dtype(jnp.bfloat16))[0]
+    if is_slowed:
+        text = f"attention in {dtype.name} leaves cuDNN's kernels unused"
+        yield Finding(state="note", text=text, remedy="compute in bfloat16: --dtype bfloat16")
 
 
 def memory() -> Iterator[Finding]:

@@ -1,0 +1,107 @@
+"""Memory of the training step, and what it sends between devices, from compiling alone: nothing is allocated.
+
+    python -m benchmarks.training_compiled --model sd15-random --size 512 --dtype bfloat16 --batches 8 16 32 64
+    XLA_FLAGS=--xla_force_host_platform_device_count=8 JAX_PLATFORMS=cpu python -m benchmarks.training_compiled \
+        --devices 8 --fsdp 1 8 --batches 4
+
+Temporary memory depends on the backend, so compile where it will run. What is sent depends on it less: GPUs may make
+a reduce-scatter of what is an all-reduce and a slice on CPUs.
+"""
+
+import dataclasses
+import itertools
+import sys
+import time
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+import tyro
+
+from benchmarks import collectives, subjects, tables, training_step
+from prism_jax import program, sharding
+from prism_jax.config import usage_errors
+from prism_jax.sharding import Placement
+
+HEADER = [
+    "batch a device",
+    "fsdp",
+    "parts",
+    "remat",
+    "arguments GiB",
+    "temporary GiB",
+    "sent, by kind: times, MiB",
+    "compile s",
+]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Options:
+    """What is compiled."""
+
+    model: str = str(subjects.SHIPPED_MODEL)
+    """Diffusers folder, or sd15-random."""
+    size: int | None = None
+    """Side in pixels; by default the model's."""
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    batches: tuple[int, ...] = (4, 16)
+    """Images on one device, in one update."""
+    remat: tuple[bool, ...] = (False,)
+    accumulate: tuple[int, ...] = (1,)
+    """Parts that a batch goes through the networks in."""
+    devices: int = 1
+    fsdp: tuple[int, ...] = (1,)
+    """Devices that share one copy of the state."""
+
+
+def main(options: Options) -> None:
+    """Prints the table, anew with every row: a compilation may take minutes."""
+    if options.devices > len(jax.devices()):
+        raise ValueError(
+            f"devices {options.devices} are more than the {len(jax.devices())} that are here; on a CPU set "
+            f"XLA_FLAGS=--xla_force_host_platform_device_count={options.devices}"
+        )
+    body = []
+    for fsdp, parts, remat, batch in itertools.product(
+        options.fsdp, options.accumulate, options.remat, options.batches
+    ):
+        cells = [f"{batch}", f"{fsdp}", f"{parts}", "on" if remat else "off"]
+        body.append([*cells, *row(options, batch, fsdp=fsdp, parts=parts, remat=remat)])
+        print(tables.markdown(HEADER, body), flush=True)
+
+
+def row(options: Options, batch: int, *, fsdp: int, parts: int, remat: bool) -> list[str]:
+    """Arguments and temporaries of a device, what is sent, and the seconds compiling took; "-" where it gives up."""
+    sd = training_step.abstract(options.model, jnp.dtype(options.dtype), remat=remat)
+    mesh = sharding.make_mesh(jax.devices()[: options.devices], fsdp=fsdp)
+    shapes = training_step.shapes(sd, batch * options.devices, options.size or sd.size)
+    start = time.perf_counter()
+    try:
+        lowered = training_step.lowered(training_step.of(sd, accumulate=parts), shapes, mesh, Placement(fsdp=fsdp))
+        compiled = lowered.compile()
+    except jax.errors.JaxRuntimeError as error:  # XLA refuses programs larger than the device
+        print(str(error).splitlines()[0], file=sys.stderr)
+        return ["-", "-", "-", "-"]
+    memory = compiled.memory_analysis()
+    sizes = (memory.argument_size_in_bytes, memory.temp_size_in_bytes)
+    return [
+        *(f"{size / 2**30:.2f}" for size in sizes),
+        sent(collectives.count(compiled.as_text())),
+        f"{time.perf_counter() - start:.0f}",
+    ]
+
+
+def sent(counts: dict[str, collectives.Count]) -> str:
+    """Collectives of one step in words."""
+    each = (f"{kind} {found.number}, {found.bytes / 2**20:.1f}" for kind, found in sorted(counts.items()))
+    return "; ".join(each) or "nothing"
+
+
+def run() -> None:
+    with usage_errors():
+        options = tyro.cli(Options, prog="python -m benchmarks.training_compiled")
+    main(options)
+
+
+if __name__ == "__main__":
+    sys.exit(program.exit_code(run))

@@ -1,0 +1,135 @@
+"""The training step that is timed and compiled: the functions that train.finetune puts together, and their input."""
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from jax.sharding import Mesh
+
+from benchmarks import subjects
+from prism_jax import rng, sharding
+from prism_jax.commands.edit import SHIPPED_MODEL
+from prism_jax.data import captions, phantom
+from prism_jax.data.phantom_dataset import FIRST_SUBJECT, attributes_of
+from prism_jax.flops import TOKENS
+from prism_jax.models.autoencoder import AutoencoderConfig, AutoencoderKL
+from prism_jax.models.text_encoder import CLIPTextModel, TextConfig
+from prism_jax.models.unet import UNet2DCondition, UNetConfig
+from prism_jax.sharding import Placement
+from prism_jax.stable_diffusion import StableDiffusion
+from prism_jax.weights import pretrained
+from train import denoising, encoding, finetune, loop, trainable
+from train import state as states
+from train.denoising import Objective
+from train.optimizer import OptimizerConfig, make_optimizer
+
+OBJECTIVE = Objective(caption_dropout=0.0)  # which costs nothing, and which the peer would have to draw alike
+OPTIMIZER = OptimizerConfig(peak=1e-5, warmup=0, decay="constant", weight_decay=1e-2)
+EMA_DECAY = 0.9999
+STEPS = 1000  # of the schedule, which is constant
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TrainingStep:
+    """A training step and what it takes: arrays, or their shapes."""
+
+    step: Callable  # (state, frozen, batch, key) -> (state, metrics)
+    encode: Callable  # (frozen, batch, key, step) -> batch, before each step where latents are not cached
+    create: Callable  # params -> state
+    params: Any
+    frozen: Mapping[str, Any]
+
+
+def of(sd: StableDiffusion, *, accumulate: int = 1) -> TrainingStep:
+    """The step that trains the UNet of `sd` with AdamW and an average."""
+    graphdefs, weights = finetune.split(sd)
+    params, fixed = trainable.split(weights, trainable.UNET)
+    tx, schedule = make_optimizer(OPTIMIZER, STEPS)
+    return TrainingStep(
+        step=partial(
+            denoising.train_step,
+            graphdefs=graphdefs,
+            weights_of=trainable.joined,
+            objective=OBJECTIVE,
+            parts=accumulate,
+            update=partial(states.update, tx=tx, schedule=schedule, ema_decay=EMA_DECAY),
+        ),
+        encode=partial(encoding.encode, objective=OBJECTIVE, parts=accumulate),
+        create=partial(states.create, tx=tx, ema=True),
+        params=params,
+        frozen={"networks": fixed, "schedule": sd.schedule, "no_caption": sd.tokenize([""])[0], "vae": sd.vae},
+    )
+
+
+def jitted(made: TrainingStep, mesh: Mesh, placement: Placement) -> Callable:
+    """The step as the training loop compiles it, the state where `placement` has it."""
+    return loop.jitted(made.step, mesh, sharding.place(jax.eval_shape(made.create, made.params), mesh, placement))
+
+
+def lowered(made: TrainingStep, batch: Mapping[str, Any], mesh: Mesh, placement: Placement) -> jax.stages.Lowered:
+    """The step before compilation, from shapes alone."""
+    shaped = lambda tree: jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), tree)
+    state, key = jax.eval_shape(made.create, made.params), jax.eval_shape(lambda: rng.key(0))
+    with jax.set_mesh(mesh):
+        return jitted(made, mesh, placement).lower(state, shaped(made.frozen), shaped(batch), key)
+
+
+def load(model: str, dtype: jnp.dtype) -> StableDiffusion:
+    """As `subjects.load`, the VAE of SD 1.5's size too: here it is timed."""
+    sd = subjects.load(model, dtype)
+    if model != subjects.SD15_RANDOM:
+        return sd
+    return dataclasses.replace(sd, vae=subjects.untrained(AutoencoderKL, AutoencoderConfig(dtype=dtype)))
+
+
+def with_remat(sd: StableDiffusion, remat: bool) -> StableDiffusion:
+    """The same weights in a UNet that recomputes its blocks in the backward pass, or not."""
+    config = dataclasses.replace(sd.unet.config, remat=remat)
+    graphdef, _ = nnx.split(pretrained.abstract(UNet2DCondition, config))
+    return dataclasses.replace(sd, unet=nnx.merge(graphdef, nnx.state(sd.unet)))
+
+
+def abstract(model: str, dtype: jnp.dtype, *, remat: bool) -> StableDiffusion:
+    """The same without weights: networks of shapes."""
+    is_sd15 = model == subjects.SD15_RANDOM
+    sd = StableDiffusion.from_pretrained(SHIPPED_MODEL if is_sd15 else model, dtype=dtype)
+    if is_sd15:
+        configs = UNetConfig(dtype=dtype), AutoencoderConfig(dtype=dtype), TextConfig(dtype=dtype)
+    else:
+        configs = sd.unet.config, sd.vae.config, sd.text_encoder.config
+    unet, vae, text = configs
+    return dataclasses.replace(
+        sd,
+        unet=pretrained.abstract(UNet2DCondition, dataclasses.replace(unet, remat=remat)),
+        vae=pretrained.abstract(AutoencoderKL, vae),
+        text_encoder=pretrained.abstract(CLIPTextModel, text),
+    )
+
+
+def shapes(sd: StableDiffusion, batch: int, size: int) -> dict[str, jax.ShapeDtypeStruct]:
+    """A batch of encoded images, as shapes."""
+    of_batch = lambda dtype, *rest: jax.ShapeDtypeStruct((batch, *rest), dtype)
+    return {
+        "latents": of_batch(jnp.float16, *sd.latent_shape(size, size)),
+        "tokens": of_batch(jnp.int32, TOKENS),
+        "id": of_batch(jnp.uint32),
+        "weight": of_batch(jnp.float32),
+    }
+
+
+def images(sd: StableDiffusion, batch: int, size: int) -> dict[str, np.ndarray]:
+    """A batch of phantoms, not encoded, on the host."""
+    numbers = FIRST_SUBJECT["train"] + np.arange(batch)
+    drawn = phantom.generate(numbers, size=size)
+    rows = [{name: column[i] for name, column in drawn.attributes.items()} for i in range(batch)]
+    return {
+        "image": drawn.images[..., None].astype(np.float32) / 127.5 - 1,  # [b, h, w, 1]
+        "tokens": sd.tokenize([captions.describe(attributes_of(row)) for row in rows]),
+        "id": rng.example_ids(numbers),
+        "weight": np.ones(batch, np.float32),
+    }
