@@ -38,7 +38,7 @@ STEPS = 1000  # of the schedule, which is constant
 class TrainingStep:
     """A training step and what it takes: arrays, or their shapes."""
 
-    step: Callable  # (state, frozen, batch, key) -> (state, metrics)
+    step: Callable  # (state, frozen, batch, key) -> (state, metrics), given mesh and specs
     encode: Callable  # (frozen, batch, key, step) -> batch, before each step where latents are not cached
     create: Callable  # params -> state
     params: Any
@@ -68,7 +68,9 @@ def of(sd: StableDiffusion, *, accumulate: int = 1) -> TrainingStep:
 
 def jitted(made: TrainingStep, mesh: Mesh, placement: Placement) -> Callable:
     """The step as the training loop compiles it, the state where `placement` has it."""
-    return loop.jitted(made.step, mesh, sharding.place(jax.eval_shape(made.create, made.params), mesh, placement))
+    where = sharding.place(jax.eval_shape(made.create, made.params), mesh, placement)
+    specs = jax.tree.map(lambda placed: placed.spec, sharding.place(made.params, mesh, placement))
+    return loop.jitted(partial(made.step, mesh=mesh, specs=specs), mesh, where)
 
 
 def lowered(made: TrainingStep, batch: Mapping[str, Any], mesh: Mesh, placement: Placement) -> jax.stages.Lowered:

@@ -67,21 +67,25 @@ def _spec(name: str, shape: tuple[int, ...], mesh: Mesh, placement: Placement) -
     return PartitionSpec(*(None,) * largest, "fsdp")
 
 
-def gathering(where: Any, mesh: Mesh) -> Callable[[Any], Any]:
-    """A function that makes cut arrays whole on every device, and whose gradients are cut again as `where` says.
+def gathered(tree: Any, specs: Any) -> Any:
+    """Within `jax.shard_map`: each device's parts of arrays that are cut as `specs` say, whole."""
 
-    Said in so many words, because the compiler would else cut some of the work instead, and send activations.
-    """
+    def gather(part: jax.Array, spec: PartitionSpec) -> jax.Array:
+        return jax.lax.all_gather(part, "fsdp", axis=len(spec) - 1, tiled=True) if "fsdp" in spec else part
 
-    @jax.custom_vjp
-    def whole(tree: Any) -> Any:
-        return jax.lax.with_sharding_constraint(tree, replicated(mesh))
+    return jax.tree.map(gather, tree, specs)
 
-    def backward(_: None, gradients: Any) -> tuple[Any]:
-        return (jax.lax.with_sharding_constraint(gradients, where),)
 
-    whole.defvjp(lambda tree: (whole(tree), None), backward)
-    return whole
+def summed(tree: Any, specs: Any) -> Any:
+    """Within `jax.shard_map`: the sums over all devices of whole arrays, each device's part as `specs` cut them."""
+
+    def reduce(array: jax.Array, spec: PartitionSpec) -> jax.Array:
+        if "fsdp" not in spec:
+            return jax.lax.psum(array, AXES)
+        part = jax.lax.psum_scatter(array, "fsdp", scatter_dimension=len(spec) - 1, tiled=True)
+        return jax.lax.psum(part, "data")
+
+    return jax.tree.map(reduce, tree, specs)
 
 
 def dotted(path: tuple[Any, ...]) -> str:

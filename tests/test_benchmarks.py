@@ -195,7 +195,7 @@ TRAINED = training_tables.Row(
 
 def test_images_are_encoded_before_every_step_unless_latents_are_cached():
     made = training_step.TrainingStep(
-        step=lambda state, frozen, batch, key: (state + jnp.sum(batch["latents"]), {}),
+        step=lambda state, frozen, batch, key, **placed: (state + jnp.sum(batch["latents"]), {}),
         encode=lambda frozen, batch, key, step: {"latents": frozen["scale"] * batch["image"]},
         create=lambda params: params,
         params=jnp.zeros(()),

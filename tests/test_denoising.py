@@ -84,7 +84,7 @@ def test_mirrored_images_are_encoded_as_such_and_parts_as_a_whole(tiny_sd, parts
 @pytest.mark.parametrize("parts", [1, 2, 3])
 def test_parts_of_a_batch_add_up_to_it(parts):
     x = jnp.arange(12.0)
-    total = denoising.summed(lambda part: {"sum": part["x"].sum(), "squares": (part["x"] ** 2).sum()}, {"x": x}, parts)
+    total = denoising.added(lambda part: {"sum": part["x"].sum(), "squares": (part["x"] ** 2).sum()}, {"x": x}, parts)
     assert {name: float(value) for name, value in total.items()} == {"sum": 66, "squares": 506}
 
 

@@ -47,7 +47,7 @@ def workshop(tmp_path_factory):
     tokenizer.main(tokenizer.TokenizerRun(out=str(folder / "tokens"), data=(str(folder / "data"),), vocab_size=600))
     options = {
         "jax_compilation_cache_dir": str(folder / "compiled"),
-        "jax_persistent_cache_min_compile_time_secs": 0.5,
+        "jax_persistent_cache_min_compile_time_secs": 0.0,
         "jax_disable_most_optimizations": True,
     }
     before = {name: jax.config.values[name] for name in options}

@@ -8,13 +8,15 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from flax import nnx
+from jax.sharding import Mesh
 
-from prism_jax import rng
+from prism_jax import rng, sharding
 from prism_jax.diffusion.losses import denoising_loss, min_snr_weights
 from prism_jax.diffusion.schedule import NoiseSchedule
 from train import state as states
 from train.log import Mean
 
+STREAMS = ("caption dropout", "posterior", "noise", "noise offset", "timestep")
 NOISE_LEVELS = 4  # equal parts of the timesteps, for which losses are logged apart
 
 
@@ -51,30 +53,45 @@ def train_step(
     weights_of: Callable[[Any, Any], Mapping[str, Any]],
     objective: Objective,
     parts: int,
+    mesh: Mesh,
+    specs: Any,
     update: Callable,
 ) -> tuple[states.TrainState, dict[str, jax.Array | Mean]]:
     """One step on `batch`: "latents" [b, h, w, 4] (scaled mean), "logvar" if drawn from, "tokens" int32 [b, 77],
     "id" uint32 [b], "weight" float32 [b].
 
+    Each device goes through the networks with its own examples and whole parameters. Between devices go, once a step,
+    cut parameters to make them whole, and the sums of gradients and of a few numbers.
+
     Args:
       frozen: "networks", the parameters of those not trained; "schedule"; "no_caption", the tokens of "" [77].
       graphdefs: the structure of every network by name.
       weights_of: (state.params, frozen["networks"]) -> all parameters by network.
-      parts: the batch goes through the networks in so many parts, whose gradients are added.
+      parts: the batch goes through the networks in so many parts, whose gradients are added before they are sent.
+      specs: how state.params are cut.
     """
     at_step = lambda name: rng.at_step(rng.stream(key, name), state.step)
-    total = jnp.sum(batch["weight"])
+    keys = {name: at_step(name) for name in STREAMS}
 
-    def loss_of(params: Any, part: Mapping[str, jax.Array]) -> tuple[jax.Array, dict[str, Mean]]:
-        weights = weights_of(params, frozen["networks"])
-        networks = {name: nnx.merge(graphdefs[name], weights[name]) for name in ("unet", "text_encoder")}
-        keys = lambda name: rng.per_example(at_step(name), part["id"])
-        losses, timesteps = example_losses(networks, frozen, part, keys, objective)
-        weighted = losses * part["weight"]
-        return jnp.sum(weighted) / total, by_noise_level(weighted, part["weight"], timesteps, frozen["schedule"])
+    def own_part(params: Any, frozen: Any, batch: dict[str, jax.Array], keys: dict[str, jax.Array]) -> tuple:
+        total = jax.lax.psum(jnp.sum(batch["weight"]), sharding.AXES)
 
-    differentiate = jax.value_and_grad(loss_of, has_aux=True)
-    (loss, levels), grads = summed(lambda part: differentiate(state.params, part), dict(batch), parts)
+        def loss_of(params: Any, part: Mapping[str, jax.Array]) -> tuple[jax.Array, dict[str, Mean]]:
+            weights = weights_of(params, frozen["networks"])
+            networks = {name: nnx.merge(graphdefs[name], weights[name]) for name in ("unet", "text_encoder")}
+            own_keys = lambda name: rng.per_example(keys[name], part["id"])
+            losses, timesteps = example_losses(networks, frozen, part, own_keys, objective)
+            weighted = losses * part["weight"]
+            return jnp.sum(weighted) / total, by_noise_level(weighted, part["weight"], timesteps, frozen["schedule"])
+
+        differentiate = jax.value_and_grad(loss_of, has_aux=True)
+        whole = sharding.gathered(params, specs)
+        measured, grads = added(lambda part: differentiate(whole, part), batch, parts)
+        return jax.lax.psum(measured, sharding.AXES), sharding.summed(grads, specs)
+
+    inputs = (specs, sharding.WHOLE, sharding.IMAGES, sharding.WHOLE)
+    on_each = sharding.by_device(own_part, mesh, inputs, (sharding.WHOLE, specs))
+    (loss, levels), grads = on_each(state.params, dict(frozen), dict(batch), keys)
     state, metrics = update(state, loss, grads)
     return state, {"loss": loss, **levels, **metrics}
 
@@ -104,7 +121,7 @@ def example_losses(
     return losses, timesteps
 
 
-def summed(gradient: Callable, batch: Mapping[str, jax.Array], parts: int) -> Any:
+def added(gradient: Callable, batch: Mapping[str, jax.Array], parts: int) -> Any:
     """The sum of what `gradient` gives for each of `parts` parts of a batch [b, ...]."""
     if parts == 1:
         return gradient(batch)

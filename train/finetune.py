@@ -89,7 +89,7 @@ def train(config: FinetuneRun, mesh: Mesh) -> states.TrainState:
     peak = work.peak_steps_per_second(sd, config.data.size, config.batch_size, mesh)
     graphdefs, weights = split(sd)
     initial, fixed, weights_of = trained_part(config, weights)
-    whole = sharding.gathering(sharding.place(initial, mesh, config.placement), mesh)
+    placed = sharding.place(initial, mesh, config.placement)
     frozen = {"networks": fixed, "vae": sd.vae, "schedule": sd.schedule, "no_caption": sd.tokenize([""])[0]}
     watched = Watched(
         run=Path(config.run),
@@ -108,9 +108,11 @@ def train(config: FinetuneRun, mesh: Mesh) -> states.TrainState:
     step = partial(
         denoising.train_step,
         graphdefs=graphdefs,
-        weights_of=lambda params, fixed: weights_of(whole(params), fixed),
+        weights_of=weights_of,
         objective=config.objective,
         parts=config.accumulate,
+        mesh=mesh,
+        specs=jax.tree.map(lambda where: where.spec, placed),
         update=partial(states.update, tx=tx, schedule=schedule, ema_decay=config.ema_decay, guard=config.guard),
     )
     return fit(

@@ -43,9 +43,13 @@ def create(params: Any, tx: optax.GradientTransformation, *, ema: bool) -> Train
     """The state before the first step. Copies `params`: the loop donates its state, nobody else may hold it."""
     copy = lambda tree: jax.tree.map(jnp.copy, tree)
     average = copy(params) if ema else None
-    zero = jnp.int32(0)
     return TrainState(
-        step=zero, params=copy(params), opt_state=tx.init(params), ema=average, updates=zero, grad_norm=jnp.float32(0)
+        step=jnp.int32(0),
+        params=copy(params),
+        opt_state=tx.init(params),
+        ema=average,
+        updates=jnp.int32(0),
+        grad_norm=jnp.float32(0),
     )
 
 
