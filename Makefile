@@ -27,7 +27,7 @@ demo: $(INSTALLED) ## fine-tune, invert, edit and measure on the phantom -> runs
 	@echo "open runs/demo/report.html"
 
 test: $(INSTALLED) ## run the test suite on eight virtual CPU devices
-	$(BIN)/python -m pytest -n $(TEST_JOBS) --dist loadfile --durations 10
+	$(BIN)/python -m pytest -n $(TEST_JOBS) --dist loadfile --no-loadscope-reorder --durations 10
 
 lint: $(INSTALLED) ## check style and formatting
 	$(BIN)/ruff check .

@@ -63,10 +63,16 @@ def shared_folder(*parts: str) -> Path:
     return path
 
 
+# Of small networks and laws: compiling well would take longer than running.
+COMPILED_PLAINLY = ("test_counterfactuals", "test_inversion")
+
+
 @pytest.fixture(scope="module", autouse=True)
-def _compiled_programs_go_with_their_file() -> Iterator[None]:
+def _compiled_programs_go_with_their_file(request) -> Iterator[None]:
     """Frees what a file compiled: kept for the whole session, the programs of all files fill gigabytes."""
+    jax.config.update("jax_disable_most_optimizations", request.path.stem in COMPILED_PLAINLY)
     yield
+    jax.config.update("jax_disable_most_optimizations", False)
     jax.clear_caches()
 
 

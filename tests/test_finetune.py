@@ -226,6 +226,15 @@ def test_options_that_do_not_fit_are_refused_before_anything_is_read(workshop):
         base.untrained(config)
 
 
+@pytest.mark.parametrize(
+    ("options", "said"), [(dict(model="other"), "model .*initial, not other"), (dict(seed=7), "seed 0, not 7")]
+)
+def test_a_run_is_not_gone_on_with_as_something_else(workshop, trained, options, said):
+    config = configs.read(trained[0])
+    with pytest.raises(ValueError, match=rf"holds a training with {said}; use another --run"):
+        finetune.main(dataclasses.replace(config, **options))
+
+
 def test_an_image_size_that_the_networks_cannot_take_is_refused(workshop, trained):
     odd = dataclasses.replace(small(workshop, "").training.data, size=17)
     config = dataclasses.replace(small(workshop, workshop / "odd").training, data=odd)

@@ -171,6 +171,20 @@ def test_the_average_starts_as_a_short_one():
     assert float(states.warmed_up(0.999, jnp.int32(10**6))) == pytest.approx(0.999)
 
 
+def test_the_average_is_the_weighted_sum_of_all_parameters_so_far():
+    tx, schedule = optimizer.make_optimizer(optimizer.OptimizerConfig(peak=0.1, warmup=0, decay="constant"), 10)
+    state, made = states.create({"x": jnp.ones(3)}, tx, ema=True), [np.ones(3)]
+    decays = [min(0.3, (1 + n) / (10 + n)) for n in range(5)]
+    for n in range(5):
+        grads = {"x": jnp.sin(jnp.arange(3.0) + n)}
+        state, _ = states.update(state, jnp.float32(1), grads, tx=tx, schedule=schedule, ema_decay=0.3)
+        made.append(np.asarray(state.params["x"]))
+    shares = [1.0, *(1 - decay for decay in decays)]
+    weights = [share * np.prod(decays[n:]) for n, share in enumerate(shares)]
+    assert sum(weights) == pytest.approx(1)
+    np.testing.assert_allclose(state.ema["x"], sum(w * x for w, x in zip(weights, made, strict=True)), rtol=1e-6)
+
+
 @pytest.mark.parametrize(("decay", "last"), [("constant", 2.0), ("cosine", 0.2), ("linear", 0.2)])
 def test_the_learning_rate_rises_to_its_peak_and_falls_to_its_end(decay, last):
     config = optimizer.OptimizerConfig(peak=2.0, warmup=10, decay=decay, final=0.1)

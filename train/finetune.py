@@ -82,6 +82,7 @@ def main(config: FinetuneRun) -> None:
 def train(config: FinetuneRun, mesh: Mesh) -> states.TrainState:
     """What `main` does, on the devices of `mesh`; returns the last state."""
     check(config, mesh)
+    check_same_run(config)
     sd = StableDiffusion.from_pretrained(config.model, dtype=config.dtype, remat=config.remat)
     sd.tokenize(config.samples.prompts)  # too long a prompt fails here, not at the first grid
     tx, schedule = make_optimizer(config.optimizer, config.loop.steps)
@@ -150,6 +151,18 @@ def check(config: FinetuneRun, mesh: Mesh) -> None:
         )
     if config.lora is not None and config.trained != trainable.UNET:
         raise ValueError("trained and lora both say what is trained; leave one as it is")
+
+
+def check_same_run(config: FinetuneRun) -> None:
+    """Raises ValueError where the folder holds checkpoints of a training of something else."""
+    run = Path(config.run)
+    if not (run / configs.FILE_NAME).is_file() or not any((run / "checkpoints").glob("*")):
+        return
+    before = configs.read(run)
+    for name in ("model", "seed", "trained", "lora"):
+        there, here = getattr(before, name), getattr(config, name)
+        if there != here:
+            raise ValueError(f"{run} holds a training with {name} {there}, not {here}; use another --run, or remove it")
 
 
 def split(sd: StableDiffusion) -> tuple[dict[str, nnx.GraphDef], dict[str, Any]]:
