@@ -57,6 +57,16 @@ def test_the_plain_template_writes_what_captions_write():
     )
 
 
+def test_an_omitted_finding_is_never_said():
+    silent = dataclasses.replace(PLAIN, omitted=("support devices",))
+    text = silent.describe(KNOWN)
+    assert "devices" not in text
+    assert silent.parse(text) == silent.stated(KNOWN)
+    assert "Support_Devices" not in silent.stated(KNOWN).findings
+    unlike = dataclasses.replace(KNOWN, findings={**KNOWN.findings, "Support_Devices": False})
+    assert silent.describe(unlike) == text
+
+
 @pytest.mark.parametrize("template", EVERY)
 def test_a_caption_is_read_by_the_wording_that_wrote_it(template):
     text = template.describe(KNOWN)

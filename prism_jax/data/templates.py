@@ -36,6 +36,7 @@ class Template:
     absent: str | None = "no {}"  # how it says that a finding is absent; None: it does not
     uncertain: str | None = "possible {}"  # the same of an uncertain one
     no_finding: str | None = "no finding"  # how it says that there is no finding; None: it does not
+    omitted: tuple[str, ...] = ()  # findings it never says, as captions spell them
 
     def __post_init__(self):
         slots = _SLOT.findall(self.text)
@@ -104,6 +105,8 @@ class Template:
         return Attributes(**said, findings=findings if "findings" in slots else {})
 
     def _say(self, name: str, state: bool | None) -> str:
+        if captions.spoken(name) in self.omitted:
+            return ""
         if name == FINDING and state is False:
             return self.no_finding or ""
         words = {True: "{}", False: self.absent, None: self.uncertain}[state]
