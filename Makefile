@@ -6,7 +6,7 @@ PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check 
 TEST_JOBS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format parity clean
+.PHONY: help demo test slow lint format parity clean
 
 help: ## list the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 16
@@ -28,6 +28,9 @@ demo: $(INSTALLED) ## fine-tune, invert, edit and measure on the phantom -> runs
 
 test: $(INSTALLED) ## run the test suite on eight virtual CPU devices
 	$(BIN)/python -m pytest -n $(TEST_JOBS) --dist loadfile --no-loadscope-reorder --durations 10
+
+slow: $(INSTALLED) ## run the tests that make test leaves out for their length
+	PRISM_SLOW=1 $(BIN)/python -m pytest -m slow -n $(TEST_JOBS) --no-loadscope-reorder --durations 10
 
 lint: $(INSTALLED) ## check style and formatting
 	$(BIN)/ruff check .

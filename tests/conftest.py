@@ -34,6 +34,7 @@ jax.config.update("jax_default_matmul_precision", "float32")
 # Reference numbers and real data lie beside the checkout; they are never part of it.
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 
+requires_time = pytest.mark.skipif("PRISM_SLOW" not in os.environ, reason="takes a minute or more; make slow runs it")
 requires_shared = pytest.mark.skipif(not SHARED.is_dir(), reason=f"reference data not found at {SHARED}")
 
 
@@ -207,8 +208,10 @@ def pytest_configure() -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Puts the longest files first, and skips tests marked `shared` where the data is missing."""
+    """Puts the longest files first; skips tests marked `shared` where the data is missing, `slow` unless asked for."""
     items.sort(key=lambda item: (*LONGEST, item.path.stem).index(item.path.stem))
     for item in items:
         if item.get_closest_marker("shared"):
             item.add_marker(requires_shared)
+        if item.get_closest_marker("slow"):
+            item.add_marker(requires_time)

@@ -48,7 +48,10 @@ def given_edit(case: dict, number: int) -> Edit:
 
 @pytest.mark.parametrize(
     ("image", "names"),
-    [(0, ("replace_lb", "refine", "prism_absent_lb", "two_replace_lb")), (1, ("prism", "prism_lb"))],
+    [
+        pytest.param(0, ("replace_lb", "refine", "prism_absent_lb", "two_replace_lb"), marks=pytest.mark.slow),
+        (1, ("prism", "prism_lb")),
+    ],
 )
 def test_edits_and_their_masks_agree_with_the_reference(image, names, sd15):
     """Edits side by side, with and without local blend."""

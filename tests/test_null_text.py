@@ -42,6 +42,7 @@ def recorded_run(stem: str, variant: str | None) -> Recorded:
     )
 
 
+@pytest.mark.slow
 def test_losses_and_embeddings_agree_with_the_reference(sd15):
     run = recorded_run("09_null_text_10_small", None)
     tuned, iterations, losses = optimise(

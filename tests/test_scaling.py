@@ -141,13 +141,14 @@ def run_processes(config, folder, *, stop=None):
     return said
 
 
+@pytest.mark.slow
 def test_two_processes_train_as_one_device(workshop, one):  # noqa: F811
     run = workshop / "processes"
     run_processes(make(workshop, run, placement=CUT), run)
     assert_same_training(run, one)
 
 
-@pytest.mark.skipif("PRISM_SLOW" not in os.environ, reason="takes a minute; PRISM_SLOW=1 runs it")
+@pytest.mark.slow
 def test_two_processes_stop_after_the_same_step_when_one_is_asked_to_and_go_on(workshop, one):  # noqa: F811
     run = workshop / "stopped"
     config = make(workshop, run, placement=CUT)
