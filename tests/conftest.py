@@ -65,7 +65,7 @@ def shared_folder(*parts: str) -> Path:
 
 
 # Of small networks and laws: compiling well would take longer than running.
-COMPILED_PLAINLY = ("test_counterfactuals", "test_inversion")
+COMPILED_PLAINLY = ("test_counterfactuals", "test_edit", "test_inversion", "test_null_text")
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -75,6 +75,15 @@ def _compiled_programs_go_with_their_file(request) -> Iterator[None]:
     yield
     jax.config.update("jax_disable_most_optimizations", False)
     jax.clear_caches()
+
+
+@pytest.fixture(autouse=True)
+def _what_runs_long_is_compiled_well(request) -> Iterator[None]:
+    """The reference's models are larger than those of laws in the same file."""
+    before = jax.config.read("jax_disable_most_optimizations")
+    jax.config.update("jax_disable_most_optimizations", before and "sd15" not in request.fixturenames)
+    yield
+    jax.config.update("jax_disable_most_optimizations", before)
 
 
 @pytest.fixture(scope="session")
