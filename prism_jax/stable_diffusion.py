@@ -196,12 +196,15 @@ def check_prompts(prompts: Sequence[str]) -> None:
 def tokenize(tokenizer: Any, prompts: Sequence[str], *, length: int, truncate: bool = False) -> np.ndarray:
     """Token ids, int32 `[b, length]`, with start, end and padding; ValueError for what does not fit, unless cut."""
     check_prompts(prompts)
-    full = [tokenizer(prompt, verbose=False).input_ids for prompt in prompts]
-    for prompt, ids in zip(prompts, full, strict=True):
+    padded = np.full((len(prompts), length), tokenizer.pad_token_id, np.int32)
+    for row, prompt in zip(padded, prompts, strict=True):
+        # Asked to pad or cut, a tokenizer keeps that as its state, which other threads would find there.
+        ids = tokenizer(prompt, verbose=False).input_ids
         if len(ids) > length and not truncate:
             raise ValueError(f"prompt of {len(ids)} tokens, the limit is {length}; shorten it: {prompt[:60]!r}...")
-    padded = tokenizer(list(prompts), padding="max_length", max_length=length, truncation=True)
-    return np.asarray(padded.input_ids, np.int32)
+        cut = ids if len(ids) <= length else [*ids[: length - 1], ids[-1]]
+        row[: len(cut)] = cut
+    return padded
 
 
 def load_tokenizer(folder: str | Path) -> Any:

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 
 import jax
 import jax.numpy as jnp
@@ -40,6 +41,13 @@ def test_padding_follows_the_folder_as_sd2_needs(sd15, reference, tmp_path):
     full = meta["rows"][0]["ids_full"]
     expected = full + [meta["pad_sd21"]] * (meta["max_length"] - len(full))
     np.testing.assert_array_equal(sd2.tokenize([meta["rows"][0]["prompt"]])[0], expected)
+
+
+def test_threads_tokenize_beside_each_other(tiny_sd):
+    expected = tiny_sd.tokenize(PROMPTS)
+    with ThreadPoolExecutor(4) as threads:
+        for ids in threads.map(lambda _: tiny_sd.tokenize(PROMPTS), range(2000)):
+            np.testing.assert_array_equal(ids, expected)
 
 
 def test_one_string_is_not_taken_for_many_prompts(tiny_sd):
