@@ -11,7 +11,8 @@ import numpy as np
 from prism_jax.metrics.counterfactual import CHANGE_THRESHOLD
 from prism_jax.report import figures
 from prism_jax.report.captions import changed_words
-from prism_jax.report.document import EditRow, Matrix, Report, Sample, Table
+from prism_jax.report.document import Matrix, Report, Table
+from prism_jax.report.pictures import EditRow, Sample
 from prism_jax.report.tables import cell_text, number
 
 TEMPLATES = Path(__file__).parent / "templates"
