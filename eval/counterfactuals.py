@@ -183,7 +183,8 @@ def document_of(config: CounterfactualRun, outputs: Outputs) -> report.Report:
     rows = outputs.rows()
     outcomes = {change.name: outcomes_of(config, outputs, change, rows) for change in config.changes}
     is_phantom = any(outcome.truth is not None for found in outcomes.values() for outcome in found)
-    measured = {name: merged(found) for name, found in outcomes.items() if found} if is_phantom else {}
+    edits = [change.name for change in config.changes if not change.is_placebo]  # placebos have nothing to reach
+    measured = {name: merged(outcomes[name]) for name in edits if outcomes[name]} if is_phantom else {}
     subjects = page.first_rows(rows)
     image_metrics = page.fidelity(outputs, subjects)
     return report.Report(
