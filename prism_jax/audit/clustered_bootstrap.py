@@ -14,7 +14,7 @@ import dataclasses
 from collections.abc import Callable, Iterator
 
 import numpy as np
-from scipy import special, stats
+from scipy import special
 
 from prism_jax.metrics.intervals import BootstrapConfig, Estimate
 
@@ -36,12 +36,20 @@ class Resampled:
 
     def interval(self, level: float) -> tuple[np.ndarray, np.ndarray]:
         """(low [c], high [c]); NaN where fewer than two patients say anything, or too many resamples are undefined."""
-        t = stats.t.ppf((1 + level) / 2, self.freedom)
-        expanded = np.sqrt((self.freedom + 1) / self.freedom) * t
-        with np.errstate(invalid="ignore"):
-            low = np.minimum(self._quantile(self._corrected(-expanded)), self.value - t * self.error)
-            high = np.maximum(self._quantile(self._corrected(expanded)), self.value + t * self.error)
-        return low, high
+        (low, high), (lowest, highest) = self.bca(level), self.student(level)
+        return np.minimum(low, lowest), np.maximum(high, highest)
+
+    def bca(self, level: float, *, is_expanded: bool = True) -> tuple[np.ndarray, np.ndarray]:
+        """(low [c], high [c]) of BCa alone, with Student's quantiles or, as Efron has it, normal ones."""
+        z = special.ndtri((1 + level) / 2)
+        if is_expanded:
+            z = np.sqrt((self.freedom + 1) / self.freedom) * self._t(level)
+        return self._quantile(self._corrected(-z)), self._quantile(self._corrected(z))
+
+    def student(self, level: float) -> tuple[np.ndarray, np.ndarray]:
+        """(low [c], high [c]) of Student's t with the jackknife's error."""
+        half = self._t(level) * self.error
+        return self.value - half, self.value + half
 
     def estimates(self, level: float, count: int | np.ndarray) -> tuple[Estimate, ...]:
         """One `Estimate` a number; `count` is that of patients."""
@@ -52,8 +60,11 @@ class Resampled:
     def p(self) -> np.ndarray:
         """[c] Two-sided p-values of the number being 0, by t with the jackknife's error; 1 where nothing moved."""
         with np.errstate(divide="ignore", invalid="ignore"):
-            p = 2 * stats.t.sf(np.abs(self.value) / self.error, self.freedom)
+            p = 2 * special.stdtr(self.freedom, -np.abs(self.value) / self.error)
         return np.where((self.error == 0) & (self.value == 0), 1.0, p)
+
+    def _t(self, level: float) -> np.ndarray:
+        return special.stdtrit(self.freedom, (1 + level) / 2)
 
     def _corrected(self, z: np.ndarray) -> np.ndarray:
         """[c] The share of draws below the BCa bound whose normal quantile would be `z` (Efron 1987, eq. 3.9)."""
