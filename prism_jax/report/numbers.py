@@ -58,7 +58,7 @@ def read(file: Path) -> tuple[Table, ...]:
     """
     try:
         found = json.loads(file.read_text(encoding="utf-8"))
-        return tuple(map(_table, found)) if isinstance(found, list) else (_of_object(found),)
+        return tuple(map(_table, found)) if isinstance(found, list) else (of_object(found),)
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise ValueError(f"{file} holds no tables that this version reads: {error}") from error
 
@@ -72,7 +72,8 @@ def _table(found: Mapping[str, Any]) -> Table:
     )
 
 
-def _of_object(found: Mapping[str, Any]) -> Table:
+def of_object(found: Mapping[str, Any]) -> Table:
+    """The numbers and estimates of a JSON object, however nested, as a table."""
     rows = tuple((name, _cell(value)) for name, value in _flat(found))
     return Table(title="Metrics", columns=("Measure", "Value"), rows=rows)
 
