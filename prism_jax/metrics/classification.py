@@ -5,7 +5,7 @@ all of them.
 """
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 from scipy.stats import rankdata
@@ -76,19 +76,19 @@ class ClassificationMetrics:
             "balanced_accuracy": balanced_accuracy,
         }
         found = {
-            name: bootstrap(statistic, self.probabilities, self.labels, **options)
+            name: _estimate(statistic, self.probabilities, self.labels, **options)
             for name, statistic in statistics.items()
         }
         names, number = np.unique(self.groups, return_inverse=True)
         if len(names) > 1:
             columns = (self.probabilities, self.labels, number)
-            found["worst_group_accuracy"] = bootstrap(worst_group_accuracy, *columns, **options)
+            found["worst_group_accuracy"] = _estimate(worst_group_accuracy, *columns, **options)
         return found
 
     def by_group(self, *, config: BootstrapConfig | None = None) -> dict[str, Estimate]:
         """The accuracy within each group."""
         return {
-            str(name): bootstrap(
+            str(name): _estimate(
                 accuracy,
                 self.probabilities[self.groups == name],
                 self.labels[self.groups == name],
@@ -177,6 +177,15 @@ def worst_group_accuracy(probabilities: np.ndarray, labels: np.ndarray, groups: 
     hits, number = (probabilities >= CUT) == (labels == 1), groups.astype(int)
     counts = np.bincount(number)
     return float(np.min(np.bincount(number, weights=hits)[counts > 0] / counts[counts > 0]))
+
+
+def _estimate(
+    statistic: Callable[..., float], *columns: np.ndarray, subjects: np.ndarray, config: BootstrapConfig | None
+) -> Estimate:
+    """`bootstrap`, but NaN without resampling where the statistic of all of it is: resamples have no more to say."""
+    if not len(subjects) or np.isnan(statistic(*columns)):
+        return Estimate(value=np.nan, low=np.nan, high=np.nan, count=len(np.unique(subjects)))
+    return bootstrap(statistic, *columns, subjects=subjects, config=config)
 
 
 def _known(scores: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from prism_jax.models.densenet import check_range
+from prism_jax.models.densenet import Pool, check_range, pooled
 from prism_jax.models.layers import LayerNorm
 
 EPSILON = 1e-6  # of every norm here
@@ -29,6 +29,7 @@ class ConvNeXtConfig:
     kernel_size: int = 7
     layer_scale: float = 1e-6
     """First value of the factor on each block's change."""
+    pool: Pool = "mean"
     num_classes: int = 18
     in_channels: int = 1
     input_range: float = 1.0
@@ -38,7 +39,7 @@ class ConvNeXtConfig:
     @classmethod
     def small(cls) -> "ConvNeXtConfig":
         """Trained on phantoms in minutes on two CPU cores."""
-        return cls(depths=(1, 2, 2), dims=(32, 64, 96), layer_scale=0.1)
+        return cls(depths=(1, 1, 2), dims=(24, 48, 96), kernel_size=5, layer_scale=0.1, pool="mean_max")
 
     @classmethod
     def tiny(cls) -> "ConvNeXtConfig":
@@ -101,8 +102,9 @@ class ConvNeXt(nnx.Module):
             for channels, depth in zip(dims, config.depths, strict=True)
         )
         self.downsamples = nnx.List(Downsample(a, b, config, rngs=rngs) for a, b in itertools.pairwise(dims))
-        self.norm = LayerNorm(dims[-1], epsilon=EPSILON, rngs=rngs)
-        self.classifier = nnx.Linear(dims[-1], config.num_classes, dtype=jnp.float32, rngs=rngs)
+        width = dims[-1] * len(config.pool.split("_"))
+        self.norm = LayerNorm(width, epsilon=EPSILON, rngs=rngs)
+        self.classifier = nnx.Linear(width, config.num_classes, dtype=jnp.float32, rngs=rngs)
 
     def feature_maps(self, pixels: jax.Array) -> jax.Array:
         """Maps `[b, h, w, in_channels]` to `[b, h', w', d]`; ValueError for concrete pixels outside the range."""
@@ -116,8 +118,8 @@ class ConvNeXt(nnx.Module):
         return x
 
     def pooled(self, pixels: jax.Array) -> jax.Array:
-        """The mean of the feature maps over their places, normalised, float32 `[b, d]`."""
-        return self.norm(jnp.mean(self.feature_maps(pixels).astype(jnp.float32), axis=(1, 2)))
+        """The feature maps pooled over their places and normalised, float32 `[b, d]`."""
+        return self.norm(pooled(self.feature_maps(pixels).astype(jnp.float32), self.config.pool))
 
     def __call__(self, pixels: jax.Array) -> jax.Array:
         """Maps pixels `[b, h, w, in_channels]` to logits, float32 `[b, num_classes]`."""

@@ -18,6 +18,9 @@ from prism_jax.models.layers import GroupNorm
 
 EPSILON = 1e-5  # of every norm here
 
+Pool = Literal["mean", "mean_max"]
+"""What becomes of feature maps: their mean over all places, or that and their maximum, which a thin line moves more."""
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class DenseNetConfig:
@@ -33,6 +36,7 @@ class DenseNetConfig:
     norm: Literal["batch", "group"] = "group"
     norm_num_groups: int = 4
     """Of group normalisation."""
+    pool: Pool = "mean"
     input_range: float = 1.0
     """Pixels lie in [-input_range, input_range]; torchxrayvision's in [-1024, 1024]."""
     dtype: jnp.dtype = jnp.float32  # compute; parameters are always float32
@@ -45,7 +49,7 @@ class DenseNetConfig:
     @classmethod
     def small(cls) -> "DenseNetConfig":
         """Trained on phantoms in minutes on two CPU cores."""
-        return cls(growth_rate=16, block_config=(2, 3, 4), num_init_features=16, bn_size=2)
+        return cls(growth_rate=16, block_config=(2, 3, 4), num_init_features=16, bn_size=2, pool="mean_max")
 
     @classmethod
     def tiny(cls) -> "DenseNetConfig":
@@ -130,7 +134,8 @@ class DenseNet(nnx.Module):
                 self.transitions[f"transition{number}"] = Transition(channels, config, rngs=rngs)
                 channels //= 2
         self.norm5 = norm_of(config, rngs)(channels)  # its name wherever four blocks are usual
-        self.classifier = nnx.Linear(channels, config.num_classes, dtype=jnp.float32, rngs=rngs)
+        width = channels * len(config.pool.split("_"))
+        self.classifier = nnx.Linear(width, config.num_classes, dtype=jnp.float32, rngs=rngs)
 
     def feature_maps(self, pixels: jax.Array) -> jax.Array:
         """Maps `[b, h, w, in_channels]` to `[b, h', w', d]` before the last ReLU (torchxrayvision's `features`).
@@ -150,8 +155,8 @@ class DenseNet(nnx.Module):
         return self.norm5(x)
 
     def pooled(self, pixels: jax.Array) -> jax.Array:
-        """The mean of the feature maps over their places, float32 `[b, d]` (torchxrayvision's `features2`)."""
-        return jnp.mean(jax.nn.relu(self.feature_maps(pixels).astype(jnp.float32)), axis=(1, 2))
+        """The feature maps pooled over their places, float32 `[b, d]` (torchxrayvision's `features2`)."""
+        return pooled(jax.nn.relu(self.feature_maps(pixels).astype(jnp.float32)), self.config.pool)
 
     def __call__(self, pixels: jax.Array) -> jax.Array:
         """Maps pixels `[b, h, w, in_channels]` to logits, float32 `[b, num_classes]`."""
@@ -163,6 +168,12 @@ def norm_of(config: DenseNetConfig, rngs: nnx.Rngs) -> Callable[[int], nnx.Modul
     if config.norm == "batch":
         return FrozenBatchNorm
     return lambda channels: GroupNorm(channels, groups=config.norm_num_groups, epsilon=EPSILON, rngs=rngs)
+
+
+def pooled(maps: jax.Array, pool: Pool) -> jax.Array:
+    """`[b, h, w, c]` -> `[b, c]`, or `[b, 2 c]` with means before maxima."""
+    mean = jnp.mean(maps, axis=(1, 2))
+    return mean if pool == "mean" else jnp.concatenate([mean, jnp.max(maps, axis=(1, 2))], axis=-1)
 
 
 def check_range(pixels: jax.Array, limit: float) -> None:
