@@ -94,7 +94,9 @@ class AuditPage:
         shape = [len(self.columns)] * len(self.rows)
         for one in self.maps:
             if (found := [len(cells) for cells in one.cells]) != shape:
-                raise ValueError(f"map {one.name!r} has rows of {found} cells; the page's edits and attributes: {shape}")
+                raise ValueError(
+                    f"map {one.name!r} has rows of {found} cells; the page's edits and attributes: {shape}"
+                )
 
 
 def ranked(changes: np.ndarray, most: int) -> list[tuple[int, str]]:
