@@ -5,6 +5,7 @@ python -m train.classifier --config configs/phantom_classifier_second.py
 """
 
 from prism_jax.models.convnext import ConvNeXtConfig
+from train.augmentation import Augmentation
 from train.classifier import ClassifierRun, Validation
 from train.examples import Data
 from train.loop import LoopConfig
@@ -19,7 +20,8 @@ def config() -> ClassifierRun:
         data=Data(folder="data/phantom_balanced", size=128),
         size=96,
         batch_size=32,
+        augmentation=Augmentation(rotation=3.0),
         optimizer=OptimizerConfig(peak=2e-3, warmup=100, decay="cosine", final=0.01, weight_decay=0.05),
-        loop=LoopConfig(steps=1200, log_every=50, checkpoint_every=200),
-        validation=Validation(every=200),
+        loop=LoopConfig(steps=1200, log_every=50, checkpoint_every=100),
+        validation=Validation(every=100),
     )
