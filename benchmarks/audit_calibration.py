@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Mapping
 
 import numpy as np
 import tyro
+from tqdm import tqdm
 
 from benchmarks import tables
 from prism_jax import program
@@ -226,7 +227,8 @@ def table(results: Mapping[Scenario, Mapping[str, Share]]) -> str:
 
 def main(options: Options) -> None:
     each = -(-options.matrices // len(SCENARIOS))
-    print(table({one: simulate(one, each, options) for one in SCENARIOS}), end="\n\n")
+    results = {one: simulate(one, each, options) for one in tqdm(SCENARIOS, unit="scenario")}
+    print(table(results), end="\n\n", flush=True)
     print(intervals(options))
 
 

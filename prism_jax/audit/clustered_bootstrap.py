@@ -31,6 +31,7 @@ class Resampled:
     value: np.ndarray  # [c]
     error: np.ndarray  # [c] standard error by the jackknife
     freedom: np.ndarray  # [c] its degrees of freedom
+    bias: np.ndarray  # [c] of BCa: the normal quantile of the share of draws below the value
     acceleration: np.ndarray  # [c] of BCa
     draws: np.ndarray  # [resamples, c] ascending in each column, what is undefined last
 
@@ -68,25 +69,19 @@ class Resampled:
 
     def _corrected(self, z: np.ndarray) -> np.ndarray:
         """[c] The share of draws below the BCa bound whose normal quantile would be `z` (Efron 1987, eq. 3.9)."""
-        below = np.sum(self.draws < self.value, axis=0) + np.sum(self.draws == self.value, axis=0) / 2
-        defined = np.maximum(self._defined(), 1)
-        bias = special.ndtri(np.clip(below / defined, 1 / (defined + 1), defined / (defined + 1)))
-        moved = bias + z
+        moved = self.bias + z
         stretched = np.maximum(1 - self.acceleration * moved, np.finfo(float).eps)
-        return special.ndtr(bias + moved / stretched)
+        return special.ndtr(self.bias + moved / stretched)
 
     def _quantile(self, share: np.ndarray) -> np.ndarray:
         """[c] Quantiles of the draws, one share a column."""
-        defined = self._defined()
+        defined = _defined(self.draws)
         place = np.nan_to_num(share) * np.maximum(defined - 1, 0)
         below = place.astype(np.int64)
         above = np.minimum(below + 1, np.maximum(defined - 1, 0))
         first, second = (np.take_along_axis(self.draws, rows[None], axis=0)[0] for rows in (below, above))
         found = first + (place - below) * (second - first)
         return np.where(defined >= (1 - MOST_UNDEFINED) * len(self.draws), found, np.nan)
-
-    def _defined(self) -> np.ndarray:
-        return np.sum(~np.isnan(self.draws), axis=0)
 
 
 def resample(
@@ -119,13 +114,30 @@ def resample(
     draws[~np.isfinite(draws)] = np.nan
     weights = np.ones((len(parts), 1)) if weights is None else np.asarray(weights, np.float64)
     error, freedom, acceleration = _jackknife(left_out, weights, members)
-    return Resampled(value=value, error=error, freedom=freedom, acceleration=acceleration, draws=np.sort(draws, axis=0))
+    return Resampled(
+        value=value,
+        error=error,
+        freedom=freedom,
+        bias=_bias(draws, value),
+        acceleration=acceleration,
+        draws=np.sort(draws, axis=0),
+    )
 
 
 def worth(weights: np.ndarray) -> np.ndarray:
     """[c] How many patients of equal weight say as much as these, `weights` [P, c], when a patient's images agree."""
     squares = np.sum(weights**2, axis=0)
     return np.divide(np.sum(weights, axis=0) ** 2, squares, out=np.zeros(squares.shape), where=squares > 0)
+
+
+def _bias(draws: np.ndarray, value: np.ndarray) -> np.ndarray:
+    below = np.sum(draws < value, axis=0) + np.sum(draws == value, axis=0) / 2
+    defined = np.maximum(_defined(draws), 1)
+    return special.ndtri(np.clip(below / defined, 1 / (defined + 1), defined / (defined + 1)))
+
+
+def _defined(draws: np.ndarray) -> np.ndarray:
+    return len(draws) - np.sum(np.isnan(draws), axis=0)
 
 
 def _counts(members: list[np.ndarray], config: BootstrapConfig) -> Iterator[np.ndarray]:
@@ -155,7 +167,8 @@ def _jackknife(
     squares, cubes, variances, freedoms = 0.0, 0.0, [], []
     for rows in members:
         count = len(rows)
-        influence = (count - 1) / count * (left_out[rows].mean(axis=0) - left_out[rows])  # [n, c]
+        with np.errstate(invalid="ignore"):
+            influence = (count - 1) / count * (left_out[rows].mean(axis=0) - left_out[rows])  # [n, c]
         squares += np.sum(influence**2, axis=0)
         cubes += np.sum(influence**3, axis=0)
         variances.append(np.sum(influence**2, axis=0) * count / max(count - 1, 1))

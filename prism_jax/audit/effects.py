@@ -88,7 +88,7 @@ class Cell:
     @property
     def is_equivalent(self) -> bool:
         """Whether two one-sided tests (Schuirmann 1987) say that the effect lies within the margin."""
-        return bool(-self.margin < self.within.low and self.within.high < self.margin)
+        return _is_within(self.within, self.margin)
 
     @property
     def is_called(self) -> bool:
@@ -136,12 +136,13 @@ def measure(rows: Mapping[str, Row], columns: Sequence[str], config: EffectConfi
     names = np.unique(np.concatenate([row.patients for row in rows.values()]))
     sums = beside([patient_sums(row.changes, row.before, row.patients, names) for row in rows.values()])
     families = np.array([_family(row, column) for row in rows.values() for column in columns])
-    reasons = [_too_few(images, config) for images in sums.images.T]
+    patients, like = np.count_nonzero(sums.images, axis=0), worth(sums.images)
+    reasons = [_too_few(*numbers, config) for numbers in zip(patients, like, strict=True)]
     chances = _chances(sums, families, np.array([not reason for reason in reasons]), config)
-    sizes = _sizes(sums, config)
+    sizes, images = _sizes(sums, config), sums.images.sum(axis=0)
     places = [(edit, column) for edit in rows for column in columns]
     cells = [
-        _cell(place, str(families[i]), sums.images[:, i], sizes[i], chances[:, i], reasons[i], config)
+        _cell(place, str(families[i]), (images[i], like[i]), sizes[i], chances[:, i], reasons[i], config)
         for i, place in enumerate(places)
     ]
     return Effects(config=config, edits=tuple(rows), columns=tuple(columns), cells=tuple(cells))
@@ -213,19 +214,20 @@ def _chances(sums: PatientSums, families: np.ndarray, counted: np.ndarray, confi
 def _cell(
     place: tuple[str, str],
     family: Family,
-    images: np.ndarray,
+    images: tuple[float, float],
     size: _Size,
     chances: np.ndarray,
     reason: str,
     config: EffectConfig,
 ) -> Cell:
     p, q, family_p = (float(chance) for chance in chances)
-    cell = Cell(
+    chance = q if config.control == "discoveries" else family_p
+    return Cell(
         edit=place[0],
         column=place[1],
         family=family,
-        images=int(images.sum()),
-        worth=float(worth(images[:, None])[0]),
+        images=int(images[0]),
+        worth=float(images[1]),
         effect=size.effect,
         spread=size.spread,
         standardised=size.standardised,
@@ -234,22 +236,23 @@ def _cell(
         family_p=family_p,
         margin=config.margin,
         within=size.within,
-        verdict=OPEN,
+        verdict=FEW if reason else _verdict(chance <= config.alpha, _is_within(size.within, config.margin)),
         reason=reason,
     )
-    return dataclasses.replace(cell, verdict=FEW if reason else _verdict(cell, config))
 
 
-def _verdict(cell: Cell, config: EffectConfig) -> Verdict:
-    chance = cell.q if config.control == "discoveries" else cell.family_p
-    if chance <= config.alpha:
-        return SLIGHT if cell.is_equivalent else EFFECT
-    return NONE if cell.is_equivalent else OPEN
+def _is_within(interval: Estimate, margin: float) -> bool:
+    return bool(-margin < interval.low and interval.high < margin)
 
 
-def _too_few(images: np.ndarray, config: EffectConfig) -> str:
-    """Why a cell with so many images of each patient says nothing; "" if it does."""
-    patients, like = int(np.count_nonzero(images)), float(worth(images[:, None])[0])
+def _verdict(is_significant: bool, is_equivalent: bool) -> Verdict:
+    if is_significant:
+        return SLIGHT if is_equivalent else EFFECT
+    return NONE if is_equivalent else OPEN
+
+
+def _too_few(patients: int, like: float, config: EffectConfig) -> str:
+    """Why a cell of so many patients, worth `like`, says nothing; "" if it does."""
     if like >= config.fewest:
         return ""
     if patients < config.fewest:
