@@ -1,12 +1,13 @@
 """The effect matrix: what a cell says, which cells are corrected together, and when nothing can be concluded."""
 
 import dataclasses
+import json
 
 import numpy as np
 import pytest
 from scipy import stats
 
-from prism_jax.audit import effects
+from prism_jax.audit import effects, record
 from prism_jax.audit.effects import EFFECT, FEW, NONE, OPEN, SLIGHT, EffectConfig, Row, measure
 from prism_jax.audit.sign_flips import FlipConfig
 from prism_jax.metrics.intervals import BootstrapConfig
@@ -118,6 +119,11 @@ def test_the_noise_floor_is_the_largest_placebo_and_grids_have_the_shape_of_the_
     assert found.floor("noisy") == pytest.approx(abs(found.cell("synonym", "noisy").effect.value))
     assert np.isnan(measure({"remove": row()}, COLUMNS, CONFIG).floor("noisy"))
     assert found.grid(lambda cell: cell.effect.value).shape == (2, 5)
+
+
+def test_effects_are_written_as_json_and_read_back(found):
+    written = record.encode(found)
+    assert record.encode(record.decode(effects.Effects, json.loads(json.dumps(written)))) == written
 
 
 @pytest.mark.parametrize(

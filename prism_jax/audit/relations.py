@@ -36,8 +36,8 @@ def relate(
 
     `association` is `Survey.between(target, attribute)`, None where the metadata do not have the attribute. It is
     adjusted for view, age and sex unless told otherwise. *Known*: in the data with the same sign, and not shown to be
-    weaker there. *Amplified*: its slope in the edits is shown to be the larger one. *Hidden*: the edits have it, the
-    data do not, or have it the other way round. *Not shown*: equivalence says that the edits do not have it.
+    larger in the edits. *Amplified*: its slope in the edits is shown to be the larger one. *Hidden*: the edits have
+    it, the data do not, or have it the other way round. *Not shown*: equivalence says the edits do not have it.
     """
     data = _nothing() if association is None else slope(association, target, is_adjusted=is_adjusted)
     linked = association is not None and (association.is_linked_adjusted if is_adjusted else association.is_linked)
