@@ -79,9 +79,9 @@ def word_maps(
 def token_maps(
     sd: StableDiffusion, latents: jax.Array, prompts: Sequence[str], config: MapConfig | None = None
 ) -> jax.Array:
-    """Maps `[b, 77, h, w]` of every token, at the latents' size; they sum to 1 over the tokens.
+    """Maps float32 `[b, 77, h, w]` of every token, at the latents' size; they sum to 1 over the tokens.
 
-    Raises ValueError where the UNet has no word attention at the side that is read, or a prompt does not fit.
+    Raises ValueError for a prompt that does not fit, or levels that the schedule does not have.
     """
     config = config or MapConfig()
     total = sd.schedule.config.num_train_timesteps
@@ -105,22 +105,28 @@ def _required(prompt: str, word: str, sd: StableDiffusion) -> np.ndarray:
 
 
 class _Recorder:
-    """An `AttentionControl` that changes nothing and gathers, while the UNet is traced, maps `[b, q, k]`.
+    """An `AttentionControl` that changes nothing and gathers word attention while the UNet is traced.
 
-    A class because layers are handed one; make a new one for every call.
+    A class because layers are handed one, which they call; make a new one for every call.
     """
 
-    def __init__(self, side: tuple[int, int]):
-        self.side = side
-        self.maps: list[jax.Array] = []
+    def __init__(self):
+        self.maps: dict[tuple[int, int], list[jax.Array]] = {}  # by side, each [b, h, w, k]
 
     def share(self, q: jax.Array, k: jax.Array, site: Site) -> tuple[jax.Array, jax.Array]:
         return q, k
 
     def edit(self, probs: jax.Array, site: Site) -> jax.Array:
-        if site.place != "mid" and (site.height, site.width) == self.side:
-            self.maps.append(probs.mean(1))  # over heads
+        side = site.height, site.width
+        mean = probs.mean(1)  # over heads
+        self.maps.setdefault(side, []).append(mean.reshape(len(mean), *side, -1))
         return probs
+
+    def mean(self, wanted: tuple[int, int]) -> jax.Array:
+        """Over the layers of the side that the local blend reads, or else the nearest coarser, or else finer one."""
+        coarser = [side for side in self.maps if side <= wanted]
+        layers = self.maps[max(coarser) if coarser else min(self.maps)]
+        return sum(layers) / len(layers)
 
 
 @jax.jit
@@ -133,18 +139,15 @@ def _token_maps(
     keys: jax.Array,  # [t]
 ) -> jax.Array:
     b, h, w, _ = latents.shape
-    side = blend.map_side(h, w)
     draw = partial(sampling.initial_latents, ids=jnp.zeros(b, jnp.int32), shape=latents.shape[1:])
 
     def at(level: tuple[jax.Array, jax.Array]) -> jax.Array:
         t, key = level
-        recorder = _Recorder(side)
+        recorder = _Recorder()
         # Every picture gets the same noise: maps of two pictures differ by the pictures.
         unet(add_noise(schedule, latents, draw(key), t), t, context, control=recorder)
-        if not recorder.maps:
-            raise ValueError(f"no word attention to show: the UNet has none at the side {side} where it is read")
-        return sum(recorder.maps) / len(recorder.maps)
+        return recorder.mean(blend.map_side(h, w))
 
-    mean = jax.lax.map(at, (timesteps, keys)).mean(0)  # [b, q, k]
-    maps = jnp.moveaxis(mean.reshape(b, *side, -1), -1, 1)
+    mean = jax.lax.map(at, (timesteps, keys)).mean(0)  # [b, h', w', k]
+    maps = jnp.moveaxis(mean, -1, 1)
     return jax.image.resize(maps, (*maps.shape[:2], h, w), "linear")
