@@ -21,7 +21,7 @@ def config() -> ClassifierRun:
         size=96,
         batch_size=32,
         augmentation=Augmentation(rotation=3.0),
-        optimizer=OptimizerConfig(peak=2e-3, warmup=100, decay="cosine", final=0.01, weight_decay=0.05),
-        loop=LoopConfig(steps=1200, log_every=50, checkpoint_every=100),
+        optimizer=OptimizerConfig(peak=4e-3, warmup=100, decay="cosine", final=0.01, weight_decay=0.05),
+        loop=LoopConfig(steps=1400, log_every=50, checkpoint_every=100),
         validation=Validation(every=100),
     )
