@@ -36,8 +36,8 @@ def maps(matrix: Matrix, config: EffectConfig) -> tuple[HeatMap, ...]:
 def note(config: EffectConfig) -> str:
     """How to read the map."""
     return (
-        "Numbers: mean change of the judged probability in points (of age: years), edit less reconstruction. Colour: the "
-        f"standardised change of the logit, full at {FULL:g} standard deviations. Margin of equivalence: "
+        "Numbers: mean change of the judged probability in points (of age: years), edit less reconstruction. Colour: "
+        f"the standardised change of the logit, full at {FULL:g} standard deviations. Margin of equivalence: "
         f"{config.margin:g} {'standard deviations' if config.margin_of == 'spread' else 'on the logit scale'}. "
         "Click on a cell for the pictures behind it."
     )

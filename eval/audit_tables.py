@@ -48,11 +48,11 @@ def cells(matrix: Matrix) -> Table:
     columns = ("Edit: attribute", "Effect", "On logits", "Standardised", *judges, "p", "q", "Family-wise p",
                "Beyond placebos", *truth, "Verdict")  # fmt: skip
     note = (
-        "Effect: mean change of the judged probability in points, of age in years, edit less reconstruction. Standardised: "
-        "change of the logit over the spread (sd over patients) of the reconstructions' logits. p by sign flips, the "
-        "larger of the judges'; q by Benjamini and Hochberg and family-wise p by step-down max-T, targets, other cells "
-        "and placebos each by themselves. Beyond placebos: difference in differences on the same images. Intervals are "
-        "95 % over patients."
+        "Effect: mean change of the judged probability in points, of age in years, edit less reconstruction. "
+        "Standardised: change of the logit over the spread (sd over patients) of the reconstructions' logits. p by "
+        "sign flips, the larger of the judges'; q by Benjamini and Hochberg and family-wise p by step-down max-T, "
+        "targets, other cells and placebos each by themselves. Beyond placebos: difference in differences on the same "
+        "images. Intervals are 95 % over patients."
     )
     return Table(title="All cells", columns=columns, rows=tuple(rows), note=note)
 
@@ -85,11 +85,11 @@ def leakage(matrix: Matrix, sides: Sequence[Side]) -> Table:
     note = "Change of the attribute for each unit of change of the edit's target (probabilities; Fieller's interval)."
     if has_data:
         note += (
-            " In the data: the slope of the attribute on the target, adjusted for view, age and sex. Known: in the data; "
-            "amplified: more strongly in the edits; hidden: not in the data; not shown: the edits do not have it."
+            " In the data: the slope of the attribute on the target, adjusted for view, age and sex. Known: in the "
+            "data; amplified: more strongly in the edits; hidden: not in the data; not shown: the edits do not have it."
         )
-    return Table(title="Leakage, and what the data have", columns=("Edit: attribute", "Leakage", *data), rows=tuple(rows),
-                 note=note)  # fmt: skip
+    columns = ("Edit: attribute", "Leakage", *data)
+    return Table(title="Leakage, and what the data have", columns=columns, rows=tuple(rows), note=note)
 
 
 def directions(found: Sequence[Direction]) -> Table:
@@ -182,7 +182,10 @@ def adjusted(found: Mapping[tuple[str, str, str], Adjusted]) -> Table:
         Column(name="Change of the share, as judged", unit="%"),
         Column(name="With the judge's errors taken out", unit="%"),
     )
-    note = "Share of images in which the attribute is found, edit less reconstruction (Rogan and Gladen). Targets and effects found."
+    note = (
+        "Share of images in which the attribute is found, edit less reconstruction (Rogan and Gladen). Targets and "
+        "effects found."
+    )
     return Table(title="Effects without the judges' errors", columns=columns, rows=rows, note=note)
 
 
@@ -192,7 +195,7 @@ def calls(found: Calls) -> Table:
         ("called, of those without a true effect", found.false),
         ("with a true effect, of those called", found.right),
     )
-    note = "True effect: shown by the true counterfactuals to the same judges. The count is that of cells, placebos' included."
+    note = "True effect: one that the same judges see in the true counterfactuals. Counts are cells, placebos' too."
     return Table(title="Calls held against the truth", columns=columns, rows=rows, note=note)
 
 
@@ -205,7 +208,7 @@ def masks(cases: Cases, inside: Mapping[str, Inside], config: BootstrapConfig) -
             area = one.area[places]
             rows.append((f"{change.name}: {name}", found, float(np.nanmean(area)) if found.count else None))
     columns = ("Edit: mask", Column(name="Share of the change inside", unit="%"), Column(name="Area", unit="%"))
-    note = "Share of the sum of |edit − reconstruction|; the mask's share of the picture is what aimless change would have."
+    note = "Of the sum of |edit − reconstruction|. A change without aim would have the mask's area inside."
     return Table(title="Where the picture changes", columns=columns, rows=tuple(rows), note=note)
 
 

@@ -61,7 +61,7 @@ def found(matrix: Matrix, sides: Sequence[Side], directions: Sequence[Direction]
     said += [_on_target(matrix, one.edit, one.column) for one in targets]
     placebos = [one for one in matrix.agreement.values() if one.family == effects.PLACEBO and _is_effect(one)]
     said += [f"Even a placebo has an effect. {_side_effect(matrix, *_at(one), None)}" for one in placebos]
-    return (*said, *filter(None, (_direction(one) for one in directions)))
+    return (*said, *filter(None, (_direction(matrix, one) for one in directions)))
 
 
 def ruled_out(matrix: Matrix) -> tuple[str, ...]:
@@ -161,9 +161,12 @@ def _on_target(matrix: Matrix, edit: str, column: str) -> str:
     )
 
 
-def _direction(one: Direction) -> str:
-    """Only where the two directions are shown to differ."""
-    if one.shares is None or not one.shares.p <= 0.05:
+def _direction(matrix: Matrix, one: Direction) -> str:
+    """Only where one of the two has an effect, and they are shown to differ."""
+    crossed = [
+        (a, column) for a, b in ((one.first, one.second), (one.second, one.first)) for column in matrix.wanted[b]
+    ]
+    if one.shares is None or not one.shares.p <= 0.05 or not any(matrix.is_called(*place) for place in crossed):
         return ""
     percent = lambda estimate: f"{100 * estimate.value:.0f} % ({100 * estimate.low:.0f} to {100 * estimate.high:.0f})"
     return (

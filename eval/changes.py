@@ -73,10 +73,11 @@ class Change:
         return {} if self.is_placebo else instructions.read(self.edit, attributes)
 
     def prompt(self, attributes: schema.Attributes, wording: Template = PLAIN) -> str:
-        """The edited caption of an image with these attributes."""
+        """The edited caption of an image with these attributes. What is changed is said, also in a silent wording."""
         if self._said:
             return wording.describe(_saying(self._said, attributes))
-        return wording.describe(captions.changed(attributes, self.values(attributes)))
+        values = self.values(attributes)
+        return wording.saying(values).describe(captions.changed(attributes, values))
 
     def edit_of(self, attributes: schema.Attributes, wording: Template = PLAIN) -> editing.Edit:
         """The edit of an image with these attributes, whose source prompt is its caption.

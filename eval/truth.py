@@ -1,5 +1,6 @@
 """The true counterfactuals of phantom subjects."""
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -39,7 +40,10 @@ def true_counterfactuals(
     """
     numbers = np.array([row["number"] for row in rows])
     # The same for all: every caption names the same attributes.
-    do = intervention(change.values(wording.parse(rows[0]["source_prompt"])))
+    known = wording.parse(rows[0]["source_prompt"])
+    silent = dict.fromkeys(wording.silent)  # may be changed all the same
+    known = dataclasses.replace(known, findings={**known.findings, **silent})
+    do = intervention(change.values(known))
     options = dict(seed=config.seed, size=config.size, equations=phantom.Equations.preset(config.preset))
     images = phantom.generate(numbers, do=do, mode="surgical", **options).images
     return images, phantom.change_mask(numbers, do, **options)

@@ -7,6 +7,7 @@ import pytest
 from eval.changes import Change
 from prism_jax import config as configs
 from prism_jax.data import captions, schema
+from prism_jax.data.templates import PLAIN
 
 
 def example(number, **findings):
@@ -123,3 +124,13 @@ def test_strengths_of_one_edit_have_names_of_their_own():
     assert (weak.name, strong.name) == ("remove pacemaker (weak)", "remove pacemaker")
     assert weak.words == strong.words
     assert weak.edit_of(example(0, pacemaker=True).attributes).guidance == 2
+
+
+def test_a_wording_that_is_silent_on_a_finding_says_it_where_it_is_changed():
+    silent = dataclasses.replace(PLAIN, silent=("pacemaker",))
+    attributes = example(0, cardiomegaly=True, pacemaker=True).attributes
+    start = "Chest X-ray of a 63-year-old man, AP view, with"
+    assert silent.describe(attributes) == f"{start} cardiomegaly"
+    assert Change(edit="remove cardiomegaly").prompt(attributes, silent) == f"{start} no cardiomegaly"
+    assert Change(edit="remove pacemaker").prompt(attributes, silent) == f"{start} cardiomegaly, no pacemaker"
+    assert silent.parse(f"{start} cardiomegaly").findings == {"cardiomegaly": True}

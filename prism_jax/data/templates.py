@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import re
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Literal
 
 import numpy as np
@@ -36,6 +36,7 @@ class Template:
     absent: str | None = "no {}"  # how it says that a finding is absent; None: it does not
     uncertain: str | None = "possible {}"  # the same of an uncertain one
     no_finding: str | None = "no finding"  # how it says that there is no finding; None: it does not
+    silent: tuple[str, ...] = ()  # findings that it never says, whatever is known of them
 
     def __post_init__(self):
         slots = _SLOT.findall(self.text)
@@ -69,6 +70,12 @@ class Template:
             return _SLOT.sub(lambda _: value, inside) if value else ""
 
         return _PART.sub(fill, self.text)
+
+    def saying(self, names: Iterable[str]) -> Template:
+        """The same wording, which says these findings even where it was silent on them."""
+        said = set(map(captions.spoken, names))
+        silent = tuple(name for name in self.silent if captions.spoken(name) not in said)
+        return dataclasses.replace(self, silent=silent)
 
     def parse(self, text: str) -> Attributes:
         """What the caption `text` states; `describe` gives it back, letter by letter.
@@ -104,6 +111,8 @@ class Template:
         return Attributes(**said, findings=findings if "findings" in slots else {})
 
     def _say(self, name: str, state: bool | None) -> str:
+        if captions.spoken(name) in map(captions.spoken, self.silent):
+            return ""
         if name == FINDING and state is False:
             return self.no_finding or ""
         words = {True: "{}", False: self.absent, None: self.uncertain}[state]
