@@ -29,6 +29,12 @@ def test_simulated_power_is_what_was_promised(images, icc):
     assert seen == pytest.approx(found.power, abs=3 * (0.16 / runs) ** 0.5)
 
 
+def test_more_patients_have_more_power_however_little_is_left_to_chance():
+    powers = [power(1.0, patients, Noise(sd=0.8, icc=0.0), alpha=0.05 / 40) for patients in range(5, 120)]
+    assert (np.diff(powers) >= -1e-12).all()
+    assert patients_needed(1.0, Noise(sd=1.0, icc=0.5), images=3, cells=40).patients == 17
+
+
 def test_more_images_of_a_patient_help_less_the_more_alike_they_are():
     alike, apart = (table([0.3], Noise(sd=1.0, icc=icc), images=(1, 4)) for icc in (0.9, 0.0))
     assert alike[1].patients > 0.9 * alike[0].patients

@@ -60,7 +60,8 @@ def power(effect: float, patients: int, noise: Noise, *, images: int = 1, alpha:
     """The chance that a two-sided t-test at `alpha` over patients finds a mean change of `effect`."""
     shift = np.sqrt(patients) * effect / noise.of_patient(images)
     bound = special.stdtrit(patients - 1, 1 - alpha / 2)
-    return float(special.nctdtr(patients - 1, -abs(shift), -bound) + special.nctdtr(patients - 1, abs(shift), -bound))
+    right, wrong = special.nctdtr(patients - 1, [-abs(shift), abs(shift)], -bound)
+    return float(right + np.nan_to_num(wrong))  # scipy has NaN for some chances of the wrong sign that are below 1e-16
 
 
 def patients_needed(
