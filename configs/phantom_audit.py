@@ -1,6 +1,6 @@
-"""What the small base model takes along, with a truth: phantoms whose findings are independent, so it should be nothing.
+"""What the small base model takes along, with a truth: on phantoms whose findings are independent, so nothing should.
 
-After the data set of configs/phantom_truth.py, which holds the judges' kind of phantoms too:
+After the data set of configs/phantom_truth.py:
 prism data report data/phantom_balanced --out runs/phantom_balanced_report
 python -m eval.audit --config configs/phantom_audit.py
 
@@ -42,7 +42,7 @@ def config() -> AuditRun:
 
 
 def changes() -> tuple[Change, ...]:
-    """Every finding taken away and added, two at once, and placebos: null edit, synonym, nonsense, unrelated finding."""
+    """Every finding taken away and added, two at once; placebos: null edit, synonym, nonsense, unrelated finding."""
     edits = [f"{verb} {finding}" for verb in ("remove", "add") for finding in FINDINGS]
     edits.append("remove cardiomegaly, remove pacemaker")
     return tuple(Change(edit=edit, **STRENGTH) for edit in (*edits, *PLACEBOS))

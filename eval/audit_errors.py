@@ -8,7 +8,7 @@ import numpy as np
 from eval import audit_cases
 from eval.audit_cases import AGE, Cases
 from eval.audit_judges import Scores
-from eval.audit_matrix import LOGIT, PROBABILITY, TRUTH, Matrix
+from eval.audit_matrix import PROBABILITY, TRUTH, Matrix
 from prism_jax.audit import effects
 from prism_jax.audit.effects import EffectConfig
 from prism_jax.audit.misclassification import Adjusted, Labelled, Seen, adjusted_change
@@ -107,7 +107,7 @@ def calls(matrix: Matrix) -> Calls | None:
     """
     if TRUTH not in matrix.effects:
         return None
-    truth = matrix.effects[TRUTH][LOGIT]
+    truth = matrix.effects[TRUTH][matrix.tested]
     cells = [one for one in matrix.agreement.values() if one.family != effects.ON and one.verdict != effects.FEW]
     is_true = np.array([truth.cell(one.edit, one.column).verdict == effects.EFFECT for one in cells], bool)
     called = np.array([matrix.is_called(one.edit, one.column) for one in cells], bool)

@@ -15,20 +15,25 @@ from prism_jax.audit.judges import Agreement, agree
 
 ALL = "all judges"  # the mean of their scores
 TRUTH = "true counterfactuals"  # in the eyes of all judges, against the original
-PROBABILITY, LOGIT = "probability", "logit"
+PROBABILITY, LOGIT, STANDARD = "probability", "logit", "standardised"
 Place = tuple[str, str]  # (edit, attribute)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Matrix:
-    """All cells. What is tested is the logit, where floor and ceiling press less; probabilities say how much it is."""
+    """All cells. What is tested is the logit, where floor and ceiling press less; probabilities say how much it is.
+
+    Standardised is the logit over its sd over all images of the cohort: images of an edit alone are alike in what it
+    changes, so their own spread would make every change of that a large one.
+    """
 
     changes: tuple[Change, ...]  # rows
     columns: tuple[str, ...]
+    tested: str  # the scale of the tests: standardised, unless the margin is one on logits
     wanted: Mapping[str, Mapping[str, float]]  # edit -> target -> mean of 1 (should rise) and -1 (should fall)
     rows: Mapping[str, Mapping[str, Mapping[str, Row]]]  # judge or ALL -> scale -> edit
     effects: Mapping[str, Mapping[str, Effects]]  # judge, ALL or TRUTH -> scale
-    agreement: Mapping[Place, Agreement]  # of the judges, on logits
+    agreement: Mapping[Place, Agreement]  # of the judges
     beyond: Mapping[Place, Agreement]  # the same of the difference to placebos on the same images; empty without any
     excess: Mapping[Place, effects.Cell]  # that difference on the probability scale, ALL
 
@@ -53,37 +58,38 @@ def measure(cases: Cases, scores: Scores, config: EffectConfig) -> Matrix:
     """Judges every cell of a cohort."""
     changes, columns = cases.changes, scores.columns
     wanted = {change.name: _wanted(cases, change, columns) for change in changes}
-    rows = {
-        judge: {
-            scale: {
-                change.name: _row(cases, scores, change, j, scale, tuple(wanted[change.name])) for change in changes
-            }
-            for scale in (PROBABILITY, LOGIT)
-        }
-        for j, judge in [*enumerate(scores.judges), (slice(None), ALL)]
-    }
-    found = {
-        judge: {scale: effects.measure(of, columns, config) for scale, of in scales.items()}
-        for judge, scales in rows.items()
-    }
+    views = [*enumerate(scores.judges), (slice(None), ALL)]
+    rows = {judge: _rows(cases, scores, place, wanted) for place, judge in views}
+    found = {judge: _measured(scales, columns, config) for judge, scales in rows.items()}
     if scores.truth is not None:
-        found[TRUTH] = {scale: _truth(cases, scores, scale, wanted, config) for scale in (PROBABILITY, LOGIT)}
-    agreed = agree(*(found[judge][LOGIT] for judge in scores.judges))
-    apart = {judge: _beyond(changes, scales[LOGIT]) for judge, scales in rows.items()}
-    excess = _beyond(changes, rows[ALL][PROBABILITY])
-    beyond = agree(*(effects.measure(apart[j], columns, config) for j in scores.judges)) if excess else ()
+        truth = _rows(cases, scores, slice(None), wanted, before="original", after="truth")
+        found[TRUTH] = _measured(truth, columns, config)
+    tested = STANDARD if config.margin_of == "spread" else LOGIT
+    apart = {judge: {tested: _beyond(changes, rows[judge][tested])} for judge in scores.judges}
+    excess = {PROBABILITY: _beyond(changes, rows[ALL][PROBABILITY])}
+    beyond, cells = (), ()
+    if excess[PROBABILITY]:
+        beyond = agree(*(_measured(scales, columns, config)[tested] for scales in apart.values()))
+        cells = _measured(excess, columns, config)[PROBABILITY].cells
     return Matrix(
         changes=changes,
         columns=columns,
+        tested=tested,
         wanted=wanted,
         rows=rows,
         effects=found,
-        agreement={(one.edit, one.column): one for one in agreed},
+        agreement={(one.edit, one.column): one for one in agree(*(found[judge][tested] for judge in scores.judges))},
         beyond={(one.edit, one.column): one for one in beyond},
-        excess={(one.edit, one.column): one for one in effects.measure(excess, columns, config).cells}
-        if excess
-        else {},
+        excess={(one.edit, one.column): one for one in cells},
     )
+
+
+def _measured(
+    scales: Mapping[str, Mapping[str, Row]], columns: tuple[str, ...], config: EffectConfig
+) -> dict[str, Effects]:
+    """The effects on each scale; on the standardised one the margin is counted in its unit."""
+    own = {STANDARD: dataclasses.replace(config, margin_of="unit")}
+    return {scale: effects.measure(rows, columns, own.get(scale, config)) for scale, rows in scales.items()}
 
 
 def _wanted(cases: Cases, change: Change, columns: tuple[str, ...]) -> dict[str, float]:
@@ -94,35 +100,33 @@ def _wanted(cases: Cases, change: Change, columns: tuple[str, ...]) -> dict[str,
     return {column: float(np.mean(signs)) for column, signs in found.items()}
 
 
-def _row(cases: Cases, scores: Scores, change: Change, judge: int | slice, scale: str, targets: tuple[str, ...]) -> Row:
-    """The row of a change as a judge sees it; the mean of all of them for a slice."""
-    places = cases.of(change)
-    before, after = (_seen(scores.on(scale, kind), judge)[places] for kind in ("reconstruction", "edited"))
-    return Row.of(
-        before,
-        after,
-        cases.patients[places],
-        images=cases.images[places],
-        targets=targets,
-        is_placebo=change.is_placebo,
-    )
+def _rows(
+    cases: Cases,
+    scores: Scores,
+    judge: int | slice,
+    wanted: Mapping[str, Mapping[str, float]],
+    *,
+    before: str = "reconstruction",
+    after: str = "edited",
+) -> dict[str, dict[str, Row]]:
+    """By scale and edit, what one judge sees; the mean of all of them for a slice."""
+    seen = lambda scale, kind: _seen(scores.on(scale, kind), judge)
+    spread = np.std(seen(LOGIT, before)[cases.firsts], axis=0, ddof=1) if len(cases.firsts) > 1 else np.nan
+    spread = np.where(spread > 0, spread, np.nan)  # [c]
+    found: dict[str, dict[str, Row]] = {PROBABILITY: {}, LOGIT: {}, STANDARD: {}}
+    for change in cases.changes:
+        places = cases.of(change)
+        fields = dict(images=cases.images[places], targets=tuple(wanted[change.name]), is_placebo=change.is_placebo)
+        for scale in (PROBABILITY, LOGIT):
+            values = (seen(scale, kind)[places] for kind in (before, after))
+            found[scale][change.name] = Row.of(*values, cases.patients[places], **fields)
+        standard = found[LOGIT][change.name].changes / spread[None]
+        found[STANDARD][change.name] = Row(changes=standard, patients=cases.patients[places], **fields)
+    return found
 
 
 def _seen(values: np.ndarray, judge: int | slice) -> np.ndarray:
     return values[judge].mean(axis=0) if isinstance(judge, slice) else values[judge]
-
-
-def _truth(
-    cases: Cases, scores: Scores, scale: str, wanted: Mapping[str, Mapping[str, float]], config: EffectConfig
-) -> Effects:
-    """The effects that the true counterfactuals have in the eyes of all judges."""
-    original, truth = (scores.on(scale, kind).mean(axis=0) for kind in ("original", "truth"))
-    rows = {}
-    for change in cases.changes:
-        places = cases.of(change)
-        fields = dict(images=cases.images[places], targets=tuple(wanted[change.name]), is_placebo=change.is_placebo)
-        rows[change.name] = Row.of(original[places], truth[places], cases.patients[places], **fields)
-    return effects.measure(rows, scores.columns, config)
 
 
 def _beyond(changes: tuple[Change, ...], rows: Mapping[str, Row]) -> dict[str, Row]:

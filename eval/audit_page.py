@@ -7,9 +7,10 @@ import numpy as np
 from eval import audit_words
 from eval.audit_cases import AGE, Cases
 from eval.audit_judges import Scores
-from eval.audit_matrix import ALL, LOGIT, PROBABILITY, TRUTH, Matrix
+from eval.audit_matrix import ALL, PROBABILITY, STANDARD, TRUTH, Matrix
 from prism_jax.audit import effects
 from prism_jax.audit.effects import EffectConfig
+from prism_jax.audit.judges import Agreement
 from prism_jax.report.heatmap import Exhibit, HeatCell, HeatMap, Mark, Shown, ranked
 
 MOST = 3  # pictures each of the largest, the middle and the smallest effect under a cell
@@ -37,7 +38,7 @@ def note(config: EffectConfig) -> str:
     """How to read the map."""
     return (
         "Numbers: mean change of the judged probability in points (of age: years), edit less reconstruction. Colour: "
-        f"the standardised change of the logit, full at {FULL:g} standard deviations. Margin of equivalence: "
+        f"the change of the logit over its sd over all reconstructions, full at {FULL:g}. Margin of equivalence: "
         f"{config.margin:g} {'standard deviations' if config.margin_of == 'spread' else 'on the logit scale'}. "
         "Click on a cell for the pictures behind it."
     )
@@ -53,15 +54,19 @@ def exhibits(
     for i, change in enumerate(matrix.changes):
         places = cases.of(change)
         for c in range(len(matrix.columns)):
-            chosen = ranked(changes[places, c], MOST)
+            way = np.sign(np.nanmean(changes[places, c])) or 1.0  # of a fall the deepest is the largest
+            chosen = ranked(way * changes[places, c], MOST)
             under[i, c] = [(int(places[k]), rank, float(changes[places[k], c])) for k, rank in chosen]
     used = sorted({place for shown in under.values() for place, _, _ in shown})
     order = {place: number for number, place in enumerate(used)}
     rows = {change.name: i for i, change in enumerate(matrix.changes)}
     made = tuple(_exhibit(cases, scores, before, after, place, rows, truths) for place in used)
     shown = {
-        cell: tuple(Shown(exhibit=order[place], rank=rank, change=size) for place, rank, size in listed)
-        for cell, listed in under.items()
+        (i, c): tuple(
+            Shown(exhibit=order[place], rank=rank, change=_size(size, matrix.columns[c]))
+            for place, rank, size in listed
+        )
+        for (i, c), listed in under.items()
     }
     return made, shown
 
@@ -93,29 +98,26 @@ def _exhibit(
     )
 
 
+def _size(change: float, column: str) -> str:
+    return f"{audit_words.signed(change, column)} {'years' if column == AGE else 'points'}"
+
+
 def _read(value: float, column: str) -> str:
     return f"{value:.0f}" if column == AGE else f"{value:.2f}"
 
 
 def _cell(matrix: Matrix, view: str, edit: str, column: str, config: EffectConfig) -> HeatCell:
-    shown, tested = matrix.size(edit, column, view), matrix.size(edit, column, view, LOGIT)
-    value = tested.standardised.value
-    size = shown.effect.value
-    text = "" if np.isnan(size) else f"{size * (1 if column == AGE else 100):+.1f}".replace("-", "−")
-    verdict = matrix.agreement[edit, column].verdict if view == ALL else tested.verdict
-    # Of edits that move what never varies there is no spread to divide by: the sign still has a colour.
-    is_flat = np.isnan(value) and not np.isnan(tested.effect.value)
     return HeatCell(
-        value=float(np.sign(tested.effect.value) * FULL) if is_flat else value,
-        text=text,
+        value=matrix.size(edit, column, view, STANDARD).effect.value,
+        text=audit_words.signed(matrix.size(edit, column, view).effect.value, column),
         mark=_mark(matrix, view, edit, column, config),
-        detail=_detail(matrix, view, edit, column, verdict),
+        detail=_detail(matrix, view, edit, column),
         is_target=column in matrix.wanted[edit],
     )
 
 
 def _mark(matrix: Matrix, view: str, edit: str, column: str, config: EffectConfig) -> Mark:
-    one = matrix.agreement[edit, column] if view == ALL else matrix.size(edit, column, view, LOGIT)
+    one = _judged(matrix, view, edit, column)
     if one.verdict == effects.FEW:
         return "few"
     if one.verdict == effects.NONE:
@@ -127,21 +129,24 @@ def _mark(matrix: Matrix, view: str, edit: str, column: str, config: EffectConfi
     return "family" if one.family_p <= config.alpha else "discovery"
 
 
-def _detail(matrix: Matrix, view: str, edit: str, column: str, verdict: str) -> str:
-    shown, tested = matrix.size(edit, column, view), matrix.size(edit, column, view, LOGIT)
-    effect = shown.effect
+def _judged(matrix: Matrix, view: str, edit: str, column: str) -> Agreement | effects.Cell:
+    """What is concluded of a cell: what all judges agree on, or what one of them sees."""
+    return matrix.agreement[edit, column] if view == ALL else matrix.size(edit, column, view, matrix.tested)
+
+
+def _detail(matrix: Matrix, view: str, edit: str, column: str) -> str:
+    effect, tested = matrix.size(edit, column, view).effect, matrix.size(edit, column, view, matrix.tested)
     if np.isnan(effect.value):
-        return f"Not measured. {shown.reason}"
+        return "Not measured."
     unit = "years" if column == AGE else "points of probability"
-    scale = 1 if column == AGE else 100
-    value = f"{effect.value * scale:+.1f}".replace("-", "−")
-    chances = matrix.agreement[edit, column] if view == ALL else tested
-    p = "" if np.isnan(chances.q) else f" q = {chances.q:.2g}, family-wise p = {chances.family_p:.2g}."
+    standard = matrix.size(edit, column, view, STANDARD).effect.value
+    judged = _judged(matrix, view, edit, column)
+    p = "" if np.isnan(judged.q) else f" q = {judged.q:.2g}, family-wise p = {judged.family_p:.2g}."
     return (
-        f"{value} {unit} (95 % interval {audit_words.interval(effect, column)}; {effect.count} patients); "
-        f"standardised, on logits, {tested.standardised.value:+.2f}.{p} {verdict.capitalize()}"
+        f"{audit_words.signed(effect.value, column)} {unit} (95 % interval {audit_words.interval(effect, column)}; "
+        f"{effect.count} patients); standardised {standard:+.2f}.{p} {judged.verdict.capitalize()}"
         f"{f': {tested.reason}' if tested.reason else ''}."
-    ).replace("+nan", "not known")
+    )
 
 
 def summary(cases: Cases, matrix: Matrix) -> str:

@@ -9,7 +9,7 @@ from eval import audit_errors
 from eval.audit_cases import AGE, Cases
 from eval.audit_errors import Calls, Errors
 from eval.audit_masks import Inside
-from eval.audit_matrix import ALL, LOGIT, Matrix
+from eval.audit_matrix import ALL, LOGIT, PROBABILITY, STANDARD, Matrix
 from eval.audit_relations import Direction, Doses, Side
 from prism_jax.audit import effects, power
 from prism_jax.audit.effects import EffectConfig, Effects
@@ -33,7 +33,7 @@ def cells(matrix: Matrix) -> Table:
                 f"{edit}: {column}",
                 scaled(matrix.size(edit, column).effect, column),
                 matrix.size(edit, column, scale=LOGIT).effect,
-                matrix.size(edit, column, scale=LOGIT).standardised,
+                matrix.size(edit, column, scale=STANDARD).effect,
                 *one.values,
                 one.p,
                 one.q,
@@ -49,7 +49,7 @@ def cells(matrix: Matrix) -> Table:
                "Beyond placebos", *truth, "Verdict")  # fmt: skip
     note = (
         "Effect: mean change of the judged probability in points, of age in years, edit less reconstruction. "
-        "Standardised: change of the logit over the spread (sd over patients) of the reconstructions' logits. p by "
+        "Standardised: change of the logit over its sd over all reconstructions. p by "
         "sign flips, the larger of the judges'; q by Benjamini and Hochberg and family-wise p by step-down max-T, "
         "targets, other cells and placebos each by themselves. Beyond placebos: difference in differences on the same "
         "images. Intervals are 95 % over patients."
@@ -217,7 +217,7 @@ def needed(matrix: Matrix, config: EffectConfig) -> Table:
     rows = []
     for column in matrix.columns:
         place, sizes = matrix.columns.index(column), YEARS if column == AGE else SIZES
-        noises = [power.observed(row, place) for edit, row in matrix.rows[ALL]["probability"].items()
+        noises = [power.observed(row, place) for edit, row in matrix.rows[ALL][PROBABILITY].items()
                   if column not in matrix.wanted[edit] and _can_vary(row, place)]  # fmt: skip
         noises = sorted((noise for noise in noises if noise.sd > 0), key=lambda noise: noise.sd)
         if noises:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from eval.audit_cases import AGE, BINARY, Cases
-from eval.audit_matrix import ALL, Matrix
+from eval.audit_matrix import ALL, PROBABILITY, Matrix
 from eval.audit_relations import Direction, Side
 from prism_jax.audit import effects, judges
 from prism_jax.audit.relations import AMPLIFIED, HIDDEN, KNOWN
@@ -46,9 +46,16 @@ def amount(value: float, column: str) -> str:
 
 
 def interval(estimate: Estimate, column: str) -> str:
-    scale = 1 if column == AGE else 100
-    low, high = (f"{end * scale:+.1f}".replace("-", "−") for end in (estimate.low, estimate.high))
-    return f"{low} to {high}"
+    """In points, or years."""
+    return f"{signed(estimate.low, column)} to {signed(estimate.high, column)}"
+
+
+def signed(value: float, column: str) -> str:
+    """A change in points, or years, with its sign; "" where it is not known."""
+    if np.isnan(value):
+        return ""
+    text = f"{value * (1 if column == AGE else 100):+.1f}"
+    return "0.0" if text in ("+0.0", "-0.0") else text.replace("-", "−")
 
 
 def found(matrix: Matrix, sides: Sequence[Side], directions: Sequence[Direction]) -> tuple[str, ...]:
@@ -82,18 +89,19 @@ def ruled_out(matrix: Matrix) -> tuple[str, ...]:
 
 def unknown(matrix: Matrix, cases: Cases, config: effects.EffectConfig, *, has_survey: bool) -> tuple[str, ...]:
     """What the audit does not say, and why."""
-    said = []
+    alike: dict[tuple[str, tuple[str, ...]], list[str]] = {}
     for change in matrix.changes:
-        by_verdict: dict[str, list[str]] = {}
+        by_reason: dict[str, list[str]] = {}
         for one in matrix.agreement.values():
             if one.edit == change.name:
-                by_verdict.setdefault(_undecided(matrix, one), []).append(named(one.column))
-        for reason, columns in by_verdict.items():
-            if reason:
-                count = _patients(matrix, change.name)
-                said.append(f"{doing(change.name)}, {count} patients: of {_listed(columns)} {reason}")
-    few = f"fewer than {config.fewest:g} patients"
-    said = [one.replace(effects.FEW, f"nothing can be concluded, {few}.") for one in said]
+                by_reason.setdefault(_undecided(matrix, one, config), []).append(one.column)
+        for reason, columns in by_reason.items():
+            alike.setdefault((reason, tuple(columns)), []).append(change.name)
+    said = []
+    for (reason, columns), edits in alike.items():
+        of = "every attribute" if columns == matrix.columns else _listed([*map(named, columns)])
+        who = _listed([f"{doing(edit)} ({_patients(matrix, edit)} patients)" for edit in edits])
+        said += [f"{who}: of {of} {reason}"] if reason else []
     for edit, counts in cases.attempts.items():
         lost = {status: n for status, n in counts.items() if status != "done"}
         if lost:
@@ -106,9 +114,10 @@ def unknown(matrix: Matrix, cases: Cases, config: effects.EffectConfig, *, has_s
     return tuple(said)
 
 
-def _undecided(matrix: Matrix, one: judges.Agreement) -> str:
+def _undecided(matrix: Matrix, one: judges.Agreement, config: effects.EffectConfig) -> str:
+    """Why a cell is neither an effect nor shown to be free of one; "" if it is."""
     if one.verdict == effects.FEW:
-        return effects.FEW
+        return f"nothing can be concluded, fewer than {config.fewest:g} patients."
     if one.verdict == judges.DISAGREE:
         return "the judges disagree."
     if one.verdict == effects.OPEN:
@@ -137,13 +146,13 @@ def _side_effect(matrix: Matrix, edit: str, column: str, side: Side | None) -> s
         start = f"{doing(edit)} also {'adds' if rises else 'removes'} {named(column)}: its probability"
     else:
         start = f"{doing(edit)} also changes {named(column)}: {'it' if column == AGE else 'its probability'}"
-    each = _listed([f"{judge} {_signed(matrix.size(edit, column, judge).effect.value, column)}"
+    each = _listed([f"{judge} {signed(matrix.size(edit, column, judge).effect.value, column)}"
                     for judge in matrix.judges])  # fmt: skip
     text = (
         f"{start} {'rises' if rises else 'falls'} by {amount(effect.value, column)} (95 % interval "
         f"{interval(effect, column)}; {effect.count} patients; {each})."
     )
-    floor = matrix.effects[ALL]["probability"].floor(column)
+    floor = matrix.effects[ALL][PROBABILITY].floor(column)
     if not np.isnan(floor) and matrix.agreement[edit, column].family != effects.PLACEBO:
         text += f" Placebos move it by at most {amount(floor, column)}."
     if side and side.relation and side.relation.kind in IN_DATA:
@@ -174,10 +183,6 @@ def _direction(matrix: Matrix, one: Direction) -> str:
         f"{doing(one.second).lower()} does to its own target, the other way round it is "
         f"{percent(one.shares.second)} (p = {number(one.shares.p)})."
     )
-
-
-def _signed(value: float, column: str) -> str:
-    return f"{value * (1 if column == AGE else 100):+.1f}".replace("-", "−")
 
 
 def _listed(words: Sequence[str]) -> str:

@@ -113,7 +113,7 @@ def test_the_matrix_is_written_for_programs_and_for_spreadsheets(run):
     assert set(found["effects"]) == {"one", "other", "all judges", "true counterfactuals"}
     with (folder / "audit" / "matrix.csv").open(newline="") as lines:
         rows = list(csv.DictReader(lines))
-    assert len(rows) == 4 * 2 * 2 * 3  # views, scales, edits, attributes
+    assert len(rows) == 4 * 3 * 2 * 3  # views, scales, edits, attributes
     cell = found["effects"]["one"]["logit"][1]
     line = next(r for r in rows if (r["judge"], r["scale"], r["attribute"]) == ("one", "logit", "pacemaker"))
     assert float(line["effect"]) == cell["effect"]["value"]

@@ -125,7 +125,7 @@ def test_few_patients_conclude_nothing():
     matrix = measure(cases, scores_of(cases, PLANTED), QUICK)
     assert not any(matrix.is_called(*place) for place in matrix.agreement)
     said = audit_words.unknown(matrix, cases, QUICK, has_survey=False)
-    assert "nothing can be concluded, fewer than 10 patients" in said[0]
+    assert "of every attribute nothing can be concluded, fewer than 10 patients" in said[0]
     assert audit_words.found(matrix, (), ()) == audit_words.ruled_out(matrix) == ()
     assert any("no data report was given" in one for one in said)
 

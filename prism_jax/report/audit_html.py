@@ -10,7 +10,7 @@ import numpy as np
 
 from prism_jax.report import encoding, figures
 from prism_jax.report.heatmap import MARKS, AuditPage, Exhibit, HeatCell, HeatMap
-from prism_jax.report.tables import cell_text, number
+from prism_jax.report.tables import cell_text
 
 TEMPLATES = Path(__file__).parent / "templates"
 FAINTEST = 0.06  # opacity of a cell's colour that is still told from none
@@ -89,10 +89,9 @@ def _pictures(page: AuditPage) -> tuple[dict[str, Any], str]:
     exhibits = [_exhibit(one, place) for one in page.exhibits]
     fitting = encoding.fitting(pictures)
     cells = {
-        f"{row},{column}": [[one.exhibit, one.rank, number(one.change, "%").replace("−0.0", "0.0")
-                             if page.columns[column] != "age" else number(one.change)] for one in shown]
+        f"{row},{column}": [[one.exhibit, one.rank, one.change] for one in shown]
         for (row, column), shown in page.shown.items()
-    }  # fmt: skip
+    }
     return {
         "pictures": [fitting.uri(picture) for picture in pictures],
         "exhibits": exhibits,

@@ -65,7 +65,7 @@ class Shown:
 
     exhibit: int  # place among the page's exhibits
     rank: str  # "largest", "middle" or "smallest" effect
-    change: float  # on the cell's probability scale, or years
+    change: str  # with sign and unit
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -100,7 +100,7 @@ class AuditPage:
 
 
 def ranked(changes: np.ndarray, most: int) -> list[tuple[int, str]]:
-    """Which of `changes` [n] to show, largest first: `most` each of the largest, the middle and the smallest.
+    """Which of `changes` [n] to show, the largest first: `most` each of the largest, the middle and the smallest.
 
     Returns (place, rank); what is NaN is never shown, and nothing twice.
     """

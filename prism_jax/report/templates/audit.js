@@ -20,12 +20,12 @@ function film(exhibit, place, kind) {
   return element("figure", { className: `film film-${kind}` }, stage, element("figcaption", { textContent: titles[kind] }));
 }
 
-function shown([place, rank, change], column, unit) {
+function shown([place, rank, change], column) {
   const exhibit = data.exhibits[place];
   const header = element(
     "header",
     {},
-    element("b", { textContent: `${change.startsWith("−") ? "" : "+"}${change}${unit}` }),
+    element("b", { textContent: change }),
     element("span", { textContent: `${ranks[rank]} · image ${exhibit.image} · patient ${exhibit.patient}` }),
     element("span", { textContent: exhibit.readings[column] || "" }),
   );
@@ -36,8 +36,7 @@ function shown([place, rank, change], column, unit) {
 // The pictures of a cell are those of its edit, sorted by what the judges together saw change in its attribute.
 function open(button) {
   const { row, column, edit, attribute, detail } = button.dataset;
-  const unit = attribute === "age" ? " years" : " points";
-  const cases = (data.cells[`${row},${column}`] || []).map((one) => shown(one, Number(column), unit));
+  const cases = (data.cells[`${row},${column}`] || []).map((one) => shown(one, Number(column)));
   for (const other of document.querySelectorAll(".heat button")) {
     other.setAttribute("aria-expanded", String(other.dataset.row === row && other.dataset.column === column));
   }
