@@ -131,11 +131,8 @@ def run(options: Options) -> int:
     _say("decoding")
     pictures = sd.decode(result.latents[0])  # [2, h, w, 3]
     clock.lap("decode", pictures)
-    words = None
-    if options.attention:
-        grey = tuple(to_uint8(np.mean(picture, axis=-1)) for picture in pictures)
-        words = attention.sheet(attention.maps_of_edit(sd, (options.prompt, wanted.prompt), grey))
-        clock.lap("attention")
+    words = _words(sd, (options.prompt, wanted.prompt), pictures) if options.attention else None
+    clock.lap("attention")
     metrics = _metrics(image, pictures[:1], pictures[1:])
     facts = {"edited_prompt": wanted.prompt, "size": size, "metrics": metrics, "seconds": clock.seconds}
     _write(options, image[0], pictures, words, facts)
@@ -145,6 +142,12 @@ def run(options: Options) -> int:
         f"the edit changes {metrics['edit']['l1']:.3f} per pixel (of 2) against it"
     )
     return 0
+
+
+def _words(sd: StableDiffusion, prompts: tuple[str, str], pictures: jax.Array) -> np.ndarray:
+    """Where the words looked, uint8 [h, w, 3]; `pictures` are the reconstruction and the edit."""
+    reconstruction, edit = (to_uint8(np.mean(picture, axis=-1)) for picture in pictures)
+    return attention.sheet(attention.maps_of_edit(sd, prompts, (reconstruction, edit)))
 
 
 def _say(stage: str) -> None:
