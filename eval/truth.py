@@ -41,8 +41,8 @@ def true_counterfactuals(
     numbers = np.array([row["number"] for row in rows])
     # The same for all: every caption names the same attributes.
     known = wording.parse(rows[0]["source_prompt"])
-    silent = dict.fromkeys(wording.silent)  # may be changed all the same
-    known = dataclasses.replace(known, findings={**known.findings, **silent})
+    omitted = dict.fromkeys(wording.omitted)  # may be changed all the same
+    known = dataclasses.replace(known, findings={**known.findings, **omitted})
     do = intervention(change.values(known))
     options = dict(seed=config.seed, size=config.size, equations=phantom.Equations.preset(config.preset))
     images = phantom.generate(numbers, do=do, mode="surgical", **options).images

@@ -126,11 +126,11 @@ def test_strengths_of_one_edit_have_names_of_their_own():
     assert weak.edit_of(example(0, pacemaker=True).attributes).guidance == 2
 
 
-def test_a_wording_that_is_silent_on_a_finding_says_it_where_it_is_changed():
-    silent = dataclasses.replace(PLAIN, silent=("pacemaker",))
+def test_a_finding_that_a_wording_omits_is_said_where_it_is_changed():
+    unsaid = dataclasses.replace(PLAIN, omitted=("pacemaker",))
     attributes = example(0, cardiomegaly=True, pacemaker=True).attributes
     start = "Chest X-ray of a 63-year-old man, AP view, with"
-    assert silent.describe(attributes) == f"{start} cardiomegaly"
-    assert Change(edit="remove cardiomegaly").prompt(attributes, silent) == f"{start} no cardiomegaly"
-    assert Change(edit="remove pacemaker").prompt(attributes, silent) == f"{start} cardiomegaly, no pacemaker"
-    assert silent.parse(f"{start} cardiomegaly").findings == {"cardiomegaly": True}
+    assert unsaid.describe(attributes) == f"{start} cardiomegaly"
+    assert Change(edit="remove cardiomegaly").prompt(attributes, unsaid) == f"{start} no cardiomegaly"
+    assert Change(edit="remove pacemaker").prompt(attributes, unsaid) == f"{start} cardiomegaly, no pacemaker"
+    assert unsaid.parse(f"{start} cardiomegaly").findings == {"cardiomegaly": True}

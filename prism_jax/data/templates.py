@@ -36,7 +36,7 @@ class Template:
     absent: str | None = "no {}"  # how it says that a finding is absent; None: it does not
     uncertain: str | None = "possible {}"  # the same of an uncertain one
     no_finding: str | None = "no finding"  # how it says that there is no finding; None: it does not
-    silent: tuple[str, ...] = ()  # findings that it never says, whatever is known of them
+    omitted: tuple[str, ...] = ()  # findings it never says, as captions spell them
 
     def __post_init__(self):
         slots = _SLOT.findall(self.text)
@@ -72,10 +72,9 @@ class Template:
         return _PART.sub(fill, self.text)
 
     def saying(self, names: Iterable[str]) -> Template:
-        """The same wording, which says these findings even where it was silent on them."""
+        """The same wording, which says these findings even where it omitted them."""
         said = set(map(captions.spoken, names))
-        silent = tuple(name for name in self.silent if captions.spoken(name) not in said)
-        return dataclasses.replace(self, silent=silent)
+        return dataclasses.replace(self, omitted=tuple(name for name in self.omitted if name not in said))
 
     def parse(self, text: str) -> Attributes:
         """What the caption `text` states; `describe` gives it back, letter by letter.
@@ -111,7 +110,7 @@ class Template:
         return Attributes(**said, findings=findings if "findings" in slots else {})
 
     def _say(self, name: str, state: bool | None) -> str:
-        if captions.spoken(name) in map(captions.spoken, self.silent):
+        if captions.spoken(name) in self.omitted:
             return ""
         if name == FINDING and state is False:
             return self.no_finding or ""
