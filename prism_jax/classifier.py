@@ -21,7 +21,6 @@ FAMILIES = {
     "densenet": (DenseNet, DenseNetConfig, torchxrayvision.DENSENET),
     "convnext": (ConvNeXt, ConvNeXtConfig, ()),
 }
-SEX, VIEW = "sex", "view"  # targets that are no findings: the probability of M, and of AP
 STEM = "model"
 EDGE = 1e-6  # probabilities scaled by operating points stay so far from 0 and 1, where logits end
 
@@ -70,7 +69,7 @@ class Classifier:
     temperature: jax.Array  # [n], > 0: calibrated logit = logit / temperature + shift
     shift: jax.Array  # [n]
     thresholds: jax.Array | None  # [n] operating points in (0, 1), NaN where there is none; None without any
-    targets: tuple[str, ...] = struct.field(pytree_node=False)  # findings as the data set names them, "sex", "view"
+    targets: tuple[str, ...] = struct.field(pytree_node=False)  # findings as in the data, "sex" (M), "view" (AP)
     size: int = struct.field(pytree_node=False)  # side in pixels to which images are resized
     age_scale: tuple[float, float] | None = struct.field(pytree_node=False, default=None)  # mean, deviation; years
 

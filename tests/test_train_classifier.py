@@ -88,7 +88,7 @@ def test_a_restart_and_eight_devices_change_nothing(folder, trained, tmp_path):
     run, whole = trained
     train(config(folder, tmp_path, steps=2), sharding.make_mesh())
     found = train(config(folder, tmp_path), sharding.make_mesh())
-    jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-3, atol=1e-4), whole, found)
+    jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-3, atol=1e-4), whole.network, found.network)
     np.testing.assert_allclose(lines(tmp_path, "loss"), lines(run, "loss"), rtol=1e-4)
 
 
@@ -201,6 +201,11 @@ def test_a_target_with_one_class_only_loses_the_weight_of_its_positives(capsys):
     temperature, shift = calibration.calibrated(logits, labels, ["edema"], np.array([4.0]))
     np.testing.assert_allclose([temperature[0], shift[0]], [1, -np.log(4)], rtol=1e-6)
     assert "edema is not calibrated" in capsys.readouterr().err
+
+
+def test_logits_that_tell_nothing_or_the_contrary_keep_a_finite_temperature():
+    temperature, _ = calibration.platt(np.array([-1.0, -2, 1, 2]), np.array([1, 1, 0, 0]))
+    np.testing.assert_allclose(temperature, np.exp(calibration.LIMIT))
 
 
 def test_classes_that_are_apart_keep_a_finite_temperature():

@@ -7,6 +7,8 @@ import numpy as np
 from scipy.optimize import minimize
 from scipy.special import log_expit
 
+LIMIT = 3.0  # of the temperature's logarithm
+
 
 def calibrated(
     logits: np.ndarray, labels: np.ndarray, targets: Sequence[str], positive_weights: np.ndarray
@@ -35,7 +37,7 @@ def platt(logits: np.ndarray, labels: np.ndarray) -> tuple[float, float]:
     """The temperature and shift of the highest likelihood of 0/1 `labels` [m], float64.
 
     Labels are drawn in from 0 and 1 as Platt does (1999, eq. 5): where classes are apart, plain ones would have the
-    temperature fall to 0.
+    temperature fall to 0. It stays below e^3, nearly flat, where logits tell nothing.
     """
     logits, labels = np.asarray(logits, np.float64), np.asarray(labels, np.float64)
     positives = labels.sum()
@@ -46,5 +48,5 @@ def platt(logits: np.ndarray, labels: np.ndarray) -> tuple[float, float]:
         z = np.exp(found[0]) * logits + found[1]
         return -float(np.mean(wanted * log_expit(z) + (1 - wanted) * log_expit(-z)))
 
-    best = minimize(loss, np.zeros(2), method="BFGS").x
+    best = minimize(loss, np.zeros(2), method="L-BFGS-B", bounds=[(-LIMIT, LIMIT), (None, None)]).x
     return float(np.exp(-best[0])), float(best[1])
