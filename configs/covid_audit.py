@@ -2,8 +2,7 @@
 
 After configs/covid_edits.py and the two judges:
 python -m train.classifier --config configs/covid_classifier.py
-python -m train.classifier --config configs/covid_classifier.py --run runs/covid_classifier_second --seed 1 \\
-    --network.growth-rate 12
+python -m train.classifier --config configs/covid_classifier_second.py
 prism data report data/covid --out runs/covid_report
 python -m eval.audit --config configs/covid_audit.py
 """
@@ -33,8 +32,8 @@ def config() -> AuditRun:
         cohort=cohort.run,
         make=cohort,
         judges=(
-            Judge(name="first", folder="runs/covid_classifier/model"),
-            Judge(name="second", folder="runs/covid_classifier_second/model"),
+            Judge(name="densenet", folder="runs/covid_classifier/model"),
+            Judge(name="convnext", folder="runs/covid_classifier_second/model"),
         ),
         survey="runs/covid_report",
     )
