@@ -73,7 +73,7 @@ class Change:
         return {} if self.is_placebo else instructions.read(self.edit, attributes)
 
     def prompt(self, attributes: schema.Attributes, wording: Template = PLAIN) -> str:
-        """The edited caption of an image with these attributes. It says what changes even where the wording omits it."""
+        """The edited caption of an image with these attributes. What changes is said even where wordings omit it."""
         if self._said:
             return wording.describe(_saying(self._said, attributes))
         values = self.values(attributes)
