@@ -67,20 +67,26 @@ def sides(matrix: Matrix, survey: Survey | None, config: EffectConfig) -> tuple[
                 continue
             place = dict(off=matrix.columns.index(column), on=matrix.columns.index(target))
             ratio = leakage.ratio(row, **place, config=config)
-            verdict = matrix.agreement[change.name, column].verdict
-            if not matrix.is_called(change.name, column) and verdict in (effects.EFFECT, effects.SLIGHT):
-                verdict = effects.OPEN  # no more than placebos do
-            link = survey and _link(survey, target, column)
-            related = survey and relations.relate(verdict, ratio, link, target=IN_SURVEY.get(target, target))
+            related = None
+            if survey is not None:
+                link, name = _link(survey, target, column)
+                related = relations.relate(verdict(matrix, change.name, column), ratio, link, target=name)
             found.append(Side(edit=change.name, target=target, column=column, leakage=ratio, relation=related))
     return tuple(found)
 
 
-def _link(survey: Survey, target: str, column: str) -> Association | None:
-    """The data's link between two attributes, None where it does not have one of them."""
+def verdict(matrix: Matrix, edit: str, column: str) -> str:
+    """What the judges agree on, unless placebos do as much."""
+    agreed = matrix.agreement[edit, column].verdict
+    is_effect = agreed in (effects.EFFECT, effects.SLIGHT)
+    return "no more than placebos do" if is_effect and not matrix.is_called(edit, column) else agreed
+
+
+def _link(survey: Survey, target: str, column: str) -> tuple[Association | None, str]:
+    """(The data's link between two attributes, None where it does not have one; the name that the target has there)."""
     names = sorted({name for one in survey.associations for name in (one.first, one.second)})
     first, second = (IN_SURVEY.get(name) or synonyms.find(name, names) or name for name in (target, column))
-    return survey.between(first, second) if {first, second} <= set(names) else None
+    return (survey.between(first, second) if {first, second} <= set(names) else None), first
 
 
 def directions(matrix: Matrix, config: EffectConfig) -> tuple[Direction, ...]:

@@ -10,7 +10,7 @@ from eval.audit_cases import AGE, Cases
 from eval.audit_errors import Calls, Errors
 from eval.audit_masks import Inside
 from eval.audit_matrix import ALL, LOGIT, PROBABILITY, STANDARD, Matrix
-from eval.audit_relations import Direction, Doses, Side
+from eval.audit_relations import Direction, Doses, Side, verdict
 from prism_jax.audit import effects, power
 from prism_jax.audit.effects import EffectConfig, Effects
 from prism_jax.audit.misclassification import Adjusted
@@ -40,7 +40,7 @@ def cells(matrix: Matrix) -> Table:
                 one.family_p,
                 None if excess is None else scaled(excess.effect, column),
                 *(() if true is None else (scaled(true, column),)),
-                _verdict(matrix, edit, column),
+                verdict(matrix, edit, column),
             )
         )
     judges = [f"Standardised, {judge}" for judge in matrix.judges]
@@ -63,13 +63,6 @@ def scaled(estimate: Estimate, column: str) -> Estimate:
         return estimate
     ends = {name: 100 * getattr(estimate, name) for name in ("value", "low", "high")}
     return dataclasses.replace(estimate, **ends)
-
-
-def _verdict(matrix: Matrix, edit: str, column: str) -> str:
-    verdict = matrix.agreement[edit, column].verdict
-    if verdict in (effects.EFFECT, effects.SLIGHT) and not matrix.is_called(edit, column):
-        return "no more than placebos do"
-    return verdict
 
 
 def leakage(matrix: Matrix, sides: Sequence[Side]) -> Table:
