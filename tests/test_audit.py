@@ -5,6 +5,7 @@ import dataclasses
 import json
 import os
 
+import jax
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
@@ -100,7 +101,8 @@ def test_readings_are_those_that_the_judge_gives_to_the_picture_itself(run):
     row = next(r for r in rows if (r["judge"], r["edit"], r["attribute"]) == ("other", REMOVE, "pacemaker"))
     place = next(i for i in cases.of(cases.changes[0]) if cases.images[i] == row["image"])
     picture = next(cases.pictures("edited", [place])).astype(np.float32) / 127.5 - 1
-    found = Classifier.from_pretrained(folder / "other").predict(np.repeat(picture[None, ..., None], 3, axis=-1))
+    ask = jax.jit(Classifier.predict)
+    found = ask(Classifier.from_pretrained(folder / "other"), np.repeat(picture[None, ..., None], 3, axis=-1))
     assert row["logit_edited"] == pytest.approx(float(found.logits[0, 1]), abs=1e-5)
 
 
