@@ -144,6 +144,23 @@ def test_what_prism_edit_left_is_a_run(tmp_path):
     assert len(document.strips) == 1
 
 
+def test_the_effects_of_an_audit_are_numbers_too(tmp_path):
+    (tmp_path / "config.json").write_text("{}")
+    lines = [
+        "judge,scale,edit,attribute,patients,effect,effect_low,effect_high,verdict",
+        "all judges,probability,remove it,Pacemaker,8,-0.5,-0.6,-0.4,effect",
+        "all judges,logit,remove it,Pacemaker,8,-2,-3,-1,effect",
+        "a,probability,remove it,Pacemaker,8,-0.4,-0.5,,effect",
+    ]
+    (tmp_path / "matrix.csv").write_text("\n".join(lines))
+    (run,) = runs.read_all([tmp_path])
+    effect = Estimate(value=-0.5, low=-0.6, high=-0.4, count=8)
+    assert run.tables[0].rows == (("remove it: Pacemaker", effect, "effect"),)
+    (tmp_path / "matrix.csv").write_text(lines[0].replace("verdict", "x") + "\n" + lines[1])
+    with pytest.raises(ValueError, match=r"matrix\.csv is not the matrix\.csv of an audit"):
+        runs.read_all([tmp_path])
+
+
 def test_folders_that_are_no_runs_are_refused(folders, tmp_path):
     with pytest.raises(ValueError, match=r"is not a run: .*did you mean one of a, b in it"):
         runs.read_all([folders[0].parent])

@@ -131,8 +131,10 @@ def run(options: Options) -> int:
     _say("decoding")
     pictures = sd.decode(result.latents[0])  # [2, h, w, 3]
     clock.lap("decode", pictures)
-    words = _words(sd, (options.prompt, wanted.prompt), pictures) if options.attention else None
-    clock.lap("attention")
+    words = None
+    if options.attention:
+        words = _words(sd, (options.prompt, wanted.prompt), pictures)
+        clock.lap("attention")
     metrics = _metrics(image, pictures[:1], pictures[1:])
     facts = {"edited_prompt": wanted.prompt, "size": size, "metrics": metrics, "seconds": clock.seconds}
     _write(options, image[0], pictures, words, facts)

@@ -38,6 +38,7 @@ def compare(runs: Sequence[Run], config: ComparisonConfig, versions: Mapping[str
         tables=tuple(table for table in tables if table is not None),
         settings={run.name: dict(run.settings) for run in runs},
         versions=versions,
+        are_pictures_last=True,
     )
 
 

@@ -151,7 +151,7 @@ class Report:
     settings: Mapping[str, Any] = dataclasses.field(default_factory=dict)  # JSON
     versions: Mapping[str, str] = dataclasses.field(default_factory=dict)
     difference_limit: int = 64  # grey levels at which the difference maps saturate
-    are_pictures_last: bool = False  # samples under the numbers, where these are what the page is about
+    are_pictures_last: bool = False  # samples and strips under the numbers, where these are what the page is about
     notice: str = "Counterfactuals made by a model, for research. Not for diagnosis."
 
     @property

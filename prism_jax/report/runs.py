@@ -1,7 +1,9 @@
 """What runs of any program left in their folders: settings, numbers, training log, edits and pictures."""
 
+import csv
 import dataclasses
 import json
+import math
 import os
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -11,16 +13,13 @@ from typing import Any
 import numpy as np
 
 from prism_jax.data.picture_files import read_picture
+from prism_jax.metrics.intervals import Estimate
 from prism_jax.report import numbers
 from prism_jax.report.document import Table
 
-CONFIG, RESULT, METRICS, LOG, MANIFEST = (
-    "config.json",
-    "result.json",
-    "metrics.json",
-    "metrics.jsonl",
-    "manifest.parquet",
-)
+CONFIG, RESULT, METRICS, LOG = "config.json", "result.json", "metrics.json", "metrics.jsonl"
+MANIFEST, MATRIX = "manifest.parquet", "matrix.csv"
+TOGETHER = "all judges"  # the judge of an audit's matrix that is shown, on the probability scale
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -75,16 +74,17 @@ def names(folders: Sequence[Path]) -> list[str]:
 
 def read(folder: Path, name: str) -> Run:
     """The run in `folder`, which `check` has let pass."""
-    metrics = folder / METRICS
     if not (folder / CONFIG).is_file():
         return _edited_image(folder, name)
+    metrics, matrix = folder / METRICS, folder / MATRIX
+    tables = numbers.read(metrics) if metrics.is_file() else ()
     settings = _json(folder / CONFIG)
     return Run(
         name=name,
         folder=folder,
         program=str(settings.get("class", "")).rpartition(":")[2],
         settings=dict(_flat(settings)),
-        tables=numbers.read(metrics) if metrics.is_file() else (),
+        tables=(*tables, *([_matrix(matrix)] if matrix.is_file() else [])),
         log=_log(folder / LOG),
         edits=_manifest(folder / MANIFEST),
     )
@@ -135,6 +135,27 @@ def _log(file: Path) -> tuple[Mapping[str, float], ...]:
         return tuple(json.loads(line) for line in lines if line.endswith("}"))
     except ValueError as error:
         raise ValueError(f"{file} is damaged: {error}") from error
+
+
+def _matrix(file: Path) -> Table:
+    """The effects of an audit: of every edit on every attribute, as all judges together see it."""
+    with file.open(newline="", encoding="utf-8") as lines:
+        cells = [cell for cell in csv.DictReader(lines) if cell.get("judge") == TOGETHER]
+    try:
+        rows = tuple(
+            (f"{cell['edit']}: {cell['attribute']}", _effect(cell), cell["verdict"])
+            for cell in cells
+            if cell["scale"] == "probability"
+        )
+    except (KeyError, ValueError) as error:
+        raise ValueError(f"{file} is not the {MATRIX} of an audit that this version reads: {error}") from error
+    columns = ("Edit: attribute", "Effect on the probability; on age, in years", "Verdict")
+    return Table(title="Audit", columns=columns, rows=rows)
+
+
+def _effect(cell: Mapping[str, str]) -> Estimate:
+    value, low, high = (float(cell[name] or math.nan) for name in ("effect", "effect_low", "effect_high"))
+    return Estimate(value=value, low=low, high=high, count=int(cell["patients"]))
 
 
 def _manifest(file: Path) -> tuple[Mapping[str, Any], ...]:
