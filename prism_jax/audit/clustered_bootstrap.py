@@ -4,9 +4,9 @@ What a patient adds to the sums is computed once; a resample is then a row of co
 of resamples of hundreds of cells are one product.
 
 The interval is the hull of two: BCa (Efron 1987) with its normal quantiles widened to Student's (Hesterberg 2015,
-"expanded"), and Student's t about the value with the jackknife's error. BCa alone holds the truth in 85 to 92 % of
-the cases for 10 to 40 patients or heavy tails, t alone in 89 to 93 % for skewed changes; each is right where the
-other fails, and the hull is hardly wider than the wider one (docs/audit.md has the numbers). Degrees of freedom are
+"expanded"), and Student's t about the value with the jackknife's error. Efron's BCa holds the truth in 80 to 93 % of
+the cases with 10 to 40 patients, t in 91 to 94 % of skewed changes; each is right where the other fails, and the hull
+is hardly wider than the wider one (docs/audit.md has the numbers). Degrees of freedom are
 those of the *worth* in patients, (Σ weights)² / Σ weights²: one patient with half of the images counts as what it is.
 """
 

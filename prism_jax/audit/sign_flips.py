@@ -5,7 +5,8 @@ likely as the one seen. Turning all cells of a patient together keeps how cells 
 statistic of each pattern the yardstick for any number of cells (Westfall & Young 1993, step-down max-T).
 
 The statistic is |sum of the patients' sums| over the root of their sum of squares, which turning does not change.
-Symmetry is what makes the test exact; without it, it is as right as a t-test (docs/audit.md has it simulated).
+Symmetry is what makes the test exact. Without it p is about as right as that of a t-test, and the family-wise p is too
+small: 9 % of families with exponential changes of 40 patients have a false cell at 5 % (docs/audit.md).
 """
 
 import dataclasses
