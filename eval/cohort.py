@@ -27,7 +27,7 @@ from eval.selection import Candidate, Sweep, judged
 from eval.subjects import Images, Subject
 from prism_jax import StableDiffusion, editing, sharding
 from prism_jax.data import transforms
-from prism_jax.metrics.choice import Thresholds
+from prism_jax.metrics.choice import BEST_BY, Thresholds
 from prism_jax.metrics.clip import ClipScorer
 from prism_jax.metrics.counterfactual import CHANGE_THRESHOLD
 
@@ -224,16 +224,26 @@ def _told(
         best, candidates = judged([_candidate(edits[c], own[c], found) for c in range(len(edits))], cohort.thresholds)
         told = [candidate.told(cohort.inversion["guidance"]) for candidate in candidates]
         row |= dict(candidates=json.dumps(told))
+        status, error_of = DONE, None
         if best is None:
             status = REFUSED if candidates[0].scores else FAILED
-            rows.append(row | dict(status=status, error="; ".join(candidates[0].refusals)))
+            best, error_of = _least_bad(candidates), "; ".join(candidates[0].refusals)
+        if best is None:
+            rows.append(row | dict(status=status, error=error_of))
             continue
         name = f"{subject.id}/{slug(row['edit'])}"
         measured, mask = _change(found["reconstruction"], found["edited"][own[best]])
         pictures |= {name: found["edited"][own[best]], f"{name}-mask": mask}
         strengths = {name: told[best][name] for name in ("guidance", "cross_steps", "self_steps")}
-        rows.append(row | measured | strengths | dict(status=DONE, edited=name, mask=f"{name}-mask"))
+        told_of = dict(status=status, error=error_of, edited=name, mask=f"{name}-mask")
+        rows.append(row | measured | strengths | told_of)
     return rows, pictures
+
+
+def _least_bad(candidates: Sequence[Candidate]) -> int | None:
+    """The refused candidate whose picture is kept: an audit looks at all that was attempted. None: none is finite."""
+    finite = [i for i, one in enumerate(candidates) if one.is_finite and one.scores]
+    return max(finite, key=lambda i: candidates[i].scores[BEST_BY], default=None)
 
 
 def _candidate(edit: editing.Edit, column: int, found: dict[str, Any]) -> Candidate:

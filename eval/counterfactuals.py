@@ -1,15 +1,15 @@
 """Counterfactuals of a cohort: `python -m eval.counterfactuals --config configs/NAME.py [--section.option value]`.
 
 Inverts the images of a data set, or of a CSV, makes the edits, measures them (against the truth, on the phantom) and
-writes pictures, masks of change, `manifest.parquet` (a row an edit), `report.html` and `metrics.json` into the run
-folder. A stopped run goes on where it was. With `--processes.count N --processes.index I` the same command on N
-processes shares the work; with `--processes.coordinator cluster` those that SLURM, Open MPI or Kubernetes started.
+writes pictures, masks of change, `manifest.parquet` (a row an edit), `report.html`, `metrics.json` and `metrics.csv`
+into the run folder. A stopped run goes on where it was. With `--processes.count N --processes.index I` the same
+command on N processes shares the work; with `--processes.coordinator cluster` those that SLURM, Open MPI or Kubernetes
+started.
 """
 
 import dataclasses
 import json
 import math
-import os
 import sys
 import time
 from functools import partial
@@ -18,12 +18,12 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 
-from eval import batch_size, cohort, page, truth
+from eval import attention, batch_size, cohort, page, truth
 from eval.changes import Change
 from eval.cohort import Cohort
 from eval.inversions import InversionStore
+from eval.outcomes import Outcome
 from eval.outputs import DONE, Format, Outputs
-from eval.page import Outcome
 from eval.selection import Sweep
 from eval.subjects import choose, images_of
 from prism_jax import StableDiffusion, program, report, sharding
@@ -33,6 +33,7 @@ from prism_jax.data.templates import PLAIN, Template
 from prism_jax.metrics.clip import ClipScorer
 from prism_jax.metrics.counterfactual import CounterfactualMetrics
 from prism_jax.processes import Processes
+from prism_jax.report import numbers
 from prism_jax.weights.files import fingerprint
 
 # Settings that results of one folder share.
@@ -82,7 +83,9 @@ class CounterfactualRun:
     per_change: int | None = None
     """Subjects of each change: the first it applies to; None: all."""
     shown: int = 4
-    """Subjects of each change in the report's pictures: the first by number."""
+    """Subjects of each change in the report's pictures: the first by number; its best, median and worst come after."""
+    attention: int = 1
+    """Subjects of each change for which the report shows where the words looked."""
     batch_size: int | None = 8
     """Images at once, over the devices of a process; None: a power of two a device, as many as its memory holds."""
     sweep: Sweep | None = None
@@ -151,7 +154,7 @@ def main(config: CounterfactualRun) -> None:
     if not is_done:
         print("this process is done; the last one to end writes manifest and report", file=sys.stderr)
     elif not processes.coordinator or processes.index == 0:
-        document = document_of(config, outputs)
+        document = document_of(config, outputs, work.sd)
         report.write(document, run / "report.html")
         write_metrics(document, run / "metrics.json")
         print(f"{run / 'report.html'}: {document.summary.partition('.')[0]}", file=sys.stderr)
@@ -178,19 +181,21 @@ def inversion_store(config: CounterfactualRun) -> InversionStore | None:
     return InversionStore(folder=folder, gigabytes=gigabytes, model=fingerprint(config.model))
 
 
-def document_of(config: CounterfactualRun, outputs: Outputs) -> report.Report:
+def document_of(config: CounterfactualRun, outputs: Outputs, sd: StableDiffusion) -> report.Report:
     """The report of what was made."""
     rows = outputs.rows()
     outcomes = {change.name: outcomes_of(config, outputs, change, rows) for change in config.changes}
     is_phantom = any(outcome.truth is not None for found in outcomes.values() for outcome in found)
-    measured = {name: merged(found) for name, found in outcomes.items() if found} if is_phantom else {}
+    edits = [change.name for change in config.changes if not change.is_placebo]  # placebos have nothing to reach
+    measured = {name: merged(outcomes[name]) for name in edits if outcomes[name]} if is_phantom else {}
     subjects = page.first_rows(rows)
     image_metrics = page.fidelity(outputs, subjects)
+    words = attention.maps_of(sd, outcomes, min(config.attention, config.shown))
     return report.Report(
         title=config.title,
         summary=page.summary(rows, is_phantom=is_phantom),
         headline=page.headline(image_metrics, measured),
-        subjects=page.edit_rows(outcomes, config.shown),
+        subjects=page.edit_rows(outcomes, config.shown, measured, words),
         samples=page.samples(outputs, subjects),
         curves=page.training_curves(config.training),
         tables=page.tables(
@@ -227,10 +232,8 @@ def merged(rows: list[Outcome]) -> CounterfactualMetrics:
 
 
 def write_metrics(document: report.Report, file: Path) -> None:
-    """The report's tables as JSON, for programs."""
-    partial = file.with_name(f".{file.name}.{os.getpid()}")
-    partial.write_text(json.dumps([dataclasses.asdict(table) for table in document.tables], indent=2) + "\n")
-    os.replace(partial, file)
+    """The report's tables for programs: as JSON, and as CSV beside it."""
+    numbers.write(document.tables, file)
 
 
 if __name__ == "__main__":

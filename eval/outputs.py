@@ -6,7 +6,6 @@ manifest.parquet                        all rows, once every batch is done
 """
 
 import dataclasses
-import io
 import os
 import shutil
 from collections.abc import Mapping, Sequence
@@ -16,9 +15,9 @@ from typing import Any, Literal
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from array_record.python.array_record_module import ArrayRecordReader, ArrayRecordWriter
-from PIL import Image
+from array_record.python.array_record_module import ArrayRecordWriter
 
+from prism_jax.data.picture_files import read_picture
 from prism_jax.data.transforms import encode_png
 
 Format = Literal["png", "array_record"]
@@ -82,15 +81,7 @@ class Outputs:
 
     def picture(self, name: str) -> np.ndarray:
         """The picture uint8 [h, w] of a row's file name."""
-        file, _, record = name.partition("#")
-        if not record:
-            with Image.open(self.run / file) as picture:
-                return np.asarray(picture)
-        reader = ArrayRecordReader(str(self.run / file))
-        try:
-            return np.asarray(Image.open(io.BytesIO(reader.read([int(record)])[0])))
-        finally:
-            reader.close()
+        return read_picture(self.run, name)
 
     def _part(self, batch: int) -> Path:
         return self.run / "parts" / f"{batch:06d}.parquet"

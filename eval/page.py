@@ -1,7 +1,6 @@
 """The report of an evaluation: pictures, tables and settings."""
 
 import collections
-import dataclasses
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -9,7 +8,10 @@ from typing import Any
 
 import numpy as np
 
+from eval import gallery
+from eval.attention import Maps
 from eval.changes import Change
+from eval.outcomes import Outcome
 from eval.outputs import DONE, FAILED, REFUSED, Outputs
 from prism_jax import report
 from prism_jax.metrics.counterfactual import CounterfactualMetrics
@@ -20,45 +22,38 @@ SAMPLES = 12  # pictures on the data sheet
 LEVELS = (0.0, 255.0)
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Outcome:
-    """One edit that was made: its row of the manifest, and the truth on phantoms."""
-
-    row: Mapping[str, Any]
-    outputs: Outputs
-    truth: np.ndarray | None = None  # uint8 [h, w]
-    mask: np.ndarray | None = None  # bool [h, w]: where the truth differs
-
-    def picture(self, name: str) -> np.ndarray:
-        """Its "original", "autoencoded", "reconstruction" or "edited", uint8 [h, w]."""
-        return self.outputs.picture(self.row[name])
-
-    def measured(self) -> CounterfactualMetrics:
-        """Its errors inside and outside the mask."""
-        images = {name: self.picture(name)[None] for name in ("reconstruction", "edited")}
-        return CounterfactualMetrics.of(**images, truth=self.truth[None], mask=self.mask[None])
-
-
 def first_rows(rows: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
     """One row of each subject whose pictures were made."""
     return list({row["id"]: row for row in reversed(rows) if row["reconstruction"]}.values())[::-1]
 
 
-def edit_rows(outcomes: Mapping[str, Sequence[Outcome]], shown: int) -> tuple:
-    """The first `shown` subjects of every change, with their errors where the truth is known."""
-    return tuple(
-        report.EditRow(
-            subject=outcome.row["id"],
-            edit=outcome.row["edit"],
-            source_prompt=outcome.row["source_prompt"],
-            edited_prompt=outcome.row["edited_prompt"],
-            **{name: outcome.picture(name) for name in ("original", "reconstruction", "edited")},
-            truth=outcome.truth,
-            mask=outcome.mask,
-            metrics=_errors(outcome),
-        )
-        for found in outcomes.values()
-        for outcome in found[:shown]
+def edit_rows(
+    outcomes: Mapping[str, Sequence[Outcome]],
+    shown: int,
+    measured: Mapping[str, CounterfactualMetrics],
+    words: Maps,
+) -> tuple[report.EditRow, ...]:
+    """The first `shown` subjects of every change, then its best, median and worst; maps of words where there are."""
+    rows = []
+    for name, found in outcomes.items():
+        picked = [(outcome, "") for outcome in found[:shown]] + gallery.chosen(found, measured.get(name))
+        rows += [edit_row(outcome, rank, () if rank else words.get(outcome.key, ())) for outcome, rank in picked]
+    return tuple(rows)
+
+
+def edit_row(outcome: Outcome, rank: str, words: tuple[report.WordMap, ...]) -> report.EditRow:
+    """The pictures of one edit, with their errors where the truth is known."""
+    return report.EditRow(
+        subject=outcome.row["id"],
+        edit=outcome.row["edit"],
+        source_prompt=outcome.row["source_prompt"],
+        edited_prompt=outcome.row["edited_prompt"],
+        **{name: outcome.picture(name) for name in ("original", "reconstruction", "edited")},
+        truth=outcome.truth,
+        mask=outcome.mask,
+        metrics=_errors(outcome),
+        rank=rank,
+        words=words,
     )
 
 
@@ -160,7 +155,7 @@ def summary(rows: Sequence[Mapping[str, Any]], *, is_phantom: bool) -> str:
     start = f"{subjects} images were inverted and edited by text, {counts[DONE]} edits in all{without}. "
     reading = (
         "Every effect is read against the reconstruction, the inverted image sampled back without an edit; the "
-        "subjects shown are the first by number, not chosen. "
+        "subjects shown are the first by number, and then those that are called chosen, by what is said beside them. "
     )
     if is_phantom:
         return (

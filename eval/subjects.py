@@ -120,22 +120,28 @@ class ListedImages:
 def choose(images: Images, changes: Sequence[Change], per_change: int | None) -> list[Subject]:
     """For each change the first `per_change` subjects it applies to (None: all); never chosen by looks.
 
+    Placebos are made of every subject that is chosen for another change, so that each has its own noise floor.
+
     Raises:
-      ValueError: a change that applies to no image.
+      ValueError: a change that applies to no image, or nothing but placebos.
     """
-    left = dict.fromkeys(range(len(changes)), per_change or len(images))
-    unused = set(left)
+    placebos = [k for k, change in enumerate(changes) if change.is_placebo]
+    left = {k: per_change or len(images) for k in range(len(changes)) if k not in placebos}
+    if not left:
+        raise ValueError(f"{', '.join(changes[k].name for k in placebos)}: only placebos; add an edit beside them")
+    unused = set(range(len(changes)))
     chosen = []
     for i in range(len(images)):
         if not any(left.values()):
             break
         subject = images.subject(i)
-        wanted = tuple(k for k in left if left[k] and changes[k].applies(subject.attributes))
-        unused -= set(wanted)
+        wanted = [k for k in left if left[k] and changes[k].applies(subject.attributes)]
         for k in wanted:
             left[k] -= 1
         if wanted:
-            chosen.append(dataclasses.replace(subject, changes=wanted))
+            wanted += [k for k in placebos if changes[k].applies(subject.attributes)]
+            unused -= set(wanted)
+            chosen.append(dataclasses.replace(subject, changes=tuple(wanted)))
     if unused:
         names = ", ".join(changes[k].name for k in sorted(unused))
         raise ValueError(f"no image can be used to {names}; check names and values")

@@ -1,17 +1,23 @@
 """The true counterfactuals of phantom subjects."""
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 
 from eval.changes import Change
+from eval.outputs import Outputs
 from eval.subjects import Subject
 from prism_jax.data import phantom
 from prism_jax.data.build import read_build
 from prism_jax.data.phantom_dataset import PhantomConfig, intervention
 from prism_jax.data.templates import PLAIN, Template
+from prism_jax.metrics.counterfactual import CounterfactualMetrics
+
+DO_NOTHING, AUTOENCODER, ORACLE = "do nothing", "autoencoder only", "oracle"
 
 
 def phantom_config(folder: str | Path) -> PhantomConfig | None:
@@ -39,7 +45,74 @@ def true_counterfactuals(
     """
     numbers = np.array([row["number"] for row in rows])
     # The same for all: every caption names the same attributes.
-    do = intervention(change.values(wording.parse(rows[0]["source_prompt"])))
+    known = wording.parse(rows[0]["source_prompt"])
+    omitted = dict.fromkeys(wording.omitted)  # may be changed all the same
+    known = dataclasses.replace(known, findings={**known.findings, **omitted})
+    do = intervention(change.values(known))
     options = dict(seed=config.seed, size=config.size, equations=phantom.Equations.preset(config.preset))
     images = phantom.generate(numbers, do=do, mode="surgical", **options).images
     return images, phantom.change_mask(numbers, do, **options)
+
+
+def brackets(outputs: Outputs, rows: Sequence[Mapping[str, Any]], truth: np.ndarray) -> dict[str, np.ndarray]:
+    """What stands beside the edits of these rows in a comparison, uint8 [n, h, w] each.
+
+    "do nothing" hands the original back, "autoencoder only" what is left of it after encoding and decoding, "oracle"
+    the true counterfactual `truth` [n, h, w]. An edit has to beat the first two; none can beat the last.
+    """
+    pictures = {
+        label: np.stack([outputs.picture(row[name]) for row in rows])
+        for label, name in ((DO_NOTHING, "original"), (AUTOENCODER, "autoencoded"))
+    }
+    return pictures | {ORACLE: truth}
+
+
+def bracketed(
+    edited: np.ndarray,
+    reconstruction: np.ndarray,
+    truth: np.ndarray,
+    mask: np.ndarray,
+    rows: Mapping[str, np.ndarray],
+) -> dict[str, CounterfactualMetrics]:
+    """The errors of the edits, under "edit", and of each row of `brackets`; images uint8, mask bool, [n, h, w]."""
+    known = dict(reconstruction=reconstruction, truth=truth, mask=mask)
+    return {
+        name: CounterfactualMetrics.of(edited=images, **known) for name, images in ({"edit": edited} | rows).items()
+    }
+
+
+def true_effects(
+    rows: Sequence[Mapping[str, Any]],
+    change: Change,
+    config: PhantomConfig,
+    wording: Template = PLAIN,
+    *,
+    mode: str = "graph",
+) -> dict[str, np.ndarray]:
+    """What the change does to every attribute of the subjects of these rows, by name, float64 [n].
+
+    The value under the intervention less the factual one: years of age, 1 and -1 of findings, of sex (M) and of view
+    (AP), and the cardiothoracic ratio. Mode "graph" is the interventional effect, in which descendants follow; under
+    "surgical" only what is set, and what is seen of it, changes: that is what an edit of the picture should do.
+
+    Raises:
+      ValueError: the change is not one of attributes and values that the phantom has.
+    """
+    numbers = np.array([row["number"] for row in rows], np.int32)
+    do = intervention(change.values(wording.parse(rows[0]["source_prompt"])))
+    equations = phantom.Equations.preset(config.preset)
+    before, after = (
+        _facts(config.seed, numbers, equations, how, mode) for how in ({}, do)
+    )  # compiled anew for each change, which takes no more than a second: nothing is rendered
+    return {name: np.asarray(after[name], np.float64) - np.asarray(before[name], np.float64) for name in before}
+
+
+def _facts(
+    seed: int, numbers: np.ndarray, equations: phantom.Equations, do: Mapping[str, float], mode: str
+) -> dict[str, jax.Array]:
+    def one(number):
+        u = phantom.exogenous(seed, number)
+        facts = phantom.attributes(u, equations, do, mode)
+        return facts | {"cardiothoracic_ratio": phantom.cardiothoracic_ratio(facts, u)}
+
+    return jax.jit(jax.vmap(one))(numbers)

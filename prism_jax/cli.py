@@ -14,6 +14,7 @@ COMMANDS = {
     "data build": "build a data set that training reads",
     "data report": "say what is in a built data set: counts, links, copies, marks",
     "edit": "edit one image by text",
+    "report": "compare runs side by side",
     "export": "turn a training run into a diffusers folder",
     "doctor": "show devices, versions and caches, what is wrong and how to mend it",
 }

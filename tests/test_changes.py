@@ -7,6 +7,7 @@ import pytest
 from eval.changes import Change
 from prism_jax import config as configs
 from prism_jax.data import captions, schema
+from prism_jax.data.templates import PLAIN
 
 
 def example(number, **findings):
@@ -83,3 +84,53 @@ def test_the_caption_of_the_source_is_the_prompt_that_is_inverted():
     attributes = example(0, pacemaker=True).attributes
     edit = Change(edit="remove pacemaker").edit_of(attributes)
     assert edit.prompt.replace("no pacemaker", "pacemaker") == captions.describe(attributes)
+
+
+PLACEBOS = ("repeat the caption", "say enlarged heart", "say blorkery")
+
+
+def test_a_placebo_says_the_same_in_other_words_or_words_that_mean_nothing():
+    attributes = example(0, cardiomegaly=True, effusion=False).attributes
+    start = "Chest X-ray of a 63-year-old man, AP view, with"
+    said = [Change(edit=edit).prompt(attributes) for edit in PLACEBOS]
+    assert said[0] == captions.describe(attributes)
+    assert said[1] == f"{start} enlarged heart, no effusion"
+    assert said[2] == f"{start} cardiomegaly, no effusion, blorkery"
+    absent = example(0, cardiomegaly=False).attributes
+    assert Change(edit="say enlarged heart").prompt(absent) == f"{start} no enlarged heart"
+
+
+def test_a_placebo_changes_no_attribute_and_applies_unless_its_words_are_there_already():
+    attributes = example(0, cardiomegaly=True).attributes
+    for edit in PLACEBOS:
+        placebo = Change(edit=edit)
+        assert placebo.is_placebo
+        assert not placebo.is_removal
+        assert placebo.values(attributes) == {}
+        assert placebo.applies(attributes)
+    assert not Change(edit="say cardiomegaly").applies(attributes)
+    assert not Change(edit="remove cardiomegaly").is_placebo
+
+
+def test_repeating_the_caption_is_an_edit_without_words_that_differ():
+    attributes = example(0, cardiomegaly=True).attributes
+    edit = Change(edit="repeat the caption", blend=0.3, weight=2.0, guidance=3.0).edit_of(attributes)
+    assert edit.prompt == captions.describe(attributes)
+    assert (edit.blend, edit.reweight, edit.guidance) == (None, None, 3.0)
+
+
+def test_strengths_of_one_edit_have_names_of_their_own():
+    weak, strong = (Change(edit="remove pacemaker", strength=name, guidance=g) for name, g in (("weak", 2), ("", 4)))
+    assert (weak.name, strong.name) == ("remove pacemaker (weak)", "remove pacemaker")
+    assert weak.words == strong.words
+    assert weak.edit_of(example(0, pacemaker=True).attributes).guidance == 2
+
+
+def test_a_finding_that_a_wording_omits_is_said_where_it_is_changed():
+    unsaid = dataclasses.replace(PLAIN, omitted=("pacemaker",))
+    attributes = example(0, cardiomegaly=True, pacemaker=True).attributes
+    start = "Chest X-ray of a 63-year-old man, AP view, with"
+    assert unsaid.describe(attributes) == f"{start} cardiomegaly"
+    assert Change(edit="remove cardiomegaly").prompt(attributes, unsaid) == f"{start} no cardiomegaly"
+    assert Change(edit="remove pacemaker").prompt(attributes, unsaid) == f"{start} cardiomegaly, no pacemaker"
+    assert unsaid.parse(f"{start} cardiomegaly").findings == {"cardiomegaly": True}

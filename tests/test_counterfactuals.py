@@ -125,7 +125,9 @@ def test_a_sweep_keeps_the_best_that_passes_and_tells_of_all(run, scorer, monkey
         best = max(tried, key=lambda c: c["scores"]["direction"])
         assert (row["self_steps"], row["guidance"]) == (best["self_steps"], best["guidance"])
     for row in Outputs(folder / "strict").rows():
-        assert (row["status"], row["edited"]) == ("refused", None)
+        assert row["status"] == "refused"
+        assert "image" in row["error"]
+        assert Outputs(folder / "strict").picture(row["edited"]).shape == (32, 32)  # an audit sees what was refused too
         assert all("image" in reason for c in json.loads(row["candidates"]) for reason in c["refusals"])
 
 

@@ -12,7 +12,7 @@ from PIL import Image
 from prism_jax import report
 from prism_jax.metrics.counterfactual import CounterfactualMetrics
 from prism_jax.metrics.intervals import Estimate
-from prism_jax.report import charts, figures, html
+from prism_jax.report import charts, encoding, figures, html
 from prism_jax.report.captions import changed_words
 from prism_jax.report.tables import cell_text, number
 
@@ -132,7 +132,7 @@ def test_without_a_truth_there_is_no_column_for_it():
     subject = row(1, truth=None)
     without = Page(report.render(report.Report(title="t", summary="s", subjects=(subject,))))
     assert "True counterfactual" not in without.text
-    assert ("div", {"class": "films", "style": "--films: 4"}) in without.tags
+    assert ("div", {"class": "films", "style": "--films: 5"}) in without.tags
 
 
 def test_the_chart_library_is_embedded_only_for_charts(page, full):
@@ -174,7 +174,7 @@ def test_pictures_come_last_where_the_report_says_so(full):
 
 
 def test_many_pictures_are_embedded_small(full, monkeypatch):
-    monkeypatch.setattr(html, "LOSSLESS_PIXELS", 100)
+    monkeypatch.setattr(encoding, "LOSSLESS_PIXELS", 100)
     many = report.render(full)
     assert "data:image/jpeg" in many
     assert "embedded as JPEG" in Page(many).text

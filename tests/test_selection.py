@@ -2,7 +2,10 @@
 
 import dataclasses
 
-from eval.selection import Candidate, Sweep, judged
+import numpy as np
+import pytest
+
+from eval.selection import Candidate, Sweep, flips_of, judged
 from prism_jax.editing import Edit
 from prism_jax.metrics.choice import Thresholds
 
@@ -49,3 +52,22 @@ def test_without_scores_the_only_candidate_is_taken_unless_it_is_not_finite():
     best, found = judged([dataclasses.replace(alone, is_finite=False)], Thresholds())
     assert best is None
     assert found[0].refusals == ("the edit is not finite; use float32",)
+
+
+def test_a_candidate_that_does_not_flip_the_classifier_is_refused():
+    stays = dataclasses.replace(candidate(direction=0.9), flips=False)
+    best, found = judged([stays, dataclasses.replace(candidate(), flips=True)], Thresholds())
+    assert best == 1
+    assert found[0].refusals == ("classifier does not find the wanted label",)
+    assert found[0].told(7.5)["flips"] is False
+
+
+def test_an_edit_flips_where_all_that_it_asks_for_is_found():
+    targets = ("support_lines", "sex", "view")
+    probabilities = np.array([[0.9, 0.2, 0.7], [0.4, 0.2, 0.7], [0.9, 0.8, 0.1]])
+    asked = {"support lines": True, "sex": "F", "age": 40.0}
+    np.testing.assert_array_equal(flips_of(asked, targets, probabilities), [True, False, False])
+    np.testing.assert_array_equal(flips_of({"view": "PA"}, targets, probabilities), [False, False, True])
+    assert flips_of({"age": 40.0}, targets, probabilities).all()
+    with pytest.raises(ValueError, match="does not know edema; it knows support_lines, sex, view"):
+        flips_of({"edema": False}, targets, probabilities)

@@ -35,6 +35,16 @@ def test_a_change_that_fits_nobody_is_refused(eight):
         choose(eight, [Change(edit="remove pacemaker"), Change(edit="set view AP")], 1)
 
 
+def test_placebos_are_made_of_every_subject_that_is_edited(eight):
+    changes = [Change(edit="repeat the caption"), Change(edit="remove pacemaker"), Change(edit="say effusion")]
+    chosen = choose(eight, changes[:2], 3)
+    assert {subject.index: subject.changes for subject in chosen} == {0: (1, 0), 2: (1, 0), 4: (1, 0)}
+    with pytest.raises(ValueError, match="repeat the caption: only placebos; add an edit"):
+        choose(eight, changes[:1], 3)
+    with pytest.raises(ValueError, match="no image can be used to say effusion"):
+        choose(eight, changes, 3)  # every caption has an effusion in it
+
+
 def test_a_csv_names_files_beside_it(tmp_path):
     images = listed(tmp_path, "id,patient,path,prompt", f'a,p1,deep/x.png,"{PROMPT} effusion"')
     (tmp_path / "deep").mkdir()

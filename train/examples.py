@@ -109,9 +109,31 @@ class Stream:
 
 def of_images(data: Data, tokenize: Tokenize, *, batch_size: int, seed: int, factor: int) -> Stream:
     """The stream of the images of `data`; each process gets its part of `batch_size`."""
-    sources = [open_split(dataclasses.replace(data, folder=folder)) for folder in (data.folder, *names_of(data))]
-    batches = pipeline.batches(
-        drawn_from(data, sources, lambda source: [example.attributes for example in source]),
+    sources = opened(data)
+    drawn = drawn_from(data, sources, lambda source: [example.attributes for example in source])
+    caption = captioner(data, tokenize)
+    read = batches(data, drawn, batch_size=batch_size, seed=seed, factor=factor, caption=caption)
+    findings = (example.attributes.findings for source in sources for example in source)
+    return Stream(read, tokenize, weights(data.balance, findings))
+
+
+def opened(data: Data) -> list[Sequence[Example]]:
+    """The split of `data` in its data set, and in each that is mixed in."""
+    return [open_split(dataclasses.replace(data, folder=folder)) for folder in (data.folder, *names_of(data))]
+
+
+def batches(
+    data: Data,
+    drawn: Sequence[Example] | Mixture,
+    *,
+    batch_size: int,
+    seed: int,
+    factor: int,
+    caption: pipeline.Caption = pipeline.describe,
+) -> pipeline.Batches:
+    """Endless shuffled batches of `drawn`, prepared as `data` has it; each process gets its part of `batch_size`."""
+    return pipeline.batches(
+        drawn,
         batch_size // jax.process_count(),
         size=data.size,
         fit=data.fit,
@@ -124,10 +146,8 @@ def of_images(data: Data, tokenize: Tokenize, *, batch_size: int, seed: int, fac
         drop_remainder=True,
         process_index=jax.process_index(),
         process_count=jax.process_count(),
-        caption=captioner(data, tokenize),
+        caption=caption,
     )
-    findings = (example.attributes.findings for source in sources for example in source)
-    return Stream(batches, tokenize, weights(data.balance, findings))
 
 
 def of_latents(data: Data, latents: Latents, tokenize: Tokenize, *, batch_size: int, seed: int) -> Stream:

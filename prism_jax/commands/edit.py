@@ -21,6 +21,7 @@ from prism_jax.data import captions, dicom, instructions, secondary_capture, tem
 from prism_jax.data.transforms import load_image, to_uint8
 from prism_jax.editing.edit import make_control
 from prism_jax.metrics.image import l1, psnr, ssim
+from prism_jax.report import attention
 from prism_jax.report.figures import difference_image
 from prism_jax.report.versions import versions
 from prism_jax.stable_diffusion import StableDiffusion
@@ -91,6 +92,8 @@ class Options:
     """Precision of the networks."""
     seed: int = 0
     """For methods that draw noise."""
+    attention: bool = False
+    """Also writes attention.png: where each word of the edit looked, and each that goes; a few passes more."""
     dicom_out: bool = False
     """Also writes the edit as edit.dcm: a derived secondary capture with new UIDs, described as synthetic
     counterfactual, without patient tags."""
@@ -128,15 +131,25 @@ def run(options: Options) -> int:
     _say("decoding")
     pictures = sd.decode(result.latents[0])  # [2, h, w, 3]
     clock.lap("decode", pictures)
+    words = None
+    if options.attention:
+        words = _words(sd, (options.prompt, wanted.prompt), pictures)
+        clock.lap("attention")
     metrics = _metrics(image, pictures[:1], pictures[1:])
     facts = {"edited_prompt": wanted.prompt, "size": size, "metrics": metrics, "seconds": clock.seconds}
-    _write(options, image[0], pictures, facts)
+    _write(options, image[0], pictures, words, facts)
     print(f"edited caption: {wanted.prompt}")
     print(
         f"{options.out}: reconstruction {metrics['reconstruction']['psnr']:.1f} dB from the original, "
         f"the edit changes {metrics['edit']['l1']:.3f} per pixel (of 2) against it"
     )
     return 0
+
+
+def _words(sd: StableDiffusion, prompts: tuple[str, str], pictures: jax.Array) -> np.ndarray:
+    """Where the words looked, uint8 [h, w, 3]; `pictures` are the reconstruction and the edit."""
+    reconstruction, edit = (to_uint8(np.mean(picture, axis=-1)) for picture in pictures)
+    return attention.sheet(attention.maps_of_edit(sd, prompts, (reconstruction, edit)))
 
 
 def _say(stage: str) -> None:
@@ -233,11 +246,15 @@ def _metrics(original: np.ndarray, reconstruction: jax.Array, edit: jax.Array) -
     return {"reconstruction": compare(reconstruction, original), "edit": compare(edit, reconstruction)}
 
 
-def _write(options: Options, original: np.ndarray, pictures: jax.Array, facts: dict[str, Any]) -> None:
+def _write(
+    options: Options, original: np.ndarray, pictures: jax.Array, words: np.ndarray | None, facts: dict[str, Any]
+) -> None:
     """Writes all files into a hidden folder beside `out` and moves them there when they are whole."""
     names = ("original", "reconstruction", "edit")
     grey = {name: to_uint8(np.mean(image, axis=-1)) for name, image in zip(names, (original, *pictures), strict=True)}
     grey["difference"] = difference_image(grey["reconstruction"], grey["edit"])
+    if words is not None:
+        grey["attention"] = words
     files = {f"{name}.png": pixels for name, pixels in grey.items()}
     settings = {
         name: str(value) if isinstance(value, Path) else value for name, value in dataclasses.asdict(options).items()

@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import re
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Literal
 
 import numpy as np
@@ -70,6 +70,11 @@ class Template:
             return _SLOT.sub(lambda _: value, inside) if value else ""
 
         return _PART.sub(fill, self.text)
+
+    def saying(self, names: Iterable[str]) -> Template:
+        """The same wording, which says these findings even where it omitted them."""
+        said = set(map(captions.spoken, names))
+        return dataclasses.replace(self, omitted=tuple(name for name in self.omitted if name not in said))
 
     def parse(self, text: str) -> Attributes:
         """What the caption `text` states; `describe` gives it back, letter by letter.

@@ -17,8 +17,10 @@ CHANGE_THRESHOLD = 8  # grey levels: above the noise of decoding, below any find
 class CounterfactualMetrics:
     """Per-subject mean absolute errors to the truth, grey levels [n]; NaN where the region is empty."""
 
+    edit_all: np.ndarray
     edit_inside: np.ndarray
     edit_outside: np.ndarray
+    reconstruction_all: np.ndarray
     reconstruction_inside: np.ndarray
     reconstruction_outside: np.ndarray
     change_iou: np.ndarray  # of |edit - reconstruction| > threshold with the mask
@@ -40,8 +42,10 @@ class CounterfactualMetrics:
         reconstruction_error = np.abs(reconstruction - truth)
         change = np.abs(edited.astype(np.int16) - reconstruction) > change_threshold
         return cls(
+            edit_all=edit_error.mean((1, 2)),
             edit_inside=_mean_where(edit_error, mask),
             edit_outside=_mean_where(edit_error, ~mask),
+            reconstruction_all=reconstruction_error.mean((1, 2)),
             reconstruction_inside=_mean_where(reconstruction_error, mask),
             reconstruction_outside=_mean_where(reconstruction_error, ~mask),
             change_iou=_mean_where(change & mask, change | mask),
@@ -73,8 +77,10 @@ class CounterfactualMetrics:
         means = {
             name: bootstrap(np.mean, getattr(self, name), config=config)
             for name in (
+                "edit_all",
                 "edit_inside",
                 "edit_outside",
+                "reconstruction_all",
                 "reconstruction_inside",
                 "reconstruction_outside",
                 "change_iou",
@@ -87,6 +93,27 @@ class CounterfactualMetrics:
             "outside_growth": bootstrap(_ratio_of_means, self.edit_outside, self.reconstruction_outside, config=config),
             "outside_growth_median": bootstrap(np.median, self.outside_growth, config=config),
         }
+
+
+def effect_agreement(
+    predicted: np.ndarray, true: np.ndarray, *, subjects: np.ndarray, config: BootstrapConfig | None = None
+) -> dict[str, Estimate]:
+    """How the effects [n] that a model's counterfactuals have on an attribute compare with the true ones [n].
+
+    Both in the attribute's own units (probability, years, ratio). "predicted" and "true" are the mean effects, "bias"
+    the mean of predicted less true, "error" the mean size of that, subject by subject. NaN is left out of all.
+    """
+    predicted, true = np.asarray(predicted, np.float64), np.asarray(true, np.float64)
+    statistics = {
+        "predicted": lambda p, t: np.mean(p),
+        "true": lambda p, t: np.mean(t),
+        "bias": lambda p, t: np.mean(p - t),
+        "error": lambda p, t: np.mean(np.abs(p - t)),
+    }
+    return {
+        name: bootstrap(statistic, predicted, true, subjects=subjects, config=config)
+        for name, statistic in statistics.items()
+    }
 
 
 def _check(*, mask: np.ndarray, **images: np.ndarray) -> None:

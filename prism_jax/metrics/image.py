@@ -45,6 +45,18 @@ def ssim(images: jax.Array, references: jax.Array, *, value_range: Range = (-1.0
     Wang et al. 2004, eq. 13, averaged over all positions with the image mirrored at its edges, as in
     torchmetrics; the original leaves the outer 5 pixels out. Black counts as 0 in the luminance term.
     """
+    luminance, structure = similarity_maps(images, references, value_range=value_range)
+    return jnp.mean(luminance * structure, axis=(1, 2, 3))
+
+
+def similarity_maps(
+    images: jax.Array, references: jax.Array, *, value_range: Range = (-1.0, 1.0)
+) -> tuple[jax.Array, jax.Array]:
+    """The two factors of SSIM at every position, `[b, h, w, c]`: luminance, and contrast with structure.
+
+    Raises:
+      ValueError: shapes that differ, images smaller than the window.
+    """
     images, references = _float_pair(images, references)
     if min(images.shape[1:3]) < WINDOW:
         size = f"{images.shape[1]}x{images.shape[2]}"
@@ -61,7 +73,7 @@ def ssim(images: jax.Array, references: jax.Array, *, value_range: Range = (-1.0
     c1, c2 = (0.01 * (white - black)) ** 2, (0.03 * (white - black)) ** 2
     luminance = (2 * mean_x * mean_y + c1) / (mean_x**2 + mean_y**2 + c1)
     structure = (2 * cov + c2) / (var_x + var_y + c2)
-    return jnp.mean(luminance * structure, axis=(1, 2, 3))
+    return luminance, structure
 
 
 @struct.dataclass

@@ -1,10 +1,11 @@
-"""A number with its count and interval: percentile bootstrap over subjects, Wilson score for shares."""
+"""A number with its count and interval: bootstrap or jackknife over subjects, Wilson score for shares."""
 
 import dataclasses
 from collections.abc import Callable, Iterator
 from statistics import NormalDist
 
 import numpy as np
+from scipy import stats
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -81,3 +82,35 @@ def wilson(hits: float, count: float, *, level: float = 0.95) -> Estimate:
     return Estimate(
         value=share, low=max(min(centre - half, share), 0.0), high=min(max(centre + half, share), 1.0), count=count
     )
+
+
+def share(hits: np.ndarray, *, subjects: np.ndarray | None = None, level: float = 0.95) -> Estimate:
+    """The mean over subjects of each one's share of `hits` [n], with Wilson's interval; `count` subjects.
+
+    `hits` are 0, 1 or NaN, which is left out; `subjects` [n] names each row's subject, every row its own by default.
+    Rows of a subject count as one trial, the least that they can be worth: the interval errs on the wide side.
+    """
+    hits = np.asarray(hits, np.float64)
+    subjects = np.arange(len(hits)) if subjects is None else np.asarray(subjects)
+    if len(hits) != len(subjects):
+        raise ValueError(f"{len(hits)} hits of {len(subjects)} subjects; name the subject of every row")
+    known = ~np.isnan(hits)
+    names, owner = np.unique(subjects[known], return_inverse=True)
+    rows = np.bincount(owner, minlength=len(names))
+    means = np.bincount(owner, weights=hits[known], minlength=len(names)) / rows
+    return wilson(min(float(means.sum()), len(names)), len(names), level=level)
+
+
+def delete_group(value: float, *samples: np.ndarray, count: int, level: float = 0.95) -> Estimate:
+    """`value` with the interval of the jackknife that leaves out a group of subjects at a time (Kott 2001).
+
+    For statistics that a bootstrap's repeated rows would distort. `samples` are, for each independent set of subjects,
+    the statistic without each of its groups [g]; Student's interval with the degrees of the smallest set. NaN bounds
+    where a set has fewer than two groups.
+    """
+    sizes = [len(sample) for sample in samples]
+    if min(sizes) < 2:
+        return Estimate(value=value, low=float("nan"), high=float("nan"), count=count)
+    variance = sum((g - 1) / g * np.sum((s - np.mean(s)) ** 2) for g, s in zip(sizes, samples, strict=True))
+    half = float(stats.t.ppf((1 + level) / 2, min(sizes) - 1) * np.sqrt(variance))
+    return Estimate(value=value, low=value - half, high=value + half, count=count)

@@ -1,7 +1,8 @@
 """The report of a run: a `Report` holds pictures, tables and curves; `write` makes one HTML file of it."""
 
-from prism_jax.report.document import Bars, Check, Column, Curve, EditRow, Matrix, Report, Sample, Table
+from prism_jax.report.document import Bars, Check, Column, Curve, Matrix, Overlay, Report, Table
 from prism_jax.report.html import render, write
+from prism_jax.report.pictures import EditRow, Sample, Strip, WordMap
 from prism_jax.report.tables import counterfactual_table, image_table
 from prism_jax.report.versions import versions
 
@@ -12,9 +13,12 @@ __all__ = [
     "Curve",
     "EditRow",
     "Matrix",
+    "Overlay",
     "Report",
     "Sample",
+    "Strip",
     "Table",
+    "WordMap",
     "counterfactual_table",
     "image_table",
     "render",

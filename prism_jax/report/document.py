@@ -1,4 +1,4 @@
-"""What a report holds, as plain data. Images are 8-bit grey levels, uint8 [h, w]."""
+"""What a report holds, as plain data."""
 
 import dataclasses
 from collections.abc import Iterable, Mapping
@@ -7,43 +7,7 @@ from typing import Any
 import numpy as np
 
 from prism_jax.metrics.intervals import Estimate
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class EditRow:
-    """One edit of one subject: what went in, what came out, and the truth where it is known."""
-
-    subject: str
-    edit: str  # a name shared by the rows of one edit, for example "remove pacemaker"
-    source_prompt: str
-    edited_prompt: str
-    original: np.ndarray
-    reconstruction: np.ndarray
-    edited: np.ndarray
-    truth: np.ndarray | None = None
-    mask: np.ndarray | None = None  # bool [h, w], where the truth changes
-    metrics: Mapping[str, float] = dataclasses.field(default_factory=dict)  # label -> value, shown under the row
-
-    def __post_init__(self) -> None:
-        shape = np.shape(self.original)
-        for name in ("original", "reconstruction", "edited", "truth"):
-            if (image := getattr(self, name)) is not None:
-                _check_image(image, f"{name} of subject {self.subject}, {self.edit}", shape)
-        if self.mask is not None and (np.shape(self.mask) != shape or self.mask.dtype != bool):
-            found = f"{np.asarray(self.mask).dtype} {np.shape(self.mask)}"
-            raise ValueError(f"mask of subject {self.subject} is {found}; it must be bool {shape}")
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Sample:
-    """One picture with its caption; samples of one `group` are shown together."""
-
-    image: np.ndarray
-    caption: str
-    group: str = "Training data"
-
-    def __post_init__(self) -> None:
-        _check_image(self.image, f"sample {self.caption!r}", np.shape(self.image))
+from prism_jax.report.pictures import EditRow, Sample, Strip
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -78,6 +42,22 @@ class Curve:
         y = {key: np.array([record[key] for record in complete], np.float64) for key in keys}
         x = np.array([record["step"] for record in complete])
         return cls(title=title, x=x, y=y, y_label=y_label, smooth=max(len(x) // 25, 1))
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Overlay:
+    """One quantity of several runs, each over its own axis, in one chart."""
+
+    title: str
+    lines: Mapping[str, tuple[np.ndarray, np.ndarray]]  # name -> x [n], y [n]
+    x_label: str = "step"
+    y_label: str = ""
+    note: str = ""
+
+    def __post_init__(self) -> None:
+        for name, (x, y) in self.lines.items():
+            if len(x) != len(y):
+                raise ValueError(f"overlay {self.title!r} has {len(x)} points in x of {name!r}, but {len(y)} in y")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -164,22 +144,17 @@ class Report:
     headline: tuple[tuple[str, str], ...] = ()  # (number, what it is), shown large under the summary
     subjects: tuple[EditRow, ...] = ()
     samples: tuple[Sample, ...] = ()
-    curves: tuple[Curve, ...] = ()
+    strips: tuple[Strip, ...] = ()
+    curves: tuple[Curve | Overlay, ...] = ()
     charts: tuple[Bars | Matrix, ...] = ()
     tables: tuple[Table, ...] = ()
     settings: Mapping[str, Any] = dataclasses.field(default_factory=dict)  # JSON
     versions: Mapping[str, str] = dataclasses.field(default_factory=dict)
     difference_limit: int = 64  # grey levels at which the difference maps saturate
-    are_pictures_last: bool = False  # samples under the numbers, where these are what the page is about
+    are_pictures_last: bool = False  # samples and strips under the numbers, where these are what the page is about
     notice: str = "Counterfactuals made by a model, for research. Not for diagnosis."
 
     @property
     def checks(self) -> tuple[Check, ...]:
         """All targets in the tables."""
         return tuple(cell for table in self.tables for row in table.rows for cell in row if isinstance(cell, Check))
-
-
-def _check_image(image: np.ndarray, what: str, shape: tuple[int, ...]) -> None:
-    if np.asarray(image).dtype != np.uint8 or np.ndim(image) != 2 or np.shape(image) != shape:
-        found = f"{np.asarray(image).dtype} {np.shape(image)}"
-        raise ValueError(f"{what} is {found}; a grey image uint8 {shape if len(shape) == 2 else '[h, w]'} is needed")

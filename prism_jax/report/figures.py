@@ -1,7 +1,5 @@
-"""Pictures as arrays and as the bytes a page embeds. Pure: arrays in, arrays or strings out."""
+"""Pictures as arrays, made of others. Pure: arrays in, arrays out."""
 
-import base64
-import io
 import math
 from collections.abc import Sequence
 
@@ -13,6 +11,8 @@ DENSER = (255, 72, 48)
 LESS_DENSE = (64, 140, 255)
 BACKDROP = 0.5  # brightness of the anatomy under a difference map
 OUTLINE = (255, 209, 92)
+ATTENTION = (255, 176, 40)
+MOST_OPAQUE = 0.85  # of attention, so that the picture is still seen under it
 
 
 def difference_image(before: np.ndarray, after: np.ndarray, *, limit: int = DIFFERENCE_LIMIT) -> np.ndarray:
@@ -29,6 +29,18 @@ def difference_image(before: np.ndarray, after: np.ndarray, *, limit: int = DIFF
     colour = np.where(change[..., None] > 0, np.float32(DENSER), np.float32(LESS_DENSE))
     backdrop = BACKDROP * before[..., None].astype(np.float32)
     return np.rint(opacity * colour + (1 - opacity) * backdrop).astype(np.uint8)
+
+
+def attention_image(image: np.ndarray, attention: np.ndarray) -> np.ndarray:
+    """A map float [h', w'] of attention over a dimmed `image`, uint8 [h, w], as uint8 [h, w, 3].
+
+    Opacity is the share of the map's own largest value: maps show where, not how much.
+    """
+    attention = np.asarray(attention, np.float32)
+    scaled = Image.fromarray(attention / max(attention.max(), np.finfo(np.float32).tiny))
+    opacity = MOST_OPAQUE * np.clip(scaled.resize(image.shape[::-1], Image.Resampling.BICUBIC), 0, 1)[..., None]
+    backdrop = BACKDROP * image[..., None].astype(np.float32)
+    return np.rint(opacity * np.float32(ATTENTION) + (1 - opacity) * backdrop).astype(np.uint8)
 
 
 def contact_sheet(images: Sequence[np.ndarray], *, columns: int | None = None, gap: int = 4) -> np.ndarray:
@@ -59,23 +71,3 @@ def outline(mask: np.ndarray, *, size: int = 512) -> Image.Image:
     picture.putpalette([0, 0, 0, *OUTLINE])
     picture.info["transparency"] = 0
     return picture
-
-
-def png_uri(picture: np.ndarray | Image.Image) -> str:
-    """A lossless data URI of uint8 [h, w] or [h, w, 3], or of a PIL image."""
-    if isinstance(picture, np.ndarray):
-        picture = Image.fromarray(picture)
-    buffer = io.BytesIO()
-    picture.save(buffer, "PNG", optimize=True)
-    return _uri("png", buffer)
-
-
-def jpeg_uri(picture: np.ndarray, *, quality: int = 90) -> str:
-    """A data URI several times smaller than `png_uri`, colours at full resolution."""
-    buffer = io.BytesIO()
-    Image.fromarray(picture).save(buffer, "JPEG", quality=quality, subsampling=0, optimize=True)
-    return _uri("jpeg", buffer)
-
-
-def _uri(kind: str, buffer: io.BytesIO) -> str:
-    return f"data:image/{kind};base64,{base64.b64encode(buffer.getvalue()).decode()}"

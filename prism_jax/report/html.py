@@ -6,17 +6,12 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from prism_jax.metrics.counterfactual import CHANGE_THRESHOLD
-from prism_jax.report import figures
-from prism_jax.report.captions import changed_words
-from prism_jax.report.document import EditRow, Matrix, Report, Sample, Table
-from prism_jax.report.tables import cell_text, number
+from prism_jax.report import encoding, figures, films
+from prism_jax.report.document import Matrix, Report, Table
+from prism_jax.report.tables import cell_text
 
 TEMPLATES = Path(__file__).parent / "templates"
 CELL, NAMES = 42, 170  # pixels: least width of a matrix's cell, and room for the names of its rows
-LOSSLESS_PIXELS = 6_000_000  # above this many pixels (some 5 MB of PNG) pictures are embedded as JPEG
 
 
 def write(report: Report, path: str | os.PathLike) -> None:
@@ -36,7 +31,6 @@ def render(report: Report) -> str:
     """The page as a string, pictures and chart library in it; all text of the report is escaped."""
     import jinja2  # here: `prism edit` takes its difference map from this package and needs no page
 
-    encode = _encoder(report)
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(TEMPLATES),
         autoescape=True,
@@ -44,15 +38,24 @@ def render(report: Report) -> str:
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
     )
+    edits = _by_name(report.subjects, lambda row: row.edit, lambda row: films.row(row, report.difference_limit))
+    strips = _by_name(report.strips, lambda strip: strip.group, films.strip)
+    samples = _by_name(report.samples, lambda sample: sample.group, films.sample)
+    shown = [film for rows in (*edits.values(), *strips.values()) for row in rows for film in row["films"]]
+    shown += [film for rows in edits.values() for row in rows for film in row["words"]]
+    shown += [film for group in samples.values() for film in group]
+    fitting = encoding.fitting([film.image for film in shown])
     return environment.get_template("report.html.j2").render(
         report=report,
-        edits=_by_name(report.subjects, lambda row: row.edit, lambda row: _row(row, report, encode)),
-        samples=_by_name(report.samples, lambda sample: sample.group, lambda sample: _sample(sample, encode)),
+        edits=edits,
+        strips=strips,
+        samples=samples,
+        encode=fitting.uri,
+        encoding_note=fitting.note,
         tables=[_table(table) for table in report.tables],
         has_masks=any(row.mask is not None for row in report.subjects),
-        colours={"denser": figures.DENSER, "less_dense": figures.LESS_DENSE, "outline": figures.OUTLINE},
+        colours={name: getattr(figures, name.upper()) for name in ("denser", "less_dense", "outline", "attention")},
         settings=json.dumps(report.settings, indent=2, default=str),
-        is_lossy=encode is figures.jpeg_uri,
         **_charts(report),
     )
 
@@ -82,63 +85,12 @@ def _charts(report: Report) -> dict[str, Any]:
     }
 
 
-def _encoder(report: Report) -> Callable[[np.ndarray], str]:
-    pictures = sum(row.original.size * (4 if row.truth is None else 5) for row in report.subjects)
-    pictures += sum(sample.image.size for sample in report.samples)
-    return figures.png_uri if pictures <= LOSSLESS_PIXELS else figures.jpeg_uri
-
-
 def _by_name(items: Iterable, name_of: Callable, convert: Callable) -> dict[str, list]:
     """Items converted and grouped, groups and items in the order in which they come."""
     groups: dict[str, list] = {}
     for item in items:
         groups.setdefault(name_of(item), []).append(convert(item))
     return groups
-
-
-def _row(row: EditRow, report: Report, encode: Callable[[np.ndarray], str]) -> dict[str, Any]:
-    change = row.edited.astype(np.int16) - row.reconstruction
-    share = np.mean(np.abs(change) > CHANGE_THRESHOLD)
-    source, edited = changed_words(row.source_prompt, row.edited_prompt)
-    difference = figures.difference_image(row.reconstruction, row.edited, limit=report.difference_limit)
-    films = [
-        _film("original", "Original", row.original, f"Original X-ray of subject {row.subject}", encode),
-        _film(
-            "reconstruction",
-            "Reconstruction",
-            row.reconstruction,
-            "The same, inverted and sampled back",
-            encode,
-        ),
-        _film("edit", "Edit", row.edited, f"Edited X-ray: {row.edit}", encode),
-        _film(
-            "difference",
-            "Difference",
-            difference,
-            f"Signed difference, edit less reconstruction: {share:.0%} of pixels change by more than "
-            f"{CHANGE_THRESHOLD} grey levels, by {change.mean():+.1f} on average",
-            encode,
-        ),
-    ]
-    if row.truth is not None:
-        films.append(_film("truth", "True counterfactual", row.truth, f"True counterfactual: {row.edit}", encode))
-    return {
-        "subject": row.subject,
-        "source": source,
-        "edited": edited,
-        "films": films,
-        "outline": None if row.mask is None else figures.png_uri(figures.outline(row.mask)),
-        "metrics": {label: number(value) for label, value in row.metrics.items()},
-    }
-
-
-def _film(kind: str, title: str, image: np.ndarray, alt: str, encode: Callable[[np.ndarray], str]) -> dict[str, Any]:
-    height, width = image.shape[:2]
-    return {"kind": kind, "title": title, "alt": alt, "uri": encode(image), "width": width, "height": height}
-
-
-def _sample(sample: Sample, encode: Callable[[np.ndarray], str]) -> dict[str, Any]:
-    return _film("sample", sample.caption, sample.image, sample.caption, encode)
 
 
 def _table(table: Table) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 "use strict";
 
 // The picture under an edit is that row's reconstruction; its data is in the page once.
-for (const row of document.querySelectorAll(".row")) {
+for (const row of document.querySelectorAll(".row:has(.film-edit)")) {
   const edit = row.querySelector(".film-edit");
   const under = edit.querySelector(".under");
   const slider = edit.querySelector("input");
@@ -11,6 +11,45 @@ for (const row of document.querySelectorAll(".row")) {
     edit.style.setProperty("--cut", `${slider.value}%`);
     slider.setAttribute("aria-valuetext", `${slider.value} percent reconstruction`);
   });
+}
+
+// Original, reconstruction and edit of a row, faded into each other by hand or, while it plays, by the clock.
+const SECONDS = 5;
+const STAGES = ["original", "reconstruction", "edit"];
+const playing = new Set();
+
+function fade(film, share) {
+  const slider = film.querySelector("input");
+  film.style.setProperty("--fade", share);
+  slider.value = 100 * share;
+  slider.setAttribute("aria-valuetext", STAGES[Math.round(2 * share)]);
+}
+
+function advance(now) {
+  // There and back, resting a little at either end.
+  const share = 0.5 - 0.65 * Math.cos((2 * Math.PI * now) / 1000 / SECONDS);
+  for (const film of playing) fade(film, Math.min(Math.max(share, 0), 1));
+  if (playing.size) requestAnimationFrame(advance);
+}
+
+function play(film, isOn) {
+  const wasIdle = !playing.size;
+  if (isOn) playing.add(film);
+  else playing.delete(film);
+  film.querySelector(".play").setAttribute("aria-pressed", isOn);
+  if (wasIdle && isOn) requestAnimationFrame(advance);
+}
+
+for (const film of document.querySelectorAll(".film-fade")) {
+  film.querySelectorAll(".step").forEach((step, i) => {
+    step.src = film.closest(".row").querySelector(`.film-${STAGES[i]} img`).src;
+    step.hidden = false;
+  });
+  film.querySelector("input").addEventListener("input", (event) => {
+    play(film, false);
+    fade(film, event.target.value / 100);
+  });
+  film.querySelector(".play").addEventListener("click", () => play(film, !playing.has(film)));
 }
 
 const lightbox = document.getElementById("lightbox");

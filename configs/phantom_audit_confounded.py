@@ -1,0 +1,46 @@
+"""The companion paper's case with a truth: a model to which nobody ever mentions pacemakers, on data where they come
+with cardiomegaly. What does it take away with the heart?
+
+After the commands in configs/phantom_confounded.py:
+prism data report data/phantom_strong --out runs/phantom_strong_report
+python -m eval.audit --config configs/phantom_audit_confounded.py
+
+The model of configs/phantom_unconfounded.py, same budget, on data without that link:
+prism data report data/phantom_none --out runs/phantom_none_report
+python -m eval.audit --config configs/phantom_audit_confounded.py --run runs/phantom_audit_unconfounded \\
+    --cohort runs/phantom_unconfounded_cohort --make.run runs/phantom_unconfounded_cohort \\
+    --make.model runs/phantom_unconfounded/model --make.data data/phantom_none --survey runs/phantom_none_report
+"""
+
+import dataclasses
+
+from configs.phantom_audit import INVERSION, JUDGES, PLACEBOS, STRENGTH
+from eval.audit import AuditRun
+from eval.changes import Change
+from eval.counterfactuals import CounterfactualRun
+from prism_jax.data.templates import PLAIN
+
+UNSAID = dataclasses.replace(PLAIN, omitted=("pacemaker",))
+EDITS = ("remove cardiomegaly", "remove pacemaker", "remove effusion", "remove support lines", "add cardiomegaly",
+         "add effusion", "set view PA", "set age 80")  # fmt: skip
+
+
+def config() -> AuditRun:
+    cohort = CounterfactualRun(
+        run="runs/phantom_confounded_cohort",
+        title="Edits by a model that never heard of pacemakers",
+        model="runs/phantom_confounded/model",
+        data="data/phantom_strong",
+        wording=UNSAID,
+        changes=tuple(Change(edit=edit, **STRENGTH) for edit in (*EDITS, *PLACEBOS)),
+        per_change=64,
+        inversion=INVERSION,
+    )
+    return AuditRun(
+        run="runs/phantom_audit_confounded",
+        title="What a confounded model takes along",
+        cohort=cohort.run,
+        make=cohort,
+        judges=JUDGES,
+        survey="runs/phantom_strong_report",
+    )

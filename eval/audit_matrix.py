@@ -1,0 +1,141 @@
+"""The effect matrix of a cohort: what the judges' scores say of every edit and attribute, alone and together."""
+
+import dataclasses
+from collections.abc import Mapping
+
+import numpy as np
+
+from eval import audit_cases
+from eval.audit_cases import Cases
+from eval.audit_judges import Scores
+from eval.changes import Change
+from prism_jax.audit import comparisons, effects
+from prism_jax.audit.effects import EffectConfig, Effects, Row
+from prism_jax.audit.judges import Agreement, agree
+
+ALL = "all judges"  # the mean of their scores
+TRUTH = "true counterfactuals"  # in the eyes of all judges, against the original
+PROBABILITY, LOGIT, STANDARD = "probability", "logit", "standardised"
+Place = tuple[str, str]  # (edit, attribute)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Matrix:
+    """All cells. What is tested is the logit, where floor and ceiling press less; probabilities say how much it is.
+
+    Standardised is the logit over its sd over all images of the cohort: images of an edit alone are alike in what it
+    changes, so their own spread would make every change of that a large one.
+    """
+
+    changes: tuple[Change, ...]  # rows
+    columns: tuple[str, ...]
+    tested: str  # the scale of the tests: standardised, unless the margin is one on logits
+    wanted: Mapping[str, Mapping[str, float]]  # edit -> target -> mean of 1 (should rise) and -1 (should fall)
+    rows: Mapping[str, Mapping[str, Mapping[str, Row]]]  # judge or ALL -> scale -> edit
+    effects: Mapping[str, Mapping[str, Effects]]  # judge, ALL or TRUTH -> scale
+    agreement: Mapping[Place, Agreement]  # of the judges
+    beyond: Mapping[Place, Agreement]  # the same of the difference to placebos on the same images; empty without any
+    excess: Mapping[Place, effects.Cell]  # that difference on the probability scale, ALL
+
+    @property
+    def judges(self) -> tuple[str, ...]:
+        return tuple(name for name in self.rows if name != ALL)
+
+    def size(self, edit: str, column: str, judge: str = ALL, scale: str = PROBABILITY) -> effects.Cell:
+        """One cell as one judge, or all together, see it."""
+        return self.effects[judge][scale].cell(edit, column)
+
+    def is_called(self, edit: str, column: str) -> bool:
+        """Whether all judges see one effect, larger than that of the placebos where there are any."""
+        place = (edit, column)
+        called = (effects.EFFECT, effects.SLIGHT)
+        return self.agreement[place].verdict in called and (
+            place not in self.beyond or self.beyond[place].verdict in called
+        )
+
+
+def measure(cases: Cases, scores: Scores, config: EffectConfig) -> Matrix:
+    """Judges every cell of a cohort."""
+    changes, columns = cases.changes, scores.columns
+    wanted = {change.name: _wanted(cases, change, columns) for change in changes}
+    views = [*enumerate(scores.judges), (slice(None), ALL)]
+    rows = {judge: _rows(cases, scores, place, wanted) for place, judge in views}
+    found = {judge: _measured(scales, columns, config) for judge, scales in rows.items()}
+    if scores.truth is not None:
+        truth = _rows(cases, scores, slice(None), wanted, before="original", after="truth")
+        found[TRUTH] = _measured(truth, columns, config)
+    tested = STANDARD if config.margin_of == "spread" else LOGIT
+    apart = {judge: {tested: _beyond(changes, rows[judge][tested])} for judge in scores.judges}
+    excess = {PROBABILITY: _beyond(changes, rows[ALL][PROBABILITY])}
+    beyond, cells = (), ()
+    if excess[PROBABILITY]:
+        beyond = agree(*(_measured(scales, columns, config)[tested] for scales in apart.values()))
+        cells = _measured(excess, columns, config)[PROBABILITY].cells
+    return Matrix(
+        changes=changes,
+        columns=columns,
+        tested=tested,
+        wanted=wanted,
+        rows=rows,
+        effects=found,
+        agreement={(one.edit, one.column): one for one in agree(*(found[judge][tested] for judge in scores.judges))},
+        beyond={(one.edit, one.column): one for one in beyond},
+        excess={(one.edit, one.column): one for one in cells},
+    )
+
+
+def _measured(
+    scales: Mapping[str, Mapping[str, Row]], columns: tuple[str, ...], config: EffectConfig
+) -> dict[str, Effects]:
+    """The effects on each scale; on the standardised one the margin is counted in its unit."""
+    own = {STANDARD: dataclasses.replace(config, margin_of="unit")}
+    return {scale: effects.measure(rows, columns, own.get(scale, config)) for scale, rows in scales.items()}
+
+
+def _wanted(cases: Cases, change: Change, columns: tuple[str, ...]) -> dict[str, float]:
+    found: dict[str, list[float]] = {}
+    for place in cases.of(change):
+        for column, sign in audit_cases.wanted(cases.cases[place], columns).items():
+            found.setdefault(column, []).append(sign)
+    return {column: float(np.mean(signs)) for column, signs in found.items()}
+
+
+def _rows(
+    cases: Cases,
+    scores: Scores,
+    judge: int | slice,
+    wanted: Mapping[str, Mapping[str, float]],
+    *,
+    before: str = "reconstruction",
+    after: str = "edited",
+) -> dict[str, dict[str, Row]]:
+    """By scale and edit, what one judge sees; the mean of all of them for a slice."""
+    seen = lambda scale, kind: _seen(scores.on(scale, kind), judge)
+    spread = np.std(seen(LOGIT, before)[cases.firsts], axis=0, ddof=1) if len(cases.firsts) > 1 else np.nan
+    spread = np.where(spread > 0, spread, np.nan)  # [c]
+    found: dict[str, dict[str, Row]] = {PROBABILITY: {}, LOGIT: {}, STANDARD: {}}
+    for change in cases.changes:
+        places = cases.of(change)
+        fields = dict(images=cases.images[places], targets=tuple(wanted[change.name]), is_placebo=change.is_placebo)
+        for scale in (PROBABILITY, LOGIT):
+            values = (seen(scale, kind)[places] for kind in (before, after))
+            found[scale][change.name] = Row.of(*values, cases.patients[places], **fields)
+        standard = found[LOGIT][change.name].changes / spread[None]
+        found[STANDARD][change.name] = Row(changes=standard, patients=cases.patients[places], **fields)
+    return found
+
+
+def _seen(values: np.ndarray, judge: int | slice) -> np.ndarray:
+    return values[judge].mean(axis=0) if isinstance(judge, slice) else values[judge]
+
+
+def _beyond(changes: tuple[Change, ...], rows: Mapping[str, Row]) -> dict[str, Row]:
+    """Each edit less the mean of the placebos of the same images; edits that share no image with them are left out."""
+    placebos = [rows[change.name] for change in changes if change.is_placebo]
+    found = {}
+    for change in changes if placebos else ():
+        row = rows[change.name]
+        common = set(row.images).intersection(*(one.images for one in placebos))
+        if not change.is_placebo and common:
+            found[change.name] = comparisons.difference(row, *placebos)
+    return found

@@ -1,0 +1,205 @@
+"""Do counterfactuals make better classifiers? `python -m eval.augmentation --config configs/NAME.py [--option value]`.
+
+Trains a classifier of one finding on data in which another comes along: on the real images alone, on the same with
+plain samples of a model, with counterfactuals by it, and on phantoms with the true counterfactuals, equally many each;
+with several seeds. Writes `report.html`, `metrics.json` and `metrics.csv` of held-out accuracy, AUROC and worst-group
+accuracy into the run folder. A stopped study goes on where it was: no stage that is done is done again.
+"""
+
+import dataclasses
+import sys
+from pathlib import Path
+
+import numpy as np
+
+from eval import (
+    audit_cases,
+    augmentation_held_out,
+    augmentation_page,
+    augmentation_sets,
+    augmentation_trainings,
+    counterfactuals,
+    truth,
+)
+from eval.audit_cases import Cases
+from eval.augmentation_held_out import HeldOut, HeldOutSet, is_built
+from eval.augmentation_page import Study
+from eval.augmentation_sets import Samples
+from eval.augmentation_trainings import ARMS, COUNTERFACTUALS, REAL, SAMPLES, TRUTH, Training
+from eval.counterfactuals import CounterfactualRun
+from eval.subjects import choose, images_of
+from prism_jax import StableDiffusion, program, report
+from prism_jax import config as configs
+from prism_jax.data import pipeline, targets, transforms
+from prism_jax.metrics.intervals import BootstrapConfig
+from prism_jax.report import numbers
+
+DECISIVE = ("cohort", "samples", "target", "companion", "tests")  # what results of one folder share
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class AugmentationRun:
+    """Everything a study depends on."""
+
+    run: str = "runs/augmentation"
+    title: str = "Classifiers with and without counterfactuals"
+    cohort: CounterfactualRun = CounterfactualRun(split="train")
+    """The counterfactuals, of training images; its run is filled in."""
+    samples: Samples = Samples()
+    classifier: str = "configs/phantom_augmentation_classifier.py"
+    """Configuration of train.classifier; run, seed, data.folder and data.mixed are filled in."""
+    target: str = "cardiomegaly"
+    """The finding that is learned."""
+    companion: str = "pacemaker"
+    """The finding that comes along with it in training."""
+    tests: tuple[HeldOutSet, ...] = ()
+    seeds: tuple[int, ...] = (0, 1, 2)
+    """Of the trainings, the same for all arms."""
+    bootstrap: BootstrapConfig = BootstrapConfig(resamples=1000)
+    batch_size: int = 64
+    """Held-out images that a classifier sees at once."""
+    shown: int = 2
+    """Subjects of each change in the report."""
+
+
+def main(config: AugmentationRun) -> None:
+    """Runs the study in the folder `config.run`."""
+    check(config)
+    configs.write(config, config.run)
+    cases = made_cohort(config)
+    make_sets(config, cases)
+    wanted = trainings(config, len(cases))
+    for i, training in enumerate(wanted):
+        augmentation_trainings.train(training, f"{i + 1} of {len(wanted)}")
+    study = looked_at(config, wanted)
+    run = Path(config.run)
+    document = augmentation_page.document_of(study, cases, true_pictures(config), config.shown)
+    report.write(document, run / "report.html")
+    numbers.write(document.tables, run / "metrics.json")
+    print(f"{run / 'report.html'}: {'; '.join(' '.join(line) for line in document.headline)}", file=sys.stderr)
+
+
+def check(config: AugmentationRun) -> None:
+    """Raises ValueError for settings and data that do not fit each other, before anything slow."""
+    if len(set(config.seeds)) < len(config.seeds) or not config.seeds:
+        raise ValueError(f"seeds are {config.seeds}; name each once, and three or more for an interval over seeds")
+    names = [test.name for test in config.tests]
+    if len(set(names)) < len(names) or not names:
+        raise ValueError(f"tests are {names}; name each once, and at least one")
+    if config.cohort.split != "train" or config.cohort.processes.count > 1:
+        raise ValueError(f"cohort.split is {config.cohort.split!r}; a study edits train, in one process")
+    check_folder(config)
+    train = pipeline.open_split(config.cohort.data, "train")
+    known = targets.values([example.attributes for example in train], (config.target, config.companion))
+    if np.isnan(known).all(0).any():
+        raise ValueError(f"{config.cohort.data} knows nothing of {config.target} or of {config.companion}; name others")
+    subjects = choose(images_of(config.cohort.data, "train"), config.cohort.changes, config.cohort.per_change)
+    if (count := sum(len(subject.changes) for subject in subjects)) > len(train):
+        raise ValueError(f"{count} counterfactuals, but {len(train)} captions to sample; lower cohort.per_change")
+    patients = frozenset(example.patient for example in train)
+    for test in config.tests:
+        augmentation_held_out.check(test, config.target, config.companion, patients)
+    for training in trainings(config, count):
+        augmentation_trainings.check(training, config.target)
+
+
+def check_folder(config: AugmentationRun) -> None:
+    """Raises ValueError where the run folder holds results of other settings."""
+    run = Path(config.run)
+    if not (run / configs.FILE_NAME).is_file():
+        return
+    before = configs.read(run)
+    differing = [name for name in DECISIVE if getattr(before, name) != getattr(config, name)]
+    if differing:
+        raise ValueError(f"{run} holds a study with another {', '.join(differing)}; use another --run or remove it")
+
+
+def made_cohort(config: AugmentationRun) -> Cases:
+    """The counterfactuals, made where they are not there yet."""
+    folder = Path(config.run) / "cohort"
+    if not (folder / "metrics.json").is_file():  # the last that a cohort writes
+        counterfactuals.main(dataclasses.replace(config.cohort, run=str(folder)))
+    return audit_cases.read(folder)
+
+
+def sets(config: AugmentationRun) -> dict[str, Path]:
+    """Arm -> data set of the pictures that it adds."""
+    is_phantom = truth.phantom_config(config.cohort.data) is not None
+    arms = (SAMPLES, COUNTERFACTUALS, *((TRUTH,) if is_phantom else ()))
+    return {arm: Path(config.run) / "data" / arm for arm in arms}
+
+
+def make_sets(config: AugmentationRun, cases: Cases) -> None:
+    """Builds the added pictures of every arm that are not built yet."""
+    run, phantom = Path(config.run), truth.phantom_config(config.cohort.data)
+    make = {
+        SAMPLES: lambda folder: plain_samples(config, len(cases), folder),
+        COUNTERFACTUALS: lambda folder: augmentation_sets.edited(cases, folder),
+        TRUTH: lambda folder: augmentation_sets.true(cases, phantom, folder),
+    }
+    for arm, out in sets(config).items():
+        if not is_built(out):
+            folder = run / "added" / arm
+            augmentation_sets.build_set(make[arm](folder), folder, out)
+
+
+def plain_samples(config: AugmentationRun, count: int, folder: Path) -> list[augmentation_sets.Entry]:
+    """What one does without counterfactuals: samples of the same model under training captions."""
+    sd = StableDiffusion.from_pretrained(config.cohort.model, dtype=config.cohort.dtype)
+    train = pipeline.open_split(config.cohort.data, "train")
+    return augmentation_sets.sampled(sd, train, count, config.samples, folder, config.cohort.wording)
+
+
+def trainings(config: AugmentationRun, count: int) -> list[Training]:
+    """All trainings, seed by seed, with `count` added pictures."""
+    folder, added = Path(config.run) / "trainings", sets(config)
+    weight = count / len(pipeline.open_split(config.cohort.data, "train"))
+    return [
+        augmentation_trainings.training(
+            arm,
+            seed,
+            folder=folder / f"{arm}-{seed}",
+            config=config.classifier,
+            data=config.cohort.data,
+            added=added.get(arm),
+            weight=weight,
+        )
+        for seed in config.seeds
+        for arm in ARMS
+        if arm == REAL or arm in added
+    ]
+
+
+def looked_at(config: AugmentationRun, wanted: list[Training]) -> Study:
+    """What every classifier sees in every test set."""
+    data = wanted[0].settings.data
+    names = (config.target, config.companion)
+    held: list[HeldOut] = [
+        augmentation_held_out.read(test, *names, size=data.size, fit=data.fit) for test in config.tests
+    ]
+    folders = {REAL: Path(config.cohort.data)} | sets(config)
+    return Study(
+        title=config.title,
+        run=Path(config.run),
+        target=config.target,
+        companion=config.companion,
+        seeds=config.seeds,
+        tests=config.tests,
+        held=tuple(held),
+        seen={
+            (one.arm, one.seed): augmentation_trainings.seen(one, config.target, held, config.batch_size)
+            for one in wanted
+        },
+        counts={arm: augmentation_page.counts_of(folder, *names) for arm, folder in folders.items()},
+        bootstrap=config.bootstrap,
+    )
+
+
+def true_pictures(config: AugmentationRun) -> list[np.ndarray]:
+    """The true counterfactuals uint8 [h, w] in the order of the cohort's cases; none where nobody knows them."""
+    folder = sets(config).get(TRUTH)
+    return [] if folder is None else [transforms.decode(one.image) for one in pipeline.open_split(folder, "train")]
+
+
+if __name__ == "__main__":
+    sys.exit(program.run(main, AugmentationRun))

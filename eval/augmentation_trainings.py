@@ -1,0 +1,142 @@
+"""The trainings of a study, each a run of `python -m train.classifier`, and what their classifiers see."""
+
+import dataclasses
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from scipy.special import expit
+from tqdm import tqdm
+
+from eval.augmentation_held_out import HeldOut
+from prism_jax import config as configs
+from prism_jax.classifier import Classifier, Prediction
+
+REAL, SAMPLES, COUNTERFACTUALS, TRUTH = "real", "samples", "counterfactuals", "truth"
+ARMS = {
+    REAL: "real only",
+    SAMPLES: "real + plain samples",
+    COUNTERFACTUALS: "real + counterfactuals",
+    TRUTH: "real + true counterfactuals",
+}
+READ_AT_ONCE = 64
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Training:
+    """One classifier of a study."""
+
+    arm: str
+    seed: int
+    folder: Path
+    config: str  # of the program train.classifier
+    options: tuple[str, ...]  # on its command line
+
+    @property
+    def is_done(self) -> bool:
+        """The classifier's configuration is the last that is written of it."""
+        return (self.folder / "model" / configs.FILE_NAME).is_file()
+
+    @property
+    def settings(self) -> Any:
+        """The configuration that the program is to run with, a ClassifierRun."""
+        return configs.override(configs.load(self.config), self.options, prog=f"train.classifier, {self.config}")
+
+
+def training(
+    arm: str, seed: int, *, folder: Path, config: str, data: str, added: Path | None, weight: float
+) -> Training:
+    """The training of an arm on the data set `data` and the pictures in `added`, drawn `weight` times as often.
+
+    Without added pictures the same real ones stand in their place, so that all arms take equally many steps in
+    batches of one size.
+    """
+    options = ("--run", folder, "--seed", seed, "--data.folder", data)
+    options += ("--data.mixed.0.folder", added or data, "--data.mixed.0.weight", weight)
+    return Training(arm=arm, seed=seed, folder=folder, config=config, options=tuple(map(str, options)))
+
+
+def check(wanted: Training, target: str) -> Any:
+    """The settings of a training that has what a study needs.
+
+    Raises:
+      ValueError: a configuration that does not know the target or mixes no data set in, or a folder of another one.
+    """
+    if not _mixes(wanted.config):
+        raise ValueError(f"{wanted.config}: data.mixed must name one data set, which the study replaces by its own")
+    settings = wanted.settings
+    if settings.targets is not None and target not in settings.targets:
+        raise ValueError(f"{wanted.config}: targets {', '.join(settings.targets)} lack {target}, which the study is of")
+    if (wanted.folder / configs.FILE_NAME).is_file() and configs.read(wanted.folder) != settings:
+        raise ValueError(f"{wanted.folder} holds a training with other settings; remove it, or use another --run")
+    return settings
+
+
+def train(wanted: Training, place: str) -> None:
+    """Runs the training, or goes on with it, unless it is done; `place` says which of how many it is.
+
+    Raises:
+      RuntimeError: the program ended with an error, which it has written itself.
+    """
+    if wanted.is_done:
+        return
+    print(f"training {place}: {ARMS[wanted.arm]}, seed {wanted.seed}", file=sys.stderr, flush=True)
+    command = [sys.executable, "-m", "train.classifier", "--config", wanted.config, *wanted.options]
+    code = subprocess.run(command, check=False).returncode
+    if not wanted.is_done:
+        raise RuntimeError(f"train.classifier ended with {code} and without a classifier in {wanted.folder}")
+
+
+def seen(wanted: Training, target: str, tests: Sequence[HeldOut], batch_size: int) -> dict[str, np.ndarray]:
+    """Test set -> probabilities float64 [n] of the target; kept beside the classifier, and read again."""
+    files = {test.name: wanted.folder / f"{_slug(test.name)}.parquet" for test in tests}
+    found = {name: pq.read_table(file) for name, file in files.items() if file.is_file()}
+    missing = [test for test in tests if test.name not in found]
+    if missing:
+        judge = Classifier.from_pretrained(wanted.folder / "model")
+        for test in missing:
+            columns = {"patient": test.patients, "probability": _ask(judge, target, test, batch_size)}
+            found[test.name] = pa.table(columns)
+            _write(found[test.name], files[test.name])
+    for test in tests:
+        if found[test.name]["patient"].to_pylist() != test.patients.tolist():
+            raise ValueError(f"{files[test.name]} is of other images; remove it")
+    return {name: table["probability"].to_numpy() for name, table in found.items()}
+
+
+def _ask(judge: Classifier, target: str, test: HeldOut, batch_size: int) -> np.ndarray:
+    """The probability of the target in every image; the last batch is filled up, so one program serves all."""
+    column, logits = judge.column(target), []
+    for start in tqdm(range(0, len(test.images), batch_size), desc=f"looking at {test.name}", mininterval=5):
+        rows = np.minimum(np.arange(start, start + batch_size), len(test.images) - 1)
+        pixels = test.images[rows].astype(np.float32) / 127.5 - 1
+        logits.append(np.asarray(_predict(judge, np.repeat(pixels[..., None], 3, axis=-1)).logits[:, column]))
+    return expit(np.concatenate(logits)[: len(test.images)].astype(np.float64))
+
+
+@jax.jit
+def _predict(judge: Classifier, images: jax.Array) -> Prediction:
+    return judge.predict(images)
+
+
+def _mixes(config: str) -> bool:
+    """Whether the configuration has the one further data set that options can name."""
+    return len(getattr(getattr(configs.load(config), "data", None), "mixed", ())) == 1
+
+
+def _slug(name: str) -> str:
+    return re.sub(r"[^\w.=-]+", "-", name)
+
+
+def _write(table: pa.Table, file: Path) -> None:
+    partial = file.with_name(f".{file.name}.{os.getpid()}")
+    pq.write_table(table, partial)
+    os.replace(partial, file)

@@ -1,0 +1,64 @@
+"""What each patient adds to the sums of every cell, and which cells were measured in the same patients."""
+
+import dataclasses
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class PatientSums:
+    """Of P patients and c cells, all float64 [P, c]; a patient without an image in a cell adds 0 to it."""
+
+    changes: np.ndarray  # sum of the changes
+    images: np.ndarray  # how many images
+    levels: np.ndarray  # mean score of the reconstructions; NaN where not measured or not known
+
+    def columns(self, which: np.ndarray) -> "PatientSums":
+        """The cells `which` (indices or bool)."""
+        return PatientSums(
+            **{field.name: getattr(self, field.name)[:, which] for field in dataclasses.fields(self)},
+        )
+
+    def groups(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """(Indices of patients, indices of cells): cells that the same patients were measured in."""
+        _, group = np.unique(self.images > 0, axis=1, return_inverse=True)
+        for number in range(group.max(initial=-1) + 1):
+            cells = np.flatnonzero(group == number)
+            yield np.flatnonzero(self.images[:, cells[0]]), cells
+
+
+def patient_sums(
+    changes: np.ndarray, before: np.ndarray | None, patients: np.ndarray, names: np.ndarray
+) -> PatientSums:
+    """The sums of `changes` [n, c] (NaN where not measured) and scores `before` of images of `patients` [n].
+
+    `names` [P], sorted, are all patients there are, also those without an image here.
+    """
+    changes = np.asarray(changes, np.float64)
+    owner = np.searchsorted(names, patients)
+    measured = ~np.isnan(changes)
+    images = _by_patient(measured, owner, len(names))
+    levels = np.full(images.shape, np.nan)
+    if before is not None:
+        total = _by_patient(np.where(measured, before, 0.0), owner, len(names))
+        np.divide(total, images, out=levels, where=images > 0)
+    return PatientSums(
+        changes=_by_patient(np.where(measured, changes, 0.0), owner, len(names)), images=images, levels=levels
+    )
+
+
+def beside(all_sums: Sequence[PatientSums]) -> PatientSums:
+    """The cells of all, in order; the same patients throughout."""
+    return PatientSums(
+        **{
+            field.name: np.concatenate([getattr(one, field.name) for one in all_sums], axis=1)
+            for field in dataclasses.fields(PatientSums)
+        }
+    )
+
+
+def _by_patient(values: np.ndarray, owner: np.ndarray, count: int) -> np.ndarray:
+    total = np.zeros((count, values.shape[1]))
+    np.add.at(total, owner, values)
+    return total

@@ -1,0 +1,22 @@
+"""Pictures as runs leave them: PNG files, or records of an ArrayRecord file, named relative to the run's folder."""
+
+import io
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+
+def read_picture(folder: Path, name: str) -> np.ndarray:
+    """The picture uint8 [h, w] that is called FILE or FILE#RECORD in `folder`."""
+    file, _, record = name.partition("#")
+    if not record:
+        with Image.open(folder / file) as picture:
+            return np.asarray(picture)
+    from array_record.python.array_record_module import ArrayRecordReader  # here: PNG files need no such package
+
+    reader = ArrayRecordReader(str(folder / file))
+    try:
+        return np.asarray(Image.open(io.BytesIO(reader.read([int(record)])[0])))
+    finally:
+        reader.close()

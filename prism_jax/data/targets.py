@@ -1,0 +1,47 @@
+"""Binary targets of a classifier, read from the attributes of an image: findings, sex and view."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+
+from prism_jax.data.captions import spoken
+from prism_jax.data.schema import Attributes
+
+SEX, VIEW = "sex", "view"  # M against F; AP, lying or not, against PA
+
+
+def state_of(target: str, attributes: Attributes) -> bool | None:
+    """Whether a target holds; None where nobody said, where it is uncertain, and for a view of another kind.
+
+    A finding's name is compared as captions say it: "support_lines" is "support lines".
+    """
+    if target == SEX:
+        return None if attributes.sex is None else attributes.sex == "M"
+    if target == VIEW:
+        kind = (attributes.view or "").upper()[:2]
+        return kind == "AP" if kind in ("AP", "PA") else None
+    if target in attributes.findings:
+        return attributes.findings[target]
+    return next((state for name, state in attributes.findings.items() if spoken(name) == spoken(target)), None)
+
+
+def values(known: Iterable[Attributes], targets: Sequence[str]) -> np.ndarray:
+    """float32 [m, n]: 1 where a target holds, 0 where it does not, NaN where that is not known."""
+    states = [[state_of(target, attributes) for target in targets] for attributes in known]
+    return np.array([[math.nan if state is None else state for state in row] for row in states], np.float32)
+
+
+def ages(known: Iterable[Attributes]) -> np.ndarray:
+    """float32 [m], years; NaN where it is not known."""
+    return np.array([math.nan if attributes.age is None else attributes.age for attributes in known], np.float32)
+
+
+def available(known: Sequence[Attributes]) -> tuple[str, ...]:
+    """The targets that can be learned here, those of which there is a yes and a no: findings, then sex and view."""
+    findings = dict.fromkeys(name for attributes in known for name in attributes.findings)
+    found = Counter((target, state_of(target, a)) for a in known for target in (*findings, SEX, VIEW))
+    return tuple(name for name in (*findings, SEX, VIEW) if found[name, True] and found[name, False])

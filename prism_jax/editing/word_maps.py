@@ -1,0 +1,153 @@
+"""Which pixels the words of a prompt look at: cross-attention maps, averaged over noise levels, layers and heads.
+
+The picture is noised as in training and given to the UNet with the prompt, as DAAM (Tang et al. 2023,
+arXiv 2210.04885) does along sampling. Nothing is controlled meanwhile, so the maps say what the model reads in that
+picture under that prompt, whichever way the picture was made; read are the layers that the local blend reads.
+"""
+
+import dataclasses
+import re
+from collections.abc import Sequence
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from prism_jax import rng
+from prism_jax.diffusion import sampling
+from prism_jax.diffusion.schedule import NoiseSchedule, add_noise
+from prism_jax.editing import alignment, blend
+from prism_jax.models.attention import Site
+from prism_jax.models.unet import UNet2DCondition
+from prism_jax.stable_diffusion import StableDiffusion
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class MapConfig:
+    """How maps are averaged."""
+
+    levels: int = 8  # of noise, evenly spaced over the schedule
+    seed: int = 0  # of the noise
+
+
+class Word(NamedTuple):
+    """A word of a prompt, and the positions of its tokens, int32 [n]."""
+
+    text: str
+    tokens: np.ndarray
+
+
+def words_of(prompt: str, tokenizer: Any) -> tuple[Word, ...]:
+    """The words of `prompt` with a letter or digit, each occurrence by itself, without punctuation around it."""
+    offsets = tokenizer(prompt, return_offsets_mapping=True).offset_mapping
+    found = re.finditer(r"[^\W_](?:\S*[^\W_])?", prompt)
+    inside = lambda span: [i for i, (a, b) in enumerate(offsets) if a < b and span[0] <= a and b <= span[1]]
+    return tuple(Word(match.group(), np.array(inside(match.span()), np.int32)) for match in found)
+
+
+def word_maps(
+    sd: StableDiffusion,
+    latents: jax.Array,
+    prompts: Sequence[str],
+    words: Sequence[Sequence[str]],
+    config: MapConfig | None = None,
+) -> np.ndarray:
+    """Maps float32 `[b, words, h, w]` of the latents' size: the share of a pixel's attention that goes to a word.
+
+    `latents` are clean, scaled `[b, h, w, 4]`; `words[i]` are words or phrases of `prompts[i]`, equally many for
+    every image. A word of several tokens, or that occurs several times, has the mean of their maps. All tokens of a
+    pixel, start and padding included, sum to 1.
+
+    Raises:
+      ValueError: lists that do not match, or a word that is not in its prompt.
+    """
+    counts = sorted({len(row) for row in words})
+    if not len(latents) == len(prompts) == len(words) or len(counts) != 1:
+        raise ValueError(
+            f"{len(latents)} latents, {len(prompts)} prompts and {len(words)} lists of {counts} words do not match; "
+            "give a prompt and a list for every image, all lists equally long"
+        )
+    places = [[_required(prompt, word, sd) for word in row] for prompt, row in zip(prompts, words, strict=True)]
+    maps = np.asarray(token_maps(sd, latents, prompts, config))
+    return np.stack(
+        [np.stack([mean_map(tokens, where) for where in row]) for tokens, row in zip(maps, places, strict=True)]
+    )
+
+
+def token_maps(
+    sd: StableDiffusion, latents: jax.Array, prompts: Sequence[str], config: MapConfig | None = None
+) -> jax.Array:
+    """Maps float32 `[b, 77, h, w]` of every token, at the latents' size; they sum to 1 over the tokens.
+
+    Raises ValueError for a prompt that does not fit, or levels that the schedule does not have.
+    """
+    config = config or MapConfig()
+    total = sd.schedule.config.num_train_timesteps
+    if not 1 <= config.levels <= total:
+        raise ValueError(f"levels is {config.levels}; use 1 to {total}")
+    timesteps = jnp.asarray((np.arange(config.levels) + 0.5) * total / config.levels, jnp.int32)
+    keys = jax.random.split(rng.stream(rng.key(config.seed), "word maps"), config.levels)
+    return _token_maps(sd.unet, sd.schedule, latents, sd.encode_prompt(prompts), timesteps, keys)
+
+
+def mean_map(maps: np.ndarray, tokens: np.ndarray) -> np.ndarray:
+    """The map [h, w] of the tokens at these positions of `maps` [77, h, w]."""
+    return np.asarray(maps, np.float32)[tokens].mean(0)
+
+
+def _required(prompt: str, word: str, sd: StableDiffusion) -> np.ndarray:
+    tokens = alignment.word_indices(prompt, word, sd.tokenizer)
+    if not len(tokens):
+        raise ValueError(f"{word!r} is not in the prompt {prompt!r}; use words of the prompt")
+    return tokens
+
+
+class _Recorder:
+    """An `AttentionControl` that changes nothing and gathers word attention while the UNet is traced.
+
+    A class because layers are handed one, which they call; make a new one for every call.
+    """
+
+    def __init__(self):
+        self.maps: dict[tuple[int, int], list[jax.Array]] = {}  # by side, each [b, h, w, k]
+
+    def share(self, q: jax.Array, k: jax.Array, site: Site) -> tuple[jax.Array, jax.Array]:
+        return q, k
+
+    def edit(self, probs: jax.Array, site: Site) -> jax.Array:
+        side = site.height, site.width
+        mean = probs.mean(1)  # over heads
+        self.maps.setdefault(side, []).append(mean.reshape(len(mean), *side, -1))
+        return probs
+
+    def mean(self, wanted: tuple[int, int]) -> jax.Array:
+        """Over the layers of the side that the local blend reads, or else the nearest coarser, or else finer one."""
+        coarser = [side for side in self.maps if side <= wanted]
+        layers = self.maps[max(coarser) if coarser else min(self.maps)]
+        return sum(layers) / len(layers)
+
+
+@jax.jit
+def _token_maps(
+    unet: UNet2DCondition,
+    schedule: NoiseSchedule,
+    latents: jax.Array,  # [b, h, w, c]
+    context: jax.Array,  # [b, k, d]
+    timesteps: jax.Array,  # [t]
+    keys: jax.Array,  # [t]
+) -> jax.Array:
+    b, h, w, _ = latents.shape
+    draw = partial(sampling.initial_latents, ids=jnp.zeros(b, jnp.int32), shape=latents.shape[1:])
+
+    def at(level: tuple[jax.Array, jax.Array]) -> jax.Array:
+        t, key = level
+        recorder = _Recorder()
+        # Every picture gets the same noise: maps of two pictures differ by the pictures.
+        unet(add_noise(schedule, latents, draw(key), t), t, context, control=recorder)
+        return recorder.mean(blend.map_side(h, w))
+
+    mean = jax.lax.map(at, (timesteps, keys)).mean(0)  # [b, h', w', k]
+    maps = jnp.moveaxis(mean, -1, 1)
+    return jax.image.resize(maps, (*maps.shape[:2], h, w), "linear")

@@ -1,0 +1,192 @@
+"""What a counterfactual must obey whatever makes it: composition, reversibility, effectiveness, minimality.
+
+Axioms of Galles and Pearl as measured by Monteiro et al. 2023 (arXiv 2303.01274) and Melistas et al. 2024 (arXiv
+2403.20287). Functions of arrays and callables, so that a diffusion editor and a structural causal model share them.
+Images are float32 `[b, h, w, c]` in [-1, 1]; distances of pixels are in grey levels.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+from scipy.special import logsumexp
+
+from prism_jax.metrics.classification import auroc
+from prism_jax.metrics.intervals import BootstrapConfig, Estimate, bootstrap
+from prism_jax.metrics.neighbours import distance_blocks
+
+Images = np.ndarray
+Counterfactual = Callable[[Images], Images]
+Distance = Callable[[Images, Images], np.ndarray]  # two batches -> [b]
+
+GREY_LEVELS = 127.5  # in one unit of [-1, 1]
+MINIMAL, FACTUAL = 0.8, 0.2  # weights of the two terms of the counterfactual latent divergence
+
+
+def pixel_distance(images: Images, references: Images) -> np.ndarray:
+    """Mean absolute difference in grey levels (0 to 255), float64 [b]."""
+    apart = np.abs(np.asarray(images, np.float64) - np.asarray(references, np.float64))
+    return GREY_LEVELS * apart.mean(axis=tuple(range(1, apart.ndim)))
+
+
+def composition(
+    null: Counterfactual,
+    images: Images,
+    *,
+    cycles: Sequence[int] = (1, 10),
+    distances: Mapping[str, Distance] | None = None,
+) -> dict[int, dict[str, np.ndarray]]:
+    """{m: {name: [b]}}: how far images are from what m null interventions in a row, each of the last, make of them.
+
+    Args:
+      null: the counterfactual that changes nothing, a batch at a time.
+      distances: by name; `pixel_distance` as "pixels" by default.
+
+    Raises:
+      ValueError: a number of cycles below 1.
+    """
+    return _cycles(null, images, cycles, distances)
+
+
+def reversibility(
+    forward: Counterfactual,
+    back: Counterfactual,
+    images: Images,
+    *,
+    cycles: Sequence[int] = (1,),
+    distances: Mapping[str, Distance] | None = None,
+) -> dict[int, dict[str, np.ndarray]]:
+    """{m: {name: [b]}}: how far images are from what m round trips, there and back, make of them.
+
+    `back` sets the attribute to its factual value, and with it its descendants. Otherwise as `composition`.
+    """
+    return _cycles(lambda x: back(forward(x)), images, cycles, distances)
+
+
+def _cycles(
+    trip: Counterfactual, images: Images, cycles: Sequence[int], distances: Mapping[str, Distance] | None
+) -> dict[int, dict[str, np.ndarray]]:
+    if not cycles or min(cycles) < 1:
+        raise ValueError(f"cycles are {tuple(cycles)}; give whole numbers from 1 on")
+    distances = distances or {"pixels": pixel_distance}
+    found, current = {}, images
+    for m in range(1, max(cycles) + 1):
+        current = trip(current)
+        if m in cycles:
+            found[m] = {name: np.asarray(distance(images, current)) for name, distance in distances.items()}
+    return found
+
+
+def effectiveness(
+    predicted: Mapping[str, np.ndarray],
+    targets: Mapping[str, np.ndarray],
+    *,
+    patients: np.ndarray,
+    config: BootstrapConfig | None = None,
+) -> dict[str, dict[str, Estimate]]:
+    """How well attributes predicted on counterfactuals agree with what they were to be, attribute by attribute.
+
+    The intervened attribute's row says whether the edit worked, the others' whether they were preserved. The kind of
+    an attribute follows from its arrays: predictions [n, classes] are probabilities of whole-number targets, boolean
+    targets have predictions [n] that are probabilities, and float targets are compared in their own units.
+
+    Returns:
+      "error" (mean absolute) of continuous attributes; "accuracy" at 0.5 and "auroc" of binary ones; "accuracy" and
+      macro one-against-the-rest "auroc" of classes.
+
+    Raises:
+      ValueError: names or lengths that differ.
+    """
+    if set(predicted) != set(targets):
+        raise ValueError(f"predictions of {sorted(predicted)} for targets {sorted(targets)}; give the same attributes")
+    found = {}
+    for name, values in predicted.items():
+        wrong = {len(values), len(targets[name])} - {len(patients)}
+        if wrong:
+            raise ValueError(f"{name} has {sorted(wrong)} rows for {len(patients)} patients; give one row an image")
+        columns = (*np.atleast_2d(np.asarray(values, np.float64).T), np.asarray(targets[name]))
+        found[name] = {
+            label: bootstrap(statistic, *columns, subjects=patients, config=config)
+            for label, statistic in _agreements(np.ndim(values), np.asarray(targets[name]).dtype).items()
+        }
+    return found
+
+
+def _agreements(rank: int, kind: np.dtype) -> dict[str, Callable[..., float]]:
+    """The statistics of columns: predictions, then the target."""
+    if rank == 2:
+        return {"accuracy": _classes_right, "auroc": _macro_auroc}
+    if np.issubdtype(kind, np.bool_):
+        return {"accuracy": lambda p, target: float(np.mean((p >= 0.5) == (target == 1))), "auroc": auroc}
+    return {"error": lambda p, target: float(np.mean(np.abs(p - target)))}
+
+
+def _classes_right(*columns: np.ndarray) -> float:
+    *probabilities, target = columns
+    return float(np.mean(np.argmax(probabilities, axis=0) == target))
+
+
+def _macro_auroc(*columns: np.ndarray) -> float:
+    """The mean over the classes that occur; NaN where only one does."""
+    *probabilities, target = columns
+    each = [auroc(p, (target == i).astype(float)) for i, p in enumerate(probabilities)]
+    known = [value for value in each if not np.isnan(value)]
+    return float(np.mean(known)) if known else float("nan")
+
+
+def amplification(
+    on_counterfactuals: Mapping[str, Mapping[str, Estimate]], on_real: Mapping[str, Mapping[str, Estimate]]
+) -> dict[str, dict[str, float]]:
+    """Each figure of `effectiveness` on counterfactuals less that of the same predictor on real test images.
+
+    0 is ideal for attributes that were not intervened on (Xia et al. 2024, arXiv 2403.09422).
+    """
+    return {
+        attribute: {label: estimate.value - on_real[attribute][label].value for label, estimate in figures.items()}
+        for attribute, figures in on_counterfactuals.items()
+    }
+
+
+def minimality(
+    images: np.ndarray,
+    counterfactuals: np.ndarray,
+    bank: np.ndarray,
+    *,
+    factual: np.ndarray,
+    wanted: np.ndarray,
+    bank_values: np.ndarray,
+    patients: np.ndarray | None = None,
+    bank_patients: np.ndarray | None = None,
+) -> np.ndarray:
+    """Counterfactual latent divergence, float64 [n]: log(.8 exp P[d(S_cf) <= D] + .2 exp P[d(S_f) >= D]).
+
+    D is the distance of an image from its counterfactual; S_cf and S_f are the distances from the image to the test
+    images that have the counterfactual and the factual value. Lower is better: nearer than others with the new value
+    are, and not farther than those with the old one. NaN where no test image has either value.
+
+    Args:
+      images, counterfactuals, bank: features [n, d], [n, d], [m, d].
+      factual, wanted, bank_values: the attribute's value as a class: `in_bins` for continuous ones. [n], [n], [m].
+      patients, bank_patients: where given, test images of an image's own patient do not count. [n], [m].
+    """
+    moved = np.linalg.norm(np.asarray(images, np.float64) - np.asarray(counterfactuals, np.float64), axis=1)
+    found = np.empty(len(moved))
+    for rows, block in distance_blocks(images, bank):
+        others = np.ones(block.shape, bool)
+        if patients is not None and bank_patients is not None:
+            others = np.asarray(patients)[rows, None] != np.asarray(bank_patients)[None]
+        has_new, has_old = (others & (bank_values[None] == values[rows, None]) for values in (wanted, factual))
+        nearer = _share(block <= moved[rows, None], has_new)
+        farther = _share(block >= moved[rows, None], has_old)
+        found[rows] = logsumexp([nearer, farther], b=[[MINIMAL], [FACTUAL]], axis=0)
+    return found
+
+
+def in_bins(values: np.ndarray, training: np.ndarray, *, bins: int = 10) -> np.ndarray:
+    """Which of the training values' quantile bins each value lies in, int64 [n]."""
+    edges = np.quantile(np.asarray(training, np.float64), np.linspace(0, 1, bins + 1)[1:-1])
+    return np.searchsorted(edges, np.asarray(values, np.float64), side="right")
+
+
+def _share(hits: np.ndarray, among: np.ndarray) -> np.ndarray:
+    count = among.sum(1)
+    return np.divide((hits & among).sum(1), count, out=np.full(len(hits), np.nan), where=count > 0)

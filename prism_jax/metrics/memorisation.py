@@ -1,0 +1,88 @@
+"""Are generated images copies of training images? Their nearest neighbours in feature space. NumPy, on the host.
+
+A distance alone says nothing: real images that the model has not seen also have a nearest neighbour. What counts is
+whether generated images lie nearer to the training set than held-out real ones do.
+"""
+
+import dataclasses
+
+import numpy as np
+
+from prism_jax.metrics.classification import auroc
+from prism_jax.metrics.distribution import FeatureSet
+from prism_jax.metrics.intervals import BootstrapConfig, Estimate, share
+from prism_jax.metrics.neighbours import nearest
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Memorisation:
+    """Nearest training images of generated ones, beside those of held-out real images."""
+
+    distance: np.ndarray  # float64 [m], of each generated image to its nearest training image
+    neighbour: np.ndarray  # int64 [m], which one
+    ratio: np.ndarray  # float64 [m], over the distance to the next nearest; small: a copy of one image
+    held_out: np.ndarray  # float64 [n], distances of held-out real images
+    patients: np.ndarray  # str [m]
+    held_out_patients: np.ndarray  # str [n]
+
+    @classmethod
+    def of(cls, *, generated: FeatureSet, held_out: FeatureSet, training: FeatureSet) -> "Memorisation":
+        """Looks for the nearest training image of another patient.
+
+        A counterfactual lies near the image it was made from by design, so images of its own patient are left out.
+
+        Raises:
+          ValueError: fewer than two training images, or features of different lengths.
+        """
+        bank = dict(bank=training.features, bank_patients=training.patients)
+        two, which = nearest(generated.features, query_patients=generated.patients, count=2, **bank)
+        real, _ = nearest(held_out.features, query_patients=held_out.patients, **bank)
+        ratio = np.divide(two[:, 0], two[:, 1], out=np.ones(len(two)), where=two[:, 1] > 0)
+        return cls(
+            distance=two[:, 0],
+            neighbour=which[:, 0],
+            ratio=ratio,
+            held_out=real[:, 0],
+            patients=generated.patients,
+            held_out_patients=held_out.patients,
+        )
+
+    def nearest_first(self) -> np.ndarray:
+        """Generated images in the order in which to look at them, int64 [m]."""
+        return np.argsort(self.distance, kind="stable")
+
+    def compute(self, *, quantile: float = 0.01, config: BootstrapConfig | None = None) -> dict[str, Estimate]:
+        """`suspects`: share nearer than that quantile of held-out images lies, which is expected by chance.
+
+        `nearer`: the probability that a generated image lies nearer than a held-out one (Meehan et al. 2020; 0.5 where
+        nothing is copied), bootstrapped by patients of both. Images without a training image of another patient are
+        left out.
+        """
+        config = config or BootstrapConfig()
+        made, real = np.isfinite(self.distance), np.isfinite(self.held_out)
+        sides = [(self.distance[made], self.patients[made]), (self.held_out[real], self.held_out_patients[real])]
+        if not made.any() or not real.any():
+            nothing = Estimate(value=np.nan, low=np.nan, high=np.nan, count=0)
+            return {"suspects": nothing, "nearer": nothing}
+        limit = np.quantile(self.held_out[real], quantile)
+        return {
+            "suspects": share(self.distance[made] < limit, subjects=self.patients[made], level=config.level),
+            "nearer": _nearer(*sides, config),
+        }
+
+
+def _nearer(made: tuple, real: tuple, config: BootstrapConfig) -> Estimate:
+    """The probability with its interval, of distances and patients of both."""
+    rng = np.random.default_rng(config.seed)
+    owners = [np.unique(patients, return_inverse=True) for _, patients in (made, real)]
+    rows_of = [[np.flatnonzero(owner == i) for i in range(len(names))] for names, owner in owners]
+
+    def statistic(a, b):
+        return auroc(-np.concatenate([a, b]), np.repeat([1.0, 0.0], [len(a), len(b)]))
+
+    def draw(distances, rows):
+        return distances[np.concatenate([rows[i] for i in rng.integers(len(rows), size=len(rows))])]
+
+    draws = [statistic(draw(made[0], rows_of[0]), draw(real[0], rows_of[1])) for _ in range(config.resamples)]
+    low, high = np.quantile(draws, [(1 - config.level) / 2, (1 + config.level) / 2])
+    return Estimate(value=statistic(made[0], real[0]), low=float(low), high=float(high), count=len(rows_of[0]))

@@ -1,0 +1,49 @@
+"""Where the words of an edit looked, as pictures: over the reconstruction what goes, over the edit all there is."""
+
+from collections.abc import Sequence
+
+import jax.numpy as jnp
+import numpy as np
+from PIL import Image, ImageDraw
+
+from prism_jax.editing import alignment, word_maps
+from prism_jax.editing.wording import differing
+from prism_jax.report.figures import attention_image, contact_sheet
+from prism_jax.report.pictures import WordMap
+from prism_jax.stable_diffusion import StableDiffusion
+
+LABEL = 16  # pixels under a picture for its word
+
+
+def maps_of_edit(
+    sd: StableDiffusion, prompts: tuple[str, str], pictures: tuple[np.ndarray, np.ndarray]
+) -> tuple[WordMap, ...]:
+    """Maps of the words of the source prompt that go, over the reconstruction, and of all of the edited prompt.
+
+    `pictures` are the reconstruction and the edit, uint8 [h, w].
+    """
+    pixels = np.stack(pictures).astype(np.float32)[..., None] / 127.5 - 1  # uint8 -> [-1, 1], [2, h, w, 1]
+    latents = sd.encode_image(jnp.asarray(np.repeat(pixels, 3, axis=-1)))
+    tokens = np.asarray(word_maps.token_maps(sd, latents, prompts))  # [2, 77, h', w']
+    made = []
+    for i, phrases in enumerate(differing(*prompts, negations=True)):
+        changed = {place for phrase in phrases for place in alignment.word_indices(prompts[i], phrase, sd.tokenizer)}
+        for word in word_maps.words_of(prompts[i], sd.tokenizer):
+            is_changed = changed.issuperset(word.tokens.tolist())
+            if i == 1 or is_changed:
+                found = word_maps.mean_map(tokens[i], word.tokens)
+                shown = dict(image=pictures[i], is_edited=i == 1, is_changed=is_changed)
+                made.append(WordMap(word=word.text, map=found, **shown))
+    return tuple(made)
+
+
+def sheet(maps: Sequence[WordMap]) -> np.ndarray:
+    """All maps in one picture, uint8 [h, w, 3], each with its word under it: − for one that goes, + for a new one."""
+    sign = lambda one: ("+ " if one.is_edited else "- ") if one.is_changed else ""
+    return contact_sheet([_labelled(attention_image(one.image, one.map), sign(one) + one.word) for one in maps])
+
+
+def _labelled(picture: np.ndarray, text: str) -> np.ndarray:
+    page = Image.fromarray(np.pad(picture, ((0, LABEL), (0, 0), (0, 0))))
+    ImageDraw.Draw(page).text((2, picture.shape[0] + 1), text, fill=(255, 255, 255))
+    return np.asarray(page)

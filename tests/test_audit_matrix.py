@@ -1,0 +1,226 @@
+"""From judges' scores to cells, sentences and a page: planted effects are found, and nothing is said of the rest."""
+
+import dataclasses
+import re
+
+import numpy as np
+import pytest
+
+from eval import audit_page, audit_relations, audit_words
+from eval.audit_cases import Case, Cases, label, wanted
+from eval.audit_judges import Scores
+from eval.audit_matrix import ALL, measure
+from eval.changes import Change
+from eval.counterfactuals import CounterfactualRun
+from prism_jax.audit.effects import EffectConfig
+from prism_jax.audit.sign_flips import FlipConfig
+from prism_jax.data.schema import Attributes
+from prism_jax.metrics.intervals import BootstrapConfig
+from prism_jax.report import audit_html
+from prism_jax.report.heatmap import AuditPage, Exhibit, HeatMap, ranked
+
+COLUMNS = ("cardiomegaly", "effusion", "pacemaker", "view", "age")
+CHANGES = tuple(Change(edit=edit) for edit in ("remove cardiomegaly", "remove pacemaker", "repeat the caption"))
+QUICK = EffectConfig(bootstrap=BootstrapConfig(resamples=400), flips=FlipConfig(flips=2000))
+PATIENTS = 40
+
+
+def known(patient: int) -> Attributes:
+    findings = {"cardiomegaly": True, "effusion": patient % 2 == 0, "pacemaker": True}
+    return Attributes(age=40.0 + patient, sex="MF"[patient % 2], view=("AP", "PA")[patient % 3 == 0], findings=findings)
+
+
+def cohort(patients: int = PATIENTS, changes=CHANGES) -> Cases:
+    """Every change of every patient, without pictures."""
+    cases = tuple(
+        Case(row={"id": str(i), "patient": f"p{i}", "status": "done"}, change=change, attributes=known(i))
+        for change in changes
+        for i in range(patients)
+    )
+    attempts = {change.name: {"done": patients} for change in changes}
+    config = CounterfactualRun(changes=changes)
+    return Cases(config=config, outputs=None, cases=cases, attempts=attempts, masks={})
+
+
+def scores_of(cases: Cases, planted: dict[tuple[str, str], float], placebo: float = 0.0) -> Scores:
+    """Two judges' logits: the reconstruction's spread is 2, noise of an edit 0.1, and effects are as planted."""
+    draw = np.random.default_rng(0)
+    base = np.tile(draw.normal(0, 2, (len(set(cases.images)), len(COLUMNS))), (len(cases.changes), 1))
+    shift = np.zeros_like(base)
+    for (edit, column), size in planted.items():
+        shift[[case.change.name == edit for case in cases.cases], COLUMNS.index(column)] = size
+    shift += placebo * (np.array(COLUMNS) == "view")[None]
+    noise = draw.normal(0, 0.1, (2, *base.shape))
+    before = np.stack([base, base + 0.2])
+    kinds = dict(original=before, reconstruction=before, edited=before + shift + noise)
+    return Scores(judges=("one", "other"), columns=COLUMNS, **kinds)
+
+
+PLANTED = {
+    ("remove cardiomegaly", "cardiomegaly"): -3.0,
+    ("remove cardiomegaly", "pacemaker"): -2.5,
+    ("remove pacemaker", "pacemaker"): -3.0,
+}
+
+
+@pytest.fixture(scope="module")
+def planted():
+    """Removing cardiomegaly takes the pacemaker along, not the other way round."""
+    cases = cohort()
+    scores = scores_of(cases, PLANTED)
+    return cases, scores, measure(cases, scores, QUICK)
+
+
+def test_what_was_planted_is_called_and_nothing_else(planted):
+    *_, matrix = planted
+    assert {place for place in matrix.agreement if matrix.is_called(*place)} == set(PLANTED)
+    others = [one for place, one in matrix.agreement.items() if place not in PLANTED]
+    assert {one.verdict for one in others} == {"no effect"}
+
+
+def test_the_mean_of_the_judges_is_what_is_shown(planted):
+    cases, scores, matrix = planted
+    change = (scores.edited - scores.reconstruction).mean(axis=0)[cases.of(CHANGES[0])].mean(axis=0)
+    for column, value in zip(COLUMNS, change, strict=True):
+        assert matrix.size("remove cardiomegaly", column, scale="logit").effect.value == pytest.approx(value)
+    age = matrix.size("remove cardiomegaly", "age").effect.value
+    assert age == pytest.approx(change[-1])  # years on either scale
+    assert set(matrix.effects) == {ALL, "one", "other"}
+
+
+def test_an_effect_that_placebos_have_too_is_not_called():
+    cases = cohort()
+    matrix = measure(cases, scores_of(cases, PLANTED, placebo=1.0), QUICK)
+    assert matrix.agreement["remove cardiomegaly", "view"].verdict == "effect"
+    assert not matrix.is_called("remove cardiomegaly", "view")
+    assert matrix.is_called("remove cardiomegaly", "pacemaker")
+    said = audit_words.unknown(matrix, cases, QUICK, has_survey=True)
+    assert any("of view AP no more is shown than placebo edits do" in one for one in said)
+    assert any(one.startswith("Even a placebo has an effect.") for one in audit_words.found(matrix, (), ()))
+
+
+def test_the_page_says_first_what_is_taken_along(planted):
+    *_, matrix = planted
+    sides = audit_relations.sides(matrix, None, QUICK)
+    found = audit_words.found(matrix, sides, audit_relations.directions(matrix, QUICK))
+    assert re.match(r"Removing cardiomegaly also removes pacemaker: its probability falls by \d+ points", found[0])
+    assert "40 patients; one −" in found[0]
+    assert any(one.startswith("Removing pacemaker does what it says: pacemaker falls") for one in found)
+    assert "removing cardiomegaly does" in found[-1]
+    assert "The two directions differ" in found[-1]
+    ruled_out = audit_words.ruled_out(matrix)
+    assert ruled_out[0].startswith("Removing cardiomegaly leaves effusion, view AP and age alone")
+
+
+def test_leakage_is_what_goes_along_with_each_unit_of_the_target(planted):
+    *_, matrix = planted
+    side = next(s for s in audit_relations.sides(matrix, None, QUICK) if s.column == "pacemaker")
+    row = matrix.rows[ALL]["probability"]["remove cardiomegaly"].changes.mean(axis=0)
+    assert side.leakage.value == pytest.approx(row[2] / row[0])
+    assert side.relation is None
+
+
+def test_few_patients_conclude_nothing():
+    cases = cohort(patients=5)
+    matrix = measure(cases, scores_of(cases, PLANTED), QUICK)
+    assert not any(matrix.is_called(*place) for place in matrix.agreement)
+    said = audit_words.unknown(matrix, cases, QUICK, has_survey=False)
+    assert "of every attribute nothing can be concluded, fewer than 10 patients" in said[0]
+    assert audit_words.found(matrix, (), ()) == audit_words.ruled_out(matrix) == ()
+    assert any("no data report was given" in one for one in said)
+
+
+def test_two_edits_together_are_held_against_each_alone():
+    changes = (*CHANGES[:2], Change(edit="remove cardiomegaly, remove pacemaker"))
+    cases = cohort(changes=changes)
+    both = {("remove cardiomegaly, remove pacemaker", "pacemaker"): -5.5}
+    matrix = measure(cases, scores_of(cases, PLANTED | both), QUICK)
+    found = audit_relations.interactions(matrix, QUICK)
+    assert found.cell(changes[2].name, "pacemaker").verdict == "no effect"  # -5.5 is -2.5 - 3
+    assert found.cell(changes[2].name, "cardiomegaly").effect.value == pytest.approx(3, abs=0.1)
+    assert audit_words.doing(changes[2].name) == "Removing cardiomegaly and removing pacemaker"
+
+
+def test_growth_with_strength_is_measured_where_there_are_strengths():
+    changes = tuple(Change(edit="remove cardiomegaly", strength=f"{g:g}", guidance=g) for g in (1.0, 2.0))
+    cases = cohort(changes=changes)
+    planted = {(change.name, column): -size * change.guidance for change in changes
+               for column, size in (("cardiomegaly", 2.0), ("pacemaker", 0.5))}  # fmt: skip
+    matrix = measure(cases, scores_of(cases, planted), QUICK)
+    (found,) = audit_relations.doses(matrix, QUICK)
+    assert found.slopes.cell("remove cardiomegaly", "pacemaker").effect.value == pytest.approx(-0.5, abs=0.05)
+    assert found.matched["pacemaker"].strength.value == pytest.approx(1.0, abs=0.05)
+    assert found.matched["pacemaker"].off_target.value == pytest.approx(-0.5, abs=0.05)
+    assert matrix.beyond == {}  # without placebos there is no floor
+
+
+def test_labels_and_aims_are_read_under_the_names_that_the_judges_have():
+    attributes = Attributes(age=61.0, sex="M", view="PA", findings={"Support_Lines": True, "edema": None})
+    assert [label(attributes, c) for c in ("age", "sex", "view", "support lines")] == [61.0, 1.0, 0.0, 1.0]
+    assert np.isnan([label(attributes, "edema"), label(attributes, "mass")]).all()
+    case = lambda edit: Case(row={}, change=Change(edit=edit), attributes=attributes)
+    assert wanted(case("remove support lines"), ("support_lines", "age")) == {"support_lines": -1.0}
+    assert wanted(case("set view AP"), ("view",)) == {"view": 1.0}
+    assert wanted(case("set sex woman"), ("sex",)) == {"sex": -1.0}
+    assert wanted(case("set age 80"), ("age",)) == {"age": 1.0}
+    assert wanted(case("repeat the caption"), ("age",)) == wanted(case("add mass"), ("age",)) == {}
+
+
+def test_cases_are_shown_from_the_largest_effect_to_the_smallest_each_once():
+    changes = np.array([0.1, np.nan, 0.9, -0.5, 0.3, 0.4, 0.2, 0.0])
+    shown = ranked(changes, 2)
+    assert [rank for _, rank in shown] == ["largest"] * 2 + ["middle"] * 2 + ["smallest"] * 2
+    assert [place for place, _ in shown] == [2, 5, 4, 6, 7, 3]
+    assert [place for place, _ in ranked(changes, 9)] == [2, 5, 4, 6, 0, 7, 3]
+    assert ranked(np.full(3, np.nan), 2) == []
+
+
+def page_of(matrix, maps: tuple[HeatMap, ...], edit: str = "remove cardiomegaly") -> AuditPage:
+    picture = np.arange(64, dtype=np.uint8).reshape(8, 8)
+    exhibit = Exhibit(image="<7>", patient="p", row=0, original=picture, reconstruction=picture, edited=255 - picture)
+    return AuditPage(
+        title="An audit",
+        summary="",
+        headline=(),
+        found=("Removing <b> also removes c.",),
+        ruled_out=(),
+        unknown=(),
+        rows=tuple(change.name for change in matrix.changes),
+        placebos=frozenset({"repeat the caption"}),
+        columns=matrix.columns,
+        maps=maps,
+        map_note="",
+        exhibits=(exhibit,),
+        shown={},
+    )
+
+
+def test_the_page_stands_alone_and_escapes_what_it_is_told(planted):
+    *_, matrix = planted
+    text = audit_html.render(page_of(matrix, audit_page.maps(matrix, QUICK)))
+    assert "default-src 'none'" in text
+    assert not re.search(r"(?:src|href)=\"(?!data:|#)", text)
+    assert "Removing &lt;b&gt; also removes c." in text
+    assert "\\u003c7>" in text
+    assert text.count('<button type="button"') == 3 * len(matrix.agreement)  # all judges, and each
+    assert text.count("data:image/png") == 3  # original and reconstruction are one picture
+
+
+def test_marks_say_how_sure_a_cell_is(planted):
+    *_, matrix = planted
+    together = audit_page.maps(matrix, QUICK)[0]
+    marks = {(row.name, column): cell for row, cells in zip(matrix.changes, together.cells, strict=True)
+             for column, cell in zip(COLUMNS, cells, strict=True)}  # fmt: skip
+    assert {place for place, cell in marks.items() if cell.mark == "family"} == set(PLANTED)
+    assert marks["remove cardiomegaly", "pacemaker"].value < -0.5
+    assert [place for place, cell in marks.items() if cell.is_target] == [
+        ("remove cardiomegaly", "cardiomegaly"),
+        ("remove pacemaker", "pacemaker"),
+    ]
+
+
+def test_a_map_that_does_not_fit_the_page_is_refused(planted):
+    *_, matrix = planted
+    (whole, *_) = audit_page.maps(matrix, QUICK)
+    with pytest.raises(ValueError, match="has rows of"):
+        page_of(matrix, (dataclasses.replace(whole, cells=whole.cells[1:]),))

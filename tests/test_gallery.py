@@ -1,0 +1,58 @@
+"""Which edits a report shows as best, median and worst, and by what."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+
+from eval import gallery
+from eval.outcomes import Outcome
+from eval.outputs import Outputs
+from prism_jax.metrics.counterfactual import CounterfactualMetrics
+
+STRENGTHS = dict(self_steps=0.4, cross_steps=0.8, guidance=1.75)
+
+
+def outcome(number: int, change: float, direction: float | None = None) -> Outcome:
+    other = STRENGTHS | dict(guidance=3.0, scores={"direction": 9.0})
+    scores = {} if direction is None else {"direction": direction}
+    candidates = json.dumps([other, STRENGTHS | dict(scores=scores)])
+    kept = {name: float(np.float32(value)) for name, value in STRENGTHS.items()}
+    row = dict(id=str(number), edit="e", mean_change=change, candidates=candidates) | kept
+    return Outcome(row=row, outputs=Outputs(Path()))
+
+
+def measured(inside: list[float]) -> CounterfactualMetrics:
+    rest = dict.fromkeys(
+        ("edit_outside", "reconstruction_inside", "reconstruction_outside", "change_iou"), np.zeros(len(inside))
+    )
+    return CounterfactualMetrics(edit_inside=np.array(inside), **rest)
+
+
+def told(found) -> list[tuple[str, str]]:
+    return [(one.row["id"], rank) for one, rank in found]
+
+
+def test_where_the_truth_is_known_the_smallest_error_is_best():
+    outcomes = [outcome(i, change=0.0, direction=0.0) for i in range(5)]
+    found = told(gallery.chosen(outcomes, measured([4.0, np.nan, 2.0, 3.0, 9.0])))
+    assert [image for image, _ in found] == ["2", "3", "4"]
+    assert found[0][1] == "best of 4 by error to the truth inside the mask: 2.00 levels"
+    assert found[2][1].startswith("worst of 4")
+
+
+def test_else_the_highest_clip_score_of_the_candidate_that_was_kept():
+    found = told(gallery.chosen([outcome(i, 0.0, score) for i, score in enumerate((0.1, 0.3, 0.2))], None))
+    assert [image for image, _ in found] == ["1", "2", "0"]
+    assert found[0][1] == "best of 3 by CLIP direction score: 0.300"
+
+
+def test_else_by_the_size_of_the_change_which_is_not_called_good():
+    found = told(gallery.chosen([outcome(i, change) for i, change in enumerate((1.0, 5.0, 2.0))], None))
+    assert [image for image, _ in found] == ["1", "2", "0"]
+    assert [rank.partition(" of ")[0] for _, rank in found] == ["largest change", "median change", "smallest change"]
+    assert not any("best" in rank for _, rank in found)
+
+
+def test_two_edits_are_not_ranked():
+    assert gallery.chosen([outcome(0, 1.0), outcome(1, 2.0)], None) == []

@@ -1,0 +1,63 @@
+"""Sign flips against scipy's permutation test and a plain step-down by hand."""
+
+import itertools
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from prism_jax.audit.sign_flips import FlipConfig, false_discovery, flip
+
+
+@pytest.fixture(scope="module")
+def sums() -> np.ndarray:
+    rng = np.random.default_rng(0)
+    return rng.normal(size=(9, 5)) + rng.normal(size=(9, 1)) + np.array([1.5, 0.8, 0, 0, 0])
+
+
+def test_few_patients_give_the_exact_p_value_of_scipy(sums):
+    found = flip(sums)
+    for values, p in zip(sums.T, found.p, strict=True):
+        theirs = stats.permutation_test((values,), np.sum, permutation_type="samples", n_resamples=np.inf)
+        assert p == pytest.approx(theirs.pvalue)
+
+
+def test_family_wise_p_values_are_those_of_a_step_down_by_hand(sums):
+    signs = np.array(list(itertools.product([1, -1], repeat=9)))
+    turned = np.abs(signs @ (sums / np.sqrt((sums**2).sum(0))))
+    order = np.argsort(-turned[0])
+    by_hand, least = np.empty(5), 0.0
+    for place, cell in enumerate(order):
+        highest = turned[:, order[place:]].max(axis=1)
+        least = max(least, np.mean(highest >= turned[0, cell] - 1e-12))
+        by_hand[cell] = least
+    assert flip(sums).family_p == pytest.approx(by_hand)
+    assert (flip(sums).family_p >= flip(sums).p).all()
+
+
+def test_random_signs_come_near_the_exact_p_values(sums):
+    exact, drawn = flip(sums, FlipConfig(flips=1000)), flip(sums, FlipConfig(flips=200))
+    assert drawn.p == pytest.approx(exact.p, abs=0.12)
+    assert drawn.p.min() >= 1 / 201
+
+
+def test_a_cell_in_which_nothing_changed_is_no_effect(sums):
+    found = flip(np.concatenate([sums, np.zeros((9, 1))], axis=1))
+    assert (found.p[-1], found.family_p[-1]) == (1, 1)
+    assert found.family_p[:-1] == pytest.approx(flip(sums).family_p)
+
+
+def test_neither_scale_nor_direction_changes_a_p_value(sums):
+    scaled = flip(sums * np.array([-1, 2, -300, 1, 0.1]))
+    assert scaled.family_p == pytest.approx(flip(sums).family_p)
+
+
+def test_q_values_are_benjamini_and_hochberg_s_and_leave_out_what_is_unknown():
+    p = np.array([0.01, 0.04, np.nan, 0.03, 0.5])
+    assert false_discovery(p) == pytest.approx([0.04, 0.16 / 3, np.nan, 0.16 / 3, 0.5], nan_ok=True)
+    assert np.isnan(false_discovery(np.array([np.nan]))).all()
+
+
+def test_too_few_flips_are_refused():
+    with pytest.raises(ValueError, match="flips 20 cannot give"):
+        FlipConfig(flips=20)

@@ -1,0 +1,73 @@
+"""Maps of words: shares of attention that add up, of the words asked for, the same in any batch."""
+
+import jax
+import numpy as np
+import pytest
+
+from prism_jax.editing import word_maps
+from prism_jax.editing.word_maps import MapConfig
+from prism_jax.report import attention
+
+PROMPTS = ["chest ray with no effusion, pacemaker", "man with effusion"]
+CONFIG = MapConfig(levels=2)
+
+
+@pytest.fixture(scope="module")
+def latents(tiny_sd):
+    return jax.random.normal(jax.random.key(0), (2, *tiny_sd.latent_shape(32, 32)))
+
+
+@pytest.fixture(scope="module")
+def maps(tiny_sd, latents) -> np.ndarray:
+    return np.asarray(word_maps.token_maps(tiny_sd, latents, PROMPTS, CONFIG))
+
+
+def test_the_attention_of_a_pixel_adds_up_over_the_tokens(maps):
+    assert maps.shape == (2, 77, 4, 4)
+    np.testing.assert_allclose(maps.sum(1), 1, atol=1e-5)
+    assert (maps >= 0).all()
+
+
+def test_a_picture_has_the_maps_that_it_has_in_another_batch(tiny_sd, latents, maps):
+    swapped = word_maps.token_maps(tiny_sd, latents[::-1], PROMPTS[::-1], CONFIG)
+    np.testing.assert_allclose(swapped[::-1], maps, atol=1e-5)
+
+
+def test_a_phrase_has_the_mean_of_its_tokens(tiny_sd, latents, maps):
+    words = [["no effusion", "pacemaker"], ["effusion", "man"]]
+    found = word_maps.word_maps(tiny_sd, latents, PROMPTS, words, CONFIG)
+    assert found.shape == (2, 2, 4, 4)
+    (no, effusion) = (word for word in word_maps.words_of(PROMPTS[0], tiny_sd.tokenizer) if word.text in words[0][0])
+    np.testing.assert_allclose(found[0, 0], maps[0, [*no.tokens, *effusion.tokens]].mean(0), atol=1e-6)
+
+
+def test_words_are_all_that_have_a_letter_each_with_its_tokens(tiny_sd):
+    words = word_maps.words_of("with - effusion, no effusion.", tiny_sd.tokenizer)
+    assert [word.text for word in words] == ["with", "effusion", "no", "effusion"]
+    tokens = [token for word in words for token in word.tokens]
+    assert len(set(tokens)) == len(tokens) > 0
+
+
+def test_lists_that_do_not_match_and_absent_words_are_refused(tiny_sd, latents):
+    with pytest.raises(ValueError, match="do not match"):
+        word_maps.word_maps(tiny_sd, latents, PROMPTS, [["effusion"], []])
+    with pytest.raises(ValueError, match="'lines' is not in the prompt"):
+        word_maps.word_maps(tiny_sd, latents, PROMPTS, [["lines"], ["effusion"]])
+    with pytest.raises(ValueError, match="levels is 0; use 1 to 1000"):
+        word_maps.token_maps(tiny_sd, latents, PROMPTS, MapConfig(levels=0))
+
+
+def test_of_an_edit_all_new_words_are_shown_and_of_the_source_those_that_go(tiny_sd, monkeypatch):
+    uniform = lambda sd, latents, prompts: np.full((2, 77, 4, 4), 1 / 77)
+    monkeypatch.setattr(word_maps, "token_maps", uniform)
+    pictures = (np.zeros((32, 32), np.uint8), np.full((32, 32), 200, np.uint8))
+    found = attention.maps_of_edit(tiny_sd, ("man with effusion", "man with no effusion"), pictures)
+    told = [(one.word, one.is_edited, one.is_changed) for one in found]
+    assert told == [
+        ("effusion", False, True),
+        ("man", True, False),
+        ("with", True, False),
+        ("no", True, True),
+        ("effusion", True, True),
+    ]
+    assert attention.sheet(found).shape[2] == 3
