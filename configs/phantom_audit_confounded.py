@@ -12,15 +12,12 @@ python -m eval.audit --config configs/phantom_audit_confounded.py --run runs/pha
     --make.model runs/phantom_unconfounded/model --make.data data/phantom_none --survey runs/phantom_none_report
 """
 
-import dataclasses
-
 from configs.phantom_audit import INVERSION, JUDGES, PLACEBOS, STRENGTH
+from configs.phantom_confounded import UNSAID
 from eval.audit import AuditRun
 from eval.changes import Change
 from eval.counterfactuals import CounterfactualRun
-from prism_jax.data.templates import PLAIN
 
-UNSAID = dataclasses.replace(PLAIN, omitted=("pacemaker",))
 EDITS = ("remove cardiomegaly", "remove pacemaker", "remove effusion", "remove support lines", "add cardiomegaly",
          "add effusion", "set view PA", "set age 80")  # fmt: skip
 
