@@ -11,7 +11,7 @@ from flax import nnx
 from prism_jax.models import streamed
 
 LARGEST_MAPS = 2**24  # attention maps of more entries are made in parts, for memory
-LARGEST_MAPS_CPU = 2**20  # on CPUs larger maps leave the cache: 4 MB is about a core's share
+LARGEST_MAPS_CPU = 2**18  # on CPUs larger maps leave the cache; a gradient goes over several of 1 MB
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
