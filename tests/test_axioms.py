@@ -54,7 +54,7 @@ def test_effectiveness_is_what_is_counted_by_hand():
     assert found["age"]["error"].value == 1.5
     assert (found["sex"]["accuracy"].value, found["sex"]["auroc"].value) == (0.75, 1.0)
     assert found["race"]["accuracy"].value == 0.75
-    assert found["race"]["auroc"].value == pytest.approx((1 + 1 + 1) / 3)
+    assert found["race"]["auroc"].value == pytest.approx((1 + 1 + 5 / 6) / 3)  # of class 2, one of three ties
     assert found["race"]["accuracy"].count == 4
 
 

@@ -5,26 +5,42 @@ import pytest
 
 from prism_jax.data import phantom
 from prism_jax.data.phantom import measure
+from prism_jax.data.phantom.geometry import HEART_TILT, LUNG_POWER, LUNG_TILT, ZOOM
 from prism_jax.metrics.classification import auroc
 
-SIZE = 64
+SIZE = 128
 
 
-def chest(*, heart=0.4, can=0.0):
-    """A drawing of uint8 [64, 64]: two lungs with straight borders, a heart in between, and a can on the left side."""
-    axis = (np.arange(SIZE) + 0.5) / SIZE * 2 - 1
+def chest(*, growth=0.0, can=0.0):
+    """A drawing of uint8 [128, 128] in three greys: the cage and the heart as ellipses, and a can; and its ratio."""
+    axis = ((np.arange(SIZE) + 0.5) / SIZE * 2 - 1) / ZOOM
     x, y = np.meshgrid(axis, axis)
-    image = np.full((SIZE, SIZE), 190.0)
-    image[(np.abs(x) < 0.72) & (np.abs(x) > heart) & (np.abs(y) < 0.6)] = 80
-    image[np.hypot(x - 0.55, y + 0.5) < 0.1] += can
-    return image.astype(np.uint8)
+
+    def ellipse(cx, cy, rx, ry, tilt=0.0, power=2.0):
+        dx, dy = x - cx, y - cy
+        u, v = dx * np.cos(tilt) + dy * np.sin(tilt), dy * np.cos(tilt) - dx * np.sin(tilt)
+        return np.abs(u / rx) ** power + np.abs(v / ry) ** power < 1
+
+    cx, rx, ry = 0.12 + 0.45 * growth, 0.31 + growth, 0.21 + 0.45 * growth
+    heart = ellipse(cx, 0.13, rx, ry, HEART_TILT) | ellipse(-0.075, 0.08, 0.18, 0.27)
+    cage = ellipse(0.37, -0.02, 0.30, 0.76, -LUNG_TILT, LUNG_POWER)
+    lungs = (cage | cage[:, ::-1]) & (np.abs(x) > 0.12) & (y < 0.35) & ~heart
+    image = np.where(lungs, 80.0, 190.0)
+    image[np.hypot(x - 0.5, y + 0.46) < 0.08] += can
+    reach = cx + np.hypot(rx * np.cos(HEART_TILT), ry * np.sin(HEART_TILT))
+    return image.astype(np.uint8), (reach + 0.075 + 0.18) / (2 * x[cage].max())
 
 
-def test_a_wider_heart_has_a_larger_ratio_and_a_brighter_can_scores_higher():
-    ratios = measure.cardiothoracic_ratio(np.stack([chest(heart=h) for h in (0.3, 0.36, 0.42)]))
-    assert np.all(np.diff(ratios) > 0.01)
-    scores = measure.pacemaker_score(np.stack([chest(can=c) for c in (0, 30, 60)]))
-    assert np.all(np.diff(scores) > 5)
+def test_the_ratio_is_that_of_the_ellipses_drawn():
+    drawn = [chest(growth=growth) for growth in (0.0, 0.06, 0.12, 0.18)]
+    measured = measure.cardiothoracic_ratio(np.stack([image for image, _ in drawn]))
+    # Less what the soft edges of the phantom add, which these do not have.
+    np.testing.assert_allclose(measured, [ratio - 0.04 for _, ratio in drawn], atol=0.012)
+
+
+def test_a_brighter_can_scores_higher():
+    scores = measure.pacemaker_score(np.stack([chest(can=can)[0] for can in (0, 30, 60)]))
+    assert scores[0] < scores[1] < scores[2] - 5
 
 
 def test_a_picture_without_lungs_has_no_ratio():
