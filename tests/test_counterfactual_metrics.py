@@ -3,7 +3,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from prism_jax.metrics.counterfactual import CounterfactualMetrics
+from prism_jax.metrics.counterfactual import CounterfactualMetrics, effect_agreement
 
 
 def subject(*, reconstruction, edited, truth, mask):
@@ -26,6 +26,7 @@ def test_errors_are_those_counted_by_hand():
     assert GOOD.reconstruction_inside == [105.0]  # (100 + 110) / 2
     assert GOOD.edit_outside == [5.0]  # (0 + 10) / 2
     assert GOOD.reconstruction_outside == [5.0]
+    assert (GOOD.edit_all, GOOD.reconstruction_all) == ([5.0], [55.0])
     np.testing.assert_allclose(GOOD.change_iou, 2 / 3)  # changed: pixels 0, 1, 3; mask: 0, 1
 
 
@@ -91,3 +92,14 @@ def test_wrong_input_is_named(broken, message):
     grey = {name: np.zeros((1, 4, 4), np.uint8) for name in ("reconstruction", "edited", "truth")}
     with pytest.raises(ValueError, match=message):
         CounterfactualMetrics.of(**(grey | {"mask": np.zeros((1, 4, 4), bool)} | broken))
+
+
+def test_predicted_effects_are_held_against_true_ones():
+    found = effect_agreement([0.5, 0.5, np.nan], [1.0, 0.0, 1.0], subjects=np.array(["a", "b", "c"]))
+    assert {name: estimate.value for name, estimate in found.items()} == {
+        "predicted": 0.5,
+        "true": 0.5,
+        "bias": 0.0,
+        "error": 0.5,
+    }
+    assert found["bias"].count == 2

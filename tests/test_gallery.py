@@ -1,5 +1,6 @@
 """Which edits a report shows as best, median and worst, and by what."""
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -23,10 +24,8 @@ def outcome(number: int, change: float, direction: float | None = None) -> Outco
 
 
 def measured(inside: list[float]) -> CounterfactualMetrics:
-    rest = dict.fromkeys(
-        ("edit_outside", "reconstruction_inside", "reconstruction_outside", "change_iou"), np.zeros(len(inside))
-    )
-    return CounterfactualMetrics(edit_inside=np.array(inside), **rest)
+    nothing = {field.name: np.zeros(len(inside)) for field in dataclasses.fields(CounterfactualMetrics)}
+    return CounterfactualMetrics(**nothing | dict(edit_inside=np.array(inside)))
 
 
 def told(found) -> list[tuple[str, str]]:

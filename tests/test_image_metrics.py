@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from prism_jax.metrics.image import PSNR_CEILING, ImageMetrics, l1, mse, psnr, ssim
-from prism_jax.metrics.intervals import BootstrapConfig, Estimate, bootstrap, wilson
+from prism_jax.metrics.intervals import BootstrapConfig, Estimate, bootstrap, delete_group, share, wilson
 from tests.conftest import load_trace
 
 PAIRS = {
@@ -118,3 +118,21 @@ def test_wilson_interval_matches_worked_figures():
     assert wilson(0, 0).count == 0
     with pytest.raises(ValueError, match="3 hits of 2"):
         wilson(3, 2)
+
+
+def test_a_share_by_patient_is_wilsons_of_patients():
+    assert share(np.array([1.0, 0.0, 1.0, np.nan])) == wilson(2, 3)
+    by_patient = share(np.repeat([1.0, 0.0], [8, 4]), subjects=np.repeat([0, 1, 2], 4))
+    assert by_patient == wilson(2, 3)  # not 8 of 12
+    mixed = share(np.array([1.0, 0.0, 1.0]), subjects=np.array(["a", "a", "b"]))
+    assert (mixed.value, mixed.count) == (0.75, 2)
+    assert share(np.array([np.nan])).count == 0
+
+
+def test_the_jackknife_of_a_mean_is_students_interval():
+    values = np.random.default_rng(0).normal(size=20)
+    without = [np.mean(np.delete(values, i)) for i in range(20)]
+    found = delete_group(float(values.mean()), np.array(without), count=20)
+    half = 2.093024 * values.std(ddof=1) / np.sqrt(20)  # Student's t of 19 degrees, 97.5 %
+    np.testing.assert_allclose([found.low, found.high], [values.mean() - half, values.mean() + half], rtol=1e-6)
+    assert np.isnan(delete_group(1.0, np.array([1.0]), count=1).low)

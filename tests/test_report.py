@@ -206,6 +206,53 @@ def test_difference_of_pictures_in_other_formats_is_refused():
         figures.difference_image(np.zeros((4, 4), np.uint8), np.zeros((4, 4), np.float32))
 
 
+def test_attention_is_shown_from_its_least_to_its_largest_and_says_its_contrast():
+    image = np.full((2, 2), 100, np.uint8)
+    shown = figures.attention_image(image, np.array([[0.2, 0.6], [0.2, 0.2]]))
+    np.testing.assert_array_equal(shown[0, 0], [50, 50, 50])
+    np.testing.assert_allclose(shown[0, 1], 0.85 * np.array(figures.ATTENTION) + 0.15 * 50, atol=1)
+    assert figures.contrast(np.array([[0.2, 0.6], [0.2, 0.2]])) == pytest.approx(2.0)
+    assert figures.contrast(np.ones((2, 2))) == 1.0
+
+
+def test_rows_that_were_chosen_say_so_and_words_are_struck_out_or_bold():
+    maps = tuple(
+        report.WordMap(word=word, map=np.eye(3), image=grey(1), is_edited=is_edited, is_changed=True)
+        for word, is_edited in (("old", False), ("fresh", True))
+    )
+    rows = (row(1, words=maps), row(2, rank="best of 9 by error"))
+    page = Page(report.render(report.Report(title="t", summary="s", subjects=rows)))
+    kinds = [a["class"] for tag, a in page.tags if tag == "figure"]
+    assert {"film film-word-gone", "film film-word-new", "film film-fade"} <= set(kinds)
+    assert "1 subject as they came" in page.text
+    assert "Subject 2 best of 9 by error" in page.text
+    assert "old 3.00×" in page.text
+
+
+def test_strips_and_overlaid_curves_are_in_the_page():
+    strip = report.Strip(title="subject 7", pictures=(report.Sample(image=grey(1), caption="run a"),), group="add it")
+    lines = {"a": (np.arange(3), np.ones(3)), "b": (np.arange(2), np.zeros(2))}
+    made = report.Report(title="t", summary="s", strips=(strip,), curves=(report.Overlay(title="loss", lines=lines),))
+    page = report.render(made)
+    assert all(words in Page(page).text for words in ("subject 7", "run a", "add it"))
+    figure = json.loads(re.search(r'<script type="application/json">(.*?)</script>', page)[1])
+    assert [line["name"] for line in figure["data"]] == ["a", "b"]
+
+
+def test_many_pictures_are_made_smaller_until_they_fit_and_too_many_are_refused(monkeypatch):
+    pictures = [grey(i, 64) for i in range(20)]
+    monkeypatch.setattr(encoding, "LOSSLESS_PIXELS", 0)
+    full = sum(len(encoding.Encoding(is_lossless=False).encode(picture)) for picture in pictures)
+    monkeypatch.setattr(encoding, "PICTURE_BYTES", full // 2)
+    found = encoding.fitting(pictures)
+    assert found.factor > 1
+    assert sum(len(found.encode(picture)) for picture in pictures) <= full // 2
+    assert f"divided by {found.factor}" in found.note
+    monkeypatch.setattr(encoding, "PICTURE_BYTES", 100)
+    with pytest.raises(ValueError, match="20 pictures do not fit a page of 25 MB"):
+        encoding.fitting(pictures)
+
+
 def test_contact_sheet_holds_every_image_in_order():
     images = [np.full((5, 7), value, np.uint8) for value in (10, 20, 30)]
     sheet = figures.contact_sheet(images, columns=2, gap=1)

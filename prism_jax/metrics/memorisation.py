@@ -20,7 +20,7 @@ class Memorisation:
 
     distance: np.ndarray  # float64 [m], of each generated image to its nearest training image
     neighbour: np.ndarray  # int64 [m], which one
-    ratio: np.ndarray  # float64 [m], over the distance to the next nearest; small: a copy of one image
+    ratio: np.ndarray  # float64 [m], over the distance to the next nearest; small: a copy of one image; NaN without one
     held_out: np.ndarray  # float64 [n], distances of held-out real images
     patients: np.ndarray  # str [m]
     held_out_patients: np.ndarray  # str [n]
@@ -37,7 +37,8 @@ class Memorisation:
         bank = dict(bank=training.features, bank_patients=training.patients)
         two, which = nearest(generated.features, query_patients=generated.patients, count=2, **bank)
         real, _ = nearest(held_out.features, query_patients=held_out.patients, **bank)
-        ratio = np.divide(two[:, 0], two[:, 1], out=np.ones(len(two)), where=two[:, 1] > 0)
+        has_two = (two[:, 1] > 0) & np.isfinite(two[:, 1])
+        ratio = np.divide(two[:, 0], two[:, 1], out=np.full(len(two), np.nan), where=has_two)
         return cls(
             distance=two[:, 0],
             neighbour=which[:, 0],

@@ -8,7 +8,7 @@ from PIL import Image, ImageDraw
 
 from prism_jax.editing import alignment, word_maps
 from prism_jax.editing.wording import differing
-from prism_jax.report.figures import attention_image, contact_sheet
+from prism_jax.report.figures import attention_image, contact_sheet, contrast
 from prism_jax.report.pictures import WordMap
 from prism_jax.stable_diffusion import StableDiffusion
 
@@ -38,9 +38,14 @@ def maps_of_edit(
 
 
 def sheet(maps: Sequence[WordMap]) -> np.ndarray:
-    """All maps in one picture, uint8 [h, w, 3], each with its word under it: − for one that goes, + for a new one."""
+    """All maps in one picture, uint8 [h, w, 3]. Under each its word, - if it goes and + if it is new, and contrast."""
     sign = lambda one: ("+ " if one.is_edited else "- ") if one.is_changed else ""
-    return contact_sheet([_labelled(attention_image(one.image, one.map), sign(one) + one.word) for one in maps])
+    return contact_sheet(
+        [
+            _labelled(attention_image(one.image, one.map), f"{sign(one)}{one.word} {contrast(one.map):.2f}x")
+            for one in maps
+        ]
+    )
 
 
 def _labelled(picture: np.ndarray, text: str) -> np.ndarray:

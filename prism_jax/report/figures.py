@@ -34,13 +34,20 @@ def difference_image(before: np.ndarray, after: np.ndarray, *, limit: int = DIFF
 def attention_image(image: np.ndarray, attention: np.ndarray) -> np.ndarray:
     """A map float [h', w'] of attention over a dimmed `image`, uint8 [h, w], as uint8 [h, w, 3].
 
-    Opacity is the share of the map's own largest value: maps show where, not how much.
+    Opacity goes from the map's own least value to its largest: maps show where, `contrast` says how much.
     """
     attention = np.asarray(attention, np.float32)
-    scaled = Image.fromarray(attention / max(attention.max(), np.finfo(np.float32).tiny))
+    spread = max(np.ptp(attention), np.finfo(np.float32).tiny)
+    scaled = Image.fromarray((attention - attention.min()) / spread)
     opacity = MOST_OPAQUE * np.clip(scaled.resize(image.shape[::-1], Image.Resampling.BICUBIC), 0, 1)[..., None]
     backdrop = BACKDROP * image[..., None].astype(np.float32)
     return np.rint(opacity * np.float32(ATTENTION) + (1 - opacity) * backdrop).astype(np.uint8)
+
+
+def contrast(attention: np.ndarray) -> float:
+    """The largest value of a map over its mean: 1 where a word looks everywhere alike; NaN where it looks nowhere."""
+    attention = np.asarray(attention, np.float64)
+    return float(attention.max() / attention.mean()) if attention.any() else math.nan
 
 
 def contact_sheet(images: Sequence[np.ndarray], *, columns: int | None = None, gap: int = 4) -> np.ndarray:

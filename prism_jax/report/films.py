@@ -65,7 +65,8 @@ def word(found: WordMap) -> Film:
     kind = ("new" if found.is_edited else "gone") if found.is_changed else "kept"
     over = "edit" if found.is_edited else "reconstruction"
     about = f"Attention to the word {found.word!r} over the {over}, {np.mean(found.map):.1%} of all"
-    return Film(kind=f"word-{kind}", title=found.word, image=figures.attention_image(found.image, found.map), alt=about)
+    title = f"{found.word} {number(figures.contrast(found.map))}×"
+    return Film(kind=f"word-{kind}", title=title, image=figures.attention_image(found.image, found.map), alt=about)
 
 
 def sample(found: Sample) -> Film:

@@ -1,0 +1,69 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from prism_jax import sharding
+from prism_jax.classifier import Classifier
+from prism_jax.metrics.image import l1, psnr, ssim
+from prism_jax.metrics.ms_ssim import ms_ssim
+from prism_jax.metrics.perceptual import (
+    identity,
+    perceptual_distance,
+    self_similarity,
+    self_similarity_distance,
+    structure_distance,
+)
+from prism_jax.models.convnext import ConvNeXt, ConvNeXtConfig
+from tests.conftest import untrained
+
+
+@pytest.fixture(scope="module")
+def judge():
+    config = ConvNeXtConfig.tiny()
+    names = [f"finding {i}" for i in range(config.num_classes)]
+    return Classifier.of(untrained(ConvNeXt, config), targets=names, size=32)
+
+
+@pytest.fixture(scope="module")
+def pair():
+    rng = np.random.default_rng(0)
+    return tuple(rng.uniform(-1, 1, (8, 32, 32, 3)).astype(np.float32) for _ in range(2))
+
+
+def test_eight_devices_give_what_one_gives(judge, pair):
+    def measured(judge, x, y):
+        features = [judge.predict(images).features for images in (x, y)]
+        own = l1(x, y), psnr(x, y), ssim(x, y), ms_ssim(x, y, scales=2)
+        return *own, jnp.linalg.norm(features[0] - features[1], axis=-1), structure_distance(judge, x, y)
+
+    one = jax.jit(measured)(judge, *pair)
+    mesh = sharding.make_mesh()
+    cut = [sharding.put_batch(images, mesh) for images in pair]
+    judged = jax.device_put(judge, sharding.replicated(mesh))
+    eight = jax.jit(measured)(judged, *cut)
+    assert all(len(array.sharding.device_set) == 8 for array in eight)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=2e-5), one, eight)
+
+
+def test_without_weights_the_distance_is_named_for_what_it_is(judge, pair, tmp_path):
+    found = perceptual_distance(judge)
+    assert found.name == "classifier-feature distance"
+    assert "No LPIPS weights" in found.note
+    x, y = pair
+    np.testing.assert_allclose(found.distance(x, x), 0.0)
+    assert (np.asarray(found.distance(x, y)) > 0).all()
+    with pytest.raises(ValueError, match="LPIPS needs weights that are not in"):
+        perceptual_distance(judge, lpips_folder=tmp_path)
+
+
+def test_structure_is_what_stays_when_all_features_are_turned():
+    rng = np.random.default_rng(0)
+    maps = rng.normal(size=(2, 3, 3, 6)).astype(np.float32)
+    turn, _ = np.linalg.qr(rng.normal(size=(6, 6)))
+    turned = 3.0 * np.einsum("bhwc,cd->bhwd", maps, turn).astype(np.float32)
+    np.testing.assert_allclose(self_similarity_distance(maps, turned), 0.0, atol=1e-10)
+    assert (np.asarray(self_similarity_distance(maps, maps[:, ::-1])) > 1e-2).all()
+    similar = np.asarray(self_similarity(maps))
+    np.testing.assert_allclose(np.diagonal(similar, axis1=1, axis2=2), 1.0, rtol=1e-5)
+    np.testing.assert_allclose(identity(maps[:, 0, 0], 2 * maps[:, 0, 0]), 1.0, rtol=1e-5)

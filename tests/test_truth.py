@@ -1,0 +1,60 @@
+"""The truth of phantom subjects, and what stands beside an edit."""
+
+import numpy as np
+import pytest
+
+from eval import truth
+from eval.changes import Change
+from prism_jax.data import phantom
+from prism_jax.data.phantom_dataset import PhantomConfig, attributes_of
+from prism_jax.data.templates import PLAIN
+
+CONFIG = PhantomConfig(preset="strong", size=32, test=40)
+
+
+class Pictures:
+    """Pictures by the names that rows give them."""
+
+    def picture(self, name):
+        return np.full((4, 4), {"o": 100, "a": 101}[name[0]], np.uint8)
+
+
+@pytest.fixture(scope="module")
+def rows():
+    """Rows of a manifest, of subjects with cardiomegaly."""
+    values = {"age": 60.0, "sex": 1, "view": 0, "cardiomegaly": 1, "effusion": 0, "pacemaker": 1, "support_lines": 0}
+    prompt = PLAIN.describe(attributes_of(values))
+    return [{"number": 20_000_000 + i, "source_prompt": prompt, "original": "o", "autoencoded": "a"} for i in range(40)]
+
+
+def test_taking_cardiomegaly_away_takes_pacemakers_along_by_the_causal_model_alone(rows):
+    change = Change(edit="remove cardiomegaly")
+    graph, surgical = (truth.true_effects(rows, change, CONFIG, mode=mode) for mode in ("graph", "surgical"))
+    had_it = graph["cardiomegaly"] == -1
+    assert 0 < had_it.sum() < 40  # subjects without it have nothing to lose
+    assert graph["pacemaker"][had_it].mean() < -0.5
+    np.testing.assert_array_equal(graph["pacemaker"][~had_it], 0)
+    for name in ("pacemaker", "age", "sex", "effusion", "view"):
+        np.testing.assert_array_equal(surgical[name], 0)
+    assert (surgical["cardiothoracic_ratio"][had_it] < -0.05).all()
+    np.testing.assert_array_equal(graph["age"], 0)  # causes do not follow their effects
+
+
+def test_doing_nothing_and_the_autoencoder_and_the_truth_stand_beside_an_edit(rows):
+    true = np.full((2, 4, 4), 60, np.uint8)
+    brackets = truth.brackets(Pictures(), rows[:2], true)
+    edited, mask = np.full((2, 4, 4), 70, np.uint8), np.ones((2, 4, 4), bool)
+    found = truth.bracketed(edited, np.full((2, 4, 4), 102, np.uint8), true, mask, brackets)
+    errors = {name: metrics.edit_all.mean() for name, metrics in found.items()}
+    assert errors == {"edit": 10, "do nothing": 40, "autoencoder only": 41, "oracle": 0}
+
+
+def test_effects_are_those_of_the_images_that_are_rendered(rows):
+    numbers = np.array([row["number"] for row in rows[:4]])
+    equations = phantom.Equations.preset(CONFIG.preset)
+    found = truth.true_effects(rows[:4], Change(edit="set age 30"), CONFIG)
+    facts = [
+        [phantom.attributes(phantom.exogenous(0, int(n)), equations, do) for n in numbers] for do in ({}, {"age": 30.0})
+    ]
+    expected = [float(after["age"] - before["age"]) for before, after in zip(*facts, strict=True)]
+    np.testing.assert_allclose(found["age"], expected, rtol=1e-5)
