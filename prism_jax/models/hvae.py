@@ -147,12 +147,10 @@ class HVAE(nnx.Module):
     def _check(self, parents: jax.Array, x: jax.Array | None = None) -> None:
         config = self.config
         if parents.ndim != 2 or parents.shape[1] != config.parents:
-            raise ValueError(
-                f"parents of shape {parents.shape} for a model of {config.parents}; give [b, {config.parents}]"
-            )
+            raise ValueError(f"parents of shape {parents.shape} do not fit the model; give [b, {config.parents}]")
         wanted = (config.size, config.size, config.channels)
         if x is not None and x.shape != (len(parents), *wanted):
-            raise ValueError(f"images of shape {x.shape} for a model of {wanted}; give {(len(parents), *wanted)}")
+            raise ValueError(f"images of shape {x.shape} do not fit the model; give {(len(parents), *wanted)}")
 
 
 def spread(parents: jax.Array, resolution: int) -> jax.Array:

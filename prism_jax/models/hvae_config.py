@@ -114,9 +114,7 @@ def encoder_stages(text: str) -> list[tuple[int, int, int]]:
     """(resolution, blocks, factor of the shrinking block or 1) of each stage; ValueError for anything else."""
     found = [re.fullmatch(r"(\d+)b(\d+)(?:d(\d+))?", stage) for stage in text.split(",")]
     if not all(found):
-        raise ValueError(
-            f'hvae encoder {text!r} is not a list of stages "RbNdF"; write for example "32b3d2,16b3d16,1b2"'
-        )
+        raise ValueError(f'hvae encoder {text!r} is not a list of stages "RbNdF"; write it as "32b3d2,16b3d16,1b2"')
     return [(int(m[1]), int(m[2]), int(m[3] or 1)) for m in found]
 
 
@@ -145,19 +143,13 @@ def check(config: HVAEConfig) -> None:
         raise ValueError(f"hvae decoder {config.decoder!r} must go through {sides[::-1]}, from 1, as the encoder ends")
     if down[0][1] < 1:
         raise ValueError(
-            f"hvae encoder {config.encoder!r} has no block at {sides[0]} for latents to see; use {sides[0]}b1"
+            f"hvae encoder {config.encoder!r} has no block at {sides[0]} for latents to see; use at least 1"
         )
     if len(config.widths) != len(sides):
-        raise ValueError(
-            f"hvae widths {config.widths} are {len(config.widths)}; give one for each of {len(sides)} stages"
-        )
+        raise ValueError(f"hvae widths {config.widths} do not go with {len(sides)} stages; give one for each")
     if min(config.widths) < config.bottleneck:
-        raise ValueError(
-            f"hvae width {min(config.widths)} is below the bottleneck {config.bottleneck}; use wider stages"
-        )
+        raise ValueError(f"hvae width {min(config.widths)} is below bottleneck {config.bottleneck}; use wider stages")
     if config.likelihood == "mixture" and config.channels != 3:
         raise ValueError(f"hvae likelihood mixture is of RGB images, not {config.channels} channels; use discretised")
     if config.scale != "diagonal" and config.scale_init <= 0:
-        raise ValueError(
-            f"hvae scale {config.scale} needs scale_init above 0, not {config.scale_init}; give one, say 0.1"
-        )
+        raise ValueError(f"hvae scale {config.scale} needs scale_init above 0, not {config.scale_init}; use say 0.1")

@@ -27,7 +27,7 @@ class FreeEnergy:
     def __post_init__(self) -> None:
         if self.beta < 0 or self.warmup < 0 or self.free_bits < 0:
             raise ValueError(
-                f"free energy: beta {self.beta}, warmup {self.warmup}, free_bits {self.free_bits}; use numbers from 0 up"
+                f"beta {self.beta}, beta warmup {self.warmup}, free_bits {self.free_bits}; use numbers from 0 up"
             )
 
     def beta_at(self, update: jax.Array) -> jax.Array:

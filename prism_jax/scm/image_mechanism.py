@@ -37,13 +37,13 @@ class Noise:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class CounterfactualConfig:
-    """How a counterfactual is drawn; the published evaluation's values, but for t_u."""
+    """How a counterfactual is drawn; the published evaluation's values."""
 
     effect: Literal["total", "direct", "indirect"] = "total"
     """The last two with a conditional prior alone."""
     t_z: float = 0.1
     """Scale of the noise of latents."""
-    t_u: float = 1.0
+    t_u: float = 0.1
     """Scale of the noise of pixels that is put back."""
     alpha: float = 0.65
     """Weight of the posterior where latents mediate."""
@@ -134,9 +134,7 @@ def mediate_with(
       ValueError: the prior does not see the parents, so that nothing mediates.
     """
     if not model.config.conditional_prior:
-        raise ValueError(
-            "latents mediate only with a conditional prior; use predict alone: its effect is the total one"
-        )
+        raise ValueError("latents mediate only with a conditional prior; use predict alone: its effect is total")
     priors = model.sample(parents, drawn, temperature=noise.t_z).priors
     between = [_between(q, p, alpha) for q, p in zip(noise.posteriors, priors, strict=True)]
     latents = tuple(each.at(e, noise.t_z) for each, e in zip(between, noise.drawn, strict=True))
