@@ -43,6 +43,13 @@ def draw(config: HVAEConfig, keys: jax.Array) -> tuple[jax.Array, ...]:
     return jax.vmap(one)(keys)
 
 
+def dequantised(config: HVAEConfig, keys: jax.Array, x: jax.Array) -> jax.Array | None:
+    """Uniform noise as `x`, for the likelihood that needs it; one key per image [b]."""
+    if config.likelihood != "logit":
+        return None
+    return jax.vmap(lambda key: jax.random.uniform(jax.random.fold_in(key, len(config.levels)), x.shape[1:]))(keys)
+
+
 def negative_log_likelihood(model: HVAE, state: jax.Array, x: jax.Array, uniform: jax.Array | None = None) -> jax.Array:
     """Nats per dimension [b] of images `x` [b, h, w, c] given the last state; `uniform` as `x`, for "logit" alone."""
     found, likelihood = model.head(state), model.config.likelihood

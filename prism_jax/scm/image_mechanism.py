@@ -161,7 +161,7 @@ def point(model: HVAE, state: jax.Array) -> tuple[jax.Array, jax.Array]:
         return likelihoods.mixture_mean(found)
     loc = likelihoods.mixed(found)
     if model.config.likelihood == "logit":
-        loc = 2 * jax.nn.sigmoid(loc) - 1
+        loc = likelihoods.of_logit(loc)
     return jnp.clip(loc, -1, 1), jnp.exp(found.log_scale)
 
 

@@ -57,6 +57,11 @@ def logit_gaussian(x: jax.Array, uniform: jax.Array, loc: jax.Array, log_scale: 
     return jax.scipy.stats.norm.logpdf(y, loc, jnp.exp(log_scale))
 
 
+def of_logit(y: jax.Array) -> jax.Array:
+    """The pixel in [-1, 1] whose logit is y."""
+    return 2 * jax.nn.sigmoid(y) - 1
+
+
 def logistic_mixture(x: jax.Array, parameters: jax.Array) -> jax.Array:
     """log P [b, h, w] of RGB pixels under a mixture of k discretised logistics (Salimans et al. 2017).
 
@@ -121,4 +126,8 @@ def _logistic(x: jax.Array, centred: jax.Array, log_scale: jax.Array) -> jax.Arr
 
 def _cdf(v: jax.Array) -> jax.Array:
     """The tanh approximation of the normal distribution function."""
-    return 0.5 * (1 + jnp.tanh(math.sqrt(2 / math.pi) * (v + 0.044715 * v**3)))
+    v = math.sqrt(2 / math.pi) * (v + 0.044715 * v**3)
+    # tanh written out: XLA's is off in its last digits near 1, which far pixels see as 0 instead of 6e-8.
+    sign = jnp.where(v < 0, -1.0, 1.0)
+    decayed = jnp.exp(-2 * sign * v)
+    return 0.5 * (1 + sign * (1 - 2 * decayed / (1 + decayed)))
