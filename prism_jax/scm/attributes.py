@@ -49,7 +49,7 @@ class AttributeModel:
 
     def abduct(self, attributes: Attributes, keys: jax.Array) -> dict[str, jax.Array]:
         """The noise of each attribute, given all of them: exact where continuous, a posterior draw where discrete."""
-        self._check(attributes)
+        self.check(attributes)
         noise = {}
         for node in self.graph.nodes:
             seen = self._seen(node, attributes)
@@ -99,7 +99,8 @@ class AttributeModel:
             touched[node.name] = reduce(jnp.logical_or, reasons, jnp.asarray(chosen.get(node.name, False)))
         return touched
 
-    def _check(self, attributes: Attributes) -> None:
+    def check(self, attributes: Attributes) -> None:
+        """Raises ValueError where one is missing or cannot be; traced values are not looked at."""
         missing = [name for name in self.graph.names if name not in attributes]
         if missing:
             raise ValueError(f"attributes lack {', '.join(missing)}; noise is found from all that the graph has")

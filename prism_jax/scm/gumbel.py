@@ -2,8 +2,8 @@
 
 k = argmax_j(noise_j + logit_j(parents)), noise a vector of Gumbels (Oberst and Sontag 2019, arXiv 1905.05824). Given an
 observed class the largest sum is a Gumbel at logsumexp(logits) and the others are Gumbels cut off there (Maddison,
-Tarlow, Minka 2014, arXiv 1411.0030). The posterior that was published with the deep SCM is another: for a quarter of its
-draws even a null intervention contradicts the observation.
+Tarlow, Minka 2014, arXiv 1411.0030). The posterior in the published code of the deep SCM is another: a quarter of its
+draws contradict the observation even under a null intervention.
 """
 
 import dataclasses
