@@ -55,7 +55,11 @@ class Case:
         self.x = channels_last((self.arrays["in/x_uint8"].astype(np.float32) - 127.5) / 127.5)
         self.parents, self.changed = (jnp.asarray(self.arrays[f"in/{name}"]) for name in ("pa", "cf_pa"))
         self.drawn = self.noise("in/eps_q")
-        self.noises = {t: abduct(self.model, self.x, self.parents, self.drawn, t) for t in (0.1, 1.0)}
+        self.seen = {t: self.see(self.x, self.drawn, t) for t in (0.1, 1.0)}
+        self.noises = {t: seen["noise"] for t, seen in self.seen.items()}
+
+    def see(self, x, drawn, t_z):
+        return see(self.model, x, self.parents, drawn, t_z)
 
     def noise(self, name):
         return [channels_last(self.arrays[f"{name}/{i}"]) for i in range(len(self.model.config.latent_shapes))]
@@ -71,11 +75,17 @@ def case(request, reference):
 
 
 @jax.jit
-def forward(model, x, parents, drawn):
-    descent = model.infer(x, parents, drawn)
-    nll = elbo.negative_log_likelihood(model, descent.state, x)
-    divergences = [elbo.divergence(descent, x[0].size, bits) for bits in FREE_BITS]
-    return model.encoder(x), descent, model.head(descent.state), nll, divergences
+def see(model, x, parents, drawn, t_z):
+    """All that an image gives, as one program: compiling takes most of this file's time."""
+    descent = model.infer(x, parents, drawn, temperature=t_z)
+    return {
+        "skips": model.encoder(x),
+        "descent": descent,
+        "pixels": model.head(descent.state),
+        "nll": elbo.negative_log_likelihood(model, descent.state, x),
+        "divergences": [elbo.divergence(descent, x[0].size, bits) for bits in FREE_BITS],
+        "noise": image_mechanism.left_over(model, descent, x, drawn, t_z),
+    }
 
 
 @jax.jit
@@ -83,11 +93,6 @@ def gradient(model, x, parents, drawn, beta):
     graphdef, params = nnx.split(model, nnx.Param)
     loss = lambda p: elbo.free_energy(nnx.merge(graphdef, p), x, parents, drawn, config=FreeEnergy(), beta=beta)
     return jax.grad(loss, has_aux=True)(params)[0]
-
-
-@jax.jit
-def abduct(model, x, parents, drawn, t_z):
-    return image_mechanism.abduct_with(model, x, parents, drawn, t_z)
 
 
 @jax.jit
@@ -111,14 +116,10 @@ def close(actual, expected, bound, name=""):
     np.testing.assert_allclose(actual, expected, rtol=bound, atol=bound * scale, err_msg=name)
 
 
-@pytest.fixture(scope="module")
-def found(case):
-    return forward(case.model, case.x, case.parents, case.drawn)
-
-
-def test_the_encoder_and_the_way_down_agree_with_the_reference(case, found):
-    skips, descent, pixels, _, _ = found
-    for resolution, skip in skips.items():
+def test_the_encoder_and_the_way_down_agree_with_the_reference(case):
+    found = case.seen[1.0]
+    descent, pixels = found["descent"], found["pixels"]
+    for resolution, skip in found["skips"].items():
         case.check(f"enc/res{resolution}", skip)
     for i, (p, q) in enumerate(zip(descent.priors, descent.posteriors, strict=True)):
         for name, each in {"p": p, "q": q}.items():
@@ -129,8 +130,8 @@ def test_the_encoder_and_the_way_down_agree_with_the_reference(case, found):
     case.check("elbo/x_logscale", pixels.log_scale)
 
 
-def test_the_free_energy_agrees_with_the_reference_with_and_without_free_bits(case, found):
-    _, _, _, nll, divergences = found
+def test_the_free_energy_agrees_with_the_reference_with_and_without_free_bits(case):
+    nll, divergences = case.seen[1.0]["nll"], case.seen[1.0]["divergences"]
     case.check("elbo/nll_per_sample", nll, LIKELIHOOD)
     case.check("elbo/kl_per_sample", divergences[0][0], LIKELIHOOD)
     for bits, (_, kl) in zip(FREE_BITS, divergences, strict=True):
@@ -178,7 +179,7 @@ def test_abduction_and_prediction_agree_with_the_reference(case, t_z):
 def test_null_interventions_in_a_row_agree_with_the_reference(case, t_u):
     x, far = case.x, []
     for _ in range(3):
-        noise = abduct(case.model, x, case.parents, case.drawn, 0.1)
+        noise = case.see(x, case.drawn, 0.1)["noise"]
         x = predict(case.model, noise, case.parents, t_u)[2]
         far.append(127.5 * jnp.abs(x - case.x).mean((1, 2, 3)))
     case.check(f"composition_tu{t_u}/x3", x)
@@ -193,7 +194,7 @@ def test_mediated_effects_agree_with_the_reference(case, alpha):
             image_mechanism.mediate_with(case.model, case.noises[1.0], case.changed, case.drawn, alpha=alpha)
         return
     drawn = case.noise(f"in/med_a{alpha}/eps_q")
-    noise = abduct(case.model, case.x, case.parents, drawn, 1.0)
+    noise = case.see(case.x, drawn, 1.0)["noise"]
     noise = mediate(case.model, noise, case.changed, case.noise(f"in/med_a{alpha}/eps_p"), alpha)
     for i, z in enumerate(noise.latents):
         case.check(f"med_a{alpha}/z/{i}", z)

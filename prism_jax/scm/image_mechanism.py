@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
-from prism_jax.models.hvae import HVAE
+from prism_jax.models.hvae import HVAE, Descent
 from prism_jax.models.hvae_blocks import Gaussian
 from prism_jax.scm import likelihoods
 from prism_jax.scm.elbo import draw
@@ -100,7 +100,11 @@ def abduct_with(
     model: HVAE, x: jax.Array, parents: jax.Array, drawn: Sequence[jax.Array], t_z: float | jax.Array
 ) -> Noise:
     """`abduct` with given standard normal noise of the latents."""
-    descent = model.infer(x, parents, drawn, temperature=t_z)
+    return left_over(model, model.infer(x, parents, drawn, temperature=t_z), x, drawn, t_z)
+
+
+def left_over(model: HVAE, descent: Descent, x: jax.Array, drawn: Sequence[jax.Array], t_z: float | jax.Array) -> Noise:
+    """What `abduct_with` gives, of the way down that inferred the latents of `x`."""
     loc, scale = point(model, descent.state)
     pixels = (x - loc) / jnp.maximum(scale, LEAST_SCALE)
     return Noise(
