@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -12,6 +13,7 @@ from prism_jax import config as configs
 from prism_jax import sharding
 from prism_jax.commands.export import trained_weights
 from prism_jax.data import transforms
+from prism_jax.data.morphomnist import Part
 from prism_jax.data.schema import Attributes, Example
 from prism_jax.models.hvae_config import HVAEConfig
 from prism_jax.scm import graphs, observations
@@ -21,6 +23,7 @@ from train import examples, observed, scm
 from train import state as states
 from train.examples import Data
 from train.loop import LoopConfig
+from train.observed import Digits
 from train.optimizer import OptimizerConfig
 from train.scm import SCMRun
 from train.scm_watching import Validation
@@ -159,6 +162,29 @@ def test_mimic_takes_effusion_alone_or_no_finding(findings, expected):
     assert (found is None) == (expected is None)
     if found is not None:
         assert found == {"age": 50.0, "sex": 1, "race": 2, "finding": expected}
+
+
+def test_digits_are_padded_and_have_the_parents_of_their_graph(monkeypatch, capsys):
+    attributes = {"thickness": np.array([0.87598526]), "intensity": np.array([254.90317]), "digit": np.array([3])}
+    part = Part(images=np.full((1, 28, 28), 255, np.uint8), attributes=attributes, ids=np.array([7]), origin="row 7")
+    monkeypatch.setattr(observed.morphomnist, "read", lambda folder, split: part)
+    found = observed.load(Digits(), graphs.morphomnist())
+    assert "row 7" in capsys.readouterr().err
+    assert found.images.shape == (1, 32, 32, 1)
+    assert found.images[0, 2:-2, 2:-2].min() == 255
+    assert found.images.sum() == 255 * 28**2
+    np.testing.assert_allclose(found.parents[0], [-1, 1, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0], atol=1e-6)
+
+
+CONFIGS = sorted((Path(__file__).parents[1] / "configs").glob("*_scm.py"))
+
+
+@pytest.mark.parametrize("file", CONFIGS, ids=lambda file: file.stem)
+def test_shipped_configurations_fit_together_and_survive_their_file(file, tmp_path):
+    config = configs.load(file)
+    scm.check(config, sharding.make_mesh(jax.devices()[:1]))
+    configs.write(config, tmp_path)
+    assert configs.read(tmp_path) == config
 
 
 @pytest.mark.parametrize(

@@ -3,13 +3,14 @@
 import dataclasses
 import sys
 from collections.abc import Mapping
+from typing import Literal
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from tqdm import tqdm
 
-from prism_jax.data import transforms
+from prism_jax.data import morphomnist, transforms
 from prism_jax.scm import observations
 from prism_jax.scm.graph import Graph
 from train import examples
@@ -30,12 +31,36 @@ class Observed:
         return {"image": self.images, "parents": self.parents, "id": self.ids}
 
 
-def load(data: Data, graph: Graph) -> Observed:
-    """The images of `data` of which everything in `graph` is known; says how many are not.
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Digits:
+    """Part of Morpho-MNIST, in the files as they are handed out."""
+
+    folder: str = "data/morphomnist"
+    split: Literal["train", "val", "test"] = "train"
+    size: int = 32
+    """Side in pixels; digits of 28 are padded."""
+    limit: int | None = None
+    """Take only so many, the first."""
+
+
+def load(data: Data | Digits, graph: Graph) -> Observed:
+    """The images of `data` of which everything in `graph` is known; says how many are not, or which digits they are.
 
     Raises:
       ValueError: there is no such data set, or nothing in it is known well enough.
     """
+    return _digits(data, graph) if isinstance(data, Digits) else _examples(data, graph)
+
+
+def _digits(data: Digits, graph: Graph) -> Observed:
+    part = morphomnist.read(data.folder, data.split)
+    print(f"{data.folder} {data.split}: {part.origin}", file=sys.stderr)
+    rows = slice(data.limit)
+    attributes = {name: column[rows] for name, column in part.attributes.items()}
+    return of_columns(morphomnist.padded(part.images[rows], data.size), attributes, part.ids[rows], graph)
+
+
+def _examples(data: Data, graph: Graph) -> Observed:
     source = examples.open_split(data)
     images, rows, ids = [], [], []
     for i in tqdm(range(len(source)), desc=f"reading {data.folder} {data.split}", unit="image", mininterval=5):

@@ -33,7 +33,7 @@ from train import state as states
 from train.batches import ArrayBatches
 from train.examples import Data
 from train.loop import LoopConfig, fit
-from train.observed import Observed
+from train.observed import Digits, Observed
 from train.optimizer import OptimizerConfig, make_optimizer
 from train.scm_watching import Validation
 
@@ -48,7 +48,7 @@ class SCMRun:
     seed: int = 7
     graph: Graph = graphs.phantom()
     """Its image parents condition the model."""
-    data: Data = Data(size=64)
+    data: Data | Digits = Data(size=64)
     model: HVAEConfig = HVAEConfig()
     """Its `parents` are those of the graph."""
     objective: FreeEnergy = FreeEnergy()

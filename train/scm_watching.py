@@ -39,7 +39,7 @@ def validation(config: Any, graphdef: nnx.GraphDef, held: Observed, mesh: Mesh) 
 
     def call(state: states.TrainState, step: int, log: Log) -> dict[str, float]:
         seen = see(states.averaged(state), held)
-        nll, kl = seen["nll"].mean(), seen["kl"].mean()
+        nll, kl = float(seen["nll"].mean()), float(seen["kl"].mean())
         if jax.process_index() == 0:
             shown = slice(0, config.validation.shown)
             above, below = held.images[shown, ..., 0], np.repeat(seen["image"][shown], 3, axis=-1)
