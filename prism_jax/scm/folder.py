@@ -32,8 +32,9 @@ def load(folder: str | Path) -> AttributeModel:
     wanted = {_name(path): leaf.shape for path, leaf in leaves}
     found = {name: tensor.shape for name, tensor in tensors.items()}
     if wanted != found:
-        wrong = sorted({name for name, _ in wanted.items() ^ found.items()})
-        raise ValueError(f"{folder}: parameters do not fit the graph at {', '.join(wrong)}; train it again")
+        wrong = {name for name, _ in wanted.items() ^ found.items()}
+        names = ", ".join(sorted({name.partition("/")[0] for name in wrong}))
+        raise ValueError(f"{folder}: parameters do not fit the graph at {names}; train it again")
     return shapes.replace(params=tree.unflatten([jnp.asarray(tensors[name]) for name in wanted]))
 
 

@@ -46,7 +46,8 @@ class Continuous:
 
     def misfit(self, value: np.ndarray) -> np.ndarray:
         """Where a value is out of range."""
-        return ~((value >= self.low) & (value <= self.high))
+        value, low, high = (np.asarray(x, np.float32) for x in (value, self.low, self.high))  # as data are stored
+        return ~((value >= low) & (value <= high))
 
     @property
     def limits(self) -> str:
