@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import os
 from pathlib import Path
 
 import jax
@@ -29,6 +30,8 @@ from train.scm import SCMRun
 from train.scm_watching import Validation
 
 GRAPH = graphs.phantom()
+slow = pytest.mark.skipif("PRISM_SLOW" not in os.environ, reason="takes half a minute; PRISM_SLOW=1 runs it")
+LEAST = dict(encoder="8b1d8,1b1", decoder="1b1,8b1", widths=(4, 8), block="light", parents=GRAPH.width)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -41,7 +44,7 @@ def small(run, **options):
         **dict(
             run=str(run),
             data=Data(size=8),
-            model=HVAEConfig.tiny(parents=GRAPH.width),
+            model=HVAEConfig.tiny(**LEAST),
             optimizer=OptimizerConfig(peak=1e-2, warmup=0, decay="constant", b1=0.9, b2=0.9, clip=350.0),
             batch_size=8,
             loop=LoopConfig(steps=4, log_every=1, checkpoint_every=2, keep=2, tensorboard=False),
@@ -74,6 +77,7 @@ def losses(run):
     return [line["loss"] for line in lines if "loss" in line]
 
 
+@slow
 def test_devices_and_a_stop_do_not_change_the_training(straight, data, tmp_path):
     config = small(tmp_path)
     mesh = sharding.make_mesh(jax.devices()[:1])
