@@ -1,6 +1,7 @@
 """The state of a training run, and one update of it."""
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -19,6 +20,8 @@ class Guard:
     """A gradient norm more than so many times its running mean is a spike."""
     after: int = 100
     """Updates before spikes are looked for."""
+    largest: float | None = None
+    """A gradient norm of so much or more is left out, from the first update on."""
     patience: int = 10
     """So many left out in a row stop the run."""
 
@@ -62,14 +65,19 @@ def update(
     schedule: optax.Schedule,
     ema_decay: float | None,
     guard: Guard = Guard(),
+    decay: Callable[[float, jax.Array], jax.Array] | None = None,
 ) -> tuple[TrainState, dict[str, jax.Array]]:
     """One optimizer step, unless `guard` leaves the batch out.
+
+    `decay` gives that of the average from `ema_decay` and the updates made before; None: `warmed_up`.
 
     The metrics are `grad_norm` (before clipping), `learning_rate` and `skipped` (1 for a batch left out, else 0).
     """
     norm = optax.tree.norm(grads)
     is_spike = (state.updates >= guard.after) & (norm > guard.spike * state.grad_norm)
     is_sound = jnp.isfinite(loss) & jnp.isfinite(norm) & ~is_spike
+    if guard.largest is not None:
+        is_sound &= norm < guard.largest
     metrics = {
         "grad_norm": norm,
         "learning_rate": jnp.asarray(schedule(state.updates)),
@@ -79,8 +87,8 @@ def update(
     params = optax.apply_updates(state.params, changes)
     ema = state.ema
     if ema is not None:
-        decay = warmed_up(ema_decay, state.updates)
-        ema = jax.tree.map(lambda old, new: decay * old + (1 - decay) * new, ema, params)
+        share = (decay or warmed_up)(ema_decay, state.updates)
+        ema = jax.tree.map(lambda old, new: share * old + (1 - share) * new, ema, params)
     mean = jnp.where(state.updates == 0, norm, MEAN_DECAY * state.grad_norm + (1 - MEAN_DECAY) * norm)
     updated = state.replace(params=params, opt_state=opt_state, ema=ema, updates=state.updates + 1, grad_norm=mean)
     kept = jax.tree.map(lambda new, old: jnp.where(is_sound, new, old), updated, state)

@@ -1,0 +1,151 @@
+"""Seconds per image of the image mechanism: a training step, and a counterfactual.
+
+python -m benchmarks.scm --config configs/mimic_scm.py --batch-size 2
+
+The published PyTorch code takes 4.5 s an image for a training step of that size on two CPU cores. A counterfactual is
+one abduction and one prediction: an encoder and two decoders. Images are noise: no operation depends on their content.
+"""
+
+import dataclasses
+import json
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import tyro
+from flax import nnx
+
+from benchmarks import tables
+from prism_jax import config as configs
+from prism_jax import flops, program, rng, sharding
+from prism_jax.models.hvae import HVAE
+from prism_jax.scm import elbo, image_mechanism
+from prism_jax.scm.image_mechanism import CounterfactualConfig
+from prism_jax.weights import pretrained
+from train import loop, scm
+from train import state as states
+from train.optimizer import make_optimizer
+from train.scm import SCMRun
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Options:
+    """What to measure."""
+
+    config: str = "configs/mimic_scm.py"
+    batch_size: int = 2
+    repeats: int = 3
+    out: str | None = None
+    """JSON file for the measurements."""
+
+
+def main(options: Options) -> None:
+    """Prints a table of both, medians over the repeats after the first call."""
+    config = dataclasses.replace(configs.load(options.config), batch_size=options.batch_size)
+    mesh = sharding.make_mesh()
+    sharding.check_batch_size(options.batch_size, mesh)
+    step, state, batch, graphdef = training(config, mesh)
+    key = rng.key(config.seed)
+    with jax.set_mesh(mesh):
+        rows = [timed("training step", step, state, None, batch, key, repeats=options.repeats, carries=True)]
+        params = jax.jit(partial(fresh, config=config))()
+        rows.append(timed("counterfactual", counterfactual(graphdef), params, batch, key, repeats=options.repeats))
+    counted = {"training step": 3 * forward(config), "counterfactual": None}
+    for row in rows:
+        row["seconds_per_image"] = row["seconds"] / options.batch_size
+        row["gflop_per_image"] = counted[row["program"]] and counted[row["program"]] / 1e9
+    print(table(rows, options))
+    if options.out:
+        Path(options.out).parent.mkdir(parents=True, exist_ok=True)
+        Path(options.out).write_text(
+            json.dumps({"options": dataclasses.asdict(options), "rows": rows}, indent=2) + "\n"
+        )
+
+
+def training(run: SCMRun, mesh: jax.sharding.Mesh) -> tuple[Callable, Any, Any, nnx.GraphDef]:
+    """The step as the loop compiles it, its first state, a batch, and the network without parameters."""
+    tx, schedule = make_optimizer(run.optimizer, run.loop.steps)
+    graphdef, _ = nnx.split(pretrained.abstract(HVAE, run.model))
+    options = dict(schedule=schedule, ema_decay=run.ema_decay, guard=run.guard, decay=scm.average_decay)
+    made = partial(scm.train_step, graphdef=graphdef, config=run, update=partial(states.update, tx=tx, **options))
+    create = partial(scm.first_state, config=run, tx=tx)
+    where = sharding.place(jax.eval_shape(create, None), mesh, run.placement)
+    state = jax.jit(create, out_shardings=where)(None)
+    return loop.jitted(made, mesh, where), state, sharding.put_batch(noise_batch(run), mesh), graphdef
+
+
+def noise_batch(run: SCMRun) -> dict[str, np.ndarray]:
+    """Images and parents as the loop hands them to the step."""
+    draw, b, side = np.random.default_rng(0), run.batch_size, run.model.size
+    return {
+        "image": draw.integers(0, 256, (b, side, side, run.model.channels), np.uint8),
+        "parents": draw.uniform(-1, 1, (b, run.model.parents)).astype(np.float32),
+        "id": np.arange(b, dtype=np.uint32),
+    }
+
+
+def fresh(config: SCMRun) -> Any:
+    """Parameters before training."""
+    return nnx.to_pure_dict(nnx.state(HVAE(config.model, rngs=nnx.Rngs(rng.key(config.seed)))))
+
+
+def counterfactual(graphdef: nnx.GraphDef) -> Callable:
+    """The program of one counterfactual of each image of a batch."""
+
+    def program(params: Any, batch: dict[str, jax.Array], key: jax.Array) -> jax.Array:
+        model = nnx.merge(graphdef, params)
+        config = CounterfactualConfig(effect="direct" if model.config.conditional_prior else "total")
+        x, parents = scm.observed.to_float(batch["image"]), batch["parents"]
+        return image_mechanism.counterfactual(model, x, parents, -parents, key, config=config).images
+
+    return jax.jit(program)
+
+
+def forward(run: SCMRun) -> float:
+    """Operations of one free energy of one image, by hand."""
+    shape = lambda *sides: jax.ShapeDtypeStruct(sides, np.float32)
+    model, side = pretrained.abstract(HVAE, run.model), run.model.size
+    noise = [shape(1, *latent) for latent in run.model.latent_shapes]
+    loss = lambda model, x, parents, noise: elbo.free_energy(
+        model, x, parents, noise, config=run.objective, beta=run.objective.beta
+    )[0]
+    return flops.by_hand(loss, (model, shape(1, side, side, run.model.channels), shape(1, run.model.parents), noise))
+
+
+def timed(name: str, call: Callable, *args: Any, repeats: int, carries: bool = False) -> dict[str, Any]:
+    """First call and median of the others, in seconds; with `carries` the first argument is the last call's state."""
+    times = []
+    for _ in range(repeats + 1):
+        start = time.perf_counter()
+        found = jax.block_until_ready(call(*args))
+        times.append(time.perf_counter() - start)
+        args = (found[0], *args[1:]) if carries else args
+    return {"program": name, "first_call": times[0], "seconds": statistics.median(times[1:])}
+
+
+def table(rows: list[dict[str, Any]], options: Options) -> str:
+    """Markdown."""
+    header = ["program", "batch", "first call s", "s/image", "GFLOP/image", "GFLOP/s"]
+    body = []
+    for row in rows:
+        work = row["gflop_per_image"]
+        rates = ["", ""] if work is None else [f"{work:.3g}", f"{work / row['seconds_per_image']:.3g}"]
+        cells = [f"{options.batch_size}", f"{row['first_call']:.1f}", f"{row['seconds_per_image']:.3g}"]
+        body.append([row["program"], *cells, *rates])
+    return tables.markdown(header, body)
+
+
+def run() -> None:
+    with configs.usage_errors():
+        options = tyro.cli(Options, prog="python -m benchmarks.scm")
+    main(options)
+
+
+if __name__ == "__main__":
+    sys.exit(program.exit_code(run))

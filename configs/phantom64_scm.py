@@ -1,0 +1,36 @@
+"""The image mechanism of the phantom at 64x64: small enough for a CPU, with the paper's exogenous prior.
+
+prism data build phantom --out data/phantom_64 --size 64 --train 20000 --val 512 --test 512
+python -m train.scm --config configs/phantom64_scm.py
+
+beta is between the paper's 1 (Morpho-MNIST) and 9 (MIMIC-CXR): a cheap posterior lets latents say what parents should.
+"""
+
+from prism_jax.models.hvae_config import HVAEConfig
+from prism_jax.scm import graphs
+from prism_jax.scm.elbo import FreeEnergy
+from train.examples import Data
+from train.loop import LoopConfig
+from train.optimizer import OptimizerConfig
+from train.scm import SCMRun
+from train.scm_watching import Validation
+
+
+def config() -> SCMRun:
+    return SCMRun(
+        run="runs/phantom64_scm",
+        graph=graphs.phantom(),
+        data=Data(folder="data/phantom_64", size=64),
+        model=HVAEConfig(
+            encoder="64b1d2,32b2d2,16b2d2,8b2d2,4b1d4,1b1",
+            decoder="1b1,4b2,8b2,16b2,32b2,64b1",
+            widths=(16, 32, 48, 64, 96, 128),
+            parents=7,
+            z_max_res=32,
+        ),
+        objective=FreeEnergy(beta=5.0),
+        optimizer=OptimizerConfig(peak=1e-3, decay="constant", b1=0.9, b2=0.9, clip=350.0, weight_decay=0.05),
+        batch_size=32,
+        loop=LoopConfig(steps=20000, log_every=50, checkpoint_every=500),
+        validation=Validation(every=500, limit=256),
+    )

@@ -1,0 +1,101 @@
+"""The free energy that the image mechanism minimises, in nats per dimension (pixels times channels)."""
+
+import dataclasses
+import math
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+
+from prism_jax.models.hvae import HVAE, Descent
+from prism_jax.models.hvae_config import HVAEConfig
+from prism_jax.scm import likelihoods
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class FreeEnergy:
+    """nll + beta * KL."""
+
+    beta: float = 1.0
+    warmup: int = 0
+    """Updates over which beta rises linearly from 0; 0: none."""
+    free_bits: float = 0.0
+    """Nats that every channel of every latent may cost a batch's mean image before they count."""
+    dropped_from: int | None = None
+    """In a third of all batches the conditional prior does not see the parents from this index on."""
+
+    def __post_init__(self) -> None:
+        if self.beta < 0 or self.warmup < 0 or self.free_bits < 0:
+            raise ValueError(
+                f"beta {self.beta}, beta warmup {self.warmup}, free_bits {self.free_bits}; use numbers from 0 up"
+            )
+
+    def beta_at(self, update: jax.Array) -> jax.Array:
+        """beta after so many updates."""
+        return self.beta * jnp.minimum(1.0, (update + 1) / self.warmup) if self.warmup else jnp.float32(self.beta)
+
+
+def draw(config: HVAEConfig, keys: jax.Array) -> tuple[jax.Array, ...]:
+    """Standard normal noise for every latent, each [b, r, r, z_dim], from one key per image [b]."""
+    one = lambda key: tuple(
+        jax.random.normal(jax.random.fold_in(key, i), shape) for i, shape in enumerate(config.latent_shapes)
+    )
+    return jax.vmap(one)(keys)
+
+
+def dequantised(config: HVAEConfig, keys: jax.Array, x: jax.Array) -> jax.Array | None:
+    """Uniform noise as `x`, for the likelihood that needs it; one key per image [b]."""
+    if config.likelihood != "logit":
+        return None
+    return jax.vmap(lambda key: jax.random.uniform(jax.random.fold_in(key, len(config.levels)), x.shape[1:]))(keys)
+
+
+def negative_log_likelihood(model: HVAE, state: jax.Array, x: jax.Array, uniform: jax.Array | None = None) -> jax.Array:
+    """Nats per dimension [b] of images `x` [b, h, w, c] given the last state; `uniform` as `x`, for "logit" alone."""
+    found, likelihood = model.head(state), model.config.likelihood
+    if likelihood == "mixture":
+        return -likelihoods.logistic_mixture(x, found).mean((1, 2)) / 3
+    loc = likelihoods.mixed(found, x)
+    if likelihood == "logit":
+        return -likelihoods.logit_gaussian(x, uniform, loc, found.log_scale).mean((1, 2, 3))
+    return -likelihoods.discretised_gaussian(x, loc, found.log_scale).mean((1, 2, 3))
+
+
+def divergence(descent: Descent, size: int, free_bits: float = 0.0) -> tuple[jax.Array, jax.Array]:
+    """KL in nats per dimension: of each image [b], and of the batch with free bits []; `size`: numbers in an image."""
+    levels = [
+        likelihoods.gaussian_kl(q, p).sum((1, 2))  # [b, z]
+        for q, p in zip(descent.posteriors, descent.priors, strict=True)
+    ]
+    each = sum(level.sum(1) for level in levels) / size
+    if not free_bits:
+        return each, each.mean()
+    return each, sum(jnp.maximum(level.mean(0), free_bits).sum() for level in levels) / size
+
+
+def free_energy(
+    model: HVAE,
+    x: jax.Array,
+    parents: jax.Array,
+    noise: Sequence[jax.Array],
+    *,
+    config: FreeEnergy,
+    beta: jax.Array | float,
+    prior_parents: jax.Array | None = None,
+    uniform: jax.Array | None = None,
+) -> tuple[jax.Array, dict[str, jax.Array]]:
+    """The loss [] of a batch, and "nll" and "kl" (without free bits) of it; arguments as of `HVAE.infer`."""
+    descent = model.infer(x, parents, noise, prior_parents=prior_parents)
+    nll = negative_log_likelihood(model, descent.state, x, uniform).mean()
+    each, kl = divergence(descent, math.prod(x.shape[1:]), config.free_bits)
+    return nll + beta * kl, {"nll": nll, "kl": each.mean()}
+
+
+def dropped(parents: jax.Array, key: jax.Array, first: int) -> jax.Array:
+    """The parents that the conditional prior sees in training: in one of three batches none from `first` on.
+
+    The published code has three modes of equal chance, of which two change nothing.
+    """
+    hidden = jnp.arange(parents.shape[1]) >= first
+    is_dropped = jax.random.randint(key, (), 0, 3) == 0
+    return jnp.where(is_dropped & hidden[None], 0.0, parents)

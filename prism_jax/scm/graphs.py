@@ -1,0 +1,113 @@
+"""The graphs of the data sets: SPEC of De Sousa Ribeiro et al., ICML 2023 (arXiv 2306.15764), and of the phantom.
+
+Spline bins, widths and scalings are those of its published code, which is where its paper leaves them open.
+"""
+
+from prism_jax.scm.graph import Continuous, Discrete, Graph, Node
+from prism_jax.scm.gumbel import GumbelMax
+from prism_jax.scm.mechanisms import AffineFlow, SplineFlow
+from prism_jax.scm.perceptron import PerceptronConfig
+from prism_jax.scm.splines import SplineConfig
+
+ROOT = GumbelMax()
+DIGITS = tuple("0123456789")
+THICKNESS = Continuous(low=0.87598526, high=6.255515, unit="pixels")  # extremes of the 60,000 training images
+INTENSITY = Continuous(low=66.601204, high=254.90317, unit="grey levels")
+
+
+def morphomnist() -> Graph:
+    """Thickness -> intensity; both and the digit are parents of the image."""
+    flow = AffineFlow(moments=PerceptronConfig(hidden=(32, 32)), is_squashed=True)
+    return Graph(
+        nodes=(
+            Node(
+                name="thickness",
+                values=THICKNESS,
+                mechanism=SplineFlow(spline=SplineConfig(bins=4), is_squashed=True),
+            ),
+            Node(name="intensity", values=INTENSITY, mechanism=flow, parents=("thickness",)),
+            Node(name="digit", values=Discrete(names=DIGITS), mechanism=ROOT),
+        ),
+        image_parents=("thickness", "intensity", "digit"),
+    )
+
+
+def mimic_cxr() -> Graph:
+    """Age -> finding, which is pleural effusion against no finding; all four are parents of the image.
+
+    For CheXpert too, where race is known.
+    """
+    finding = GumbelMax(logits=PerceptronConfig(hidden=(8, 16), activation="sigmoid"))
+    return Graph(
+        nodes=(
+            Node(
+                name="age",
+                values=Continuous(low=0.0, high=100.0, unit="years"),
+                mechanism=SplineFlow(spline=SplineConfig(bins=8)),
+            ),
+            Node(name="race", values=Discrete(names=("white", "asian", "black")), mechanism=ROOT),
+            Node(name="sex", values=Discrete(names=("male", "female")), mechanism=ROOT),
+            Node(
+                name="finding",
+                values=Discrete(names=("no finding", "pleural effusion")),
+                mechanism=finding,
+                parents=("age",),
+            ),
+        ),
+        image_parents=("age", "race", "sex", "finding"),
+    )
+
+
+def uk_biobank() -> Graph:
+    """Sex, age -> brain volume; brain volume, age -> ventricle volume; age reaches the image through the volumes."""
+    volume = AffineFlow(moments=PerceptronConfig(hidden=(32, 32), activation="leaky_relu"))
+    return Graph(
+        nodes=(
+            Node(name="sequence", values=Discrete(names=("T1", "T2 FLAIR")), mechanism=ROOT),
+            Node(name="sex", values=Discrete(names=("female", "male")), mechanism=ROOT),
+            Node(
+                name="age",
+                values=Continuous(low=44.0, high=73.0, unit="years"),
+                mechanism=SplineFlow(spline=SplineConfig(bins=4)),
+            ),
+            Node(
+                name="brain",
+                values=Continuous(low=841919.0, high=1629520.0, unit="mm3"),
+                mechanism=volume,
+                parents=("sex", "age"),
+            ),
+            Node(
+                name="ventricles",
+                values=Continuous(low=7613.27, high=157075.0, unit="mm3"),
+                mechanism=volume,
+                parents=("brain", "age"),
+            ),
+        ),
+        image_parents=("sequence", "brain", "ventricles", "sex"),
+    )
+
+
+def phantom() -> Graph:
+    """The arrows of `data.phantom.equations`, with mechanisms that know nothing of its coefficients."""
+    age = Continuous(low=18.0, high=90.0, unit="years")
+    finding = GumbelMax(logits=PerceptronConfig(hidden=(16,)))
+    binary = lambda name, *parents: Node(
+        name=name, values=Discrete(), mechanism=finding if parents else ROOT, parents=parents
+    )
+    return Graph(
+        nodes=(
+            Node(name="sex", values=Discrete(names=("F", "M")), mechanism=ROOT),
+            Node(name="age", values=age, mechanism=SplineFlow(is_squashed=True)),
+            binary("cardiomegaly", "age", "sex"),
+            binary("effusion", "age", "cardiomegaly"),
+            binary("pacemaker", "age", "cardiomegaly"),
+            binary("support_lines", "effusion", "cardiomegaly"),
+            Node(
+                name="view",
+                values=Discrete(names=("PA", "AP")),
+                mechanism=finding,
+                parents=("support_lines", "effusion"),
+            ),
+        ),
+        image_parents=("sex", "age", "cardiomegaly", "effusion", "pacemaker", "support_lines", "view"),
+    )

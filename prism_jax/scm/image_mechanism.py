@@ -1,0 +1,194 @@
+"""Counterfactual images: abduct the noise of an image, act on its parents, predict (arXiv 2306.15764, section 3).
+
+With an exogenous prior the latents are noise, and what `predict` gives is the total effect. With a conditional prior
+they mediate: `predict` under new parents is the direct effect; `mediate` first moves the latents, then `predict` under
+the new parents is the total and under the old ones the indirect effect.
+
+t_u scales the noise of pixels: with 1 the null intervention returns the image whatever the network, so that
+composition measures nothing; state it with every result.
+"""
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+from flax import struct
+
+from prism_jax.models.hvae import HVAE, Descent
+from prism_jax.models.hvae_blocks import Gaussian
+from prism_jax.scm import likelihoods
+from prism_jax.scm.elbo import draw
+
+LEAST_SCALE = 1e-12
+
+
+@struct.dataclass
+class Noise:
+    """What stays as it is when parents change."""
+
+    latents: tuple[jax.Array, ...]  # float32 [b, r, r, z_dim], the smallest first
+    pixels: jax.Array  # float32 [b, h, w, c], in scales of each pixel
+    posteriors: tuple[Gaussian, ...]
+    drawn: tuple[jax.Array, ...]  # the standard normal noise of the latents
+    t_z: jax.Array  # [], the scale of that noise
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class CounterfactualConfig:
+    """How a counterfactual is drawn; the published evaluation's values."""
+
+    effect: Literal["total", "direct", "indirect"] = "total"
+    """The last two with a conditional prior alone."""
+    t_z: float = 0.1
+    """Scale of the noise of latents."""
+    t_u: float = 0.1
+    """Scale of the noise of pixels that is put back."""
+    alpha: float = 0.65
+    """Weight of the posterior where latents mediate."""
+    particles: int = 1
+    """Draws that are averaged."""
+
+    def __post_init__(self) -> None:
+        if min(self.t_z, self.t_u) < 0 or not 0 <= self.alpha <= 1 or self.particles < 1:
+            raise ValueError(
+                f"counterfactual t_z {self.t_z}, t_u {self.t_u}, alpha {self.alpha}, particles {self.particles}; "
+                "use temperatures from 0 up, alpha in [0, 1] and at least 1 particle"
+            )
+
+
+@struct.dataclass
+class Counterfactual:
+    """Means over particles, and their variance: the uncertainty that is left given the parents."""
+
+    images: jax.Array  # float32 [b, h, w, c] in [-1, 1]
+    variance: jax.Array  # float32 [b, h, w, c], 0 for one particle
+
+
+def counterfactual(
+    model: HVAE, x: jax.Array, parents: jax.Array, changed: jax.Array, rng: jax.Array, *, config: CounterfactualConfig
+) -> Counterfactual:
+    """What images [b, h, w, c] in [-1, 1] with `parents` [b, p] would be with the parents `changed` [b, p].
+
+    Args:
+      rng: one key, or one per image [b].
+
+    Raises:
+      ValueError: a direct or indirect effect is asked of a model without mediators.
+    """
+    if config.effect != "total" and not model.config.conditional_prior:
+        raise ValueError(f"effect {config.effect} needs a conditional prior; use total: nothing mediates in this model")
+    keys = per_image(rng, len(x))
+
+    def one(particle: jax.Array) -> jax.Array:
+        own, other = jax.vmap(lambda key: jax.random.split(jax.random.fold_in(key, particle)), out_axes=1)(keys)
+        noise = abduct(model, x, parents, own, config.t_z)
+        if config.effect != "direct" and model.config.conditional_prior:
+            noise = mediate(model, noise, changed, other, alpha=config.alpha)
+        return predict(model, noise, parents if config.effect == "indirect" else changed, t_u=config.t_u)
+
+    return averaged(one, config.particles)
+
+
+def abduct(model: HVAE, x: jax.Array, parents: jax.Array, rng: jax.Array, t_z: float | jax.Array) -> Noise:
+    """The noise of images [b, h, w, c] with `parents` [b, p]; `rng`: one key, or one per image [b]."""
+    return abduct_with(model, x, parents, draw(model.config, per_image(rng, len(x))), t_z)
+
+
+def abduct_with(
+    model: HVAE, x: jax.Array, parents: jax.Array, drawn: Sequence[jax.Array], t_z: float | jax.Array
+) -> Noise:
+    """`abduct` with given standard normal noise of the latents."""
+    return left_over(model, model.infer(x, parents, drawn, temperature=t_z), x, drawn, t_z)
+
+
+def left_over(model: HVAE, descent: Descent, x: jax.Array, drawn: Sequence[jax.Array], t_z: float | jax.Array) -> Noise:
+    """What `abduct_with` gives, of the way down that inferred the latents of `x`."""
+    loc, scale = point(model, descent.state)
+    pixels = (x - loc) / jnp.maximum(scale, LEAST_SCALE)
+    return Noise(
+        latents=descent.latents,
+        pixels=pixels,
+        posteriors=descent.posteriors,
+        drawn=tuple(drawn),
+        t_z=jnp.asarray(t_z, jnp.float32),
+    )
+
+
+def predict(model: HVAE, noise: Noise, parents: jax.Array, *, t_u: float | jax.Array) -> jax.Array:
+    """Images [b, h, w, c] in [-1, 1] of this noise under `parents` [b, p]."""
+    loc, scale = point(model, model.decode(noise.latents, parents).state)
+    return jnp.clip(loc + t_u * scale * noise.pixels, -1, 1)
+
+
+def mediate(model: HVAE, noise: Noise, parents: jax.Array, rng: jax.Array, *, alpha: float | jax.Array) -> Noise:
+    """The same noise with the latents that new parents [b, p] would bring about; `rng` as of `abduct`."""
+    return mediate_with(model, noise, parents, draw(model.config, per_image(rng, len(parents))), alpha=alpha)
+
+
+def mediate_with(
+    model: HVAE, noise: Noise, parents: jax.Array, drawn: Sequence[jax.Array], *, alpha: float | jax.Array
+) -> Noise:
+    """`mediate` with given standard normal noise for the way down the prior.
+
+    The published code draws the latents again at temperature 1; here those of the abduction are moved.
+
+    Raises:
+      ValueError: the prior does not see the parents, so that nothing mediates.
+    """
+    if not model.config.conditional_prior:
+        raise ValueError("latents mediate only with a conditional prior; use predict alone: its effect is total")
+    priors = model.sample(parents, drawn, temperature=noise.t_z).priors
+    between = [_between(q, p, alpha) for q, p in zip(noise.posteriors, priors, strict=True)]
+    latents = tuple(each.at(e, noise.t_z) for each, e in zip(between, noise.drawn, strict=True))
+    return noise.replace(latents=latents)
+
+
+def reconstruct(model: HVAE, noise: Noise, parents: jax.Array) -> jax.Array:
+    """The point estimate [b, h, w, c] in [-1, 1] without the noise of pixels: what the latents alone hold."""
+    return point(model, model.decode(noise.latents, parents).state)[0]
+
+
+def sample(model: HVAE, parents: jax.Array, rng: jax.Array, *, temperature: float = 1.0, t_u: float = 0.0) -> jax.Array:
+    """Images [b, h, w, c] in [-1, 1] drawn from the model under `parents` [b, p]; `rng` as of `abduct`."""
+    keys = jax.vmap(jax.random.split, out_axes=1)(per_image(rng, len(parents)))
+    loc, scale = point(model, model.sample(parents, draw(model.config, keys[0]), temperature=temperature).state)
+    noise = jax.vmap(lambda key: jax.random.normal(key, loc.shape[1:]))(keys[1])
+    return jnp.clip(loc + t_u * scale * noise, -1, 1)
+
+
+def point(model: HVAE, state: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """The point estimate of pixels, cut to [-1, 1], and their scale, both [b, h, w, c], given the last state."""
+    found = model.head(state)
+    if model.config.likelihood == "mixture":
+        return likelihoods.mixture_mean(found)
+    loc = likelihoods.mixed(found)
+    if model.config.likelihood == "logit":
+        loc = likelihoods.of_logit(loc)
+    return jnp.clip(loc, -1, 1), jnp.exp(found.log_scale)
+
+
+def averaged(draw_one: Callable[[jax.Array], jax.Array], particles: int) -> Counterfactual:
+    """Mean and variance of `draw_one(0 .. particles - 1)`, one in memory at a time."""
+
+    def add(sums: tuple[jax.Array, jax.Array], particle: jax.Array) -> tuple[tuple[jax.Array, jax.Array], None]:
+        image = draw_one(particle)
+        return (sums[0] + image, sums[1] + jnp.square(image)), None
+
+    zero = jnp.zeros(jax.eval_shape(draw_one, jnp.int32(0)).shape)
+    (total, squares), _ = jax.lax.scan(add, (zero, zero), jnp.arange(particles))
+    mean = total / particles
+    variance = jnp.maximum(squares / particles - jnp.square(mean), 0) if particles > 1 else zero
+    return Counterfactual(images=mean, variance=variance)
+
+
+def per_image(rng: jax.Array, count: int) -> jax.Array:
+    """One key per image [b]; of a single key, those of its rows."""
+    return rng if rng.ndim else jax.vmap(jax.random.fold_in, (None, 0))(rng, jnp.arange(count, dtype=jnp.uint32))
+
+
+def _between(q: Gaussian, p: Gaussian, alpha: float | jax.Array) -> Gaussian:
+    """alpha of the posterior and 1 - alpha of the prior (arXiv 2306.15764, appendix on mediators)."""
+    variance = jnp.square(alpha) * jnp.exp(2 * q.log_scale) + jnp.square(1 - alpha) * jnp.exp(2 * p.log_scale)
+    return Gaussian(loc=alpha * q.loc + (1 - alpha) * p.loc, log_scale=0.5 * jnp.log(variance))

@@ -1,0 +1,63 @@
+"""What an example of a data set says of the attributes of a causal graph."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from prism_jax.data import captions, labels, schema
+from prism_jax.scm.graph import Graph, Node
+
+SEX = {"M": ("M", "male"), "F": ("F", "female")}  # as data sets store it: as graphs may call it
+
+
+def observe(attributes: schema.Attributes, graph: Graph) -> dict[str, float] | None:
+    """A value for every attribute of `graph`, in its own unit or the number of its class; None where one is not known.
+
+    `age`, `sex`, `view` and `race` are those slots; another name is a finding that is stated to be there or not. Where
+    the data set has no finding of that name, its classes are findings: the one that is there, alone, or "no finding".
+    """
+    found = {node.name: _value(node, attributes) for node in graph.nodes}
+    is_known = all(value is not None and not node_misfits(graph[name], value) for name, value in found.items())
+    return found if is_known else None
+
+
+def columns(observed: Sequence[Mapping[str, float]], graph: Graph) -> dict[str, np.ndarray]:
+    """Rows of `observe` as arrays [n] by attribute: float32, int32 for classes."""
+    dtype = lambda name: np.int32 if graph[name].values.classes else np.float32
+    return {name: np.array([row[name] for row in observed], dtype(name)) for name in graph.names}
+
+
+def node_misfits(node: Node, value: float) -> bool:
+    """Whether the value is out of the attribute's range."""
+    return bool(node.values.misfit(np.array([value])).any())
+
+
+def _value(node: Node, attributes: schema.Attributes) -> float | None:
+    if node.name == "age":
+        return attributes.age
+    if node.name == "sex":
+        return _place(node, SEX.get(attributes.sex, ()))
+    if node.name in ("view", "race"):
+        return _place(node, (getattr(attributes, node.name) or "",), is_prefix=True)
+    known = {captions.spoken(name): state for name, state in attributes.findings.items()}
+    if captions.spoken(node.name) in known and captions.spoken(node.name) != labels.FINDING:
+        state = known[captions.spoken(node.name)]
+        return None if state is None else int(state)
+    return _place(node, _only(known))
+
+
+def _only(known: Mapping[str, bool | None]) -> tuple[str, ...]:
+    """The one finding that is there, or that there is none; nothing where there are more, or one is uncertain."""
+    there = [name for name, state in known.items() if state is not False]
+    if not there:
+        return ("no finding",) if known.get(labels.FINDING) is False else ()
+    return tuple(there) if len(there) == 1 and known[there[0]] else ()
+
+
+def _place(node: Node, words: Sequence[str], *, is_prefix: bool = False) -> int | None:
+    """The class that one of `words` names, or begins with ("Black or African American"); None where none does."""
+    for place, name in enumerate(node.values.names):
+        for word in words:
+            if word.lower() == name.lower() or (is_prefix and word.lower().startswith(name.lower())):
+                return place
+    return None

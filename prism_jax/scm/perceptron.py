@@ -1,0 +1,51 @@
+"""The small networks that give a mechanism its parameters from the encoded parents: parameters are plain pytrees."""
+
+import dataclasses
+from functools import partial
+from itertools import pairwise
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+
+ACTIVATIONS = {
+    "gelu": partial(jax.nn.gelu, approximate=False),
+    "sigmoid": jax.nn.sigmoid,
+    "leaky_relu": partial(jax.nn.leaky_relu, negative_slope=0.1),
+}
+Layers = tuple[dict[str, jax.Array], ...]  # of {"kernel": [in, out], "bias": [out]}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class PerceptronConfig:
+    """Widths of the hidden layers (none: an affine map) and what follows each of them."""
+
+    hidden: tuple[int, ...] = ()
+    activation: Literal["gelu", "sigmoid", "leaky_relu"] = "gelu"
+
+    def __post_init__(self) -> None:
+        if self.activation not in ACTIVATIONS:
+            raise ValueError(f"activation {self.activation!r} is not known; use one of {', '.join(ACTIVATIONS)}")
+
+
+def init(config: PerceptronConfig, key: jax.Array, inputs: int, outputs: int) -> Layers:
+    """Parameters before training; without inputs, all that counts is the last bias."""
+    widths = (inputs, *config.hidden, outputs)
+    pairs = list(pairwise(widths))
+    keys = jax.random.split(key, len(pairs))
+    return tuple(_layer(key, *pair) for key, pair in zip(keys, pairs, strict=True))
+
+
+def _layer(key: jax.Array, inputs: int, outputs: int) -> dict[str, jax.Array]:
+    spread = 1 / max(inputs, 1) ** 0.5
+    kernel = jax.random.uniform(key, (inputs, outputs), minval=-spread, maxval=spread)
+    return {"kernel": kernel, "bias": jnp.zeros(outputs)}
+
+
+def apply(config: PerceptronConfig, layers: Layers, x: jax.Array) -> jax.Array:
+    """Maps `x [b, in]` to `[b, out]`."""
+    for i, layer in enumerate(layers):
+        if i:
+            x = ACTIVATIONS[config.activation](x)
+        x = x @ layer["kernel"] + layer["bias"][None]
+    return x

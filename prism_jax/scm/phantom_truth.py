@@ -1,0 +1,38 @@
+"""What the phantom's own equations say of its attributes: the yardstick of fitted mechanisms. NumPy, float64."""
+
+from collections.abc import Mapping
+
+import numpy as np
+from scipy import special, stats
+
+from prism_jax.data.phantom.equations import AGE_RANGE, Equations
+
+Columns = Mapping[str, np.ndarray]
+
+
+def probabilities(attributes: Columns, equations: Equations) -> dict[str, np.ndarray]:
+    """P(1 | parents) [n] of every binary attribute, given all attributes [n] (age in years)."""
+    e = equations
+    value = {name: np.asarray(column, np.float64) for name, column in attributes.items()}
+    a, sex, card, eff = (value["age"] - 60) / 15, value["sex"], value["cardiomegaly"], value["effusion"]
+    logits = {
+        "sex": np.full_like(a, e.sex),
+        "cardiomegaly": e.cardiomegaly + e.cardiomegaly_age * a + e.cardiomegaly_sex * sex,
+        "effusion": e.effusion + e.effusion_age * a + e.effusion_cardiomegaly * card,
+        "pacemaker": e.pacemaker + e.pacemaker_age * a + e.pacemaker_cardiomegaly * card,
+        "support_lines": e.support_lines + e.support_lines_effusion * eff + e.support_lines_cardiomegaly * card,
+        "view": e.view + e.view_support_lines * value["support_lines"] + e.view_effusion * eff,
+    }
+    return {name: special.expit(logit) for name, logit in logits.items()}
+
+
+def log_prob(attributes: Columns, equations: Equations) -> dict[str, np.ndarray]:
+    """log p(attribute | parents) [n], the density of age in the unit in which its range is [-1, 1]."""
+    found = {}
+    for name, p in probabilities(attributes, equations).items():
+        found[name] = np.where(np.asarray(attributes[name]) == 1, np.log(p), np.log1p(-p))
+    low, high = AGE_RANGE
+    share = (np.asarray(attributes["age"], np.float64) - low) / (high - low)
+    noise = (special.logit(share) - equations.age) / equations.age_spread
+    slope = 2 * share * (1 - share) * equations.age_spread
+    return found | {"age": stats.norm.logpdf(noise) - np.log(slope)}

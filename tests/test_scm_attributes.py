@@ -1,0 +1,219 @@
+"""A causal graph given as data, and the counterfactual attributes that it gives."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from safetensors.numpy import load_file
+
+from prism_jax import rng
+from prism_jax.scm import folder, graphs
+from prism_jax.scm.attributes import AttributeModel
+from prism_jax.scm.graph import Continuous, Discrete, Graph, Node
+from prism_jax.scm.gumbel import GumbelMax
+from prism_jax.scm.mechanisms import AffineFlow, SplineFlow
+
+N = 64
+PUBLISHED = {"widths": "widths", "heights": "heights", "slopes": "derivatives", "splits": "lambdas"}
+UNIT = Continuous(low=0.0, high=1.0)
+
+
+def keys(count, seed=1):
+    return rng.per_example(rng.key(seed), jnp.arange(count, dtype=jnp.uint32))
+
+
+def spline_of(trace, stem):
+    return {ours: jnp.asarray(trace[f"params/{stem}.0.unnormalized_{theirs}"][0]) for ours, theirs in PUBLISHED.items()}
+
+
+def root(logits):
+    return ({"kernel": jnp.zeros((0, len(logits))), "bias": jnp.asarray(logits)},)
+
+
+def layers_of(trace, stem):
+    read = lambda i, kind: jnp.asarray(trace[f"params/{stem}.layers.{i}.{kind}"].T)
+    return tuple({"kernel": read(i, "weight"), "bias": read(i, "bias")} for i in range(3))
+
+
+def attributes_of(trace, stem, graph):
+    """Attributes in their own units from a trace's scaled columns and one-hot rows."""
+    found = {}
+    for name in graph.names:
+        value, kind = trace[f"{stem}/{name}"], graph[name].values
+        found[name] = value.argmax(1) if value.shape[1] > 1 else kind.unscaled(value[:, 0])
+        found[name] = np.asarray(found[name], np.int32 if kind.classes else np.float32)
+    return found
+
+
+@jax.jit
+def explained(model, attributes, keys):
+    return model.log_prob(attributes), model.abduct(attributes, keys)
+
+
+@jax.jit
+def replayed(model, attributes, given, chosen, keys):
+    return model.intervene(attributes, given, chosen, model.abduct(attributes, keys))
+
+
+@pytest.fixture(scope="module")
+def phantom():
+    """An untrained model of the phantom's attributes, and subjects of it."""
+    model = AttributeModel.create(graphs.phantom(), rng.key(0))
+    return model, jax.jit(AttributeModel.sample)(model, keys(N, seed=0))
+
+
+@pytest.mark.shared
+def test_morpho_mnist_attributes_agree_with_the_trace(reference):
+    trace = load_file(reference / "scm" / "traces" / "pgm_morpho.safetensors")
+    graph = graphs.morphomnist()
+    params = {
+        "thickness": spline_of(trace, "thickness_module"),
+        "intensity": layers_of(trace, "context_nn.context_nn"),
+        "digit": root(trace["params/digit_logits"][0]),
+    }
+    model = AttributeModel(params=params, graph=graph)
+    observed, set_to = (attributes_of(trace, f"in/{which}", graph) for which in ("obs", "do"))
+    log_prob, noise = explained(model, observed, keys(3))
+    for name in graph.names:
+        np.testing.assert_allclose(log_prob[name], trace[f"out/log_prob/{name}"][:, 0], rtol=1e-3, atol=1e-6)
+        chosen = {other: other == name for other in graph.names}
+        result = replayed(model, observed, set_to, chosen, keys(3))
+        expected = attributes_of(trace, f"out/do_{name}", graph)
+        for other in graph.names:
+            np.testing.assert_allclose(result[other], expected[other], rtol=3e-4)
+    for name in ("thickness", "intensity"):
+        np.testing.assert_allclose(noise[name], trace[f"out/exogenous/{name}_base"][:, 0], rtol=1e-3, atol=1e-5)
+    mixed = load_file(reference / "scm" / "traces" / "hvae_cond.safetensors")
+    np.testing.assert_allclose(graph.parents_vector(observed), mixed["in/pa"], atol=1e-6)
+
+
+@pytest.mark.shared
+def test_chest_attributes_agree_with_the_trace(reference):
+    trace = load_file(reference / "scm" / "traces" / "pgm_chest.safetensors")
+    graph = graphs.mimic_cxr()
+    params = {
+        "age": spline_of(trace, "age_flow_components"),
+        "race": root(trace["params/race_logits"][0]),
+        "sex": root(np.append(0.0, trace["params/sex_logit"]).astype(np.float32)),
+        "finding": layers_of(trace, "finding_transform_GumbelMax.context_nn"),
+    }
+    model = AttributeModel(params=params, graph=graph)
+    observed = attributes_of(trace, "in/obs", graph)
+    log_prob, noise = explained(model, observed, keys(400))
+    for name in graph.names:
+        np.testing.assert_allclose(log_prob[name], trace[f"out/log_prob/{name}"][:, 0], rtol=1e-3, atol=1e-5)
+    np.testing.assert_allclose(noise["age"], trace["out/exogenous/age_base"][:, 0], rtol=1e-3, atol=1e-4)
+    for name in ("race", "sex"):
+        expected = attributes_of(trace, f"out/do_{name}", graph)
+        result = replayed(model, observed, expected, {other: other == name for other in graph.names}, keys(400))
+        for other in graph.names:
+            np.testing.assert_allclose(result[other], expected[other], rtol=3e-4)
+
+
+def test_setting_what_is_so_already_changes_nothing(phantom):
+    model, subjects = phantom
+    same = replayed(model, subjects, subjects, dict.fromkeys(model.graph.names, False), keys(N))
+    for name in model.graph.names:
+        np.testing.assert_array_equal(same[name], subjects[name])
+    again = replayed(model, subjects, subjects, {name: name == "age" for name in model.graph.names}, keys(N))
+    for name in model.graph.names:  # descendants of age are replayed from their noise, and still agree
+        np.testing.assert_array_equal(again[name], subjects[name])
+
+
+def test_only_descendants_of_what_is_set_can_change(phantom):
+    model, subjects = phantom
+    flipped = {name: 1 - column if name != "age" else column for name, column in subjects.items()}
+    for name, kept in (
+        ("pacemaker", set(model.graph.names) - {"pacemaker"}),
+        ("effusion", {"sex", "age", "pacemaker"}),
+    ):
+        chosen = {other: other == name for other in model.graph.names}
+        result = replayed(model, subjects, flipped, chosen, keys(N))
+        assert (result[name] == flipped[name]).all()
+        for other in kept:
+            np.testing.assert_array_equal(result[other], subjects[other])
+
+
+def test_a_subject_is_the_same_in_any_company(phantom):
+    model, subjects = phantom
+    older = {**subjects, "age": jnp.full(N, 85.0)}
+    chosen = {name: name == "age" for name in model.graph.names}
+    backwards = lambda columns: {name: column[::-1] for name, column in columns.items()}
+    together = replayed(model, subjects, older, chosen, keys(N))
+    turned = replayed(model, backwards(subjects), backwards(older), chosen, keys(N)[::-1])
+    for name in model.graph.names:
+        np.testing.assert_array_equal(turned[name][::-1], together[name])
+    assert (together["age"] == 85).all()
+    assert (together["effusion"] != subjects["effusion"]).any()
+
+
+def test_flows_give_back_the_values_their_noise_came_from():
+    graph = graphs.morphomnist()
+    values = jnp.linspace(-1, 1, N)  # the extremes too
+    parents = values[::-1, None]
+
+    def there_and_back(key):
+        for name in ("thickness", "intensity"):
+            mechanism = graph[name].mechanism
+            params = mechanism.init(key, 1, 0)
+            noise = mechanism.abduct(params, values, parents, None)
+            yield mechanism.predict(params, noise, parents)
+
+    for back in jax.jit(lambda key: list(there_and_back(key)))(rng.key(0)):
+        np.testing.assert_allclose(back, values, atol=1e-5)
+
+
+def test_a_saved_model_comes_back_whole(phantom, tmp_path):
+    model, _ = phantom
+    folder.save(model, tmp_path)
+    again = folder.load(tmp_path)
+    assert again.graph == model.graph
+    jax.tree.map(np.testing.assert_array_equal, again.params, model.params)
+    folder.save(AttributeModel.create(graphs.mimic_cxr(), rng.key(0)), tmp_path / "other")
+    (tmp_path / "other" / "attributes.safetensors").replace(tmp_path / "attributes.safetensors")
+    with pytest.raises(ValueError, match="do not fit the graph at cardiomegaly, effusion, finding"):
+        folder.load(tmp_path)
+
+
+def binary(name, *parents):
+    return Node(name=name, values=Discrete(), mechanism=GumbelMax(), parents=parents)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (
+            lambda: Graph(nodes=(binary("a", "c"), binary("b", "a"), binary("c", "b")), image_parents=()),
+            "has a cycle, .* take one of its arrows out",
+        ),
+        (lambda: Graph(nodes=(binary("a", "gender"),), image_parents=()), "a has the unknown parent 'gender'; .* a"),
+        (lambda: Graph(nodes=(binary("a"),), image_parents=("b",)), "the image has the unknown parent 'b'"),
+        (lambda: Graph(nodes=(binary("a"), binary("a")), image_parents=()), "repeat a name"),
+        (lambda: Node(name="age", values=UNIT, mechanism=GumbelMax()), "age is continuous but has a GumbelMax"),
+        (lambda: Node(name="sex", values=Discrete(), mechanism=AffineFlow()), "sex is discrete but has a AffineFlow"),
+        (lambda: Node(name="age", values=UNIT, mechanism=SplineFlow(), parents=("b",)), "a SplineFlow does not take"),
+        (lambda: Continuous(low=1.0, high=1.0), "low must be below high"),
+        (lambda: Discrete(names=("only",)), "name two or more"),
+    ],
+)
+def test_impossible_graphs_are_refused_with_one_line(make, message):
+    with pytest.raises(ValueError, match=message) as raised:
+        make()
+    assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("do", "message"),
+    [
+        ({"age": 140.0}, "age cannot be 140; give 18 to 90 years"),
+        ({"view": 2}, r"view cannot be 2; give 0 \(PA\), 1 \(AP\)"),
+        ({"age": float("nan")}, "age cannot be nan"),
+        ({"gender": 1}, "no attribute 'gender' in the graph"),
+    ],
+)
+def test_impossible_interventions_are_refused_before_work(phantom, do, message):
+    model, subjects = phantom
+    with pytest.raises(ValueError, match=message):
+        model.counterfactual(subjects, do, keys(N))
+    with pytest.raises(ValueError, match="attributes lack sex, age"):
+        model.counterfactual({}, {"sex": 1}, keys(N))
