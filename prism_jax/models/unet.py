@@ -279,7 +279,7 @@ class UNet2DCondition(nnx.Module):
         """
         self._check_sides(latents)
         # A control may keep maps for its caller, which must not leave a rematerialised block.
-        run = nnx.remat(_call) if self.config.remat and control is None else _call
+        run = _recomputed if self.config.remat and control is None else _call
         time = self.time_embedding(jnp.broadcast_to(timesteps, latents.shape[:1]))
         parts = context if isinstance(context, tuple) else (context,)
         context = tuple(part.astype(self.config.dtype) for part in parts)
@@ -307,3 +307,9 @@ class UNet2DCondition(nnx.Module):
 
 def _call(block: nnx.Module, *args) -> Any:
     return block(*args)
+
+
+def _recomputed(block: nnx.Module, *args) -> Any:
+    """As `nnx.remat`, which writes to the module and so cannot be used in a loop on one from outside of it."""
+    graphdef, state = nnx.split(block)
+    return jax.checkpoint(lambda state, args: nnx.merge(graphdef, state)(*args))(state, args)
