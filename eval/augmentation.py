@@ -14,6 +14,7 @@ import numpy as np
 
 from eval import (
     audit_cases,
+    augmentation_agreement,
     augmentation_held_out,
     augmentation_page,
     augmentation_sets,
@@ -53,6 +54,9 @@ class AugmentationRun:
     companion: str = "pacemaker"
     """The finding that comes along with it in training."""
     tests: tuple[HeldOutSet, ...] = ()
+    judge: str | None = None
+    """Folder of a classifier with no part in the study, which says how many pictures show what they are labelled with;
+    None: none is asked."""
     seeds: tuple[int, ...] = (0, 1, 2)
     """Of the trainings, the same for all arms."""
     bootstrap: BootstrapConfig = BootstrapConfig(resamples=1000)
@@ -74,6 +78,7 @@ def main(config: AugmentationRun) -> None:
     study = looked_at(config, wanted)
     run = Path(config.run)
     document = augmentation_page.document_of(study, cases, true_pictures(config), config.shown)
+    document = dataclasses.replace(document, tables=(*document.tables, *judged(config)))
     report.write(document, run / "report.html")
     numbers.write(document.tables, run / "metrics.json")
     print(f"{run / 'report.html'}: {'; '.join(' '.join(line) for line in document.headline)}", file=sys.stderr)
@@ -88,6 +93,10 @@ def check(config: AugmentationRun) -> None:
         raise ValueError(f"tests are {names}; name each once, and at least one")
     if config.cohort.split != "train" or config.cohort.processes.count > 1:
         raise ValueError(f"cohort.split is {config.cohort.split!r}; a study edits train, in one process")
+    if not config.cohort.changes:
+        raise ValueError("cohort.changes is empty; name at least one Change in the configuration")
+    if config.judge is not None:
+        augmentation_agreement.load(config.judge, (config.target, config.companion))
     check_folder(config)
     train = pipeline.open_split(config.cohort.data, "train")
     known = targets.values([example.attributes for example in train], (config.target, config.companion))
@@ -193,6 +202,15 @@ def looked_at(config: AugmentationRun, wanted: list[Training]) -> Study:
         counts={arm: augmentation_page.counts_of(folder, *names) for arm, folder in folders.items()},
         bootstrap=config.bootstrap,
     )
+
+
+def judged(config: AugmentationRun) -> tuple[report.Table, ...]:
+    """What the judge says of the real pictures and of those of each arm; nothing without a judge."""
+    if config.judge is None:
+        return ()
+    folders = {REAL: Path(config.cohort.data)} | sets(config)
+    findings = (config.target, config.companion)
+    return (augmentation_agreement.table(folders, config.judge, findings, config.batch_size),)
 
 
 def true_pictures(config: AugmentationRun) -> list[np.ndarray]:

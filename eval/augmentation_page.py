@@ -78,7 +78,8 @@ def summary(study: Study) -> str:
     return (
         f"Classifiers of {study.target} trained on {int(study.counts[REAL].sum()):,} images in which "
         f"{study.companion} comes along, with {added:,} further pictures of different kinds, the same number in every "
-        f"arm but the first; {len(study.seeds)} trainings each (seeds {', '.join(map(str, study.seeds))})."
+        f"arm but the first; {len(study.seeds)} trainings each (seeds {', '.join(map(str, study.seeds))}). "
+        "How good the counterfactuals are stands in cohort/report.html."
     )
 
 

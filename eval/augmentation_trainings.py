@@ -18,6 +18,7 @@ from tqdm import tqdm
 
 from eval.augmentation_held_out import HeldOut
 from prism_jax import config as configs
+from prism_jax import program
 from prism_jax.classifier import Classifier, Prediction
 
 REAL, SAMPLES, COUNTERFACTUALS, TRUTH = "real", "samples", "counterfactuals", "truth"
@@ -84,15 +85,21 @@ def train(wanted: Training, place: str) -> None:
     """Runs the training, or goes on with it, unless it is done; `place` says which of how many it is.
 
     Raises:
-      RuntimeError: the program ended with an error, which it has written itself.
+      Stopped: a signal stopped the program, which saved what it had.
+      ValueError: it did not take its options or data, and has said why.
+      RuntimeError: it failed otherwise.
     """
     if wanted.is_done:
         return
     print(f"training {place}: {ARMS[wanted.arm]}, seed {wanted.seed}", file=sys.stderr, flush=True)
     command = [sys.executable, "-m", "train.classifier", "--config", wanted.config, *wanted.options]
     code = subprocess.run(command, check=False).returncode
-    if not wanted.is_done:
-        raise RuntimeError(f"train.classifier ended with {code} and without a classifier in {wanted.folder}")
+    if wanted.is_done:
+        return
+    if code == 0:
+        raise program.Stopped(f"stopped in {wanted.folder}; start the study again to go on")
+    error = ValueError if code == 2 else RuntimeError
+    raise error(f"train.classifier ended with {code} and without a classifier in {wanted.folder}")
 
 
 def seen(wanted: Training, target: str, tests: Sequence[HeldOut], batch_size: int) -> dict[str, np.ndarray]:
@@ -103,8 +110,8 @@ def seen(wanted: Training, target: str, tests: Sequence[HeldOut], batch_size: in
     if missing:
         judge = Classifier.from_pretrained(wanted.folder / "model")
         for test in missing:
-            columns = {"patient": test.patients, "probability": _ask(judge, target, test, batch_size)}
-            found[test.name] = pa.table(columns)
+            probability = ask(judge, target, test.images, batch_size, f"looking at {test.name}")
+            found[test.name] = pa.table({"patient": test.patients, "probability": probability})
             _write(found[test.name], files[test.name])
     for test in tests:
         if found[test.name]["patient"].to_pylist() != test.patients.tolist():
@@ -112,14 +119,15 @@ def seen(wanted: Training, target: str, tests: Sequence[HeldOut], batch_size: in
     return {name: table["probability"].to_numpy() for name, table in found.items()}
 
 
-def _ask(judge: Classifier, target: str, test: HeldOut, batch_size: int) -> np.ndarray:
-    """The probability of the target in every image; the last batch is filled up, so one program serves all."""
+def ask(judge: Classifier, target: str, images: np.ndarray, batch_size: int, what: str) -> np.ndarray:
+    """The probability float64 [n] of the target in each of `images`, uint8 [n, h, w]; `what` names the progress."""
     column, logits = judge.column(target), []
-    for start in tqdm(range(0, len(test.images), batch_size), desc=f"looking at {test.name}", mininterval=5):
-        rows = np.minimum(np.arange(start, start + batch_size), len(test.images) - 1)
-        pixels = test.images[rows].astype(np.float32) / 127.5 - 1
+    for start in tqdm(range(0, len(images), batch_size), desc=what, unit="batch", mininterval=5):
+        # The last batch is filled up, so that one program serves all.
+        rows = np.minimum(np.arange(start, start + batch_size), len(images) - 1)
+        pixels = images[rows].astype(np.float32) / 127.5 - 1
         logits.append(np.asarray(_predict(judge, np.repeat(pixels[..., None], 3, axis=-1)).logits[:, column]))
-    return expit(np.concatenate(logits)[: len(test.images)].astype(np.float64))
+    return expit(np.concatenate(logits)[: len(images)].astype(np.float64))
 
 
 @jax.jit

@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from eval.outputs import Outputs
 from eval.subjects import Subject
 from prism_jax.data import phantom
 from prism_jax.data.build import read_build
+from prism_jax.data.phantom.equations import intervene
 from prism_jax.data.phantom_dataset import PhantomConfig, intervention
 from prism_jax.data.templates import PLAIN, Template
 from prism_jax.metrics.counterfactual import CounterfactualMetrics
@@ -100,19 +102,34 @@ def true_effects(
     """
     numbers = np.array([row["number"] for row in rows], np.int32)
     do = intervention(change.values(wording.parse(rows[0]["source_prompt"])))
-    equations = phantom.Equations.preset(config.preset)
-    before, after = (
-        _facts(config.seed, numbers, equations, how, mode) for how in ({}, do)
-    )  # compiled anew for each change, which takes no more than a second: nothing is rendered
+    phantom.check_intervention(do, mode)
+    options = dict(equations=phantom.Equations.preset(config.preset), is_surgical=mode == "surgical")
+    before, after = (_facts(config.seed, numbers, *_plan(how), **options) for how in ({}, do))
     return {name: np.asarray(after[name], np.float64) - np.asarray(before[name], np.float64) for name in before}
 
 
+def _plan(do: Mapping[str, float]) -> tuple[dict[str, np.ndarray], dict[str, bool]]:
+    """The values of all attributes, and which of them are set, so that one program serves every intervention."""
+    kinds = {name: np.float32 if name == "age" else np.int32 for name in phantom.ATTRIBUTES}
+    given = {name: kind(do.get(name, 0)) for name, kind in kinds.items()}
+    return given, {name: name in do for name in phantom.ATTRIBUTES}
+
+
+@partial(jax.jit, static_argnames="equations")
 def _facts(
-    seed: int, numbers: np.ndarray, equations: phantom.Equations, do: Mapping[str, float], mode: str
+    seed: int,
+    numbers: np.ndarray,
+    given: Mapping[str, np.ndarray],
+    chosen: Mapping[str, bool],
+    *,
+    equations: phantom.Equations,
+    is_surgical: bool,
 ) -> dict[str, jax.Array]:
+    """The attributes and the cardiothoracic ratio of subjects [n]."""
+
     def one(number):
         u = phantom.exogenous(seed, number)
-        facts = phantom.attributes(u, equations, do, mode)
+        facts = intervene(u, equations, given, chosen, is_surgical)
         return facts | {"cardiothoracic_ratio": phantom.cardiothoracic_ratio(facts, u)}
 
-    return jax.jit(jax.vmap(one))(numbers)
+    return jax.vmap(one)(numbers)

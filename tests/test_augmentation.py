@@ -3,13 +3,22 @@
 import dataclasses
 import json
 import os
+import shutil
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 from scipy import stats
 
-from eval import augmentation, augmentation_figures, augmentation_page, augmentation_sets, augmentation_trainings
+from eval import (
+    augmentation,
+    augmentation_agreement,
+    augmentation_figures,
+    augmentation_page,
+    augmentation_sets,
+    augmentation_trainings,
+)
 from eval.augmentation import AugmentationRun
 from eval.augmentation_held_out import HeldOut, HeldOutSet, group_counts, numbers
 from eval.augmentation_page import Study
@@ -46,10 +55,9 @@ def config():
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
-    """A folder with phantoms of 32 pixels to train on, and others with the opposite link to be tested on."""
+    """A folder with phantoms of 32 pixels, and a configuration of the classifier."""
     folder = tmp_path_factory.mktemp("study")
-    build("phantom", None, folder / "strong", preset="strong", size=32, train=64, val=16, test=0)
-    build("phantom", None, folder / "reversed", preset="reversed", size=32, train=0, val=0, test=64)
+    build("phantom", None, folder / "set", preset="balanced", size=32, train=64, val=16, test=64)
     (folder / "classifier.py").write_text(CLASSIFIER)
     return folder
 
@@ -60,7 +68,7 @@ def config(data, tmp_path) -> AugmentationRun:
         run=str(tmp_path / "run"),
         cohort=CounterfactualRun(
             model=str(data / "model"),
-            data=str(data / "strong"),
+            data=str(data / "set"),
             split="train",
             changes=(Change(edit="remove pacemaker", blend=None), Change(edit="add cardiomegaly", blend=None)),
             per_change=6,
@@ -68,7 +76,7 @@ def config(data, tmp_path) -> AugmentationRun:
         ),
         samples=Samples(steps=2),
         classifier=str(data / "classifier.py"),
-        tests=(HeldOutSet(name="other way round", folder=str(data / "reversed"), gain_at_least=0.05),),
+        tests=(HeldOutSet(name="without the link", folder=str(data / "set"), gain_at_least=0.05),),
         seeds=(0, 1),
         bootstrap=FEW,
     )
@@ -213,11 +221,18 @@ def test_a_folder_of_another_study_or_another_training_is_refused(config):
         augmentation.check(config)
 
 
-def test_a_training_that_leaves_no_classifier_is_an_error(config, data, tmp_path):
-    wanted = augmentation.trainings(config, count=12)[0]
-    broken = dataclasses.replace(wanted, options=("--no.such.option", "1"))
-    with pytest.raises(RuntimeError, match="ended with 2 and without a classifier"):
-        augmentation_trainings.train(broken, "1 of 1")
+def test_a_judge_is_asked_about_every_picture_and_every_finding(config, data):
+    judge = Path(augmentation.__file__).parents[1] / "prism_jax" / "pretrained" / "phantom_judges" / "convnext"
+    with pytest.raises(ValueError, match="does not know 'edema'"):
+        augmentation_agreement.load(str(judge), ("edema",))
+    table = augmentation_agreement.table({"real": data / "set"}, str(judge), NAMES, batch_size=64)
+    assert [cell.count for cell in table.rows[0][1:]] == [64, 64]
+
+
+def test_a_training_that_leaves_no_classifier_is_an_error(config, monkeypatch):
+    monkeypatch.setattr(sys, "executable", shutil.which("false"))  # a program that ends with 1
+    with pytest.raises(RuntimeError, match="ended with 1 and without a classifier"):
+        augmentation_trainings.train(augmentation.trainings(config, count=12)[0], "1 of 1")
 
 
 def test_the_page_tells_the_gain_and_holds_it_against_its_target(config, tmp_path):
