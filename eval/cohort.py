@@ -23,9 +23,10 @@ from tqdm import tqdm
 from eval.changes import Change
 from eval.inversions import InversionStore, rounded
 from eval.outputs import DONE, FAILED, REFUSED, Outputs
-from eval.selection import Candidate, Sweep, judged
+from eval.selection import Candidate, Sweep, flips_of, judged
 from eval.subjects import Images, Subject
 from prism_jax import StableDiffusion, editing, sharding
+from prism_jax.classifier import Classifier
 from prism_jax.data import transforms
 from prism_jax.metrics.choice import BEST_BY, Thresholds
 from prism_jax.metrics.clip import ClipScorer
@@ -50,6 +51,7 @@ class Cohort:
     store: InversionStore | None = None
     sweep: Sweep | None = None
     scorer: ClipScorer | None = None  # of the sweep
+    judge: Classifier | None = None  # of the sweep: what it does not find is refused
 
     def edits(self, subject: Subject) -> list[list[editing.Edit]]:
         """The candidates of every change of a subject."""
@@ -153,7 +155,10 @@ def make(cohort: Cohort, subjects: Sequence[Subject], pixels: np.ndarray) -> dic
     if cohort.scorer is None:
         return pictures
     texts = [[edit.prompt for edit in row] for row in edits]
-    return pictures | {"scores": cohort.scorer.score(jnp.stack(decoded, axis=1), prompts, texts)}
+    pictures["scores"] = cohort.scorer.score(jnp.stack(decoded, axis=1), prompts, texts)
+    if cohort.judge is not None:
+        pictures["judged"] = jnp.stack([_judged(cohort.judge, images) for images in decoded[1:]], axis=1)
+    return pictures
 
 
 def _inverted(cohort: Cohort, pixels: np.ndarray, latents: jax.Array, prompts: Sequence[str]) -> editing.Inversion:
@@ -170,6 +175,12 @@ def _inverted(cohort: Cohort, pixels: np.ndarray, latents: jax.Array, prompts: S
     made = rounded(invert())  # as it will be read again, so that a second run gives the same pictures
     store.save(keys, made)
     return made
+
+
+@jax.jit
+def _judged(judge: Classifier, images: jax.Array) -> jax.Array:
+    """A classifier's probabilities [b, n] for decoded images, which may leave [-1, 1]."""
+    return judge.predict(jnp.clip(images, -1, 1)).probabilities
 
 
 @jax.jit
@@ -221,7 +232,12 @@ def _told(
         if error is not None:
             rows.append(row | dict(status=FAILED, error=error))
             continue
-        best, candidates = judged([_candidate(edits[c], own[c], found) for c in range(len(edits))], cohort.thresholds)
+        values = cohort.changes[k].values(subject.attributes)
+        made = [_candidate(edit, column, found) for edit, column in zip(edits, own, strict=True)]
+        if cohort.judge is not None:
+            flips = flips_of(values, cohort.judge.targets, found["judged"][own.start : own.stop])
+            made = [dataclasses.replace(c, flips=bool(flip)) for c, flip in zip(made, flips, strict=True)]
+        best, candidates = judged(made, cohort.thresholds)
         told = [candidate.told(cohort.inversion["guidance"]) for candidate in candidates]
         row |= dict(candidates=json.dumps(told))
         status, error_of = DONE, None

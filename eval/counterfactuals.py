@@ -12,11 +12,13 @@ import json
 import math
 import sys
 import time
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from eval import attention, batch_size, cohort, page, truth
 from eval.changes import Change
@@ -24,10 +26,11 @@ from eval.cohort import Cohort
 from eval.inversions import InversionStore
 from eval.outcomes import Outcome
 from eval.outputs import DONE, Format, Outputs
-from eval.selection import Sweep
-from eval.subjects import choose, images_of
+from eval.selection import Sweep, flips_of
+from eval.subjects import Subject, choose, images_of
 from prism_jax import StableDiffusion, program, report, sharding
 from prism_jax import config as configs
+from prism_jax.classifier import Classifier
 from prism_jax.data import transforms
 from prism_jax.data.templates import PLAIN, Template
 from prism_jax.metrics.clip import ClipScorer
@@ -138,6 +141,7 @@ def main(config: CounterfactualRun) -> None:
         store=inversion_store(config),
         sweep=config.sweep,
         scorer=ClipScorer.from_pretrained(config.sweep.clip) if config.sweep else None,
+        judge=judge_of(config, subjects),
     )
     if config.batch_size is None:
         share = math.ceil(len(subjects) / len(devices) / processes.count)
@@ -171,6 +175,17 @@ def check_settings(config: CounterfactualRun, run: Path) -> CounterfactualRun:
     if differing and any((run / "parts").glob("*.parquet")):
         raise ValueError(f"{run} holds results with another {', '.join(differing)}; use another --run or remove it")
     return config
+
+
+def judge_of(config: CounterfactualRun, subjects: Sequence[Subject]) -> Classifier | None:
+    """The classifier of the sweep; ValueError where it does not know what an edit sets."""
+    if config.sweep is None or config.sweep.classifier is None:
+        return None
+    judge = Classifier.from_pretrained(config.sweep.classifier)
+    for subject in subjects:
+        for k in subject.changes:
+            flips_of(config.changes[k].values(subject.attributes), judge.targets, np.zeros(len(judge.targets)))
+    return judge
 
 
 def inversion_store(config: CounterfactualRun) -> InversionStore | None:

@@ -28,6 +28,8 @@ class Sweep:
     guidance: tuple[float, ...] = ()
     """Guidance of the edit; none: that of the inversion."""
     thresholds: Thresholds = Thresholds()
+    classifier: str | None = None
+    """Folder of a classifier: candidates in which it does not find what the edit asks for are refused."""
 
     @property
     def count(self) -> int:

@@ -65,7 +65,14 @@ def shared_folder(*parts: str) -> Path:
 
 
 # Of small networks and laws: compiling well would take longer than running.
-COMPILED_PLAINLY = ("test_counterfactuals", "test_edit", "test_inversion", "test_null_text")
+COMPILED_PLAINLY = (
+    "test_classifier",
+    "test_counterfactuals",
+    "test_edit",
+    "test_inversion",
+    "test_null_text",
+    "test_train_classifier",
+)
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -13,9 +13,12 @@ from eval.outputs import PICTURES, Outputs
 from eval.selection import Sweep
 from eval.subjects import BuiltImages
 from prism_jax import config as configs
+from prism_jax.classifier import Classifier
 from prism_jax.data.build import build
 from prism_jax.metrics.choice import Thresholds
+from prism_jax.models.densenet import DenseNet, DenseNetConfig
 from prism_jax.processes import Processes
+from tests.conftest import untrained
 
 
 @pytest.fixture(scope="module")
@@ -163,3 +166,18 @@ def test_a_change_without_a_truth_is_refused_before_anything_is_made(run, tmp_pa
     with pytest.raises(ValueError, match="cannot set age to 12; give between 18 and 90 years"):
         counterfactuals.main(other)
     assert not (tmp_path / "run").exists()
+
+
+def test_a_sweep_refuses_what_a_classifier_does_not_find(run, scorer, monkeypatch):
+    folder, config = run
+    targets = ("cardiomegaly", "effusion", "pacemaker", "support_lines", "sex", "view")
+    network = untrained(DenseNet, dataclasses.replace(DenseNetConfig.tiny(), num_classes=len(targets)))
+    Classifier.of(network, targets=targets, size=32).save_pretrained(folder / "judge")
+    monkeypatch.setattr(counterfactuals.ClipScorer, "from_pretrained", lambda folder: scorer)
+    lenient = Thresholds(image=-1.0, text=-1.0, direction=-1.0)
+    sweep = Sweep(clip="clip", self_steps=(0.5,), guidance=(7.5,), thresholds=lenient, classifier=str(folder / "judge"))
+    counterfactuals.main(dataclasses.replace(config, run=str(folder / "judged"), sweep=sweep))
+    for row in Outputs(folder / "judged").rows():
+        (tried,) = json.loads(row["candidates"])
+        assert row["status"] == ("done" if tried["flips"] else "refused")
+        assert tried["flips"] or tried["refusals"] == ["classifier does not find the wanted label"]
