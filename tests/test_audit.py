@@ -3,7 +3,6 @@
 import csv
 import dataclasses
 import json
-import os
 
 import jax
 import numpy as np
@@ -32,7 +31,7 @@ TARGETS = ("cardiomegaly", "pacemaker")
 REMOVE, REPEAT = "remove cardiomegaly", "repeat the caption"
 SIZE = 32
 
-slow = pytest.mark.skipif(os.environ.get("PRISM_SLOW") != "1", reason="takes minutes; set PRISM_SLOW=1 to run it")
+slow = pytest.mark.slow
 
 
 def make_cohort(folder, *, size: int, test: int, per_change: int, do: dict[str, int]) -> CounterfactualRun:

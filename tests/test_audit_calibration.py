@@ -1,6 +1,5 @@
 """The audit's promises, kept on simulated matrices: a few each time, thousands with PRISM_SLOW=1."""
 
-import os
 from collections.abc import Mapping
 
 import pytest
@@ -32,7 +31,7 @@ def test_a_hundred_matrices_keep_the_promises(scenario):
         assert found["found, larger effects"].value > 0.7
 
 
-@pytest.mark.skipif("PRISM_SLOW" not in os.environ, reason="takes minutes; PRISM_SLOW=1 runs it")
+@pytest.mark.slow
 @pytest.mark.parametrize("scenario", calibration.SCENARIOS, ids=str)
 def test_thousands_of_matrices_keep_the_promises(scenario):
     found = simulate(scenario, 5000 // len(calibration.SCENARIOS), Options())

@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-import os
 import shutil
 import sys
 from pathlib import Path
@@ -269,7 +268,7 @@ def test_the_page_tells_the_gain_and_holds_it_against_its_target(config, tmp_pat
     assert len(augmentation_page.seeds_table(study).rows) == 2 * (len(ARMS) + 1)
 
 
-@pytest.mark.skipif("PRISM_SLOW" not in os.environ, reason="trains eight classifiers; PRISM_SLOW=1 runs it")
+@pytest.mark.slow
 def test_a_study_leaves_its_page_and_does_nothing_twice(config, data, tiny_sd, monkeypatch):
     tiny_sd.save_pretrained(data / "model")
     augmentation.main(config)

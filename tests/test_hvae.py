@@ -1,7 +1,6 @@
 """The hierarchical VAE agrees with the published code, number by number, and refuses what it cannot build."""
 
 import json
-import os
 
 import jax
 import jax.numpy as jnp
@@ -19,7 +18,7 @@ from prism_jax.weights import pretrained
 from tests.conftest import channels_last, untrained
 
 VALUE, LIKELIHOOD = 3e-4, 1e-3  # bounds, in sizes of the largest expected value; rounding is a thousandth of them
-slow = pytest.mark.skipif("PRISM_SLOW" not in os.environ, reason="takes half a minute; PRISM_SLOW=1 runs it")
+slow = pytest.mark.slow
 CASES = ("hvae_exo", pytest.param("hvae_cond", marks=slow), pytest.param("hvae_light_qcorr", marks=slow))
 FREE_BITS = (0.0, 0.5, 8.0)
 

@@ -1,5 +1,3 @@
-import os
-
 import numpy as np
 import pytest
 
@@ -54,7 +52,7 @@ def test_other_pictures_are_refused():
         measure.cardiothoracic_ratio(np.zeros((1, 8, 8), np.float32))
 
 
-@pytest.mark.skipif(os.environ.get("PRISM_SLOW") != "1", reason="renders 400 phantoms; PRISM_SLOW=1 runs it")
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [64, 128])
 def test_measurements_agree_with_the_generator(size):
     # Not the subjects that the constants of the edges are from.

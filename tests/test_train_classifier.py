@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-import os
 from functools import partial
 
 import jax
@@ -83,7 +82,7 @@ def trained(folder, tmp_path_factory, one_device):
     return run, train(config(folder, run), one_device)
 
 
-@pytest.mark.skipif("PRISM_SLOW" not in os.environ, reason="compiles the training again; PRISM_SLOW=1 runs it")
+@pytest.mark.slow
 def test_a_restart_and_eight_devices_change_nothing(folder, trained, tmp_path):
     run, whole = trained
     train(config(folder, tmp_path, steps=2), sharding.make_mesh())

@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-import os
 from pathlib import Path
 
 import jax
@@ -30,7 +29,7 @@ from train.scm import SCMRun
 from train.scm_watching import Validation
 
 GRAPH = graphs.phantom()
-slow = pytest.mark.skipif("PRISM_SLOW" not in os.environ, reason="takes half a minute; PRISM_SLOW=1 runs it")
+slow = pytest.mark.slow
 LEAST = dict(encoder="8b1d8,1b1", decoder="1b1,8b1", widths=(4, 8), block="light", parents=GRAPH.width)
 
 
