@@ -58,10 +58,10 @@ def cells(matrix: Matrix) -> Table:
 
 
 def scaled(estimate: Estimate, column: str) -> Estimate:
-    """Probabilities in points, years as they are."""
+    """Probabilities in points, none beyond 100; years as they are."""
     if column == AGE:
         return estimate
-    ends = {name: 100 * getattr(estimate, name) for name in ("value", "low", "high")}
+    ends = {name: float(np.clip(100 * getattr(estimate, name), -100, 100)) for name in ("value", "low", "high")}
     return dataclasses.replace(estimate, **ends)
 
 

@@ -46,8 +46,9 @@ def amount(value: float, column: str) -> str:
 
 
 def interval(estimate: Estimate, column: str) -> str:
-    """In points, or years."""
-    return f"{signed(estimate.low, column)} to {signed(estimate.high, column)}"
+    """In points, or years; no probability changes by more than all of it, whatever t makes of few patients."""
+    low, high = (estimate.low, estimate.high) if column == AGE else np.clip((estimate.low, estimate.high), -1, 1)
+    return f"{signed(low, column)} to {signed(high, column)}"
 
 
 def signed(value: float, column: str) -> str:

@@ -6,14 +6,17 @@ import re
 import numpy as np
 import pytest
 
-from eval import audit_page, audit_relations, audit_words
+from eval import audit_page, audit_relations, audit_tables, audit_words
 from eval.audit_cases import Case, Cases, label, wanted
 from eval.audit_judges import Scores
 from eval.audit_matrix import ALL, measure
 from eval.changes import Change
 from eval.counterfactuals import CounterfactualRun
+from prism_jax.audit import links, variables
 from prism_jax.audit.effects import EffectConfig
+from prism_jax.audit.links import LinkConfig
 from prism_jax.audit.sign_flips import FlipConfig
+from prism_jax.audit.survey import Survey, SurveyConfig
 from prism_jax.data.schema import Attributes
 from prism_jax.metrics.intervals import BootstrapConfig
 from prism_jax.report import audit_html
@@ -224,3 +227,31 @@ def test_a_map_that_does_not_fit_the_page_is_refused(planted):
     (whole, *_) = audit_page.maps(matrix, QUICK)
     with pytest.raises(ValueError, match="has rows of"):
         page_of(matrix, (dataclasses.replace(whole, cells=whole.cells[1:]),))
+
+
+def survey_of(linked: bool) -> Survey:
+    """400 patients in whom cardiomegaly brings a pacemaker, or does not; the data has other names for findings."""
+    draw = np.random.default_rng(1)
+    heart = draw.random(400) < 0.5
+    device = draw.random(400) < np.where(heart & linked, 0.9, 0.1)
+    known = [
+        Attributes(findings={"Enlarged_Heart": bool(a), "Pacer": bool(b)}) for a, b in zip(heart, device, strict=True)
+    ]
+    columns = variables.variables(known, None, variables.Coding())
+    found = links.links(columns, variables.covariates(known, fewest=10), np.arange(400), LinkConfig())
+    empty = dict.fromkeys(("splits", "known", "distributions", "findings", "duplicates", "marked"), ())
+    return Survey(data="data", built={}, config=SurveyConfig(), shared_patients=0, associations=found,
+                  has_more_duplicates=False, **empty)  # fmt: skip
+
+
+@pytest.mark.parametrize(("linked", "kind", "said"), [(True, "known", ": known."), (False, "hidden", ": hidden.")])
+def test_what_is_taken_along_is_held_against_the_links_of_the_data(planted, linked, kind, said):
+    *_, matrix = planted
+    sides = audit_relations.sides(matrix, survey_of(linked), QUICK)
+    side = next(s for s in sides if (s.edit, s.column) == ("remove cardiomegaly", "pacemaker"))
+    assert side.relation.kind in ((kind, "amplified") if linked else (kind,))
+    rest = {s.relation.kind for s in sides if s.edit == "remove pacemaker"}
+    assert rest == {"not shown"}
+    if side.relation.kind == kind:
+        assert audit_words.found(matrix, sides, ())[0].endswith(said)
+    assert audit_tables.leakage(matrix, sides).rows[0][3:] == ("not shown", sides[0].relation.reason)

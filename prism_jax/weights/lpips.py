@@ -14,6 +14,12 @@ from prism_jax.weights import diffusers, files, pretrained
 LAYERS = {"alex": (0, 3, 6, 8, 10), "vgg": (0, 2, 5, 7, 10, 12, 14, 17, 19, 21, 24, 26, 28)}
 SOURCES = {"alex": "torchvision's alexnet (IMAGENET1K_V1)", "vgg": "torchvision's vgg16 (IMAGENET1K_V1)"}
 
+# Onto the CPU: the files of lpips were saved from a GPU.
+CONVERSION_HINT = (
+    'convert each once where PyTorch is: python -c "import torch, safetensors.torch as s; '
+    "s.save_file(torch.load('FILE.pth', map_location='cpu', weights_only=True), '{target}')\""
+)
+
 
 def load_lpips(folder: Path | str, *, backbone: str = "alex") -> LPIPS:
     """Reads `FOLDER/backbone.safetensors` and `FOLDER/lins.safetensors`, state dicts of torchvision and of lpips.
@@ -49,5 +55,5 @@ def _check(folder: Path, backbone: str) -> None:
             "lins": f"lins.safetensors is weights/v0.1/{backbone}.pth of the lpips package",
         }
         told = "; ".join(what[name] for name in missing)
-        hint = files.CONVERSION_HINT.format(source="FILE.pth", target=folder / f"{missing[0]}.safetensors")
+        hint = CONVERSION_HINT.format(target=folder / f"{missing[0]}.safetensors")
         raise ValueError(f"LPIPS needs weights that are not in {folder}: {told}; {hint}")
