@@ -18,14 +18,16 @@ $(INSTALLED): pyproject.toml constraints.txt
 	$(PIP_INSTALL) -e '.[data,report,dev]'
 	@touch $@
 
-demo: $(INSTALLED) ## fine-tune, invert, edit and measure on the phantom -> runs/demo/report.html
+demo: $(INSTALLED) ## fine-tune, invert, edit, measure and audit on the phantom -> runs/demo/report.html
 	rm -rf runs/demo
 	$(BIN)/prism data build phantom --out runs/demo/data --preset strong --train 2000 --val 64 --test 256
 	$(BIN)/python -m train.latents --config configs/demo_finetune.py
 	$(BIN)/python -m train.finetune --config configs/demo_finetune.py
 	$(BIN)/prism export --run runs/demo/finetune --out runs/demo/model
 	$(BIN)/python -m eval.counterfactuals --config configs/demo.py
-	@echo "open runs/demo/report.html"
+	$(BIN)/prism data report runs/demo/data --out runs/demo/survey
+	$(BIN)/python -m eval.audit --config configs/demo_audit.py
+	@echo "open runs/demo/report.html and runs/demo/audit/audit.html"
 
 test: $(INSTALLED) ## run the test suite on eight virtual CPU devices
 	$(BIN)/python -m pytest -n $(TEST_JOBS) --dist loadfile --no-loadscope-reorder --durations 10
