@@ -6,7 +6,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from eval import audit_cases
-from eval.audit_cases import Cases
+from eval.audit_cases import AGE, Cases
 from eval.audit_judges import Scores
 from eval.changes import Change
 from prism_jax.audit import comparisons, effects
@@ -89,7 +89,20 @@ def _measured(
 ) -> dict[str, Effects]:
     """The effects on each scale; on the standardised one the margin is counted in its unit."""
     own = {STANDARD: dataclasses.replace(config, margin_of="unit")}
-    return {scale: effects.measure(rows, columns, own.get(scale, config)) for scale, rows in scales.items()}
+    found = {scale: effects.measure(rows, columns, own.get(scale, config)) for scale, rows in scales.items()}
+    if PROBABILITY in found:
+        found[PROBABILITY] = _possible(found[PROBABILITY])
+    return found
+
+
+def _possible(measured: Effects) -> Effects:
+    """The same with intervals cut at what changes of probabilities can be: wide ones of few patients go beyond."""
+    cut = lambda x: dataclasses.replace(x, low=max(x.low, -1.0), high=min(x.high, 1.0))
+    cells = (
+        cell if cell.column == AGE or np.isnan(cell.effect.low) else dataclasses.replace(cell, effect=cut(cell.effect))
+        for cell in measured.cells
+    )
+    return dataclasses.replace(measured, cells=tuple(cells))
 
 
 def _wanted(cases: Cases, change: Change, columns: tuple[str, ...]) -> dict[str, float]:

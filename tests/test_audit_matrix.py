@@ -123,6 +123,17 @@ def test_leakage_is_what_goes_along_with_each_unit_of_the_target(planted):
     assert side.relation is None
 
 
+def test_intervals_stay_within_what_probabilities_can_be():
+    cases = cohort(12)
+    scores = scores_of(cases, {("remove cardiomegaly", "cardiomegaly"): -30.0})
+    sure = np.where(np.arange(len(cases.cases)) % 12, 15.0, -15.0)[:, None]  # all but one patient can lose it all
+    kinds = {kind: getattr(scores, kind) + sure for kind in ("original", "reconstruction", "edited")}
+    found = measure(cases, dataclasses.replace(scores, **kinds), QUICK)
+    effect = found.size("remove cardiomegaly", "cardiomegaly").effect
+    assert effect.low == -1 < effect.value < effect.high < 1
+    assert found.size("remove cardiomegaly", "cardiomegaly", scale="logit").effect.low < -29  # which has no bounds
+
+
 def test_few_patients_conclude_nothing():
     cases = cohort(patients=5)
     matrix = measure(cases, scores_of(cases, PLANTED), QUICK)

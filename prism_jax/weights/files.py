@@ -12,7 +12,7 @@ from safetensors.numpy import save_file
 
 CONVERSION_HINT = (
     'convert it once where PyTorch is: python -c "import torch, safetensors.torch as s; '
-    "s.save_file(torch.load('{source}', weights_only=True), '{target}')\""
+    "s.save_file(torch.load('{source}', map_location='cpu', weights_only=True), '{target}')\""
 )
 
 
