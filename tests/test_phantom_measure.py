@@ -58,6 +58,7 @@ def test_measurements_agree_with_the_generator(size):
     # Not the subjects that the constants of the edges are from.
     drawn = phantom.generate(np.arange(200), size=size, equations=phantom.Equations.preset("balanced"))
     truth, measured = drawn.truth["cardiothoracic_ratio"], measure.cardiothoracic_ratio(drawn.images)
-    assert np.corrcoef(truth, measured)[0, 1] > 0.88
+    # Two standard errors of 200 subjects (0.03) below what was found; half of these have an effusion over the border.
+    assert np.corrcoef(truth, measured)[0, 1] > {64: 0.85, 128: 0.88}[size]
     np.testing.assert_allclose(measured.mean(), truth.mean(), atol=0.012)
     assert auroc(measure.pacemaker_score(drawn.images), drawn.attributes["pacemaker"].astype(float)) > 0.99

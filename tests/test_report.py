@@ -248,6 +248,7 @@ def test_many_pictures_are_made_smaller_until_they_fit_and_too_many_are_refused(
     assert found.factor > 1
     assert sum(len(found.encode(picture)) for picture in pictures) <= full // 2
     assert f"divided by {found.factor}" in found.note
+    assert encoding.fitting(pictures, taken=full // 4).factor > found.factor
     monkeypatch.setattr(encoding, "PICTURE_BYTES", 100)
     with pytest.raises(ValueError, match="20 pictures do not fit a page of 25 MB"):
         encoding.fitting(pictures)

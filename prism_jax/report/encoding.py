@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 
 LOSSLESS_PIXELS = 6_000_000  # up to these, some 5 MB, pictures are PNG
-PICTURE_BYTES = 13_500_000  # of JPEG: 18 MB as base64, and under 25 MB with the chart library, words and outlines
+PICTURE_BYTES = 13_500_000  # of JPEG and of outlines: 18 MB as base64, and under 25 MB with the chart library and words
 QUALITY = 90  # of JPEG, colours at full resolution
 FACTORS = (1, 2, 3, 4, 6, 8)
 TRIED = 40  # pictures that are encoded to find what all will take
@@ -50,8 +50,10 @@ class Encoding:
         )
 
 
-def fitting(pictures: Sequence[np.ndarray]) -> Encoding:
+def fitting(pictures: Sequence[np.ndarray], *, taken: int = 0) -> Encoding:
     """The best encoding under which all `pictures`, uint8 [h, w] or [h, w, 3], fit one page.
+
+    `taken` are the bytes of what is embedded besides.
 
     Raises ValueError where they are too many for any.
     """
@@ -63,7 +65,7 @@ def fitting(pictures: Sequence[np.ndarray]) -> Encoding:
     scale = sizes.sum() / sizes[tried].sum()
     for factor in FACTORS:
         encoding = Encoding(is_lossless=False, factor=factor)
-        if scale * sum(len(encoding.encode(pictures[i])) for i in tried) <= PICTURE_BYTES:
+        if scale * sum(len(encoding.encode(pictures[i])) for i in tried) <= PICTURE_BYTES - taken:
             return encoding
     raise ValueError(
         f"{len(pictures)} pictures do not fit a page of 25 MB even at 1/{FACTORS[-1]} of their sides; show fewer"

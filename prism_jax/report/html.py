@@ -44,7 +44,8 @@ def render(report: Report) -> str:
     shown = [film for rows in (*edits.values(), *strips.values()) for row in rows for film in row["films"]]
     shown += [film for rows in edits.values() for row in rows for film in row["words"]]
     shown += [film for group in samples.values() for film in group]
-    fitting = encoding.fitting([film.image for film in shown])
+    outlines = sum(len(row["outline"] or "") for rows in edits.values() for row in rows) * 3 // 4  # as base64
+    fitting = encoding.fitting([film.image for film in shown], taken=outlines)
     return environment.get_template("report.html.j2").render(
         report=report,
         edits=edits,
