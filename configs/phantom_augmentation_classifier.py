@@ -1,7 +1,7 @@
 """The classifiers of configs/phantom_augmentation.py: a small ConvNeXt that learns cardiomegaly alone.
 
-python -m eval.augmentation runs it, with folders, seed and added pictures of its own. 300 steps take a minute or two on
-two CPU cores; the AUROC on the split val is then 0.999, and after twice as many 1.000.
+python -m eval.augmentation runs it, with folders, seed and added pictures of its own. 250 steps take a minute on two
+CPU cores; the AUROC on the split val, whose pacemakers tell of cardiomegaly too, is then 0.999.
 """
 
 from prism_jax.models.convnext import ConvNeXtConfig
@@ -18,11 +18,11 @@ def config() -> ClassifierRun:
         network=ConvNeXtConfig.small(),
         targets=("cardiomegaly",),
         age=False,
-        data=Data(folder="data/augmentation_strong", size=96, mixed=(Mixed(folder="data/augmentation_strong"),)),
-        size=96,
+        data=Data(folder="data/augmentation_strong", size=64, mixed=(Mixed(folder="data/augmentation_strong"),)),
+        size=64,
         batch_size=32,
         augmentation=Augmentation(rotation=3.0),
         optimizer=OptimizerConfig(peak=4e-3, warmup=50, decay="cosine", final=0.01, weight_decay=0.05),
-        loop=LoopConfig(steps=300, log_every=50, checkpoint_every=100, tensorboard=False),
-        validation=Validation(every=100, tested=None),
+        loop=LoopConfig(steps=250, log_every=50, checkpoint_every=125, tensorboard=False),
+        validation=Validation(every=125, tested=None),
     )
