@@ -12,7 +12,7 @@ from tests.test_dicom import dataset, encoded, malformed, ramp
 
 WHOSE = {
     "PatientName": "Doe^Jane",
-    "PatientID": "4711",
+    "PatientID": "MRN-4711-X",
     "PatientBirthDate": "19500102",
     "PatientSex": "F",
     "PatientAge": "062Y",
