@@ -5,12 +5,19 @@ from pathlib import Path
 
 import numpy as np
 
-from eval.augmentation_trainings import ARMS, ask
+from eval.augmentation_trainings import COUNTERFACTUALS, REAL, SAMPLES, TRUTH, ask
 from prism_jax import report
 from prism_jax.classifier import Classifier
 from prism_jax.data import pipeline, targets, transforms
 from prism_jax.metrics.classification import CUT
 from prism_jax.metrics.intervals import Estimate, share
+
+PICTURES = {
+    REAL: "real pictures",
+    SAMPLES: "plain samples",
+    COUNTERFACTUALS: "counterfactuals",
+    TRUTH: "true counterfactuals",
+}
 
 
 def load(folder: str, findings: Sequence[str]) -> Classifier:
@@ -37,10 +44,10 @@ def agreement(judge: Classifier, folder: Path, findings: Sequence[str], batch_si
 def table(folders: Mapping[str, Path], judge: str, findings: Sequence[str], batch_size: int) -> report.Table:
     """One row for the data set of every arm."""
     one = load(judge, findings)
-    rows = [(ARMS[arm], *agreement(one, folder, findings, batch_size)) for arm, folder in folders.items()]
+    rows = [(PICTURES[arm], *agreement(one, folder, findings, batch_size)) for arm, folder in folders.items()]
     return report.Table(
         title="What the pictures show, as an independent classifier sees it",
-        columns=("Pictures of", *(report.Column(name=f"{name} as labelled", unit="%") for name in findings)),
+        columns=("Training pictures", *(report.Column(name=f"{name} as labelled", unit="%") for name in findings)),
         rows=tuple(rows),
         note=(
             f"The share in which {judge} finds what the label says, with Wilson's interval over patients. It errs "

@@ -69,6 +69,7 @@ def document_of(study: Study, cases: Cases, truth: Sequence[np.ndarray], shown: 
         tables=(*tables, seeds_table(study)),
         settings=json.loads((study.run / configs.FILE_NAME).read_text()),
         versions=report.versions(),
+        are_pictures_last=True,
     )
 
 
@@ -76,8 +77,8 @@ def summary(study: Study) -> str:
     """What was done, in a paragraph."""
     added = int(study.counts[COUNTERFACTUALS].sum())
     return (
-        f"Classifiers of {study.target} trained on {int(study.counts[REAL].sum()):,} images in which "
-        f"{study.companion} comes along, with {added:,} further pictures of different kinds, the same number in every "
+        f"Classifiers of {study.target}, trained on {int(study.counts[REAL].sum()):,} images in which it and "
+        f"{study.companion} go together, with {added:,} further pictures of different kinds, the same number in every "
         f"arm but the first; {len(study.seeds)} trainings each (seeds {', '.join(map(str, study.seeds))}). "
         "How good the counterfactuals are stands in cohort/report.html."
     )
