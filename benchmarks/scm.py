@@ -54,7 +54,7 @@ def main(options: Options) -> None:
     key = rng.key(config.seed)
     with jax.set_mesh(mesh):
         rows = [timed("training step", step, state, None, batch, key, repeats=options.repeats, carries=True)]
-        params = jax.jit(partial(fresh, config=config))()
+        params = jax.device_put(scm.untrained(config), sharding.replicated(mesh))
         rows.append(timed("counterfactual", counterfactual(graphdef), params, batch, key, repeats=options.repeats))
     counted = {"training step": 3 * forward(config), "counterfactual": None}
     for row in rows:
@@ -74,9 +74,9 @@ def training(run: SCMRun, mesh: jax.sharding.Mesh) -> tuple[Callable, Any, Any, 
     graphdef, _ = nnx.split(pretrained.abstract(HVAE, run.model))
     options = dict(schedule=schedule, ema_decay=run.ema_decay, guard=run.guard, decay=scm.average_decay)
     made = partial(scm.train_step, graphdef=graphdef, config=run, update=partial(states.update, tx=tx, **options))
-    create = partial(scm.first_state, config=run, tx=tx)
-    where = sharding.place(jax.eval_shape(create, None), mesh, run.placement)
-    state = jax.jit(create, out_shardings=where)(None)
+    create, params = partial(states.create, tx=tx, ema=True), scm.untrained(run)
+    where = sharding.place(jax.eval_shape(create, params), mesh, run.placement)
+    state = jax.jit(create, out_shardings=where)(params)
     return loop.jitted(made, mesh, where), state, sharding.put_batch(noise_batch(run), mesh), graphdef
 
 
@@ -88,11 +88,6 @@ def noise_batch(run: SCMRun) -> dict[str, np.ndarray]:
         "parents": draw.uniform(-1, 1, (b, run.model.parents)).astype(np.float32),
         "id": np.arange(b, dtype=np.uint32),
     }
-
-
-def fresh(config: SCMRun) -> Any:
-    """Parameters before training."""
-    return nnx.to_pure_dict(nnx.state(HVAE(config.model, rngs=nnx.Rngs(rng.key(config.seed)))))
 
 
 def counterfactual(graphdef: nnx.GraphDef) -> Callable:

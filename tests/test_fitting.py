@@ -1,5 +1,6 @@
 """Fitted mechanisms come close to the equations that made their data."""
 
+import os
 from functools import partial
 
 import jax
@@ -11,6 +12,8 @@ from prism_jax import rng
 from prism_jax.data import phantom
 from prism_jax.scm import graphs, phantom_truth
 from prism_jax.scm.fitting import FitConfig, fit
+
+slow = pytest.mark.skipif("PRISM_SLOW" not in os.environ, reason="a quarter of a minute; PRISM_SLOW=1 runs it")
 
 N = 20_000
 EQUATIONS = phantom.Equations.default()
@@ -37,6 +40,7 @@ def fitted(world):
     return fit(graphs.phantom(), world[0], FitConfig(steps=400))[0]
 
 
+@slow
 def test_the_likelihood_of_unseen_subjects_is_close_to_the_true_equations(world, fitted):
     _, unseen, _ = world
     ours, true = jax.jit(type(fitted).log_prob)(fitted, unseen), phantom_truth.log_prob(unseen, EQUATIONS)
@@ -45,6 +49,7 @@ def test_the_likelihood_of_unseen_subjects_is_close_to_the_true_equations(world,
     assert min(gaps.values()) > -0.005, gaps  # nothing beats the truth but by chance
 
 
+@slow
 def test_counterfactuals_flip_as_often_as_the_true_ones(world, fitted):
     _, factual, older = world
     keys = rng.per_example(rng.key(3), jnp.arange(N, dtype=jnp.uint32))
@@ -55,6 +60,22 @@ def test_counterfactuals_flip_as_often_as_the_true_ones(world, fitted):
             true, ours = older[name][among].mean(), np.asarray(result[name])[among].mean()
             assert abs(true - ours) < 0.03, (name, before, true, ours)
     np.testing.assert_array_equal(result["sex"], factual["sex"])
+
+
+@slow
+def test_drawn_subjects_are_as_many_and_as_old_as_those_fitted(world, fitted):
+    keys = rng.per_example(rng.key(5), jnp.arange(N, dtype=jnp.uint32))
+    drawn = jax.jit(type(fitted).sample)(fitted, keys)
+    for name, column in world[0].items():
+        spread = max(column.std(), 1e-3)
+        assert abs(np.mean(drawn[name]) - column.mean()) < 0.04 * spread, name
+    assert (
+        abs(
+            np.corrcoef(drawn["age"], drawn["effusion"])[0, 1]
+            - np.corrcoef(world[0]["age"], world[0]["effusion"])[0, 1]
+        )
+        < 0.03
+    )
 
 
 def test_a_fit_without_an_attribute_or_out_of_range_is_refused():

@@ -46,9 +46,9 @@ def test_posterior_noise_of_observations_from_the_model_is_gumbel_again():
 
 
 def test_two_classes_flip_as_one_threshold_does():
-    before, after = np.float32([0.0, 0.8]), np.float32([0.0, -0.5])
+    before, after = np.float32([0.0, 0.8, -40.0]), np.float32([0.0, -0.5, -40.0])  # the third never comes
     observed = np.arange(DRAWS) % 2
-    noise, _ = abducted(np.tile(before, (DRAWS, 1)), observed, gumbels(3, 2))
+    noise, _ = abducted(np.tile(before, (DRAWS, 1)), observed, gumbels(3, 3))
     flipped = np.argmax(np.asarray(noise) + after, axis=1)
     p, q = (np.exp(logits[1]) / np.exp(logits).sum() for logits in (before, after))
     assert abs(flipped[observed == 1].mean() - q / p) < 4 * 0.5 / (DRAWS / 2) ** 0.5

@@ -141,6 +141,7 @@ def test_the_free_energy_agrees_with_the_reference_with_and_without_free_bits(ca
         close(nll.mean() + case.meta["beta"] * kl, expected["elbo"], LIKELIHOOD)
 
 
+@slow
 def test_gradients_agree_with_the_reference(case):
     grads = gradient(case.model, case.x, case.parents, case.drawn, case.meta["beta"])
     norm = jnp.sqrt(sum(jnp.sum(jnp.square(leaf)) for leaf in jax.tree.leaves(grads)))
@@ -232,7 +233,7 @@ PAPER = {
 }
 
 
-@pytest.mark.parametrize("name", PAPER)
+@pytest.mark.parametrize("name", ["morpho", pytest.param("mimic", marks=slow)])
 def test_the_papers_models_have_as_many_parameters_as_counted(name):
     config, expected = PAPER[name]
     count = sum(np.prod(leaf.shape) for leaf in jax.tree.leaves(nnx.state(pretrained.abstract(HVAE, config))))

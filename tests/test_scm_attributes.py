@@ -26,6 +26,11 @@ def spline_of(trace, stem):
     return {ours: jnp.asarray(trace[f"params/{stem}.0.unnormalized_{theirs}"][0]) for ours, theirs in PUBLISHED.items()}
 
 
+def only(graph, chosen):
+    """Of each attribute, whether it is the one that is set."""
+    return {name: name == chosen for name in graph.names}
+
+
 def root(logits):
     return ({"kernel": jnp.zeros((0, len(logits))), "bias": jnp.asarray(logits)},)
 
@@ -46,20 +51,19 @@ def attributes_of(trace, stem, graph):
 
 
 @jax.jit
-def explained(model, attributes, keys):
-    return model.log_prob(attributes), model.abduct(attributes, keys)
-
-
-@jax.jit
 def replayed(model, attributes, given, chosen, keys):
-    return model.intervene(attributes, given, chosen, model.abduct(attributes, keys))
+    """Counterfactual attributes, the noise they share with the factual ones, and the likelihood of those."""
+    noise = model.abduct(attributes, keys)
+    return model.intervene(attributes, given, chosen, noise), noise, model.log_prob(attributes)
 
 
 @pytest.fixture(scope="module")
 def phantom():
-    """An untrained model of the phantom's attributes, and subjects of it."""
-    model = AttributeModel.create(graphs.phantom(), rng.key(0))
-    return model, jax.jit(AttributeModel.sample)(model, keys(N, seed=0))
+    """An untrained model of the phantom's attributes, and subjects."""
+    draw = np.random.default_rng(0)
+    subjects = {name: (draw.random(N) < 0.5).astype(np.int32) for name in graphs.phantom().names}
+    subjects["age"] = draw.uniform(20, 80, N).astype(np.float32)
+    return AttributeModel.create(graphs.phantom(), rng.key(0)), subjects
 
 
 @pytest.mark.shared
@@ -73,11 +77,9 @@ def test_morpho_mnist_attributes_agree_with_the_trace(reference):
     }
     model = AttributeModel(params=params, graph=graph)
     observed, set_to = (attributes_of(trace, f"in/{which}", graph) for which in ("obs", "do"))
-    log_prob, noise = explained(model, observed, keys(3))
     for name in graph.names:
+        result, noise, log_prob = replayed(model, observed, set_to, only(graph, name), keys(3))
         np.testing.assert_allclose(log_prob[name], trace[f"out/log_prob/{name}"][:, 0], rtol=1e-3, atol=1e-6)
-        chosen = {other: other == name for other in graph.names}
-        result = replayed(model, observed, set_to, chosen, keys(3))
         expected = attributes_of(trace, f"out/do_{name}", graph)
         for other in graph.names:
             np.testing.assert_allclose(result[other], expected[other], rtol=3e-4)
@@ -99,23 +101,22 @@ def test_chest_attributes_agree_with_the_trace(reference):
     }
     model = AttributeModel(params=params, graph=graph)
     observed = attributes_of(trace, "in/obs", graph)
-    log_prob, noise = explained(model, observed, keys(400))
+    for name in ("race", "sex"):
+        expected = attributes_of(trace, f"out/do_{name}", graph)
+        result, noise, log_prob = replayed(model, observed, expected, only(graph, name), keys(400))
+        for other in graph.names:
+            np.testing.assert_allclose(result[other], expected[other], rtol=3e-4)
     for name in graph.names:
         np.testing.assert_allclose(log_prob[name], trace[f"out/log_prob/{name}"][:, 0], rtol=1e-3, atol=1e-5)
     np.testing.assert_allclose(noise["age"], trace["out/exogenous/age_base"][:, 0], rtol=1e-3, atol=1e-4)
-    for name in ("race", "sex"):
-        expected = attributes_of(trace, f"out/do_{name}", graph)
-        result = replayed(model, observed, expected, {other: other == name for other in graph.names}, keys(400))
-        for other in graph.names:
-            np.testing.assert_allclose(result[other], expected[other], rtol=3e-4)
 
 
 def test_setting_what_is_so_already_changes_nothing(phantom):
     model, subjects = phantom
-    same = replayed(model, subjects, subjects, dict.fromkeys(model.graph.names, False), keys(N))
+    same, *_ = replayed(model, subjects, subjects, only(model.graph, None), keys(N))
     for name in model.graph.names:
         np.testing.assert_array_equal(same[name], subjects[name])
-    again = replayed(model, subjects, subjects, {name: name == "age" for name in model.graph.names}, keys(N))
+    again, *_ = replayed(model, subjects, subjects, only(model.graph, "age"), keys(N))
     for name in model.graph.names:  # descendants of age are replayed from their noise, and still agree
         np.testing.assert_array_equal(again[name], subjects[name])
 
@@ -127,8 +128,7 @@ def test_only_descendants_of_what_is_set_can_change(phantom):
         ("pacemaker", set(model.graph.names) - {"pacemaker"}),
         ("effusion", {"sex", "age", "pacemaker"}),
     ):
-        chosen = {other: other == name for other in model.graph.names}
-        result = replayed(model, subjects, flipped, chosen, keys(N))
+        result, *_ = replayed(model, subjects, flipped, only(model.graph, name), keys(N))
         assert (result[name] == flipped[name]).all()
         for other in kept:
             np.testing.assert_array_equal(result[other], subjects[other])
@@ -136,13 +136,12 @@ def test_only_descendants_of_what_is_set_can_change(phantom):
 
 def test_a_subject_is_the_same_in_any_company(phantom):
     model, subjects = phantom
-    older = {**subjects, "age": jnp.full(N, 85.0)}
-    chosen = {name: name == "age" for name in model.graph.names}
+    older, chosen = {**subjects, "age": np.full(N, 85, np.float32)}, only(model.graph, "age")
     backwards = lambda columns: {name: column[::-1] for name, column in columns.items()}
-    together = replayed(model, subjects, older, chosen, keys(N))
-    turned = replayed(model, backwards(subjects), backwards(older), chosen, keys(N)[::-1])
+    together, *_ = replayed(model, subjects, older, chosen, keys(N))
+    turned, *_ = replayed(model, backwards(subjects), backwards(older), chosen, keys(N)[::-1])
     for name in model.graph.names:
-        np.testing.assert_array_equal(turned[name][::-1], together[name])
+        np.testing.assert_array_equal(np.asarray(turned[name])[::-1], together[name])
     assert (together["age"] == 85).all()
     assert (together["effusion"] != subjects["effusion"]).any()
 

@@ -13,7 +13,6 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import optax
 from flax import nnx
 from jax.sharding import Mesh
 
@@ -122,8 +121,8 @@ def train(config: SCMRun, data: Observed, held: Observed, mesh: Mesh) -> None:
     graphdef, _ = nnx.split(pretrained.abstract(HVAE, config.model))
     fit(
         partial(train_step, graphdef=graphdef, config=config, update=partial(states.update, tx=tx, **options)),
-        create=partial(first_state, config=config, tx=tx),
-        initial=None,
+        create=partial(states.create, tx=tx, ema=True),
+        initial=untrained(config),
         frozen=None,
         batches=ArrayBatches(data.arrays(), batch_size=config.batch_size, seed=config.seed),
         config=config.loop,
@@ -138,10 +137,11 @@ def train(config: SCMRun, data: Observed, held: Observed, mesh: Mesh) -> None:
         finish(config)
 
 
-def first_state(_: None, *, config: SCMRun, tx: optax.GradientTransformation) -> states.TrainState:
-    """The state before the first step."""
+def untrained(config: SCMRun) -> Any:
+    """The parameters before the first step, on the host."""
+    # Not within the program that makes the state: hundreds of draws in one take minutes to compile.
     model = HVAE(config.model, rngs=nnx.Rngs(rng.stream(rng.key(config.seed), "init")))
-    return states.create(nnx.to_pure_dict(nnx.state(model)), tx, ema=True)
+    return jax.device_get(nnx.to_pure_dict(nnx.state(model)))
 
 
 def finish(config: SCMRun) -> None:
