@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from prism_jax import editing
 from prism_jax.diffusion import ddim, sampling
@@ -13,6 +14,7 @@ from tests.conftest import channels_last, load_trace
 GUIDANCE = 7.5
 
 
+@pytest.mark.slow
 def test_offsets_and_an_edit_agree_with_the_reference(sd15):
     given, made = load_trace("08_ddim_inversion").arrays, load_trace("10_other_inversions")
     trajectory = channels_last(given["image0_ddim_inversion_latents"])[:, None]

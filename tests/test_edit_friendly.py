@@ -23,7 +23,8 @@ def offsets_of():
     return offsets_of
 
 
-@pytest.mark.parametrize("cfg", [pytest.param("1", marks=pytest.mark.slow), "3.5"])
+@pytest.mark.slow
+@pytest.mark.parametrize("cfg", ["1", "3.5"])
 def test_path_noise_and_edits_agree_with_the_reference(cfg, offsets_of, sd15):
     arrays, meta = load_trace("10_other_inversions")
     options, table = meta["edit_friendly"], ddim.ddim_table(sd15.schedule, 10)
