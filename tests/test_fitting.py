@@ -1,6 +1,5 @@
 """Fitted mechanisms come close to the equations that made their data."""
 
-import os
 from functools import partial
 
 import jax
@@ -13,7 +12,7 @@ from prism_jax.data import phantom
 from prism_jax.scm import graphs, phantom_truth
 from prism_jax.scm.fitting import FitConfig, fit
 
-slow = pytest.mark.skipif("PRISM_SLOW" not in os.environ, reason="a quarter of a minute; PRISM_SLOW=1 runs it")
+slow = pytest.mark.slow
 
 N = 20_000
 EQUATIONS = phantom.Equations.default()
