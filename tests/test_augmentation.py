@@ -41,12 +41,14 @@ from prism_jax.models.convnext import ConvNeXtConfig
 from train.classifier import ClassifierRun, Validation
 from train.examples import Data, Mixed
 from train.loop import LoopConfig
+from train.optimizer import OptimizerConfig
 
 def config():
     return ClassifierRun(
         network=ConvNeXtConfig.tiny(), targets=("cardiomegaly",), age=False, size=32, batch_size=8,
         data=Data(folder="none", size=32, mixed=(Mixed(folder="none"),)),
         loop=LoopConfig(steps=4, log_every=2, checkpoint_every=2, tensorboard=False),
+        optimizer=OptimizerConfig(warmup=0),
         validation=Validation(every=2, tested=None),
     )
 """
