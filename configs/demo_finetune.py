@@ -1,6 +1,5 @@
 """The demo's training: the base model for 250 steps on the strongly confounded phantom, where
-cardiomegaly and the pacemaker go together. Every other caption does not say whether there is a pacemaker: what becomes
-of it then is what configs/demo_audit.py looks for.
+cardiomegaly and the pacemaker go together.
 
 make demo runs it; by hand:
 prism data build phantom --out runs/demo/data --preset strong --train 2000 --val 64 --test 256
@@ -8,8 +7,6 @@ python -m train.latents --config configs/demo_finetune.py
 python -m train.finetune --config configs/demo_finetune.py
 """
 
-from configs.phantom_confounded import UNSAID
-from prism_jax.data.templates import PLAIN, CaptionConfig
 from train.examples import Data
 from train.finetune import FinetuneRun
 from train.loop import LoopConfig
@@ -22,7 +19,7 @@ def config() -> FinetuneRun:
     return FinetuneRun(
         run="runs/demo/finetune",
         model="prism_jax/pretrained/phantom",
-        data=Data(folder="runs/demo/data", size=128, captions=CaptionConfig(templates=(PLAIN, UNSAID))),
+        data=Data(folder="runs/demo/data", size=128),
         batch_size=16,
         latents="runs/demo/latents",
         ema_decay=0.99,
