@@ -15,6 +15,7 @@ from prism_jax.audit import effects, power
 from prism_jax.audit.effects import EffectConfig, Effects
 from prism_jax.audit.misclassification import Adjusted
 from prism_jax.audit.subgroups import Heterogeneity
+from prism_jax.data.captions import spoken
 from prism_jax.metrics.intervals import BootstrapConfig, Estimate, bootstrap
 from prism_jax.report import Column, Table
 
@@ -30,7 +31,7 @@ def cells(matrix: Matrix) -> Table:
         true = audit_errors.true_effect(matrix, edit, column)
         rows.append(
             (
-                f"{edit}: {column}",
+                f"{edit}: {spoken(column)}",
                 scaled(matrix.size(edit, column).effect, column),
                 matrix.size(edit, column, scale=LOGIT).effect,
                 matrix.size(edit, column, scale=STANDARD).effect,
@@ -141,7 +142,7 @@ def groups(matrix: Matrix, found: Mapping[tuple[str, str], Sequence[Heterogeneit
         for one in columns:
             if one.column in matrix.wanted[edit] or matrix.is_called(edit, one.column) or one.q <= 0.05:
                 told = "; ".join(f"{name} {_short(e)}" for name, e in zip(one.groups, one.effects, strict=True))
-                rows.append((f"{edit}: {one.column}", grouping, told, one.p, one.q, one.reason))
+                rows.append((f"{edit}: {spoken(one.column)}", grouping, told, one.p, one.q, one.reason))
     columns = ("Edit: attribute", "By", "Effect on logits (95 % interval; patients)", "p", "q", "Too few")
     note = (
         "p of all groups being alike (Welch), q over the attributes of an edit. Targets, effects found, and q ≤ 0.05."
@@ -168,7 +169,7 @@ def errors(found: Sequence[Errors]) -> Table:
 
 def adjusted(found: Mapping[tuple[str, str, str], Adjusted]) -> Table:
     rows = tuple(
-        (f"{edit}: {column}, {judge}", one.seen[1], one.true[1]) for (edit, column, judge), one in found.items()
+        (f"{edit}: {spoken(column)}, {judge}", one.seen[1], one.true[1]) for (edit, column, judge), one in found.items()
     )
     columns = (
         "Edit: attribute, judge",

@@ -3,46 +3,26 @@
 import json
 import math
 import os
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from prism_jax.report import encoding, figures
+from prism_jax.report import encoding, figures, pages
 from prism_jax.report.heatmap import MARKS, AuditPage, Exhibit, HeatCell, HeatMap
-from prism_jax.report.tables import cell_text
 
-TEMPLATES = Path(__file__).parent / "templates"
 FAINTEST = 0.06  # opacity of a cell's colour that is still told from none
 KINDS = ("original", "reconstruction", "edited", "difference", "truth")
 
 
 def write(page: AuditPage, path: str | os.PathLike) -> None:
     """Writes the page to `path`, whole or not at all."""
-    path = Path(path)
-    text = render(page)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        partial.write_text(text, encoding="utf-8")
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
+    pages.write(render(page), path)
 
 
 def render(page: AuditPage) -> str:
     """The page as a string, pictures in it; all text is escaped."""
-    import jinja2  # here, as in html.py: only pages need it
-
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(TEMPLATES),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=jinja2.StrictUndefined,
-    )
     data, note = _pictures(page)
-    return environment.get_template("audit.html.j2").render(
+    return pages.template("audit.html.j2").render(
         page=page,
         maps=[_map(one) for one in page.maps],
         marks=MARKS,
@@ -50,7 +30,7 @@ def render(page: AuditPage) -> str:
         encoding_note=note,
         colours={name: getattr(figures, name.upper()) for name in ("denser", "less_dense", "outline")},
         difference_limit=figures.DIFFERENCE_LIMIT,
-        tables=[_table(table) for table in page.tables],
+        tables=[pages.table(table) for table in page.tables],
         settings=json.dumps(page.settings, indent=2, default=str),
     )
 
@@ -116,9 +96,3 @@ def _exhibit(one: Exhibit, place: Any) -> dict[str, Any]:
 def _script_json(data: dict[str, Any]) -> str:
     """JSON that cannot end the script element it stands in."""
     return json.dumps(data, separators=(",", ":"), ensure_ascii=False).replace("<", "\\u003c")
-
-
-def _table(table: Any) -> dict[str, Any]:
-    headings = [(column, "") if isinstance(column, str) else (column.name, column.unit) for column in table.columns]
-    rows = [[cell_text(cell, unit) for cell, (_, unit) in zip(row, headings, strict=True)] for row in table.rows]
-    return {"title": table.title, "note": table.note, "headings": headings, "rows": rows}

@@ -3,41 +3,21 @@
 import json
 import os
 from collections.abc import Callable, Iterable
-from pathlib import Path
 from typing import Any
 
-from prism_jax.report import encoding, figures, films
-from prism_jax.report.document import Matrix, Report, Table
-from prism_jax.report.tables import cell_text
+from prism_jax.report import encoding, figures, films, pages
+from prism_jax.report.document import Matrix, Report
 
-TEMPLATES = Path(__file__).parent / "templates"
 CELL, NAMES = 42, 170  # pixels: least width of a matrix's cell, and room for the names of its rows
 
 
 def write(report: Report, path: str | os.PathLike) -> None:
     """Writes the page to `path`, whole or not at all."""
-    path = Path(path)
-    page = render(report)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        partial.write_text(page, encoding="utf-8")
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
+    pages.write(render(report), path)
 
 
 def render(report: Report) -> str:
     """The page as a string, pictures and chart library in it; all text of the report is escaped."""
-    import jinja2  # here: `prism edit` takes its difference map from this package and needs no page
-
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(TEMPLATES),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=jinja2.StrictUndefined,
-    )
     edits = _by_name(report.subjects, lambda row: row.edit, lambda row: films.row(row, report.difference_limit))
     strips = _by_name(report.strips, lambda strip: strip.group, films.strip)
     samples = _by_name(report.samples, lambda sample: sample.group, films.sample)
@@ -46,14 +26,14 @@ def render(report: Report) -> str:
     shown += [film for group in samples.values() for film in group]
     outlines = sum(len(row["outline"] or "") for rows in edits.values() for row in rows) * 3 // 4  # as base64
     fitting = encoding.fitting([film.image for film in shown], taken=outlines)
-    return environment.get_template("report.html.j2").render(
+    return pages.template("report.html.j2").render(
         report=report,
         edits=edits,
         strips=strips,
         samples=samples,
         encode=fitting.uri,
         encoding_note=fitting.note,
-        tables=[_table(table) for table in report.tables],
+        tables=[pages.table(table) for table in report.tables],
         has_masks=any(row.mask is not None for row in report.subjects),
         colours={name: getattr(figures, name.upper()) for name in ("denser", "less_dense", "outline", "attention")},
         settings=json.dumps(report.settings, indent=2, default=str),
@@ -92,10 +72,3 @@ def _by_name(items: Iterable, name_of: Callable, convert: Callable) -> dict[str,
     for item in items:
         groups.setdefault(name_of(item), []).append(convert(item))
     return groups
-
-
-def _table(table: Table) -> dict[str, Any]:
-    headings = [(column, "") if isinstance(column, str) else (column.name, column.unit) for column in table.columns]
-    units = [unit for _, unit in headings]
-    rows = [[cell_text(cell, unit) for cell, unit in zip(row, units, strict=True)] for row in table.rows]
-    return {"title": table.title, "note": table.note, "headings": headings, "rows": rows}
