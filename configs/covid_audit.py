@@ -8,8 +8,8 @@ python -m eval.audit --config configs/covid_audit.py
 """
 
 from configs.covid_edits import WANTED
-from eval.audit import AuditRun
-from eval.audit_judges import Judge
+from eval.audit.judges import Judge
+from eval.audit.program import AuditRun
 from eval.changes import Change
 from eval.counterfactuals import CounterfactualRun, Inversion
 

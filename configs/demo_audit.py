@@ -9,7 +9,7 @@ python -m eval.audit --config configs/demo_audit.py
 
 from configs.phantom_audit import INVERSION, JUDGES, STRENGTH
 from configs.phantom_audit_confounded import UNSAID
-from eval.audit import AuditRun
+from eval.audit.program import AuditRun
 from eval.changes import Change
 from eval.counterfactuals import CounterfactualRun
 

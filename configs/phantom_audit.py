@@ -8,8 +8,8 @@ The cohort is made first, and goes on where it was: 64 patients an edit, four pl
 """
 
 from configs.phantom_truth import FINDINGS
-from eval.audit import AuditRun
-from eval.audit_judges import Judge
+from eval.audit.judges import Judge
+from eval.audit.program import AuditRun
 from eval.changes import Change
 from eval.counterfactuals import CounterfactualRun, Inversion
 

@@ -14,7 +14,7 @@ python -m eval.audit --config configs/phantom_audit_confounded.py --run runs/pha
 
 from configs.phantom_audit import INVERSION, JUDGES, PLACEBOS, STRENGTH
 from configs.phantom_confounded import UNSAID
-from eval.audit import AuditRun
+from eval.audit.program import AuditRun
 from eval.changes import Change
 from eval.counterfactuals import CounterfactualRun
 

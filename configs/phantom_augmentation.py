@@ -7,8 +7,8 @@ prism data build phantom --out data/augmentation_reversed --preset reversed --tr
 python -m eval.augmentation --config configs/phantom_augmentation.py
 """
 
-from eval.augmentation import AugmentationRun
-from eval.augmentation_held_out import HeldOutSet
+from eval.augmentation.held_out import HeldOutSet
+from eval.augmentation.program import AugmentationRun
 from eval.changes import Change
 from eval.counterfactuals import CounterfactualRun, Inversion
 

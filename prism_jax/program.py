@@ -26,14 +26,19 @@ def run(main: Callable[[Any], None], config_class: type, args: Sequence[str] | N
         keep_compiled()
 
     def program() -> None:
-        name = main.__module__ if main.__module__ != "__main__" else f"train.{os.path.basename(sys.argv[0])[:-3]}"
-        config = configs.parse(sys.argv[1:] if args is None else args, prog=f"python -m {name}")
+        config = configs.parse(sys.argv[1:] if args is None else args, prog=f"python -m {_name(main)}")
         # By name: under `python -m` the program's own classes exist twice, once in `__main__`.
         if type(config).__name__ != config_class.__name__:
             raise ValueError(f"this program takes a {config_class.__name__}, not a {type(config).__name__}")
         main(config)
 
     return exit_code(program)
+
+
+def _name(main: Callable[[Any], None]) -> str:
+    """What follows `python -m`: a module, or the folder of one that has a `__main__`."""
+    spec = getattr(sys.modules["__main__"], "__spec__", None)
+    return (main.__module__ if spec is None else spec.name).removesuffix(".__main__")
 
 
 def keep_compiled() -> None:

@@ -9,9 +9,12 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from eval import audit, audit_cases, audit_judges, audit_masks
-from eval.audit import AuditRun
-from eval.audit_judges import Judge
+from eval import cases as cohorts
+from eval.audit import judges as audit_judges
+from eval.audit import masks as audit_masks
+from eval.audit import program as audit
+from eval.audit.judges import Judge
+from eval.audit.program import AuditRun
 from eval.changes import Change
 from eval.counterfactuals import CounterfactualRun
 from eval.outputs import Outputs
@@ -82,10 +85,10 @@ def test_every_reading_is_kept(run):
     folder, config = run
     rows = pq.read_table(folder / "audit" / "effects.parquet").to_pylist()
     assert len(rows) == 12 * 2 * 2 * 3  # patients, edits, judges, attributes
-    cases = audit_cases.read(config.cohort)
+    cases = cohorts.read(config.cohort)
     for row in rows:
         case = next(c for c in cases.cases if (c.row["id"], c.change.name) == (row["image"], row["edit"]))
-        assert row["label"] == pytest.approx(audit_cases.label(case.attributes, row["attribute"]))
+        assert row["label"] == pytest.approx(cohorts.label(case.attributes, row["attribute"]))
         assert (row["is_placebo"], row["strength"], row["sex"]) == (row["edit"] == REPEAT, "", case.attributes.sex)
         if row["attribute"] != "age":
             assert row["probability_edited"] == pytest.approx(1 / (1 + np.exp(-row["logit_edited"])))
@@ -95,7 +98,7 @@ def test_every_reading_is_kept(run):
 
 def test_readings_are_those_that_the_judge_gives_to_the_picture_itself(run):
     folder, config = run
-    cases = audit_cases.read(config.cohort)
+    cases = cohorts.read(config.cohort)
     rows = pq.read_table(folder / "audit" / "effects.parquet").to_pylist()
     row = next(r for r in rows if (r["judge"], r["edit"], r["attribute"]) == ("other", REMOVE, "pacemaker"))
     place = next(i for i in cases.of(cases.changes[0]) if cases.images[i] == row["image"])
@@ -131,7 +134,7 @@ def test_a_repeat_of_the_same_picture_has_no_effect_at_all(run):
 
 def test_the_change_of_the_planted_device_lies_in_its_mask(run):
     _, config = run
-    cases = audit_cases.read(config.cohort)
+    cases = cohorts.read(config.cohort)
     inside = audit_masks.inside(cases, audit.truth.phantom_config(cases.config.data))
     edits = cases.of(cases.changes[0])
     assert set(inside) == {"cardiomegaly", "effusion", "pacemaker", "support_lines"}
@@ -176,15 +179,15 @@ def test_one_judge_or_two_of_a_name_are_refused(run):
 
 def test_a_cohort_without_reconstructions_or_unfinished_is_refused(run, tmp_path):
     _, config = run
-    before = audit_cases.read(config.cohort)
+    before = cohorts.read(config.cohort)
     configs.write(before.config, tmp_path)
     with pytest.raises(ValueError, match=r"is not finished: no manifest\.parquet"):
-        audit_cases.read(tmp_path)
+        cohorts.read(tmp_path)
     failed = dict(id="1", edit=REMOVE, status="failed", error="is corrupt")
     Outputs(tmp_path).write(0, [failed], {})
     Outputs(tmp_path).merge(1)
     with pytest.raises(ValueError, match="has no edit with a reconstruction"):
-        audit_cases.read(tmp_path)
+        cohorts.read(tmp_path)
 
 
 @slow

@@ -6,10 +6,13 @@ import re
 import numpy as np
 import pytest
 
-from eval import audit_page, audit_relations, audit_tables, audit_words
-from eval.audit_cases import Case, Cases, label, wanted
-from eval.audit_judges import Scores
-from eval.audit_matrix import ALL, measure
+from eval.audit import page as audit_page
+from eval.audit import relations as audit_relations
+from eval.audit import tables as audit_tables
+from eval.audit import words as audit_words
+from eval.audit.judges import Scores
+from eval.audit.matrix import ALL, measure
+from eval.cases import Case, Cases, label, wanted
 from eval.changes import Change
 from eval.counterfactuals import CounterfactualRun
 from prism_jax.audit import links, variables

@@ -10,19 +10,17 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from eval import (
-    augmentation,
-    augmentation_agreement,
-    augmentation_figures,
-    augmentation_page,
-    augmentation_sets,
-    augmentation_trainings,
-)
-from eval.augmentation import AugmentationRun
-from eval.augmentation_held_out import HeldOut, HeldOutSet, group_counts, numbers
-from eval.augmentation_page import Study
-from eval.augmentation_sets import Entry, Samples
-from eval.augmentation_trainings import ARMS
+from eval.augmentation import agreement as augmentation_agreement
+from eval.augmentation import figures as augmentation_figures
+from eval.augmentation import page as augmentation_page
+from eval.augmentation import program as augmentation
+from eval.augmentation import sets as augmentation_sets
+from eval.augmentation import trainings as augmentation_trainings
+from eval.augmentation.held_out import HeldOut, HeldOutSet, group_counts, numbers
+from eval.augmentation.page import Study
+from eval.augmentation.program import AugmentationRun
+from eval.augmentation.sets import Entry, Samples
+from eval.augmentation.trainings import ARMS
 from eval.changes import Change
 from eval.counterfactuals import CounterfactualRun, Inversion
 from prism_jax import config as configs
@@ -223,7 +221,7 @@ def test_a_folder_of_another_study_or_another_training_is_refused(config):
 
 
 def test_a_judge_is_asked_about_every_picture_and_every_finding(config, data):
-    judge = Path(augmentation.__file__).parents[1] / "prism_jax" / "pretrained" / "phantom_judges" / "convnext"
+    judge = Path(augmentation.__file__).parents[2] / "prism_jax" / "pretrained" / "phantom_judges" / "convnext"
     with pytest.raises(ValueError, match="does not know 'edema'"):
         augmentation_agreement.load(str(judge), ("edema",))
     table = augmentation_agreement.table({"real": data / "set"}, str(judge), NAMES, batch_size=64)

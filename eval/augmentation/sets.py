@@ -12,7 +12,7 @@ import numpy as np
 from tqdm import tqdm
 
 from eval import truth
-from eval.audit_cases import Cases
+from eval.cases import Cases
 from prism_jax import StableDiffusion, rng
 from prism_jax.data import captions, transforms
 from prism_jax.data.build import build

@@ -11,11 +11,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from eval import audit_cases
-from eval.audit_cases import AGE, Cases
-from eval.audit_judges import KINDS, Scores
-from eval.audit_masks import Inside
-from eval.audit_matrix import Matrix
+from eval import cases as cohorts
+from eval.audit.judges import KINDS, Scores
+from eval.audit.masks import Inside
+from eval.audit.matrix import Matrix
+from eval.cases import AGE, Cases
 from prism_jax.audit import record
 
 FORMAT = "prism audit 1"
@@ -39,7 +39,7 @@ def effects_table(cases: Cases, scores: Scores, inside: Mapping[str, Inside]) ->
         "status": each([row["status"] for row in rows]),
         "judge": np.repeat(scores.judges, n * c),
         "attribute": np.tile(scores.columns, n * j),
-        "label": np.tile(audit_cases.labels(cases.cases, scores.columns).ravel(), j),
+        "label": np.tile(cohorts.labels(cases.cases, scores.columns).ravel(), j),
         "sex": each([one.sex or "" for one in known]),
         "age": each([np.nan if one.age is None else one.age for one in known]),
         "view": each([one.view or "" for one in known]),

@@ -5,12 +5,12 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from eval import audit_errors
-from eval.audit_cases import AGE, Cases
-from eval.audit_errors import Calls, Errors
-from eval.audit_masks import Inside
-from eval.audit_matrix import ALL, LOGIT, PROBABILITY, STANDARD, Matrix
-from eval.audit_relations import Direction, Doses, Side, verdict
+from eval.audit import errors as audit_errors
+from eval.audit.errors import Calls, Errors
+from eval.audit.masks import Inside
+from eval.audit.matrix import ALL, LOGIT, PROBABILITY, STANDARD, Matrix
+from eval.audit.relations import Direction, Doses, Side, verdict
+from eval.cases import AGE, Cases
 from prism_jax.audit import effects, power
 from prism_jax.audit.effects import EffectConfig, Effects
 from prism_jax.audit.misclassification import Adjusted

@@ -4,9 +4,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from eval.audit_cases import AGE, BINARY, Cases
-from eval.audit_matrix import ALL, PROBABILITY, Matrix
-from eval.audit_relations import Direction, Side
+from eval.audit.matrix import ALL, PROBABILITY, Matrix
+from eval.audit.relations import Direction, Side
+from eval.cases import AGE, BINARY, Cases
 from prism_jax.audit import effects, judges
 from prism_jax.audit.relations import AMPLIFIED, HIDDEN, KNOWN
 from prism_jax.data.captions import spoken

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import numpy as np
 
-from eval import augmentation_figures as figures
-from eval.audit_cases import Cases
-from eval.augmentation_held_out import HeldOut, HeldOutSet, group_counts, group_names
-from eval.augmentation_trainings import ARMS, COUNTERFACTUALS, REAL, SAMPLES, TRUTH
+from eval.augmentation import figures
+from eval.augmentation.held_out import HeldOut, HeldOutSet, group_counts, group_names
+from eval.augmentation.trainings import ARMS, COUNTERFACTUALS, REAL, SAMPLES, TRUTH
+from eval.cases import Cases
 from prism_jax import config as configs
 from prism_jax import report
 from prism_jax.data import captions, pipeline, targets, transforms

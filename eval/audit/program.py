@@ -12,26 +12,23 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from eval import (
-    audit_cases,
-    audit_errors,
-    audit_judges,
-    audit_masks,
-    audit_matrix,
-    audit_outputs,
-    audit_page,
-    audit_relations,
-    audit_tables,
-    audit_words,
-    counterfactuals,
-    truth,
-)
-from eval.audit_cases import Cases
-from eval.audit_judges import Judge, Scores
-from eval.audit_matrix import Matrix
+from eval import cases as cohorts
+from eval import counterfactuals, truth
+from eval.audit import errors as audit_errors
+from eval.audit import judges as audit_judges
+from eval.audit import masks as audit_masks
+from eval.audit import matrix as audit_matrix
+from eval.audit import outputs as audit_outputs
+from eval.audit import page as audit_page
+from eval.audit import relations as audit_relations
+from eval.audit import tables as audit_tables
+from eval.audit import words as audit_words
+from eval.audit.judges import Judge, Scores
+from eval.audit.matrix import Matrix
+from eval.cases import Cases
 from eval.counterfactuals import CounterfactualRun
 from prism_jax import config as configs
-from prism_jax import program, report
+from prism_jax import report
 from prism_jax.audit import record, survey
 from prism_jax.audit.effects import EffectConfig
 from prism_jax.audit.survey import Survey
@@ -79,7 +76,7 @@ def main(config: AuditRun) -> None:
     known = None if config.survey is None else survey.read(config.survey)
     if config.make is not None:
         counterfactuals.main(config.make)
-    cases = audit_cases.read(config.cohort)
+    cases = cohorts.read(config.cohort)
     run = Path(config.run)
     configs.write(config, run)
     phantom = truth.phantom_config(cases.config.data)
@@ -178,7 +175,3 @@ def _page(config: AuditRun, found: Found, sides: Any, directions: Any, tables: t
         },
         versions=report.versions(),
     )
-
-
-if __name__ == "__main__":
-    sys.exit(program.run(main, AuditRun))

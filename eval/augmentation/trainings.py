@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 from scipy.special import expit
 from tqdm import tqdm
 
-from eval.augmentation_held_out import HeldOut
+from eval.augmentation.held_out import HeldOut
 from prism_jax import config as configs
 from prism_jax import program
 from prism_jax.classifier import Classifier, Prediction

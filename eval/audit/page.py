@@ -4,10 +4,10 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from eval import audit_words
-from eval.audit_cases import AGE, Cases
-from eval.audit_judges import Scores
-from eval.audit_matrix import ALL, PROBABILITY, STANDARD, TRUTH, Matrix
+from eval.audit import words as audit_words
+from eval.audit.judges import Scores
+from eval.audit.matrix import ALL, PROBABILITY, STANDARD, TRUTH, Matrix
+from eval.cases import AGE, Cases
 from prism_jax.audit import effects
 from prism_jax.audit.effects import EffectConfig
 from prism_jax.audit.judges import Agreement

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from eval.audit_cases import Cases
+from eval.cases import Cases
 from prism_jax.data import phantom
 from prism_jax.data.phantom_dataset import FINDINGS, PhantomConfig
 

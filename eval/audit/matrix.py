@@ -5,9 +5,9 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from eval import audit_cases
-from eval.audit_cases import AGE, Cases
-from eval.audit_judges import Scores
+from eval import cases as cohorts
+from eval.audit.judges import Scores
+from eval.cases import AGE, Cases
 from eval.changes import Change
 from prism_jax.audit import comparisons, effects
 from prism_jax.audit.effects import EffectConfig, Effects, Row
@@ -108,7 +108,7 @@ def _possible(measured: Effects) -> Effects:
 def _wanted(cases: Cases, change: Change, columns: tuple[str, ...]) -> dict[str, float]:
     found: dict[str, list[float]] = {}
     for place in cases.of(change):
-        for column, sign in audit_cases.wanted(cases.cases[place], columns).items():
+        for column, sign in cohorts.wanted(cases.cases[place], columns).items():
             found.setdefault(column, []).append(sign)
     return {column: float(np.mean(signs)) for column, signs in found.items()}
 

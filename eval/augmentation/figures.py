@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 from scipy import stats
 
-from eval.augmentation_held_out import HeldOut
+from eval.augmentation.held_out import HeldOut
 from prism_jax.metrics import classification
 from prism_jax.metrics.intervals import BootstrapConfig, Estimate, bootstrap
 

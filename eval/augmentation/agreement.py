@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from eval.augmentation_trainings import COUNTERFACTUALS, REAL, SAMPLES, TRUTH, ask
+from eval.augmentation.trainings import COUNTERFACTUALS, REAL, SAMPLES, TRUTH, ask
 from prism_jax import report
 from prism_jax.classifier import Classifier
 from prism_jax.data import pipeline, targets, transforms

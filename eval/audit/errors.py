@@ -5,10 +5,10 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from eval import audit_cases
-from eval.audit_cases import AGE, Cases
-from eval.audit_judges import Scores
-from eval.audit_matrix import PROBABILITY, TRUTH, Matrix
+from eval import cases as cohorts
+from eval.audit.judges import Scores
+from eval.audit.matrix import PROBABILITY, TRUTH, Matrix
+from eval.cases import AGE, Cases
 from prism_jax.audit import effects
 from prism_jax.audit.effects import EffectConfig
 from prism_jax.audit.misclassification import Adjusted, Labelled, Seen, adjusted_change
@@ -29,7 +29,7 @@ class Errors:
 def errors(cases: Cases, scores: Scores, config: BootstrapConfig) -> tuple[Errors, ...]:
     """Each judge on the originals, each once, whose labels the data set has."""
     firsts, patients = cases.firsts, cases.patients[cases.firsts]
-    labels = audit_cases.labels([cases.cases[i] for i in firsts], scores.columns)
+    labels = cohorts.labels([cases.cases[i] for i in firsts], scores.columns)
     seen = scores.on(PROBABILITY, "original")[:, firsts]
     return tuple(
         Errors(
@@ -63,7 +63,7 @@ def adjusted(
     than chance on them; the table of errors shows which.
     """
     firsts = cases.firsts
-    labels = audit_cases.labels([cases.cases[i] for i in firsts], scores.columns)
+    labels = cohorts.labels([cases.cases[i] for i in firsts], scores.columns)
     found = {}
     for change in matrix.changes:
         places = cases.of(change)

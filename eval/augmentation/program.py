@@ -12,24 +12,21 @@ from pathlib import Path
 
 import numpy as np
 
-from eval import (
-    audit_cases,
-    augmentation_agreement,
-    augmentation_held_out,
-    augmentation_page,
-    augmentation_sets,
-    augmentation_trainings,
-    counterfactuals,
-    truth,
-)
-from eval.audit_cases import Cases
-from eval.augmentation_held_out import HeldOut, HeldOutSet, is_built
-from eval.augmentation_page import Study
-from eval.augmentation_sets import Samples
-from eval.augmentation_trainings import ARMS, COUNTERFACTUALS, REAL, SAMPLES, TRUTH, Training
+from eval import cases as cohorts
+from eval import counterfactuals, truth
+from eval.augmentation import agreement as augmentation_agreement
+from eval.augmentation import held_out as augmentation_held_out
+from eval.augmentation import page as augmentation_page
+from eval.augmentation import sets as augmentation_sets
+from eval.augmentation import trainings as augmentation_trainings
+from eval.augmentation.held_out import HeldOut, HeldOutSet, is_built
+from eval.augmentation.page import Study
+from eval.augmentation.sets import Samples
+from eval.augmentation.trainings import ARMS, COUNTERFACTUALS, REAL, SAMPLES, TRUTH, Training
+from eval.cases import Cases
 from eval.counterfactuals import CounterfactualRun
 from eval.subjects import choose, images_of
-from prism_jax import StableDiffusion, program, report
+from prism_jax import StableDiffusion, report
 from prism_jax import config as configs
 from prism_jax.data import pipeline, targets, transforms
 from prism_jax.metrics.intervals import BootstrapConfig
@@ -128,7 +125,7 @@ def made_cohort(config: AugmentationRun) -> Cases:
     folder = Path(config.run) / "cohort"
     if not (folder / "metrics.json").is_file():  # the last that a cohort writes
         counterfactuals.main(dataclasses.replace(config.cohort, run=str(folder)))
-    return audit_cases.read(folder)
+    return cohorts.read(folder)
 
 
 def sets(config: AugmentationRun) -> dict[str, Path]:
@@ -217,7 +214,3 @@ def true_pictures(config: AugmentationRun) -> list[np.ndarray]:
     """The true counterfactuals uint8 [h, w] in the order of the cohort's cases; none where nobody knows them."""
     folder = sets(config).get(TRUTH)
     return [] if folder is None else [transforms.decode(one.image) for one in pipeline.open_split(folder, "train")]
-
-
-if __name__ == "__main__":
-    sys.exit(program.run(main, AugmentationRun))

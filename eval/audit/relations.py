@@ -6,8 +6,8 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from eval.audit_cases import AGE, Cases
-from eval.audit_matrix import ALL, LOGIT, PROBABILITY, Matrix
+from eval.audit.matrix import ALL, LOGIT, PROBABILITY, Matrix
+from eval.cases import AGE, Cases
 from eval.changes import Change
 from prism_jax.audit import comparisons, effects, leakage, matching, relations, subgroups
 from prism_jax.audit.effects import EffectConfig, Effects, Row

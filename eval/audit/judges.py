@@ -10,7 +10,7 @@ from scipy.special import expit
 from tqdm import tqdm
 
 from eval import truth
-from eval.audit_cases import AGE, Cases
+from eval.cases import AGE, Cases
 from prism_jax.classifier import Classifier, Prediction
 from prism_jax.data.phantom_dataset import PhantomConfig
 

@@ -1,0 +1,1 @@
+"""The study of whether counterfactuals make better classifiers, and its page."""
