@@ -105,6 +105,40 @@ def test_an_effect_that_placebos_have_too_is_not_called():
     assert any(one.startswith("Even a placebo has an effect.") for one in audit_words.found(matrix, (), ()))
 
 
+def test_a_sure_effect_on_logits_that_hardly_moves_a_probability_is_slight():
+    cases = cohort()
+    shown = scores_of(cases, {**PLANTED, ("remove cardiomegaly", "effusion"): 1.0})
+    sure = 12.0 * (np.array(COLUMNS) == "effusion")  # the judges have no doubt of it before and after
+    kinds = {kind: getattr(shown, kind) + sure for kind in ("original", "reconstruction", "edited")}
+    matrix = measure(cases, dataclasses.replace(shown, **kinds), QUICK)
+    place = ("remove cardiomegaly", "effusion")
+    assert matrix.is_slight(*place)
+    assert not matrix.is_called(*place)
+    assert matrix.is_called("remove cardiomegaly", "pacemaker")
+    said = audit_words.found(matrix, (), ())
+    assert re.match("Certain, but too small to be of account: removing cardiomegaly effusion by ", said[-1])
+    (whole, *_) = audit_page.maps(matrix, QUICK)
+    assert whole.cells[0][1].mark == "slight"
+    strict = measure(cases, dataclasses.replace(shown, **kinds), QUICK, slight=1e-9)
+    assert strict.is_called(*place)
+
+
+def test_the_floor_is_the_largest_placebo_on_the_same_images():
+    changes = (Change(edit="remove cardiomegaly"), Change(edit="repeat the caption"))
+    cases = cohort(changes=changes)
+    few = tuple(case for case in cases.cases if case.change.is_placebo or int(case.row["id"]) < 20)
+    cases = dataclasses.replace(cases, cases=few)
+    shown = scores_of(cohort(changes=changes), {})
+    shift = np.zeros_like(shown.edited)
+    shift[:, 60:, COLUMNS.index("view")] = 5.0  # the placebo of patients who are not in the row
+    kept = [*range(20), *range(40, 80)]
+    kinds = dict(original=shown.original, reconstruction=shown.reconstruction, edited=shown.edited + shift)
+    scores = dataclasses.replace(shown, **{kind: values[:, kept] for kind, values in kinds.items()})
+    matrix = measure(cases, scores, QUICK)
+    assert matrix.floor("remove cardiomegaly", "view") < 0.01
+    assert matrix.size("repeat the caption", "view").effect.value > 0.1
+
+
 def test_the_page_says_first_what_is_taken_along(planted):
     *_, matrix = planted
     sides = audit_relations.sides(matrix, None, QUICK)

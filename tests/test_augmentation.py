@@ -19,10 +19,11 @@ from eval.augmentation import trainings as augmentation_trainings
 from eval.augmentation.held_out import HeldOut, HeldOutSet, group_counts, numbers
 from eval.augmentation.page import Study
 from eval.augmentation.program import AugmentationRun
-from eval.augmentation.sets import Entry, Samples
+from eval.augmentation.sets import Entry
 from eval.augmentation.trainings import ARMS
 from eval.changes import Change
 from eval.counterfactuals import CounterfactualRun, Inversion
+from eval.sampling import Samples
 from prism_jax import config as configs
 from prism_jax import report
 from prism_jax.data import pipeline, transforms

@@ -1,15 +1,12 @@
 """What the judges see in every picture of a cohort."""
 
 import dataclasses
-import itertools
 from collections.abc import Iterable, Sequence
 
-import jax
 import numpy as np
 from scipy.special import expit
-from tqdm import tqdm
 
-from eval import truth
+from eval import asking, truth
 from eval.cases import AGE, Cases
 from prism_jax.classifier import Classifier, Prediction
 from prism_jax.data.phantom_dataset import PhantomConfig
@@ -88,8 +85,8 @@ def score(
     truths = None if phantom is None else [*true_pictures(cases, phantom)]
     true_scores = []
     for name, judge in judges.items():
-        ask = lambda pictures, what, judge=judge, name=name: _ask(
-            judge, columns, tqdm(pictures, desc=f"{name}: {what}", unit="picture", mininterval=5), batch_size
+        ask = lambda pictures, what, judge=judge, name=name: _scores(
+            judge, columns, asking.ask(judge, pictures, batch_size=batch_size, what=f"{name}: {what}")
         )
         for kind in ("original", "reconstruction"):
             found[kind].append(ask(cases.pictures(kind, firsts), kind)[owner])
@@ -111,17 +108,7 @@ def true_pictures(cases: Cases, phantom: PhantomConfig) -> Iterable[np.ndarray]:
         yield from truth.true_counterfactuals(rows, change, phantom, cases.config.wording)[0]
 
 
-def _ask(judge: Classifier, columns: Sequence[str], pictures: Iterable[np.ndarray], batch_size: int) -> np.ndarray:
-    """Scores float64 [n, c] of pictures uint8 [h, w]; the last batch is filled up, so one program serves all."""
-    parts, pictures = [], iter(pictures)
-    while batch := list(itertools.islice(pictures, batch_size)):
-        filled = np.stack([*batch, *[batch[0]] * (batch_size - len(batch))]).astype(np.float32) / 127.5 - 1
-        found = jax.device_get(_predict(judge, np.repeat(filled[..., None], 3, axis=-1)))
-        scores = [found.age if column == AGE else found.logits[:, judge.column(column)] for column in columns]
-        parts.append(np.stack(scores, axis=1)[: len(batch)].astype(np.float64))
-    return np.concatenate(parts)
-
-
-@jax.jit
-def _predict(judge: Classifier, images: jax.Array) -> Prediction:
-    return judge.predict(images)
+def _scores(judge: Classifier, columns: Sequence[str], found: Prediction) -> np.ndarray:
+    """The columns of a prediction, float64 [n, c]: logits, and years of age."""
+    each = [found.age if column == AGE else found.logits[:, judge.column(column)] for column in columns]
+    return np.stack(each, axis=1).astype(np.float64)

@@ -10,7 +10,7 @@ from eval.audit.judges import Scores
 from eval.cases import AGE, Cases
 from eval.changes import Change
 from prism_jax.audit import comparisons, effects
-from prism_jax.audit.effects import EffectConfig, Effects, Row
+from prism_jax.audit.effects import EFFECT, SLIGHT, EffectConfig, Effects, Row
 from prism_jax.audit.judges import Agreement, agree
 
 ALL = "all judges"  # the mean of their scores
@@ -46,31 +46,45 @@ class Matrix:
         return self.effects[judge][scale].cell(edit, column)
 
     def is_called(self, edit: str, column: str) -> bool:
-        """Whether all judges see one effect, larger than that of the placebos where there are any."""
-        place = (edit, column)
-        called = (effects.EFFECT, effects.SLIGHT)
-        return self.agreement[place].verdict in called and (
-            place not in self.beyond or self.beyond[place].verdict in called
-        )
+        """Whether all judges see one effect of account, larger than that of the placebos where there are any."""
+        return self.agreement[edit, column].verdict == EFFECT and self._is_beyond(edit, column)
+
+    def is_slight(self, edit: str, column: str) -> bool:
+        """The same of an effect that is sure, and too small to be of account."""
+        return self.agreement[edit, column].verdict == SLIGHT and self._is_beyond(edit, column)
+
+    def floor(self, edit: str, column: str) -> float:
+        """The largest mean change of the probability that a placebo made of the same images; NaN without placebos."""
+        rows, place = self.rows[ALL][PROBABILITY], self.columns.index(column)
+        own, sizes = rows[edit].images, [np.nan]
+        for change in self.changes:
+            row = rows[change.name]
+            if change.is_placebo and (shared := np.isin(row.images, own)).any():
+                sizes.append(abs(np.nanmean(row.changes[shared, place])))
+        return float(np.nanmax(sizes)) if len(sizes) > 1 else float("nan")
+
+    def _is_beyond(self, edit: str, column: str) -> bool:
+        found = self.beyond.get((edit, column))
+        return found is None or found.verdict in (EFFECT, SLIGHT)
 
 
-def measure(cases: Cases, scores: Scores, config: EffectConfig) -> Matrix:
-    """Judges every cell of a cohort."""
+def measure(cases: Cases, scores: Scores, config: EffectConfig, *, slight: float = 0.02) -> Matrix:
+    """Judges every cell of a cohort; a probability that changes by less than `slight` is of no account."""
     changes, columns = cases.changes, scores.columns
     wanted = {change.name: _wanted(cases, change, columns) for change in changes}
     views = [*enumerate(scores.judges), (slice(None), ALL)]
     rows = {judge: _rows(cases, scores, place, wanted) for place, judge in views}
-    found = {judge: _measured(scales, columns, config) for judge, scales in rows.items()}
+    found = {judge: _measured(scales, columns, config, slight) for judge, scales in rows.items()}
     if scores.truth is not None:
         truth = _rows(cases, scores, slice(None), wanted, before="original", after="truth")
-        found[TRUTH] = _measured(truth, columns, config)
+        found[TRUTH] = _measured(truth, columns, config, slight)
     tested = STANDARD if config.margin_of == "spread" else LOGIT
     apart = {judge: {tested: _beyond(changes, rows[judge][tested])} for judge in scores.judges}
     excess = {PROBABILITY: _beyond(changes, rows[ALL][PROBABILITY])}
     beyond, cells = (), ()
     if excess[PROBABILITY]:
-        beyond = agree(*(_measured(scales, columns, config)[tested] for scales in apart.values()))
-        cells = _measured(excess, columns, config)[PROBABILITY].cells
+        beyond = agree(*(_measured(scales, columns, config, slight)[tested] for scales in apart.values()))
+        cells = _measured(excess, columns, config, slight)[PROBABILITY].cells
     return Matrix(
         changes=changes,
         columns=columns,
@@ -78,17 +92,33 @@ def measure(cases: Cases, scores: Scores, config: EffectConfig) -> Matrix:
         wanted=wanted,
         rows=rows,
         effects=found,
-        agreement={(one.edit, one.column): one for one in agree(*(found[judge][tested] for judge in scores.judges))},
+        agreement=_agreed(found, scores.judges, tested),
         beyond={(one.edit, one.column): one for one in beyond},
         excess={(one.edit, one.column): one for one in cells},
     )
 
 
+def _agreed(found: Mapping[str, Mapping[str, Effects]], judges: tuple[str, ...], tested: str) -> dict[Place, Agreement]:
+    """What the judges agree on. Logits of sure judges move far where probabilities hardly do: such effects are slight.
+
+    That is a label of an effect that was found: cells are shown to have none by their logits alone.
+    """
+    agreed = {(one.edit, one.column): one for one in agree(*(found[judge][tested] for judge in judges))}
+    for place, one in agreed.items():
+        is_small = place[1] != AGE and all(found[judge][PROBABILITY].cell(*place).is_equivalent for judge in judges)
+        if one.verdict == EFFECT and is_small:
+            agreed[place] = dataclasses.replace(one, verdict=SLIGHT)
+    return agreed
+
+
 def _measured(
-    scales: Mapping[str, Mapping[str, Row]], columns: tuple[str, ...], config: EffectConfig
+    scales: Mapping[str, Mapping[str, Row]], columns: tuple[str, ...], config: EffectConfig, slight: float
 ) -> dict[str, Effects]:
-    """The effects on each scale; on the standardised one the margin is counted in its unit."""
-    own = {STANDARD: dataclasses.replace(config, margin_of="unit")}
+    """The effects on each scale. Margins are in the scale's unit, but for that of logits, which `config` says."""
+    own = {
+        STANDARD: dataclasses.replace(config, margin_of="unit"),
+        PROBABILITY: dataclasses.replace(config, margin_of="unit", margin=slight),
+    }
     found = {scale: effects.measure(rows, columns, own.get(scale, config)) for scale, rows in scales.items()}
     if PROBABILITY in found:
         found[PROBABILITY] = _possible(found[PROBABILITY])

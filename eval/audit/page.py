@@ -34,12 +34,13 @@ def maps(matrix: Matrix, config: EffectConfig) -> tuple[HeatMap, ...]:
     )
 
 
-def note(config: EffectConfig) -> str:
+def note(config: EffectConfig, slight: float) -> str:
     """How to read the map."""
     return (
         "Numbers: mean change of the judged probability in points (of age: years), edit less reconstruction. Colour: "
         f"the change of the logit over its sd over all reconstructions, full at {FULL:g}. Margin of equivalence: "
         f"{config.margin:g} {'standard deviations' if config.margin_of == 'spread' else 'on the logit scale'}. "
+        f"An effect is slight where the probability changes by less than {100 * slight:g} points. "
         "Click on a cell for the pictures behind it."
     )
 
@@ -124,8 +125,10 @@ def _mark(matrix: Matrix, view: str, edit: str, column: str, config: EffectConfi
         return "none"
     if one.verdict not in (effects.EFFECT, effects.SLIGHT):
         return "open"
-    if view == ALL and not matrix.is_called(edit, column):
+    if view == ALL and not (matrix.is_called(edit, column) or matrix.is_slight(edit, column)):
         return "placebo-like"
+    if one.verdict == effects.SLIGHT:
+        return "slight"
     return "family" if one.family_p <= config.alpha else "discovery"
 
 

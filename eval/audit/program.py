@@ -54,6 +54,8 @@ class AuditRun:
     survey: str | None = None
     """What `prism data report` made of the data that the edited model was trained on; None: nothing to compare with."""
     effects: EffectConfig = EffectConfig()
+    slight: float = 0.02
+    """An effect is slight, however sure, where the judged probability changes by less."""
     batch_size: int = 32
     """Pictures that a judge sees at once."""
 
@@ -81,7 +83,7 @@ def main(config: AuditRun) -> None:
     configs.write(config, run)
     phantom = truth.phantom_config(cases.config.data)
     scores = audit_judges.score(judges, columns, cases, batch_size=config.batch_size, phantom=phantom)
-    matrix = audit_matrix.measure(cases, scores, config.effects)
+    matrix = audit_matrix.measure(cases, scores, config.effects, slight=config.slight)
     found = Found(cases=cases, scores=scores, matrix=matrix, survey=known, phantom=phantom)
     page = write(config, found)
     print(f"{run / 'audit.html'}: {(page.found or ('nothing found',))[0]}", file=sys.stderr)
@@ -89,6 +91,8 @@ def main(config: AuditRun) -> None:
 
 def check(config: AuditRun) -> None:
     """Raises ValueError for settings that do not fit each other, before anything is loaded."""
+    if not 0 < config.slight < 1:
+        raise ValueError(f"slight {config.slight} is no change of a probability; use one between 0 and 1, as 0.02")
     if config.batch_size < 1:
         raise ValueError(f"batch_size {config.batch_size} shows no picture; use 1 or more")
     if config.make is not None and config.make.run != config.cohort:
@@ -165,7 +169,7 @@ def _page(config: AuditRun, found: Found, sides: Any, directions: Any, tables: t
         placebos=frozenset(change.name for change in matrix.changes if change.is_placebo),
         columns=matrix.columns,
         maps=audit_page.maps(matrix, config.effects),
-        map_note=audit_page.note(config.effects),
+        map_note=audit_page.note(config.effects, config.slight),
         exhibits=exhibits,
         shown=shown,
         tables=tables,

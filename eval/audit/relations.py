@@ -79,7 +79,8 @@ def verdict(matrix: Matrix, edit: str, column: str) -> str:
     """What the judges agree on, unless placebos do as much."""
     agreed = matrix.agreement[edit, column].verdict
     is_effect = agreed in (effects.EFFECT, effects.SLIGHT)
-    return "no more than placebos do" if is_effect and not matrix.is_called(edit, column) else agreed
+    is_beyond = matrix.is_called(edit, column) or matrix.is_slight(edit, column)
+    return "no more than placebos do" if is_effect and not is_beyond else agreed
 
 
 def _link(survey: Survey, target: str, column: str) -> tuple[Association | None, str]:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from eval.audit.matrix import ALL, PROBABILITY, Matrix
+from eval.audit.matrix import Matrix
 from eval.audit.relations import Direction, Side
 from eval.cases import AGE, BINARY, Cases
 from prism_jax.audit import effects, judges
@@ -60,16 +60,31 @@ def signed(value: float, column: str) -> str:
 
 
 def found(matrix: Matrix, sides: Sequence[Side], directions: Sequence[Direction]) -> tuple[str, ...]:
-    """Effects beside the target, the largest first, then which edits do what they should, then directions."""
+    """Effects beside the target, the largest first, then which edits do what they should, then the slight ones."""
     called = [one for one in matrix.agreement.values() if one.family == effects.OFF and matrix.is_called(*_at(one))]
     called.sort(key=lambda one: -abs(np.mean(one.values)))
     links = {(side.edit, side.column): side for side in sides}
     said = [_side_effect(matrix, one.edit, one.column, links.get(_at(one))) for one in called]
-    targets = [one for one in matrix.agreement.values() if one.family == effects.ON and matrix.is_called(*_at(one))]
-    said += [_on_target(matrix, one.edit, one.column) for one in targets]
-    placebos = [one for one in matrix.agreement.values() if one.family == effects.PLACEBO and _is_effect(one)]
-    said += [f"Even a placebo has an effect. {_side_effect(matrix, *_at(one), None)}" for one in placebos]
-    return (*said, *filter(None, (_direction(matrix, one) for one in directions)))
+    targets = [one for one in matrix.agreement.values() if one.family == effects.ON and _is_effect(one)]
+    said += [_on_target(matrix, one.edit, one.column) for one in targets if matrix.is_called(*_at(one))]
+    said += [_hardly(matrix, one.edit, one.column) for one in targets if matrix.is_slight(*_at(one))]
+    said += filter(None, (_direction(matrix, one) for one in directions))
+    placebos = [one for one in matrix.agreement.values() if one.family == effects.PLACEBO]
+    called = [one for one in placebos if one.verdict == effects.EFFECT]
+    said += [f"Even a placebo has an effect. {_side_effect(matrix, *_at(one), None)}" for one in called]
+    return (*said, *_slight(matrix))
+
+
+def _slight(matrix: Matrix) -> tuple[str, ...]:
+    """All effects beside targets that are too small to be of account, in one sentence."""
+    small = [_at(one) for one in matrix.agreement.values() if one.family != effects.ON and matrix.is_slight(*_at(one))]
+    each = [f"{doing(edit).lower()} {named(column)} by {_moved(matrix, edit, column)}" for edit, column in small]
+    return (f"Certain, but too small to be of account: {'; '.join(each)}.",) if each else ()
+
+
+def _moved(matrix: Matrix, edit: str, column: str) -> str:
+    value = matrix.size(edit, column).effect.value
+    return f"{signed(value, column)} {'years' if column == AGE else 'points'}"
 
 
 def ruled_out(matrix: Matrix) -> tuple[str, ...]:
@@ -123,7 +138,8 @@ def _undecided(matrix: Matrix, one: judges.Agreement, config: effects.EffectConf
         return "the judges disagree."
     if one.verdict == effects.OPEN:
         return "neither an effect nor its absence is shown."
-    if one.family != effects.PLACEBO and _is_effect(one) and not matrix.is_called(*_at(one)):
+    is_beyond = matrix.is_called(*_at(one)) or matrix.is_slight(*_at(one))
+    if one.family != effects.PLACEBO and _is_effect(one) and not is_beyond:
         return "no more is shown than placebo edits do."
     return ""
 
@@ -153,9 +169,9 @@ def _side_effect(matrix: Matrix, edit: str, column: str, side: Side | None) -> s
         f"{start} {'rises' if rises else 'falls'} by {amount(effect.value, column)} (95 % interval "
         f"{interval(effect, column)}; {effect.count} patients; {each})."
     )
-    floor = matrix.effects[ALL][PROBABILITY].floor(column)
+    floor = matrix.floor(edit, column)
     if not np.isnan(floor) and matrix.agreement[edit, column].family != effects.PLACEBO:
-        text += f" Placebos move it by at most {amount(floor, column)}."
+        text += f" Placebos move it by at most {amount(floor, column)} in the same patients."
     if side and side.relation and side.relation.kind in IN_DATA:
         text += f" {IN_DATA[side.relation.kind]}"
     return text
@@ -169,6 +185,10 @@ def _on_target(matrix: Matrix, edit: str, column: str) -> str:
         f"{doing(edit)} {does}: {named(column)} {way} by {amount(effect.value, column)} "
         f"({interval(effect, column)}; {effect.count} patients)."
     )
+
+
+def _hardly(matrix: Matrix, edit: str, column: str) -> str:
+    return f"{doing(edit)} hardly does what it says: {named(column)} moves by {_moved(matrix, edit, column)} only."
 
 
 def _direction(matrix: Matrix, one: Direction) -> str:

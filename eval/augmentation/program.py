@@ -21,10 +21,10 @@ from eval.augmentation import sets as augmentation_sets
 from eval.augmentation import trainings as augmentation_trainings
 from eval.augmentation.held_out import HeldOut, HeldOutSet, is_built
 from eval.augmentation.page import Study
-from eval.augmentation.sets import Samples
 from eval.augmentation.trainings import ARMS, COUNTERFACTUALS, REAL, SAMPLES, TRUTH, Training
 from eval.cases import Cases
 from eval.counterfactuals import CounterfactualRun
+from eval.sampling import Samples
 from eval.subjects import choose, images_of
 from prism_jax import StableDiffusion, report
 from prism_jax import config as configs

@@ -9,17 +9,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from scipy.special import expit
-from tqdm import tqdm
 
+from eval import asking
 from eval.augmentation.held_out import HeldOut
 from prism_jax import config as configs
 from prism_jax import program
-from prism_jax.classifier import Classifier, Prediction
+from prism_jax.classifier import Classifier
 
 REAL, SAMPLES, COUNTERFACTUALS, TRUTH = "real", "samples", "counterfactuals", "truth"
 ARMS = {
@@ -121,18 +120,8 @@ def seen(wanted: Training, target: str, tests: Sequence[HeldOut], batch_size: in
 
 def ask(judge: Classifier, target: str, images: np.ndarray, batch_size: int, what: str) -> np.ndarray:
     """The probability float64 [n] of the target in each of `images`, uint8 [n, h, w]; `what` names the progress."""
-    column, logits = judge.column(target), []
-    for start in tqdm(range(0, len(images), batch_size), desc=what, unit="batch", mininterval=5):
-        # The last batch is filled up, so that one program serves all.
-        rows = np.minimum(np.arange(start, start + batch_size), len(images) - 1)
-        pixels = images[rows].astype(np.float32) / 127.5 - 1
-        logits.append(np.asarray(_predict(judge, np.repeat(pixels[..., None], 3, axis=-1)).logits[:, column]))
-    return expit(np.concatenate(logits)[: len(images)].astype(np.float64))
-
-
-@jax.jit
-def _predict(judge: Classifier, images: jax.Array) -> Prediction:
-    return judge.predict(images)
+    found = asking.ask(judge, images, batch_size=batch_size, what=what)
+    return expit(found.logits[:, judge.column(target)].astype(np.float64))
 
 
 def _mixes(config: str) -> bool:

@@ -115,11 +115,6 @@ class Effects:
         """float [edits, columns] of a number of each cell, for example `lambda cell: cell.standardised.value`."""
         return np.array([of(cell) for cell in self.cells], np.float64).reshape(len(self.edits), len(self.columns))
 
-    def floor(self, column: str) -> float:
-        """The largest mean change, without its sign, that a placebo made in the column; NaN without placebos."""
-        sizes = [abs(one.effect.value) for one in self.cells if one.column == column and one.family == PLACEBO]
-        return float(np.nanmax(sizes)) if sizes and not np.isnan(sizes).all() else float("nan")
-
 
 def measure(rows: Mapping[str, Row], columns: Sequence[str], config: EffectConfig | None = None) -> Effects:
     """Every cell of `rows`, whose arrays have one column for each name in `columns`.

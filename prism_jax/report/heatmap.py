@@ -9,10 +9,11 @@ import numpy as np
 from prism_jax.report.document import Table
 from prism_jax.report.pictures import check_image
 
-Mark = Literal["family", "discovery", "placebo-like", "none", "few", "open"]
+Mark = Literal["family", "discovery", "slight", "placebo-like", "none", "few", "open"]
 MARKS: Mapping[Mark, tuple[str, str]] = {  # sign and meaning, in the order of the legend
     "family": ("●", "an effect, also when no cell at all may be called wrongly (family-wise)"),
     "discovery": ("○", "an effect, at the stated false discovery rate"),
+    "slight": ("·", "an effect, too small to be of account"),
     "placebo-like": ("◌", "differs from nothing, but not from what placebo edits do"),
     "none": ("≈", "no effect to speak of: within the margin (equivalence)"),
     "open": ("", "neither an effect nor its absence is shown"),

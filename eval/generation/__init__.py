@@ -1,0 +1,1 @@
+"""What a model draws from captions alone, held against real images."""
