@@ -1,6 +1,6 @@
 """What the shipped base model draws from captions, against phantoms that it has not seen.
 
-prism data build phantom --out data/phantom_balanced --preset balanced --train 2000 --val 64 --test 512
+After the data set of configs/phantom_truth.py:
 python -m eval.generation --config configs/phantom_generation.py
 """
 
@@ -13,5 +13,4 @@ def config() -> GenerationRun:
         title="Phantoms from captions alone",
         model="prism_jax/pretrained/phantom",
         data="data/phantom_balanced",
-        count=512,
     )
