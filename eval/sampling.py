@@ -1,7 +1,6 @@
 """Pictures sampled from captions, as files."""
 
 import dataclasses
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from tqdm import tqdm
 from prism_jax import StableDiffusion
 from prism_jax.data import transforms
 from prism_jax.diffusion import sampling
+from prism_jax.whole import whole
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -46,14 +46,7 @@ def sample(sd: StableDiffusion, prompts: Sequence[str], config: Samples, key: ja
         )
         pixels = transforms.to_uint8(np.asarray(images.mean(-1)))  # [b, h, w]
         for i, picture in zip(chosen, pixels, strict=False):
-            write(files[i], transforms.encode_png(picture))
+            with whole(files[i]) as partial:
+                partial.write_bytes(transforms.encode_png(picture))
     bar.close()
     return files
-
-
-def write(file: Path, content: bytes) -> None:
-    """The file whole or not at all."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    partial = file.with_name(f".{file.name}.{os.getpid()}")
-    partial.write_bytes(content)
-    os.replace(partial, file)

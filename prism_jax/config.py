@@ -10,7 +10,6 @@ import dataclasses
 import importlib
 import io
 import json
-import os
 import runpy
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -20,6 +19,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import tyro
+
+from prism_jax.whole import whole
 
 FILE_NAME = "config.json"
 _CLASS = "class"  # the JSON key that names a dataclass
@@ -82,11 +83,8 @@ def write(config: Any, run: str | Path) -> None:
     """Writes `run/config.json`, whole or not at all; process 0 does."""
     if jax.process_index() != 0:
         return
-    path = Path(run) / FILE_NAME
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}")  # processes of a cohort may write it at once
-    partial.write_text(json.dumps(_encode(config), indent=2) + "\n")
-    os.replace(partial, path)
+    with whole(Path(run) / FILE_NAME) as partial:
+        partial.write_text(json.dumps(_encode(config), indent=2) + "\n")
 
 
 def read(path: str | Path) -> Any:

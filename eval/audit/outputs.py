@@ -2,7 +2,6 @@
 
 import csv
 import io
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from eval.audit.masks import Inside
 from eval.audit.matrix import Matrix
 from eval.cases import AGE, Cases
 from prism_jax.audit import record
+from prism_jax.whole import whole
 
 FORMAT = "prism audit 1"
 ESTIMATES = ("effect", "standardised", "within")
@@ -94,16 +94,14 @@ def matrix_csv(matrix: Matrix) -> str:
 
 def write_table(table: pa.Table, path: Path) -> None:
     """Writes Parquet, whole or not at all."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
-    pq.write_table(table, partial)
-    os.replace(partial, path)
+    with whole(path) as partial:
+        pq.write_table(table, partial)
 
 
 def write_text(text: str, path: Path) -> None:
     """Writes text, whole or not at all."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
-    partial.write_text(text, encoding="utf-8")
-    os.replace(partial, path)
+    with whole(path) as partial:
+        partial.write_text(text, encoding="utf-8")
 
 
 def _written(value: Any) -> Any:

@@ -19,6 +19,7 @@ from prism_jax.data.intake import Intake
 from prism_jax.data.phantom_dataset import PhantomConfig
 from prism_jax.data.schema import Attributes, Example
 from prism_jax.data.templates import PLAIN, Template
+from prism_jax.whole import whole
 
 TABLE = "metadata.csv"
 COLUMNS = ("path", "patient", "sex", "age", "view", "race")
@@ -71,7 +72,8 @@ def build_set(entries: Sequence[Entry], folder: Path, out: Path) -> None:
     columns = [f"finding_{i}" for i in range(len(findings))]  # whatever their names
     writer.writerow([*COLUMNS, *columns])
     writer.writerows(_cells(entry, findings) for entry in entries)
-    sampling.write(folder / TABLE, text.getvalue().encode())
+    with whole(folder / TABLE) as partial:
+        partial.write_text(text.getvalue(), newline="")
     config = FolderConfig(
         csv=TABLE,
         race_column="race",
@@ -87,7 +89,8 @@ def _pictures(cases: Cases, pictures: Iterable[np.ndarray], folder: Path) -> lis
     for i, (case, picture) in enumerate(zip(cases.cases, pictures, strict=True)):
         after = captions.changed(case.attributes, case.change.values(case.attributes))
         entries.append(Entry(path=f"{i:06d}.png", patient=case.patient, attributes=after))
-        sampling.write(folder / entries[-1].path, transforms.encode_png(picture))
+        with whole(folder / entries[-1].path) as partial:
+            partial.write_bytes(transforms.encode_png(picture))
     return entries
 
 

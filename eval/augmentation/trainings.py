@@ -1,7 +1,6 @@
 """The trainings of a study, each a run of `python -m train.classifier`, and what their classifiers see."""
 
 import dataclasses
-import os
 import re
 import subprocess
 import sys
@@ -19,6 +18,7 @@ from eval.augmentation.held_out import HeldOut
 from prism_jax import config as configs
 from prism_jax import program
 from prism_jax.classifier import Classifier
+from prism_jax.whole import whole
 
 REAL, SAMPLES, COUNTERFACTUALS, TRUTH = "real", "samples", "counterfactuals", "truth"
 ARMS = {
@@ -111,7 +111,8 @@ def seen(wanted: Training, target: str, tests: Sequence[HeldOut], batch_size: in
         for test in missing:
             probability = ask(judge, target, test.images, batch_size, f"looking at {test.name}")
             found[test.name] = pa.table({"patient": test.patients, "probability": probability})
-            _write(found[test.name], files[test.name])
+            with whole(files[test.name]) as partial:
+                pq.write_table(found[test.name], partial)
     for test in tests:
         if found[test.name]["patient"].to_pylist() != test.patients.tolist():
             raise ValueError(f"{files[test.name]} is of other images; remove it")
@@ -131,9 +132,3 @@ def _mixes(config: str) -> bool:
 
 def _slug(name: str) -> str:
     return re.sub(r"[^\w.=-]+", "-", name)
-
-
-def _write(table: pa.Table, file: Path) -> None:
-    partial = file.with_name(f".{file.name}.{os.getpid()}")
-    pq.write_table(table, partial)
-    os.replace(partial, file)

@@ -3,12 +3,13 @@
 import dataclasses
 import json
 import math
-import os
 import types
 import typing
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+
+from prism_jax.whole import whole
 
 
 def encode(value: Any) -> Any:
@@ -55,14 +56,8 @@ def decode(kind: Any, value: Any) -> Any:
 
 def write(content: Mapping[str, Any], path: str | Path) -> None:
     """Writes JSON to `path`, whole or not at all."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
+    with whole(path) as partial:
         partial.write_text(json.dumps(content, indent=1, allow_nan=False, ensure_ascii=False) + "\n", encoding="utf-8")
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def _dataclass(kind: type, value: Any) -> Any:

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -23,6 +22,7 @@ from array_record.python.array_record_data_source import ArrayRecordDataSource
 from array_record.python.array_record_module import ArrayRecordWriter
 
 from prism_jax.data.schema import Attributes, Example
+from prism_jax.whole import whole
 
 SETTINGS_FILE, CAPTIONS_FILE = "cache.json", "captions.parquet"
 ROWS = pa.schema([("id", pa.int64()), ("caption", pa.string()), ("attributes", pa.string()), ("text", pa.string())])
@@ -64,7 +64,8 @@ class LatentCache:
             return
         self.folder.mkdir(parents=True, exist_ok=True)
         text = json.dumps(dataclasses.asdict(self.settings), indent=2) + "\n"
-        _whole(self.folder / SETTINGS_FILE, lambda partial: partial.write_text(text))
+        with whole(self.folder / SETTINGS_FILE) as partial:
+            partial.write_text(text)
 
     def check(self) -> None:
         """Raises ValueError, with what differs, for a cache of other settings."""
@@ -83,16 +84,14 @@ class LatentCache:
 
     def write(self, shard: int, latents: Sequence[np.ndarray], rows: Sequence[Mapping[str, Any]]) -> None:
         """Writes one shard, whole or not at all: float16 [h, w, c] or [h, w, 2c] each, and its row."""
-
-        def records(partial: Path) -> None:
+        with whole(self._records(shard)) as partial:
             writer = ArrayRecordWriter(str(partial), "group_size:1")
             for array in latents:
                 writer.write(np.ascontiguousarray(array, np.float16).tobytes())
             writer.close()
-
-        _whole(self._records(shard), records)
         table = pa.Table.from_pylist(list(rows), schema=ROWS)
-        _whole(self._rows(shard), lambda partial: pq.write_table(table, partial))
+        with whole(self._rows(shard)) as partial:
+            pq.write_table(table, partial)
 
     def finish(self, tokenize: Callable[[list[str]], np.ndarray]) -> bool:
         """Writes the captions' tokens, int32 [n, 77], if all shards are done, and says whether they are."""
@@ -100,7 +99,8 @@ class LatentCache:
             return False
         texts = list(dict.fromkeys(self._table().column("caption").to_pylist()))
         table = pa.table({"caption": texts, "tokens": list(tokenize(texts))})
-        _whole(self.folder / CAPTIONS_FILE, lambda partial: pq.write_table(table, partial))
+        with whole(self.folder / CAPTIONS_FILE) as partial:
+            pq.write_table(table, partial)
         return True
 
     def open(self) -> Latents:
@@ -162,13 +162,3 @@ def _example(row: Mapping[str, Any]) -> Example:
     known = Attributes(**json.loads(row["attributes"]))
     nothing = dict(image=b"", height=0, width=0, patient="", path="", subject=-1)
     return Example(id=row["id"], attributes=known, text=row["text"], **nothing)
-
-
-def _whole(file: Path, write: Callable[[Path], Any]) -> None:
-    """Writes under a temporary name, then renames."""
-    partial = file.with_name(f".{file.name}.{os.getpid()}")
-    try:
-        write(partial)
-        os.replace(partial, file)
-    finally:
-        partial.unlink(missing_ok=True)

@@ -5,13 +5,13 @@ import dataclasses
 import io
 import json
 import math
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from prism_jax.metrics.intervals import Estimate
 from prism_jax.report.document import Cell, Check, Column, Table
+from prism_jax.whole import whole
 
 COLUMNS = ("table", "row", "column", "unit", "value", "low", "high", "count", "at_least", "at_most", "is_met", "text")
 
@@ -27,10 +27,8 @@ def write(tables: Sequence[Table], file: Path) -> None:
     writer.writeheader()
     writer.writerows(record for table in tables for record in records(table))
     for path, text in ((file, listed), (file.with_suffix(".csv"), lines.getvalue())):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_name(f".{path.name}.{os.getpid()}")
-        partial.write_text(text, encoding="utf-8")
-        os.replace(partial, path)
+        with whole(path) as partial:
+            partial.write_text(text, encoding="utf-8")
 
 
 def records(table: Table) -> Iterator[dict[str, Any]]:

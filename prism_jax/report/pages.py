@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from prism_jax.report.document import Table
 from prism_jax.report.tables import cell_text
+from prism_jax.whole import whole
 
 if TYPE_CHECKING:
     import jinja2
@@ -17,14 +18,8 @@ TEMPLATES = Path(__file__).parent / "templates"
 
 def write(text: str, path: str | os.PathLike) -> None:
     """Writes a page to `path`, whole or not at all."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
+    with whole(path) as partial:
         partial.write_text(text, encoding="utf-8")
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def template(name: str) -> jinja2.Template:

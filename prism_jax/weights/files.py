@@ -2,13 +2,14 @@
 
 import hashlib
 import json
-import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
+
+from prism_jax.whole import whole
 
 CONVERSION_HINT = (
     'convert it once where PyTorch is: python -c "import torch, safetensors.torch as s; '
@@ -70,9 +71,5 @@ def fingerprint(folder: Path | str) -> str:
 
 def write(tensors: Mapping[str, np.ndarray], file: Path) -> None:
     """Writes one safetensors file, whole or not at all."""
-    partial = file.with_name(file.name + ".partial")
-    try:
+    with whole(file) as partial:
         save_file({name: np.asarray(value, order="C") for name, value in tensors.items()}, partial, {"format": "pt"})
-        os.replace(partial, file)
-    finally:
-        partial.unlink(missing_ok=True)

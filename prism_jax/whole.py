@@ -1,0 +1,22 @@
+"""Files that are there whole or not at all."""
+
+import contextlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+
+@contextlib.contextmanager
+def whole(file: str | os.PathLike) -> Iterator[Path]:
+    """A name beside `file` to write to; renamed to `file` when the block ends, removed where it fails.
+
+    Makes the folder. Processes that write the same file do not disturb each other: the last one wins.
+    """
+    file = Path(file)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    partial = file.with_name(f".{os.getpid()}.{file.name}")  # the ending stays: some writers go by it
+    try:
+        yield partial
+        os.replace(partial, file)
+    finally:
+        partial.unlink(missing_ok=True)
