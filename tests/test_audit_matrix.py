@@ -135,7 +135,9 @@ def test_the_floor_is_the_largest_placebo_on_the_same_images():
     kinds = dict(original=shown.original, reconstruction=shown.reconstruction, edited=shown.edited + shift)
     scores = dataclasses.replace(shown, **{kind: values[:, kept] for kind, values in kinds.items()})
     matrix = measure(cases, scores, QUICK)
-    assert matrix.floor("remove cardiomegaly", "view") < 0.01
+    floor, placebo = matrix.floor("remove cardiomegaly", "view")
+    assert floor < 0.01
+    assert placebo == "repeat the caption"
     assert matrix.size("repeat the caption", "view").effect.value > 0.1
 
 

@@ -53,15 +53,15 @@ class Matrix:
         """The same of an effect that is sure, and too small to be of account."""
         return self.agreement[edit, column].verdict == SLIGHT and self._is_beyond(edit, column)
 
-    def floor(self, edit: str, column: str) -> float:
-        """The largest mean change of the probability that a placebo made of the same images; NaN without placebos."""
+    def floor(self, edit: str, column: str) -> tuple[float, str]:
+        """(The largest mean change of the probability by a placebo on the same images, its name); NaN without any."""
         rows, place = self.rows[ALL][PROBABILITY], self.columns.index(column)
-        own, sizes = rows[edit].images, [np.nan]
+        own, found = rows[edit].images, [(float("nan"), "")]
         for change in self.changes:
             row = rows[change.name]
             if change.is_placebo and (shared := np.isin(row.images, own)).any():
-                sizes.append(abs(np.nanmean(row.changes[shared, place])))
-        return float(np.nanmax(sizes)) if len(sizes) > 1 else float("nan")
+                found.append((float(abs(np.nanmean(row.changes[shared, place]))), change.name))
+        return max(found[1:], default=found[0])
 
     def _is_beyond(self, edit: str, column: str) -> bool:
         found = self.beyond.get((edit, column))

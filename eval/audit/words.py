@@ -169,9 +169,9 @@ def _side_effect(matrix: Matrix, edit: str, column: str, side: Side | None) -> s
         f"{start} {'rises' if rises else 'falls'} by {amount(effect.value, column)} (95 % interval "
         f"{interval(effect, column)}; {effect.count} patients; {each})."
     )
-    floor = matrix.floor(edit, column)
+    floor, placebo = matrix.floor(edit, column)
     if not np.isnan(floor) and matrix.agreement[edit, column].family != effects.PLACEBO:
-        text += f" Placebos move it by at most {amount(floor, column)} in the same patients."
+        text += f" In the same patients placebos move it by at most {amount(floor, column)} ({doing(placebo).lower()})."
     if side and side.relation and side.relation.kind in IN_DATA:
         text += f" {IN_DATA[side.relation.kind]}"
     return text

@@ -127,7 +127,7 @@ def document_of(
             ),
             metrics={"distance": f"{copied.distance[i]:.3g}"},
         )
-        for i in copied.nearest_first()[: config.shown]
+        for i in copied.nearest_first()[: config.shown // 2]
         if np.isfinite(copied.distance[i])
     ]
     fid: Estimate = found[0].rows[1][1]
