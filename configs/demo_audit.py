@@ -1,7 +1,7 @@
 """The demo's audit: does the fine-tuned model take the pacemaker away with an enlarged heart?
 
-Its own small cohort, whose captions say nothing of pacemakers: what becomes of them is up to the model. Twelve patients
-an edit, because of fewer than ten nothing is concluded. make demo runs it; by hand, after the commands in
+Its own small cohort, whose captions say nothing of pacemakers: what becomes of them is up to the model. 32 patients an
+edit, because with twelve the link that the data hold stayed open. make demo runs it; by hand, after the commands in
 configs/demo_finetune.py:
 prism data report runs/demo/data --out runs/demo/survey
 python -m eval.audit --config configs/demo_audit.py
@@ -24,7 +24,7 @@ def config() -> AuditRun:
         data="runs/demo/data",
         wording=UNSAID,
         changes=tuple(Change(edit=edit, **STRENGTH) for edit in EDITS),
-        per_change=12,
+        per_change=32,
         inversion=INVERSION,
     )
     return AuditRun(

@@ -30,7 +30,7 @@ def config() -> AuditRun:
         data="data/phantom_strong",
         wording=UNSAID,
         changes=tuple(Change(edit=edit, **STRENGTH) for edit in (*EDITS, *PLACEBOS)),
-        per_change=64,
+        per_change=32,
         inversion=INVERSION,
     )
     return AuditRun(

@@ -116,7 +116,7 @@ def test_a_sure_effect_on_logits_that_hardly_moves_a_probability_is_slight():
     assert not matrix.is_called(*place)
     assert matrix.is_called("remove cardiomegaly", "pacemaker")
     said = audit_words.found(matrix, (), ())
-    assert re.match("Certain, but too small to be of account: removing cardiomegaly effusion by ", said[-1])
+    assert re.match("Certain, but too small to be of account: removing cardiomegaly changes effusion by ", said[-1])
     (whole, *_) = audit_page.maps(matrix, QUICK)
     assert whole.cells[0][1].mark == "slight"
     strict = measure(cases, dataclasses.replace(shown, **kinds), QUICK, slight=1e-9)

@@ -78,7 +78,9 @@ def found(matrix: Matrix, sides: Sequence[Side], directions: Sequence[Direction]
 def _slight(matrix: Matrix) -> tuple[str, ...]:
     """All effects beside targets that are too small to be of account, in one sentence."""
     small = [_at(one) for one in matrix.agreement.values() if one.family != effects.ON and matrix.is_slight(*_at(one))]
-    each = [f"{doing(edit).lower()} {named(column)} by {_moved(matrix, edit, column)}" for edit, column in small]
+    each = [
+        f"{doing(edit).lower()} changes {named(column)} by {_moved(matrix, edit, column)}" for edit, column in small
+    ]
     return (f"Certain, but too small to be of account: {'; '.join(each)}.",) if each else ()
 
 
@@ -198,7 +200,8 @@ def _direction(matrix: Matrix, one: Direction) -> str:
     ]
     if one.shares is None or not one.shares.p <= 0.05 or not any(matrix.is_called(*place) for place in crossed):
         return ""
-    percent = lambda estimate: f"{100 * estimate.value:.0f} % ({100 * estimate.low:.0f} to {100 * estimate.high:.0f})"
+    whole = lambda share: f"{100 * share:.0f}".replace("-0", "0") if abs(share) < 0.005 else f"{100 * share:.0f}"
+    percent = lambda estimate: f"{whole(estimate.value)} % ({whole(estimate.low)} to {whole(estimate.high)})"
     return (
         f"The two directions differ: {doing(one.first).lower()} does {percent(one.shares.first)} of what "
         f"{doing(one.second).lower()} does to its own target, the other way round it is "
