@@ -25,6 +25,8 @@ demo: $(INSTALLED) ## fine-tune, invert, edit, measure and audit on the phantom 
 	$(BIN)/python -m train.finetune --config configs/demo_finetune.py
 	$(BIN)/prism export --run runs/demo/finetune --out runs/demo/model
 	$(BIN)/python -m eval.counterfactuals --config configs/demo.py
+	$(BIN)/python -m train.finetune --config configs/demo_silent.py
+	$(BIN)/prism export --run runs/demo/silent --out runs/demo/silent_model
 	$(BIN)/prism data report runs/demo/data --out runs/demo/survey
 	$(BIN)/python -m eval.audit --config configs/demo_audit.py
 	@echo "open runs/demo/report.html and runs/demo/audit/audit.html"

@@ -1,8 +1,7 @@
-"""The demo's audit: does the fine-tuned model take the pacemaker away with an enlarged heart?
+"""The demo's audit: does a model that was told nothing of pacemakers draw them with an enlarged heart?
 
-Its own small cohort, whose captions say nothing of pacemakers: what becomes of them is up to the model. 32 patients an
-edit, because with twelve the link that the data hold stayed open. make demo runs it; by hand, after the commands in
-configs/demo_finetune.py:
+A small cohort by the model of configs/demo_silent.py, 16 patients an edit: of fewer than ten nothing is concluded. make
+demo runs it; by hand, after the commands in configs/demo_silent.py:
 prism data report runs/demo/data --out runs/demo/survey
 python -m eval.audit --config configs/demo_audit.py
 """
@@ -13,18 +12,18 @@ from eval.audit.program import AuditRun
 from eval.changes import Change
 from eval.counterfactuals import CounterfactualRun
 
-EDITS = ("remove cardiomegaly", "remove pacemaker", "say hernia")  # the last is a placebo
+EDITS = ("add cardiomegaly", "add pacemaker", "say hernia")  # the last is a placebo
 
 
 def config() -> AuditRun:
     cohort = CounterfactualRun(
         run="runs/demo/audit_cohort",
         title="Edits for the demo's audit",
-        model="runs/demo/model",
+        model="runs/demo/silent_model",
         data="runs/demo/data",
         wording=UNSAID,
         changes=tuple(Change(edit=edit, **STRENGTH) for edit in EDITS),
-        per_change=32,
+        per_change=16,
         inversion=INVERSION,
     )
     return AuditRun(
