@@ -217,6 +217,6 @@ def results_of(
         seeds={row.name: [measures.measure(one, row.mode, shared) for one in made[row.name]] for row in config.rows},
         shared=shared,
         edits=[change.name for change in config.changes],
-        distance=distance.name,
+        distance=distance,
         config=config.bootstrap,
     )

@@ -107,7 +107,8 @@ def _stated(node: Node, value: float, attributes: Attributes) -> dict[str, objec
         return {"sex": chosen[0].upper()}
     if node.name in captions.SLOTS:
         return {node.name: chosen}
-    if captions.spoken(node.name) in map(captions.spoken, attributes.findings):
+    said = captions.spoken(node.name)
+    if said != labels.FINDING and said in map(captions.spoken, attributes.findings):
         return {node.name: bool(value)}
     findings = {name: name == chosen for name in node.values.names if name != NO_FINDING}
     return findings | {labels.FINDING: False if chosen == NO_FINDING else None}

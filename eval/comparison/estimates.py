@@ -8,6 +8,7 @@ import numpy as np
 from eval.audit_cases import AGE
 from eval.comparison.measures import Measured, Shared
 from prism_jax.metrics import axioms
+from prism_jax.metrics.classification import CUT
 from prism_jax.metrics.counterfactual import effect_agreement
 from prism_jax.metrics.intervals import BootstrapConfig, Estimate, bootstrap
 from prism_jax.metrics.moments import Moments, frechet
@@ -52,15 +53,26 @@ def of_effectiveness(
             wanted, predicted = one.targets[rows, k], one.seen["edited"].mean[rows, k]
             known = ~np.isnan(wanted)
             if known.any():
-                kind = wanted[known] if column == AGE else wanted[known] == 1
-                given = dict(predicted={column: predicted[known]}, targets={column: kind})
-                found.setdefault(column, []).append(
-                    axioms.effectiveness(**given, patients=shared.patients[rows][known], config=config)[column]
-                )
+                patients = shared.patients[rows][known]
+                agreement = _agreement(column, predicted[known], wanted[known], patients, config)
+                found.setdefault(column, []).append(agreement)
     return {
         column: {label: over_seeds([one[label] for one in parts]) for label in parts[0]}
         for column, parts in found.items()
     }
+
+
+def _agreement(
+    column: str, predicted: np.ndarray, wanted: np.ndarray, patients: np.ndarray, config: BootstrapConfig
+) -> dict[str, Estimate]:
+    """`error` of age; `accuracy` and `auroc` of others, the latter without a value where all are to be alike."""
+    targets = wanted if column == AGE else wanted == 1
+    if column != AGE and len(set(targets)) == 1:
+        right = (predicted >= CUT) == targets
+        nothing = Estimate(value=np.nan, low=np.nan, high=np.nan, count=0)
+        return {"accuracy": bootstrap(np.mean, right, subjects=patients, config=config), "auroc": nothing}
+    given = dict(predicted={column: predicted}, targets={column: targets})
+    return axioms.effectiveness(**given, patients=patients, config=config)[column]
 
 
 def of_effects(

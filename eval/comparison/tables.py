@@ -8,8 +8,9 @@ import numpy as np
 from eval.comparison import estimates
 from eval.comparison.estimates import FID, Found
 from eval.comparison.measures import Measured, Shared
-from eval.comparison.rows import CausalModel, Row
+from eval.comparison.rows import CausalModel, Editor, Row
 from prism_jax.metrics.intervals import BootstrapConfig, Estimate
+from prism_jax.metrics.perceptual import PerceptualDistance
 from prism_jax.metrics.seeds import spread
 from prism_jax.report import Column, Table
 
@@ -64,14 +65,14 @@ class Results:
     seeds: Mapping[str, Sequence[Measured]]  # by row
     shared: Shared
     edits: Sequence[str]
-    distance: str  # what the perceptual distance is called
+    distance: PerceptualDistance
     config: BootstrapConfig
 
     @property
     def measures(self) -> dict[str, tuple[str, str]]:
         """Name -> heading and unit, of what was measured."""
         known = {*next(iter(self.seeds.values()))[0].values, FID}
-        return {name: (told[0] or self.distance, told[1]) for name, told in MEASURES.items() if name in known}
+        return {name: (told[0] or self.distance.name, told[1]) for name, told in MEASURES.items() if name in known}
 
     def of(self, edit: str) -> np.ndarray:
         """bool [n]: the asks of an edit."""
@@ -101,10 +102,30 @@ def mode_of(row: Row) -> str:
     return f"{row.mode}, t_u {row.t_u:g}" if isinstance(row, CausalModel) else row.mode
 
 
+MASKS = {
+    None: "",
+    "attribute": "; mask: the phantom's own of what is set, an upper bound",
+    "box": "; mask: the box around the phantom's own",
+}
+KNOWN = {"do nothing": "the picture again", "autoencoder only": "encoded and decoded", "oracle": "the truth"}
+
+
+def described(row: Row) -> str:
+    """How a row makes its pictures, with the source of its masks."""
+    if isinstance(row, CausalModel):
+        return f"abduct, act, predict: t_z {row.t_z:g}, t_u {row.t_u:g}, {row.mode}"
+    if isinstance(row, Editor):
+        how = row.inversion
+        return f"{how.method}, {how.steps} steps, guidance {how.guidance:g}{MASKS[row.mask]}"
+    return KNOWN[row.kind] + (f", {row.mode}" if row.kind == "oracle" else "")
+
+
 def _theme(results: Results, title: str, found: Mapping[str, Found]) -> Table | None:
     """None where nothing of it is known."""
     names, note = THEMES[title]
     known = [name for name in names if name in results.measures]
+    if "perceptual" in known and results.distance.note:
+        note = f"{note} {results.distance.note}"
     return table(results, f"{title}: {ALL}", known, found, note) if known else None
 
 
@@ -134,8 +155,8 @@ def costs(results: Results) -> Table:
     for row in results.rows:
         made = [one.made for one in results.seeds[row.name]]
         seconds, memory = _median([one.seconds for one in made]), _median([one.memory for one in made])
-        rows.append((row.name, mode_of(row), len(made), made[0].size, seconds, memory and memory / MIB))
-    columns = ("Row", "Mode", "Trainings", Column(name="Own size", unit="pixels"))
+        rows.append((row.name, described(row), len(made), made[0].size, seconds, memory and memory / MIB))
+    columns = ("Row", "What", "Trainings", Column(name="Own size", unit="pixels"))
     columns += (Column(name="Time per picture", unit="s"), Column(name="Most memory", unit="MiB"))
     note = (
         "Time is that of one picture with one edit, inversion or abduction included: the median batch, without the "
@@ -143,7 +164,7 @@ def costs(results: Results) -> Table:
         "most that the process held while the row was made. A row finished in an earlier start keeps its numbers. "
         f"Pictures of another size than {results.shared.size} were resized once, after they were written with 8 bits."
     )
-    return Table(title="Time and memory", columns=columns, rows=tuple(rows), note=note)
+    return Table(title="What the rows are, and what they take", columns=columns, rows=tuple(rows), note=note)
 
 
 def _median(values: Sequence[float]) -> float | None:
