@@ -11,11 +11,12 @@ import pytest
 from conftest import untrained
 from flax import nnx
 from safetensors.numpy import load_file
+from scipy.ndimage import correlate
 
 from prism_jax import config as configs
 from prism_jax import rng, sharding
 from prism_jax.metrics.intervals import BootstrapConfig
-from prism_jax.models.predictors import ChestConfig, ChestPredictor, MorphoConfig
+from prism_jax.models.predictors import ChestConfig, ChestPredictor, MorphoConfig, MorphoPredictor
 from prism_jax.scm import graphs, predictions
 from prism_jax.scm.graph import Graph
 from prism_jax.weights import predictors as weights
@@ -29,7 +30,7 @@ from train.predictors_watching import Validation
 
 GRAPH = graphs.morphomnist()
 PHANTOM = graphs.phantom()
-MESH = sharding.make_mesh()
+MESH = sharding.make_mesh(jax.devices()[:2])
 EVERYWHERE = sharding.replicated(MESH)
 TINY = ChestConfig.phantom(widths=(4,))
 
@@ -72,6 +73,14 @@ def data():
     return drawn(GRAPH)
 
 
+def drawn_on_the_host(config):
+    """First parameters and moments without a program for every shape."""
+    network = untrained(MorphoPredictor, config.model)
+    params, moments = (nnx.to_pure_dict(nnx.state(network, kind)) for kind in (nnx.Param, nnx.BatchStat))
+    first = lambda path, leaf: np.full(leaf.shape, path[-1].key == "var", np.float32)
+    return jax.device_get({"params": params, "moments": jax.tree_util.tree_map_with_path(first, moments)})
+
+
 @pytest.fixture(scope="module")
 def compiled():
     """The programs that runs of this file share, the training step and the reading, are compiled once: [see, step]."""
@@ -86,6 +95,7 @@ def compiled():
         return given
 
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(predictors, "untrained", drawn_on_the_host)
         patch.setattr(predictors_watching, "reader", once(0, predictors_watching.reader))
         patch.setattr(loop, "jitted", once(1, loop.jitted))
         yield made
@@ -93,7 +103,7 @@ def compiled():
 
 @pytest.fixture(scope="module")
 def straight(compiled, data, tmp_path_factory):
-    """A run of four steps on eight devices, and its last state."""
+    """A run of four steps on two devices, and its last state."""
     run = tmp_path_factory.mktemp("straight")
     return run, jax.device_get(predictors.train(small(run), data, data, MESH))
 
@@ -109,7 +119,7 @@ def test_a_restart_after_two_steps_of_four_changes_nothing(straight, data, tmp_p
         assert (again / name).read_text() == (run / name).read_text()
 
 
-def test_a_run_leaves_a_model_its_graph_and_what_it_reads(straight, data):
+def test_a_run_leaves_a_model_its_graph_and_what_it_reads(straight, compiled, data):
     run, state = straight
     network = weights.load(run / "model")
     assert isinstance(configs.read(run / "model" / "graph"), Graph)
@@ -123,8 +133,8 @@ def test_a_run_leaves_a_model_its_graph_and_what_it_reads(straight, data):
         "intensity": {"mean_absolute_error"},
         "digit": {"accuracy", "auroc"},
     }
-    outputs = predictions.read(network, GRAPH, observed.to_float(data.images), data.attributes)
-    error = np.mean(np.abs(predictions.values(GRAPH, outputs)["intensity"] - data.attributes["intensity"]))
+    read = compiled[0](jax.device_put(kept, EVERYWHERE), data)["value"]["intensity"]
+    error = np.mean(np.abs(read - data.attributes["intensity"]))
     figure = report["intensity"]["mean_absolute_error"]
     assert figure["value"] == pytest.approx(float(error), rel=1e-4)
     assert figure["low"] < figure["value"] < figure["high"]
@@ -132,19 +142,19 @@ def test_a_run_leaves_a_model_its_graph_and_what_it_reads(straight, data):
 
 
 def advanced(compiled, data, state, rows, **changed):
-    """The state after a step of these rows on eight devices, and its metrics; host arrays."""
+    """The state after a step of these rows on two devices, and its metrics; host arrays."""
     batch = {name: array[rows] for name, array in data.labelled().items()} | changed
     batch = sharding.put(batch | {"id": rng.example_ids(batch["id"])}, sharding.over_batch(MESH))
     key = jax.device_put(rng.key(0), EVERYWHERE)
-    return jax.device_get(compiled[1](jax.device_put(state, EVERYWHERE), None, batch, key))
+    with jax.set_mesh(MESH):  # as the loop does: otherwise it is another program
+        return jax.device_get(compiled[1](jax.device_put(state, EVERYWHERE), None, batch, key))
 
 
 def pytorch_moments(state, images):
     """Mean and unbiased variance of what the first convolution of the digit's network gives."""
-    conv = nnx.Conv(1, 1, (7, 7), padding=3, use_bias=False, rngs=nnx.Rngs(0))
-    conv.kernel[...] = jnp.asarray(state.trained.params["digit"]["convs"][0]["kernel"])
-    h = np.asarray(conv(observed.to_float(images)), np.float64).reshape(-1, 1)
-    return h.mean(0), h.var(0, ddof=1)
+    kernel = state.trained.params["digit"]["convs"][0]["kernel"][..., 0, 0]
+    h = np.stack([correlate(image[..., 0] / 127.5 - 1, kernel, mode="constant") for image in images])
+    return h.mean(keepdims=True)[0, 0], h.var(ddof=1, keepdims=True)[0, 0]
 
 
 def test_running_moments_are_those_of_pytorch_whatever_the_devices(straight, compiled, data):
