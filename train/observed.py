@@ -2,14 +2,16 @@
 
 import dataclasses
 import sys
-from collections.abc import Mapping
-from typing import Literal
+from collections.abc import Callable, Mapping
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh
 from tqdm import tqdm
 
+from prism_jax import rng, sharding
 from prism_jax.data import morphomnist, transforms
 from prism_jax.scm import observations
 from prism_jax.scm.graph import Graph
@@ -25,10 +27,15 @@ class Observed:
     parents: np.ndarray  # float32 [n, p], as `Graph.parents_vector` has them
     attributes: Mapping[str, np.ndarray]  # [n], in their own units
     ids: np.ndarray  # int64 [n]
+    subjects: np.ndarray | None = None  # [n], whom each is of; None: everyone once
 
     def arrays(self) -> dict[str, np.ndarray]:
         """What `ArrayBatches` takes."""
         return {"image": self.images, "parents": self.parents, "id": self.ids}
+
+    def labelled(self) -> dict[str, np.ndarray]:
+        """The same with every attribute under its name."""
+        return self.arrays() | dict(self.attributes)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -62,7 +69,7 @@ def _digits(data: Digits, graph: Graph) -> Observed:
 
 def _examples(data: Data, graph: Graph) -> Observed:
     source = examples.open_split(data)
-    images, rows, ids = [], [], []
+    images, rows, ids, subjects = [], [], [], []
     for i in tqdm(range(len(source)), desc=f"reading {data.folder} {data.split}", unit="image", mininterval=5):
         example = source[i]
         found = observations.observe(example.attributes, graph)
@@ -72,19 +79,34 @@ def _examples(data: Data, graph: Graph) -> Observed:
         images.append(transforms.to_uint8(picture[..., :1]))
         rows.append(found)
         ids.append(example.id)
+        subjects.append(example.patient)
     if not rows:
         raise ValueError(
             f"no image of {data.folder} {data.split} has all of {', '.join(graph.names)}; name what it has"
         )
     if len(rows) < len(source):
         print(f"{len(source) - len(rows)} of {len(source)} images left out: not all is known of them", file=sys.stderr)
-    return of_columns(np.stack(images), observations.columns(rows, graph), np.array(ids, np.int64), graph)
+    found = of_columns(np.stack(images), observations.columns(rows, graph), np.array(ids, np.int64), graph)
+    return dataclasses.replace(found, subjects=np.array(subjects))
 
 
 def of_columns(images: np.ndarray, attributes: Mapping[str, np.ndarray], ids: np.ndarray, graph: Graph) -> Observed:
     """`Observed` of uint8 images [n, h, w, 1] and attributes [n] by name."""
     parents = np.asarray(graph.parents_vector(attributes), np.float32)
     return Observed(images=images, parents=parents, attributes=attributes, ids=ids)
+
+
+def looked_over(look: Callable[[Any], Any], arrays: Mapping[str, np.ndarray], batch_size: int, mesh: Mesh) -> Any:
+    """What `look(batch)` gives, a pytree of arrays [b, ...], of all n rows of `arrays`: [n, ...], on the host."""
+    arrays = {**arrays, "id": rng.example_ids(arrays["id"])}
+    results, count = [], len(arrays["id"])
+    for start in range(0, count, batch_size):
+        # The last batch is filled up with the last row, and cut again below.
+        rows = np.minimum(np.arange(start, start + batch_size), count - 1)
+        batch = sharding.put({name: array[rows] for name, array in arrays.items()}, sharding.over_batch(mesh))
+        with jax.set_mesh(mesh):
+            results.append(jax.device_get(look(batch)))
+    return jax.tree.map(lambda *parts: np.concatenate(parts)[:count], *results)
 
 
 def to_float(image: jax.Array) -> jax.Array:

@@ -1,13 +1,17 @@
 """The state of a training run, and one update of it."""
 
+import contextlib
 import dataclasses
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import optax
 from flax import struct
+
+from prism_jax.checkpoint import Checkpoints
 
 MEAN_DECAY = 0.98  # of the running mean that a spike is measured against
 
@@ -104,3 +108,14 @@ def warmed_up(decay: float, step: jax.Array) -> jax.Array:
 def averaged(state: TrainState) -> Any:
     """The parameters to use: the running average where there is one."""
     return state.params if state.ema is None else state.ema
+
+
+def best(run: str | Path, state: Any) -> Any:
+    """The state of the checkpoint of the lowest validation loss; `state`, the last, where none was measured.
+
+    Any pytree that `fit` trained: programs that change more than parameters have states of their own.
+    """
+    like = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), state)
+    with contextlib.closing(Checkpoints(Path(run) / "checkpoints", is_reader=True)) as saved:
+        step = saved.best()
+        return state if step is None else saved.restore(step, like)[0]

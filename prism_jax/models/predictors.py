@@ -25,6 +25,16 @@ class MorphoConfig:
     width: int = 8  # of the first layer; the features are eight times as wide
     classes: int = 10
 
+    @property
+    def heads(self) -> dict[str, int]:
+        """What is read, and in how many classes; 0 for a quantity."""
+        return {"thickness": 0, "intensity": 0, "digit": self.classes}
+
+    @property
+    def told(self) -> tuple[str, ...]:
+        """What the network is told beside the image."""
+        return ("intensity",)
+
 
 class PlainCNN(nnx.Module):
     """Six convolutions with batch norm, the mean over pixels, and two linear layers that may see a context too."""
@@ -38,9 +48,9 @@ class PlainCNN(nnx.Module):
             nnx.Conv(c, out, (k, k), strides=s, padding=k // 2, use_bias=False, rngs=rngs)
             for c, (out, k, s) in zip(inputs, shapes, strict=True)
         )
-        self.norms = nnx.List(nnx.BatchNorm(out, momentum=0.9, epsilon=1e-5, rngs=rngs) for out, _, _ in shapes)
+        self.norms = nnx.List(_batch_norm(out, rngs) for out, _, _ in shapes)
         self.hidden = nnx.Linear(8 * w + context, 8 * w, use_bias=False, rngs=rngs)
-        self.norm = nnx.BatchNorm(8 * w, momentum=0.9, epsilon=1e-5, rngs=rngs)
+        self.norm = _batch_norm(8 * w, rngs)
         self.out = nnx.Linear(8 * w, outputs, rngs=rngs)
 
     def __call__(self, images: jax.Array, context: jax.Array | None = None, *, training: bool = False) -> jax.Array:
@@ -50,12 +60,28 @@ class PlainCNN(nnx.Module):
         """
         x = images
         for i, (conv, norm) in enumerate(zip(self.convs, self.norms, strict=True)):
-            x = jax.nn.leaky_relu(norm(conv(x), use_running_average=not training))
+            x = jax.nn.leaky_relu(_normed(norm, conv(x), training))
             if i == 0 and self.pools:
                 x = nnx.max_pool(x, (2, 2), strides=(2, 2))
         x = x.mean((1, 2))
         x = x if context is None else jnp.concatenate([x, context], axis=1)
-        return self.out(jax.nn.leaky_relu(self.norm(self.hidden(x), use_running_average=not training)))
+        return self.out(jax.nn.leaky_relu(_normed(self.norm, self.hidden(x), training)))
+
+
+def _batch_norm(channels: int, rngs: nnx.Rngs) -> nnx.BatchNorm:
+    """Momentum 0.9 is PyTorch's 0.1."""
+    return nnx.BatchNorm(channels, momentum=0.9, epsilon=1e-5, use_fast_variance=False, rngs=rngs)
+
+
+def _normed(norm: nnx.BatchNorm, x: jax.Array, training: bool) -> jax.Array:
+    """`norm` of `x` [..., c]; in training by the batch's moments, which its running ones take in."""
+    held = norm.momentum * norm.var[...]
+    y = norm(x, use_running_average=not training)
+    if training:
+        # PyTorch normalises by the biased variance and keeps the unbiased one.
+        count = x.size // x.shape[-1]
+        norm.var[...] = held + (norm.var[...] - held) * count / max(count - 1, 1)
+    return y
 
 
 class MorphoPredictor(nnx.Module):
@@ -97,6 +123,16 @@ class ChestConfig:
         binary = ("sex", "cardiomegaly", "effusion", "pacemaker", "support_lines", "view")
         return cls(widths=widths, binary=binary, several=(), quantities=(("age", ()),))
 
+    @property
+    def heads(self) -> dict[str, int]:
+        """What is read, and in how many classes; 0 for a quantity."""
+        return dict.fromkeys(self.binary, 2) | dict(self.several) | {name: 0 for name, _ in self.quantities}
+
+    @property
+    def told(self) -> tuple[str, ...]:
+        """What the network is told beside the image."""
+        return tuple(dict.fromkeys(name for _, names in self.quantities for name in names))
+
 
 def _norm(channels: int, rngs: nnx.Rngs) -> GroupNorm:
     return GroupNorm(channels, groups=min(32, channels // 4), epsilon=1e-5, rngs=rngs)
@@ -122,7 +158,8 @@ class ResidualUnit(nnx.Module):
     def __call__(self, x: jax.Array, key: jax.Array | None) -> jax.Array:
         h = jax.nn.relu(self.bn1(self.conv1(x)))
         if key is not None and self.dropout:
-            h = h * jax.random.bernoulli(key, 1 - self.dropout, h.shape) / (1 - self.dropout)
+            draw = jax.vmap(lambda each: jax.random.bernoulli(each, 1 - self.dropout, h.shape[1:]))
+            h = h * draw(_per_image(key, len(h))) / (1 - self.dropout)
         h = self.bn2(self.conv2(h))
         shortcut = x if self.downsample is None else self.downsample_norm(self.downsample(x))
         return jax.nn.relu(h + shortcut)
@@ -147,11 +184,12 @@ class ChestPredictor(nnx.Module):
         self.heads = nnx.Dict({name: nnx.Linear(w[-1] + told, count, rngs=rngs) for name, count, told in sizes})
 
     def features(self, images: jax.Array, key: jax.Array | None = None) -> jax.Array:
-        """Maps `[b, h, w, c]` in [-1, 1] to `[b, d]`; with a `key`, as in training, units drop out."""
+        """Maps `[b, h, w, c]` in [-1, 1] to `[b, d]`; with a `key`, one or one per image, units drop out."""
+        keys = None if key is None else _per_image(key, len(images))
         x = jax.nn.relu(self.stem_norm(self.stem(images)))
         x = nnx.max_pool(x, (3, 3), strides=(2, 2), padding=((1, 1), (1, 1)))
         for i, unit in enumerate(self.units):
-            x = unit(x, None if key is None else jax.random.fold_in(key, i))
+            x = unit(x, None if keys is None else jax.vmap(jax.random.fold_in, (0, None))(keys, i))
         return x.mean((1, 2))
 
     def __call__(self, images: jax.Array, told: Outputs, *, key: jax.Array | None = None) -> Outputs:
@@ -162,6 +200,11 @@ class ChestPredictor(nnx.Module):
             beside = [told[other][:, None].astype(jnp.float32) for other in dict(self.config.quantities).get(name, ())]
             outputs[name] = head(jnp.concatenate([features, *beside], axis=1))
         return outputs | {name: _normal(outputs[name], squashed=False) for name, _ in self.config.quantities}
+
+
+def _per_image(key: jax.Array, count: int) -> jax.Array:
+    """One key per image [b]; of a single key, those of its rows."""
+    return key if key.ndim else jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.arange(count, dtype=jnp.uint32))
 
 
 def _normal(raw: jax.Array, *, squashed: bool) -> jax.Array:

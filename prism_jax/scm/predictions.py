@@ -5,9 +5,38 @@ from collections.abc import Mapping
 import jax
 import jax.numpy as jnp
 
+from prism_jax.models.predictors import ChestConfig, ChestPredictor, MorphoConfig, MorphoPredictor
 from prism_jax.scm.graph import Attributes, Graph
 
 Outputs = Mapping[str, jax.Array]
+
+
+def check(config: MorphoConfig | ChestConfig, graph: Graph) -> None:
+    """Raises ValueError unless the predictor reads the attributes of the graph, each in its classes."""
+    wanted = {node.name: node.values.classes for node in graph.nodes}
+    unlike = sorted(name for name, _ in wanted.items() ^ config.heads.items())
+    unknown = [name for name in config.told if name not in wanted]
+    if unlike or unknown:
+        names = ", ".join(dict.fromkeys([*unlike, *unknown]))
+        raise ValueError(f"predictors and graph differ in {names}; the graph has {', '.join(graph.names)}: read these")
+
+
+def read(
+    predictor: MorphoPredictor | ChestPredictor,
+    graph: Graph,
+    images: jax.Array,
+    attributes: Attributes,
+    *,
+    keys: jax.Array | None = None,
+) -> Outputs:
+    """What the predictor reads off images [b, h, w, c] in [-1, 1]; it is told those of `attributes` [b] that it needs.
+
+    With `keys` [b], as in training, units drop out, and batch norms use and renew moments.
+    """
+    told = {name: graph[name].values.scaled(attributes[name]) for name in predictor.config.told}
+    if isinstance(predictor, MorphoPredictor):
+        return predictor(images, told["intensity"], training=keys is not None)
+    return predictor(images, told, key=keys)
 
 
 def log_prob(graph: Graph, outputs: Outputs, attributes: Attributes) -> dict[str, jax.Array]:

@@ -1,0 +1,33 @@
+"""Counterfactual training on the phantom at 64x64, with soft targets: those that do not amplify attributes.
+
+prism data build phantom --out data/phantom_64 --size 64 --train 20000 --val 512 --test 512
+python -m train.mechanisms --config configs/phantom_mechanisms.py
+python -m train.scm --config configs/phantom64_scm.py
+python -m train.predictors --config configs/phantom64_predictors.py
+python -m train.counterfactual --config configs/phantom64_counterfactual.py
+
+Damping and the multiplier's rate are those published for chest X-rays, hard targets are --objective.targets hard.
+"""
+
+from train.counterfactual import CounterfactualRun
+from train.counterfactual_step import Objective
+from train.examples import Data
+from train.loop import LoopConfig
+from train.optimizer import OptimizerConfig
+from train.scm_watching import Validation
+
+
+def config() -> CounterfactualRun:
+    return CounterfactualRun(
+        run="runs/phantom64_counterfactual",
+        image="runs/phantom64_scm/model",
+        mechanisms="runs/phantom_mechanisms/model",
+        predictors="runs/phantom64_predictors/model",
+        data=Data(folder="data/phantom_64", size=64),
+        objective=Objective(targets="soft", beta=5.0, damping=10.0),
+        optimizer=OptimizerConfig(peak=1e-4, decay="constant", b1=0.9, b2=0.9, clip=350.0, weight_decay=0.05),
+        ascent=0.1,
+        batch_size=32,
+        loop=LoopConfig(steps=2000, log_every=50, checkpoint_every=250),
+        validation=Validation(every=250, limit=256),
+    )

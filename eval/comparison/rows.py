@@ -1,0 +1,146 @@
+"""The rows of a comparison as a configuration names them: text editors, structural causal models, and brackets."""
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+import jax.numpy as jnp
+
+from eval.changes import Change
+from eval.comparison.truths import Mode
+from eval.counterfactuals import Inversion
+from eval.truth import AUTOENCODER, DO_NOTHING, ORACLE
+from prism_jax import config as configs
+from prism_jax.models.hvae_config import HVAEConfig
+from prism_jax.scm.graph import Graph
+from prism_jax.weights import pretrained
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Strength:
+    """How strongly a row's edits hold the picture to the source, in place of what the changes say."""
+
+    cross_steps: float = 0.4
+    self_steps: float = 0.4
+    weight: float = 1.0
+    blend: float | None = None
+    guidance: float | None = None
+
+    def on(self, change: Change) -> Change:
+        return dataclasses.replace(change, **dataclasses.asdict(self))
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Editor:
+    """A Stable Diffusion that edits inverted pictures by text; with `mask`, as RadEdit does (arXiv 2312.12865).
+
+    There guidance acts inside an edit mask alone, and outside it every step is set back to the source.
+    """
+
+    name: str
+    model: str = "prism_jax/pretrained/phantom"
+    """Diffusers folder."""
+    inversion: Inversion = Inversion()
+    strength: Strength | None = None
+    """None: that of the changes."""
+    mask: Literal["attribute", "box"] | None = None
+    """The phantom's own mask of what is set, an upper bound, or the box around it, `margin` larger on each side."""
+    margin: float = 0.06
+    """Of the side of the picture."""
+    dtype: jnp.dtype = jnp.dtype("float32")
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.margin < 1:
+            raise ValueError(f"{self.name}: margin {self.margin} is not a share of the side; use 0 to 0.5")
+
+    @property
+    def mode(self) -> Mode:
+        """Surgical: the edited caption says again what else the picture shows."""
+        return "surgical"
+
+    @property
+    def folders(self) -> tuple[str, ...]:
+        return (self.model,)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class CausalModel:
+    """A structural causal model: abduct, act, predict. Several image mechanisms are the seeds of one row."""
+
+    name: str
+    images: tuple[str, ...]
+    """Folders of image mechanisms, RUN/model of train.scm, one for each seed."""
+    mechanisms: str
+    """Folder of attribute mechanisms, RUN/model of train.mechanisms."""
+    mode: Mode = "surgical"
+    """Whether only what is set changes, or what descends from it in the graph follows."""
+    t_z: float = 0.1
+    """Scale of the noise of latents."""
+    t_u: float = 0.1
+    """Scale of the noise of pixels that is put back: with 1 composition measures nothing."""
+    seed: int = 0
+    """Of the draws, one for each subject."""
+
+    def __post_init__(self) -> None:
+        if not self.images or len(set(self.images)) < len(self.images):
+            raise ValueError(f"{self.name}: images are {self.images}; name each folder once, and at least one")
+
+    @property
+    def folders(self) -> tuple[str, ...]:
+        return self.images
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Bracket:
+    """What stands beside the rows: doing nothing, encoding and decoding alone, or the truth."""
+
+    name: str = DO_NOTHING
+    kind: Literal["do nothing", "autoencoder only", "oracle"] = DO_NOTHING
+    model: str | None = None
+    """Diffusers folder whose autoencoder it is, of "autoencoder only"."""
+    mode: Mode = "surgical"
+    """Of the truth that it hands over, or is held against."""
+
+    def __post_init__(self) -> None:
+        if (self.kind == AUTOENCODER) != (self.model is not None):
+            raise ValueError(f"{self.name}: {self.kind} with model {self.model}; {AUTOENCODER} alone has a model")
+
+    @property
+    def folders(self) -> tuple[str, ...]:
+        return (self.model or "",)
+
+
+Row = Editor | CausalModel | Bracket
+
+
+def check(rows: Sequence[Row], *, is_phantom: bool) -> None:
+    """Raises ValueError for rows that cannot be made, before anything is loaded."""
+    names = [row.name for row in rows]
+    if not rows or len(set(names)) < len(names):
+        raise ValueError(f"rows are {names}; name at least one, and each differently")
+    for row in rows:
+        needs_truth = (isinstance(row, Editor) and row.mask) or (isinstance(row, Bracket) and row.kind == ORACLE)
+        if needs_truth and not is_phantom:
+            raise ValueError(f"row {row.name!r} needs the truth, which these data do not have; leave it out")
+        if isinstance(row, CausalModel):
+            graph_of(row)
+        elif row.folders[0] and not (Path(row.folders[0]) / "model_index.json").is_file():
+            raise ValueError(f"row {row.name!r}: no Stable Diffusion in {row.folders[0]}: no model_index.json")
+
+
+def graph_of(row: CausalModel) -> Graph:
+    """The graph of the mechanisms; ValueError where an image mechanism was trained under other parents."""
+    graph = configs.read(row.mechanisms)
+    if not isinstance(graph, Graph):
+        raise ValueError(f"row {row.name!r}: {row.mechanisms} holds a {type(graph).__name__}; give RUN/model")
+    for folder in row.images:
+        width = HVAEConfig.from_dict(pretrained.read_json(Path(folder) / "config.json")).parents
+        trained = Path(folder) / "graph"
+        parents = configs.read(trained).image_parents if trained.is_dir() else graph.image_parents
+        if width != graph.width or parents != graph.image_parents:
+            raise ValueError(
+                f"row {row.name!r}: {folder} was trained on {width} channels of {', '.join(parents)}, the mechanisms "
+                f"give {graph.width} of {', '.join(graph.image_parents)}; train both on one graph"
+            )
+    return graph

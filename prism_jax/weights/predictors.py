@@ -1,0 +1,93 @@
+"""The published layout of the Morpho-MNIST predictors' parameters, and folders of predictors of ours, which keep to it.
+
+The chest predictor's trunk is named as torchvision's ResNet-18 written as a sequence of its parts, its heads by what
+they read.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from prism_jax import config as configs
+from prism_jax.models.predictors import ChestConfig, ChestPredictor, MorphoConfig, MorphoPredictor
+from prism_jax.weights import diffusers, files, pretrained
+
+STEM = "model"
+MOMENTS = {"mean": "running_mean", "var": "running_var"}
+COUNTER = ".num_batches_tracked"  # of PyTorch's batch norms, which nothing here reads
+
+Predictor = MorphoPredictor | ChestPredictor
+
+# our spelling -> theirs, on the dotted name of a parameter; activations and pools take numbers too
+MORPHO = (
+    (r"^thickness\.", "encoder_t."),
+    (r"^intensity\.", "encoder_i."),
+    (r"^digit\.", "encoder_y."),
+    *((rf"\.convs\.{i}\.", f".cnn.{3 * i + (i > 0)}.") for i in range(6)),
+    *((rf"\.norms\.{i}\.", f".cnn.{3 * i + (i > 0) + 1}.") for i in range(6)),
+    (r"\.hidden\.", ".fc.0."),
+    (r"\.norm\.", ".fc.1."),
+    (r"\.out\.", ".fc.3."),
+)
+CHEST = (
+    (r"^stem\.", "trunk.0."),
+    (r"^stem_norm\.", "trunk.1."),
+    (r"\.downsample\.", ".downsample.0."),
+    (r"\.downsample_norm\.", ".downsample.1."),
+    (r"^heads\.", "head."),
+)
+
+
+def from_published(config: MorphoConfig | ChestConfig, tensors: Mapping[str, np.ndarray]) -> Predictor:
+    """The network of tensors in PyTorch's layout.
+
+    Raises:
+      ValueError: tensors that nothing reads, parameters that nothing fills, shapes that differ; all at once.
+    """
+    network = MorphoPredictor if isinstance(config, MorphoConfig) else ChestPredictor
+    graphdef, state = nnx.split(pretrained.abstract(network, config))
+    flat = dict(nnx.to_flat_state(state))
+    paths = {_name(path, config): path for path in flat}
+    given = {name: value for name, value in tensors.items() if not name.endswith(COUNTER)}
+    unread, unfilled = sorted(given.keys() - paths.keys()), sorted(paths.keys() - given.keys())
+    values = {paths[name]: diffusers.from_foreign(paths[name], given[name]) for name in paths.keys() & given.keys()}
+    misfits = [
+        f"{_name(path, config)} {value.shape} for {flat[path].shape}"
+        for path, value in values.items()
+        if value.shape != flat[path].shape
+    ]
+    if unread or unfilled or misfits:
+        raise ValueError(f"weights do not fit: unread {unread}; never filled {unfilled}; shapes {sorted(misfits)}")
+    filled = [(path, leaf.replace(jnp.asarray(values[path], jnp.float32))) for path, leaf in flat.items()]
+    return nnx.merge(graphdef, nnx.from_flat_state(filled))
+
+
+def to_published(network: Predictor) -> dict[str, np.ndarray]:
+    """All parameters and running moments under those names."""
+    flat = nnx.to_flat_state(nnx.state(network))
+    return {_name(path, network.config): diffusers.to_foreign(path, np.asarray(leaf[...])) for path, leaf in flat}
+
+
+def load(folder: Path | str) -> Predictor:
+    """The network of a folder that `save` wrote; ValueError for anything that does not fit."""
+    config = configs.read(folder)
+    if not isinstance(config, MorphoConfig | ChestConfig):
+        raise ValueError(f"{folder} holds a {type(config).__name__}; give the folder of trained predictors")
+    return from_published(config, dict(files.read(files.find(Path(folder), STEM))))
+
+
+def save(network: Predictor, folder: Path | str) -> None:
+    """Writes config.json and model.safetensors."""
+    configs.write(network.config, folder)
+    files.write(to_published(network), Path(folder) / f"{STEM}.safetensors")
+
+
+def _name(path: tuple[str | int, ...], config: MorphoConfig | ChestConfig) -> str:
+    path = (*path[:-1], MOMENTS.get(path[-1], path[-1]))
+    if isinstance(config, MorphoConfig):
+        return diffusers.foreign_name(path, MORPHO)
+    stages = ((rf"^units\.{i}\.", f"trunk.{4 + i // 2}.{i % 2}.") for i in range(2 * len(config.widths)))
+    return diffusers.foreign_name(path, (*stages, *CHEST))

@@ -1,0 +1,266 @@
+"""Counterfactual training moves the image mechanism alone, keeps to its limit, and goes on after a stop."""
+
+import json
+import shutil
+from functools import partial
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from conftest import untrained
+from flax import nnx
+
+from prism_jax import config as configs
+from prism_jax import rng, sharding
+from prism_jax.models.hvae import HVAE
+from prism_jax.models.hvae_config import HVAEConfig
+from prism_jax.models.predictors import MorphoConfig, MorphoPredictor
+from prism_jax.scm import folder, graphs
+from prism_jax.scm.attributes import AttributeModel
+from prism_jax.weights import hvae, predictors
+from train import counterfactual, counterfactual_step, counterfactual_watching, loop, observed
+from train import state as states
+from train.counterfactual import CounterfactualRun
+from train.counterfactual_step import Objective
+from train.loop import LoopConfig
+from train.observed import Digits
+from train.optimizer import OptimizerConfig, make_optimizer
+from train.scm_watching import Validation
+
+GRAPH = graphs.morphomnist()
+MESH = sharding.make_mesh(jax.devices()[:2])
+EVERYWHERE = sharding.replicated(MESH)
+LEAST = dict(encoder="8b1d8,1b1", decoder="1b1,8b1", widths=(4, 8), block="light", parents=GRAPH.width)
+MEDIATED = HVAEConfig.tiny(**LEAST, conditional_prior=True)
+FROM = "image", "mechanisms", "predictors"
+slow = pytest.mark.slow
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _compiled_plainly(_compiled_programs_go_with_their_file):
+    jax.config.update("jax_disable_most_optimizations", True)
+
+
+def judge():
+    """Predictors with the moments of before training: drawn ones would put out what they see, or be no variances."""
+    network = untrained(MorphoPredictor, MorphoConfig(size=8, width=1))
+    for part in (network.thickness, network.intensity, network.digit):
+        for norm in (*part.norms, part.norm):
+            norm.mean[...], norm.var[...] = jnp.zeros_like(norm.mean[...]), jnp.ones_like(norm.var[...])
+    return network
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory):
+    """A folder with the folders of the three models."""
+    root = tmp_path_factory.mktemp("models")
+    hvae.save(untrained(HVAE, MEDIATED), root / "image")
+    predictors.save(judge(), root / "predictors")
+    for name in ("image", "predictors"):
+        configs.write(GRAPH, root / name / "graph")
+    folder.save(AttributeModel.create(GRAPH, rng.key(0)), root / "mechanisms")
+    return root
+
+
+@pytest.fixture(scope="module")
+def data():
+    draw, n = np.random.default_rng(0), 16
+    attributes = {
+        "thickness": draw.uniform(1, 6, n).astype(np.float32),
+        "intensity": draw.uniform(70, 250, n).astype(np.float32),
+        "digit": draw.integers(0, 10, n).astype(np.int32),
+    }
+    return observed.of_columns(draw.integers(0, 256, (n, 8, 8, 1), np.uint8), attributes, np.arange(n), GRAPH)
+
+
+def small(run, models, **options):
+    return CounterfactualRun(
+        **dict(
+            run=str(run),
+            **{name: str(models / name) for name in FROM},
+            data=Digits(size=8),
+            objective=Objective(targets="soft"),
+            shift=1,
+            optimizer=OptimizerConfig(peak=1e-3, warmup=0, decay="constant", b1=0.9, b2=0.9, clip=350.0),
+            guard=states.Guard(spike=float("inf"), largest=1e9),
+            batch_size=8,
+            loop=LoopConfig(steps=4, log_every=1, checkpoint_every=2, keep=2, tensorboard=False),
+            validation=Validation(every=2, limit=8, shown=2),
+        )
+        | options
+    )
+
+
+@pytest.fixture(scope="module")
+def compiled():
+    """The programs that runs of this file share, measuring and training step, are compiled once: [see, step]."""
+    made = []
+
+    def once(place, make):
+        def given(*args):
+            if len(made) == place:
+                made.append(make(*args))
+            return made[place]
+
+        return given
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(counterfactual_watching, "measurer", once(0, counterfactual_watching.measurer))
+        patch.setattr(loop, "jitted", once(1, loop.jitted))
+        yield made
+
+
+@pytest.fixture(scope="module")
+def straight(compiled, models, data, tmp_path_factory):
+    """A run of four steps with the limit that it measures itself, and its last state."""
+    run = tmp_path_factory.mktemp("straight")
+    config = small(run, models)
+    return run, jax.device_get(counterfactual.train(config, counterfactual.load(config), data, data, MESH))
+
+
+def logged(run, name):
+    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    return [line[name] for line in lines if name in line]
+
+
+@slow
+def test_a_restart_after_two_steps_of_four_changes_nothing(straight, models, data, tmp_path):
+    run, state = straight
+    again = shutil.copytree(run, tmp_path / "again")
+    shutil.rmtree(again / "checkpoints" / "4")
+    config = small(again, models)
+    resumed = counterfactual.train(config, counterfactual.load(config), data, data, MESH)
+    jax.tree.map(np.testing.assert_array_equal, jax.device_get(resumed), state)
+    assert logged(again, "validation_auxiliary") == logged(run, "validation_auxiliary")
+
+
+@slow
+def test_a_run_leaves_the_model_that_it_trained_and_touches_no_other(straight, models):
+    run, state = straight
+    about = json.loads((run / "model" / "training.json").read_text())
+    best = jax.device_get(states.best(run, jax.device_put(state, EVERYWHERE)))
+    assert about["step"] == int(best.image.step)
+    trained, before = hvae.load(run / "model"), hvae.load(models / "image")
+    assert trained.config == before.config
+    np.testing.assert_array_equal(trained.head.loc.kernel[...], best.image.ema["head"]["loc"]["kernel"])
+    assert (np.asarray(trained.head.loc.kernel[...]) != np.asarray(before.head.loc.kernel[...])).any()
+    assert configs.read(run / "model" / "graph") == GRAPH
+    assert (run / "samples" / "4.png").is_file()
+    assert len(set(logged(run, "validation_auxiliary"))) == 2  # the predictors see what training does
+
+
+def advanced(compiled, models, data, state, limit):
+    """The state after a step of the first images with that limit, and its metrics; host arrays."""
+    _, _, frozen = counterfactual.taken_apart(counterfactual.load(small("nowhere", models)), MESH)
+    frozen = frozen.replace(limit=jax.device_put(jnp.float32(limit), EVERYWHERE))
+    batch = {name: array[:8] for name, array in data.labelled().items()}
+    batch = sharding.put(batch | {"id": rng.example_ids(batch["id"])}, sharding.over_batch(MESH))
+    key = jax.device_put(rng.key(0), EVERYWHERE)
+    with jax.set_mesh(MESH):  # as the loop does: otherwise it is another program
+        return jax.device_get(compiled[1](jax.device_put(state, EVERYWHERE), frozen, batch, key))
+
+
+@slow
+def test_the_multiplier_grows_beyond_the_limit_and_stays_at_zero_within(straight, compiled, models, data):
+    start = straight[1].replace(multiplier=np.float32(0))
+    start = start.replace(ascent=jax.tree.map(np.zeros_like, start.ascent))
+    energy = advanced(compiled, models, data, start, 0.0)[1]["free_energy"]
+    found = {}
+    for excess in (1.0, -1.0):
+        state, found[excess] = start, []
+        for _ in range(3):
+            state, metrics = advanced(compiled, models, data, state, energy - excess)
+            assert not metrics["skipped"]
+            found[excess].append(float(metrics["multiplier"]))
+    assert 0 < found[1.0][0] < found[1.0][1] < found[1.0][2]
+    assert found[-1.0] == [0, 0, 0]
+
+
+@slow
+def test_a_batch_that_is_left_out_moves_neither_parameters_nor_multiplier(straight, compiled, models, data):
+    start = straight[1]
+    state, metrics = advanced(compiled, models, data, start, np.nan)
+    assert metrics["skipped"] == 1
+    state = state.replace(image=state.image.replace(step=start.image.step))
+    jax.tree.map(np.testing.assert_array_equal, state, start)
+
+
+@slow
+def test_predictors_and_mechanisms_are_what_they_were_after_training(straight, models):
+    found, before = (nnx.to_pure_dict(nnx.state(net)) for net in (predictors.load(models / "predictors"), judge()))
+    jax.tree.map(np.testing.assert_array_equal, found, before)
+    mechanisms = AttributeModel.create(GRAPH, rng.key(0))
+    jax.tree.map(np.testing.assert_array_equal, folder.load(models / "mechanisms").params, mechanisms.params)
+
+
+@pytest.mark.parametrize("targets", ["hard", "soft"])
+def test_a_model_without_mediators_trains_too(targets, models, data, tmp_path):
+    hvae.save(untrained(HVAE, HVAEConfig.tiny(**LEAST)), tmp_path)
+    configs.write(GRAPH, tmp_path / "graph")
+    config = small("nowhere", models, image=str(tmp_path), objective=Objective(targets=targets))
+    networks, params, frozen = counterfactual.taken_apart(counterfactual.load(config), MESH)
+    tx, schedule = make_optimizer(config.optimizer, 10)
+    ascent = optax.adamw(config.ascent)
+    options = dict(networks=networks, objective=config.objective, shift=0, ascent=ascent)
+    step = partial(
+        counterfactual_step.train_step,
+        **options,
+        update=partial(states.update, tx=tx, schedule=schedule, ema_decay=0.999),
+    )
+    start = jax.eval_shape(partial(counterfactual_step.create, tx=tx, ascent=ascent), params)
+    batch = {name: array[:8] for name, array in data.labelled().items()}
+    batch["id"] = rng.example_ids(batch["id"])
+    after, metrics = jax.eval_shape(step, start, frozen, batch, rng.key(0))  # traced, not compiled
+    assert jax.tree.structure(after) == jax.tree.structure(start)
+    assert metrics["auxiliary"].shape == ()
+
+
+def test_validation_images_are_each_set_to_a_value_of_another(data):
+    drawn = counterfactual_watching.interventions(data, GRAPH, seed=0)
+    assert set(drawn["which"]) == {0, 1, 2}
+    for name in GRAPH.names:
+        np.testing.assert_array_equal(np.sort(drawn[f"given {name}"]), np.sort(data.attributes[name]))
+        assert (drawn[f"given {name}"] != data.attributes[name]).any()
+
+
+@pytest.mark.parametrize(("option", "other"), [(a, b) for a in FROM for b in FROM if a != b])
+def test_the_folder_of_another_model_is_one_clear_error(option, other, models):
+    config = small("nowhere", models, **{option: str(models / other)})
+    with pytest.raises(ValueError, match=rf"--{option} .*{other}: .*; give the folder model/ of a run of train\."):
+        counterfactual.load(config)
+
+
+def test_models_of_two_graphs_are_refused(models, tmp_path):
+    other = shutil.copytree(models / "predictors", tmp_path / "other")
+    configs.write(graphs.phantom(), other / "graph")
+    with pytest.raises(ValueError, match=r"predictors .* is of another graph than"):
+        counterfactual.load(small("nowhere", models, predictors=str(other)))
+
+
+@pytest.mark.parametrize(
+    ("options", "complaint"),
+    [
+        (dict(data=Digits(size=16)), "data.size 16 is not the model's 8"),
+        (dict(validation=Validation(every=3)), "is no multiple of validation.every 3"),
+        (dict(batch_size=3), "batch_size 3 does not divide over 8 devices"),
+    ],
+)
+def test_options_that_do_not_fit_are_refused_before_anything_slow(options, complaint, models):
+    with pytest.raises(ValueError, match=complaint):
+        counterfactual.main(small("nowhere", models, **options))
+
+
+CONFIGS = sorted((Path(__file__).parents[1] / "configs").glob("*_counterfactual.py"))
+
+
+@pytest.mark.parametrize("file", CONFIGS, ids=lambda file: file.stem)
+def test_shipped_configurations_survive_their_file_and_train_at_the_pretraining_weight(file, tmp_path):
+    config = configs.load(file)
+    configs.write(config, tmp_path)
+    assert configs.read(tmp_path) == config
+    before = configs.load(file.with_name(file.name.replace("counterfactual", "scm")))
+    assert config.objective.beta == before.objective.beta
+    assert config.image == f"{before.run}/model"

@@ -1,0 +1,262 @@
+"""Predictors train after a stop as in one go, with batch norms as PyTorch has them; folders read alike."""
+
+import json
+import shutil
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from conftest import untrained
+from flax import nnx
+from safetensors.numpy import load_file
+from scipy.ndimage import correlate
+
+from prism_jax import config as configs
+from prism_jax import rng, sharding
+from prism_jax.metrics.intervals import BootstrapConfig
+from prism_jax.models.predictors import ChestConfig, ChestPredictor, MorphoConfig, MorphoPredictor
+from prism_jax.scm import graphs, predictions
+from prism_jax.scm.graph import Graph
+from prism_jax.weights import predictors as weights
+from train import loop, observed, predictors, predictors_watching
+from train import state as states
+from train.loop import LoopConfig
+from train.observed import Digits
+from train.optimizer import OptimizerConfig
+from train.predictors import PredictorsRun
+from train.predictors_watching import Validation
+
+GRAPH = graphs.morphomnist()
+PHANTOM = graphs.phantom()
+MESH = sharding.make_mesh(jax.devices()[:2])
+EVERYWHERE = sharding.replicated(MESH)
+TINY = ChestConfig.phantom(widths=(4,))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _compiled_plainly(_compiled_programs_go_with_their_file):
+    jax.config.update("jax_disable_most_optimizations", True)
+
+
+def small(run, **options):
+    return PredictorsRun(
+        **dict(
+            run=str(run),
+            graph=GRAPH,
+            data=Digits(size=8),
+            model=MorphoConfig(size=8, width=1),
+            optimizer=OptimizerConfig(peak=1e-2, warmup=0, decay="constant", clip=200.0, weight_decay=0.1),
+            batch_size=8,
+            loop=LoopConfig(steps=4, log_every=1, checkpoint_every=2, keep=2, tensorboard=False),
+            validation=Validation(every=2, intervals=BootstrapConfig(resamples=20)),
+        )
+        | options
+    )
+
+
+def drawn(graph, n=16):
+    """Images of noise of which everything is known."""
+    draw = np.random.default_rng(0)
+    columns = {}
+    for node in graph.nodes:
+        kind = node.values
+        low, high = (0, kind.classes) if kind.classes else (kind.low, kind.high)
+        columns[node.name] = draw.integers(low, high, n).astype(np.int32 if kind.classes else np.float32)
+    columns |= {name: np.clip(columns[name], 1, None) for name in columns if name == "thickness"}
+    return observed.of_columns(draw.integers(0, 256, (n, 8, 8, 1), np.uint8), columns, np.arange(n), graph)
+
+
+@pytest.fixture(scope="module")
+def data():
+    return drawn(GRAPH)
+
+
+def drawn_on_the_host(config):
+    """First parameters and moments without a program for every shape."""
+    network = untrained(MorphoPredictor, config.model)
+    params, moments = (nnx.to_pure_dict(nnx.state(network, kind)) for kind in (nnx.Param, nnx.BatchStat))
+    first = lambda path, leaf: np.full(leaf.shape, path[-1].key == "var", np.float32)
+    return jax.device_get({"params": params, "moments": jax.tree_util.tree_map_with_path(first, moments)})
+
+
+@pytest.fixture(scope="module")
+def compiled():
+    """The programs that runs of this file share, the training step and the reading, are compiled once: [see, step]."""
+    made = []
+
+    def once(place, make):
+        def given(*args):
+            if len(made) == place:
+                made.append(make(*args))
+            return made[place]
+
+        return given
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(predictors, "untrained", drawn_on_the_host)
+        patch.setattr(predictors_watching, "reader", once(0, predictors_watching.reader))
+        patch.setattr(loop, "jitted", once(1, loop.jitted))
+        yield made
+
+
+@pytest.fixture(scope="module")
+def straight(compiled, data, tmp_path_factory):
+    """A run of four steps on two devices, and its last state."""
+    run = tmp_path_factory.mktemp("straight")
+    return run, jax.device_get(predictors.train(small(run), data, data, MESH))
+
+
+def test_a_restart_after_two_steps_of_four_changes_nothing(straight, data, tmp_path):
+    run, state = straight
+    again = shutil.copytree(run, tmp_path / "again")
+    shutil.rmtree(again / "checkpoints" / "4")
+    (again / "validation.json").unlink()
+    resumed = predictors.train(small(again), data, data, MESH)
+    jax.tree.map(np.testing.assert_array_equal, jax.device_get(resumed), state)
+    for name in ("validation.json", "model/training.json"):
+        assert (again / name).read_text() == (run / name).read_text()
+
+
+def test_a_run_leaves_a_model_its_graph_and_what_it_reads(straight, compiled, data):
+    run, state = straight
+    network = weights.load(run / "model")
+    assert isinstance(configs.read(run / "model" / "graph"), Graph)
+    best = jax.device_get(states.best(run, jax.device_put(state, EVERYWHERE)))
+    assert json.loads((run / "model" / "training.json").read_text())["step"] == int(best.trained.step)
+    kept = nnx.to_pure_dict(nnx.state(network))
+    jax.tree.map(np.testing.assert_array_equal, kept, predictors.usable(best))
+    report = json.loads((run / "validation.json").read_text())
+    assert {name: set(figures) - {"nll"} for name, figures in report.items()} == {
+        "thickness": {"mean_absolute_error"},
+        "intensity": {"mean_absolute_error"},
+        "digit": {"accuracy", "auroc"},
+    }
+    read = compiled[0](jax.device_put(kept, EVERYWHERE), data)["value"]["intensity"]
+    error = np.mean(np.abs(read - data.attributes["intensity"]))
+    figure = report["intensity"]["mean_absolute_error"]
+    assert figure["value"] == pytest.approx(float(error), rel=1e-4)
+    assert figure["low"] < figure["value"] < figure["high"]
+    assert figure["count"] == 16
+
+
+def advanced(compiled, data, state, rows, **changed):
+    """The state after a step of these rows on two devices, and its metrics; host arrays."""
+    batch = {name: array[rows] for name, array in data.labelled().items()} | changed
+    batch = sharding.put(batch | {"id": rng.example_ids(batch["id"])}, sharding.over_batch(MESH))
+    key = jax.device_put(rng.key(0), EVERYWHERE)
+    with jax.set_mesh(MESH):  # as the loop does: otherwise it is another program
+        return jax.device_get(compiled[1](jax.device_put(state, EVERYWHERE), None, batch, key))
+
+
+def pytorch_moments(state, images):
+    """Mean and unbiased variance of what the first convolution of the digit's network gives."""
+    kernel = state.trained.params["digit"]["convs"][0]["kernel"][..., 0, 0]
+    h = np.stack([correlate(image[..., 0] / 127.5 - 1, kernel, mode="constant") for image in images])
+    return h.mean(keepdims=True)[0, 0], h.var(ddof=1, keepdims=True)[0, 0]
+
+
+def test_running_moments_are_those_of_pytorch_whatever_the_devices(straight, compiled, data):
+    state, halves = straight[1], (np.arange(8), np.arange(8, 16))
+    before, seen = state.moments["digit"]["norms"][0], []
+    for half in halves:
+        seen.append(pytorch_moments(state, data.images[half]))
+        state, _ = advanced(compiled, data, state, half)
+    found = state.moments["digit"]["norms"][0]
+    for i, name in enumerate(("mean", "var")):
+        expected = 0.81 * before[name] + 0.09 * seen[0][i] + 0.1 * seen[1][i]
+        np.testing.assert_allclose(found[name], expected, rtol=1e-4, atol=1e-6)
+    # Early on the average is a copy, of parameters and moments alike.
+    jax.tree.map(np.testing.assert_array_equal, state.averaged, state.moments)
+
+
+def test_a_batch_that_is_left_out_changes_no_moment(straight, compiled, data):
+    before = straight[1]
+    after, metrics = advanced(compiled, data, before, np.arange(8), thickness=np.full(8, np.nan, np.float32))
+    assert metrics["skipped"] == 1
+    assert after.trained.step == before.trained.step + 1
+    after = after.replace(trained=after.trained.replace(step=before.trained.step))
+    jax.tree.map(np.testing.assert_array_equal, after, before)
+
+
+@pytest.fixture(scope="module")
+def chest():
+    return untrained(ChestPredictor, TINY)
+
+
+def test_units_drop_out_by_example_whatever_the_batch(chest):
+    data = drawn(PHANTOM, 4)
+    x, keys = observed.to_float(data.images), rng.per_example(rng.key(0), np.arange(4, dtype=np.uint32))
+    read = jax.jit(lambda x, keys, told: predictions.read(chest, PHANTOM, x, told, keys=keys)["effusion"])
+    told = {name: jnp.asarray(column) for name, column in data.attributes.items()}
+    order = np.array([2, 0, 3, 1])
+    moved = read(x[order], keys[order], {name: column[order] for name, column in told.items()})
+    np.testing.assert_allclose(moved, read(x, keys, told)[order], rtol=1e-5)
+    assert not np.allclose(read(x, keys, told), read(x, keys[order], told))
+
+
+def test_a_chest_predictor_has_no_moments_and_comes_back_from_its_folder(chest, tmp_path):
+    assert predictors._moments(chest) is None
+    weights.save(chest, tmp_path)
+    ours, theirs = nnx.to_pure_dict(nnx.state(weights.load(tmp_path))), nnx.to_pure_dict(nnx.state(chest))
+    jax.tree.map(np.testing.assert_array_equal, ours, theirs)
+    names = load_file(tmp_path / "model.safetensors")
+    assert names["trunk.4.1.conv2.weight"].shape == (4, 4, 3, 3)
+    assert names["head.age.weight"].shape == (2, 4)
+
+
+def test_published_tensors_are_all_read_and_nothing_else_is(reference):
+    trace = load_file(reference / "scm" / "traces" / "pgm_morpho.safetensors")
+    tensors = {n.removeprefix("params/"): value for n, value in trace.items() if n.startswith("params/encoder_")}
+    tensors["encoder_t.fc.1.num_batches_tracked"] = np.array(3)
+    network = weights.from_published(MorphoConfig(size=16), tensors)
+    again = weights.to_published(network)
+    assert again.keys() == {name for name in tensors if not name.endswith("tracked")}
+    for name, value in again.items():
+        np.testing.assert_array_equal(value, tensors[name])
+    np.testing.assert_array_equal(network.digit.norms[5].var[...], tensors["encoder_y.cnn.17.running_var"])
+    tensors["encoder_t.fc.9.weight"] = tensors.pop("encoder_t.fc.3.weight")
+    with pytest.raises(ValueError, match=r"unread \['encoder_t.fc.9.weight'\]; never filled \['encoder_t.fc.3.weight'"):
+        weights.from_published(MorphoConfig(size=16), tensors)
+    chest = load_file(reference / "scm" / "traces" / "predictor_resnet.safetensors")
+    chest = {n.removeprefix("params/").replace("/", "."): v for n, v in chest.items() if n.startswith("params/")}
+    weights.from_published(ChestConfig(widths=(8, 16, 24, 32)), chest)
+
+
+def test_areas_of_several_classes_are_means_over_those_that_are_there():
+    true = np.array([0, 0, 1, 1])
+    sure = np.array([[0.9, 0.1, 0.0], [0.8, 0.2, 0.0], [0.1, 0.9, 0.0], [0.6, 0.4, 0.0]])
+    assert predictors_watching._mean_auroc(true, *sure.T) == 1.0
+    assert predictors_watching._mean_auroc(true, *sure[:, [1, 0, 2]].T) == 0.0
+
+
+def test_a_folder_of_something_else_is_one_clear_error(tmp_path):
+    configs.write(GRAPH, tmp_path)
+    with pytest.raises(ValueError, match="holds a Graph; give the folder of trained predictors"):
+        weights.load(tmp_path)
+
+
+CONFIGS = sorted((Path(__file__).parents[1] / "configs").glob("*_predictors.py"))
+
+
+@pytest.mark.parametrize("file", CONFIGS, ids=lambda file: file.stem)
+def test_shipped_configurations_fit_together_and_survive_their_file(file, tmp_path):
+    config = configs.load(file)
+    predictors.check(config, sharding.make_mesh(jax.devices()[:1]))
+    configs.write(config, tmp_path)
+    assert configs.read(tmp_path) == config
+
+
+@pytest.mark.parametrize(
+    ("options", "complaint"),
+    [
+        (dict(graph=PHANTOM), "predictors and graph differ in age, cardiomegaly, digit"),
+        (dict(model=MorphoConfig(size=8, classes=9)), "differ in digit"),
+        (dict(data=Digits(size=16)), "data.size 16 is not the model's 8"),
+        (dict(validation=Validation(every=3)), "is no multiple of validation.every 3"),
+    ],
+)
+def test_options_that_do_not_fit_are_refused_before_anything_slow(options, complaint, tmp_path):
+    with pytest.raises(ValueError, match=complaint):
+        predictors.main(small(tmp_path, **options))
