@@ -8,10 +8,10 @@ python -m eval.audit --config configs/covid_audit.py
 """
 
 from configs.covid_edits import WANTED
-from eval.audit.judges import Judge
 from eval.audit.program import AuditRun
 from eval.changes import Change
 from eval.counterfactuals import CounterfactualRun, Inversion
+from eval.judging import Judge
 
 PLACEBOS = ("repeat the caption", "say breathing tube", "say blorkery", "say hernia")
 

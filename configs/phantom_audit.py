@@ -8,10 +8,10 @@ The cohort is made first, and goes on where it was: 64 patients an edit, four pl
 """
 
 from configs.phantom_truth import FINDINGS
-from eval.audit.judges import Judge
 from eval.audit.program import AuditRun
 from eval.changes import Change
 from eval.counterfactuals import CounterfactualRun, Inversion
+from eval.judging import Judge
 
 INVERSION = Inversion(method="edit_friendly", steps=20, guidance=1.75)
 STRENGTH = dict(cross_steps=0.4, self_steps=0.4, blend=None)

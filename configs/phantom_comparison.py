@@ -11,10 +11,10 @@ the same pictures. Their model was trained on phantoms without links between att
 """
 
 from configs.phantom_truth import changes
-from eval.audit_judges import Judge
-from eval.comparison import ComparisonRun
+from eval.comparison.program import ComparisonRun
 from eval.comparison.rows import Bracket, CausalModel, Editor, Strength
 from eval.counterfactuals import Inversion
+from eval.judging import Judge
 
 EDITOR = "prism_jax/pretrained/phantom"
 JUDGES = "prism_jax/pretrained/phantom_judges"

@@ -66,12 +66,16 @@ def shared_folder(*parts: str) -> Path:
 
 # Of small networks and laws: compiling well would take longer than running.
 COMPILED_PLAINLY = (
+    "test_audit",
     "test_classifier",
     "test_counterfactuals",
     "test_edit",
+    "test_generation",
     "test_inversion",
     "test_null_text",
     "test_train_classifier",
+    "test_train_counterfactual",
+    "test_train_predictors",
 )
 
 

@@ -10,13 +10,13 @@ import pyarrow.parquet as pq
 import pytest
 
 from eval import cases as cohorts
-from eval.audit import judges as audit_judges
+from eval import judging
 from eval.audit import masks as audit_masks
 from eval.audit import program as audit
-from eval.audit.judges import Judge
 from eval.audit.program import AuditRun
 from eval.changes import Change
 from eval.counterfactuals import CounterfactualRun
+from eval.judging import Judge
 from eval.outputs import Outputs
 from eval.subjects import choose, images_of
 from prism_jax import config as configs
@@ -174,7 +174,7 @@ def test_one_judge_or_two_of_a_name_are_refused(run):
     _, config = run
     for judges in (config.judges[:1], (config.judges[0], config.judges[0])):
         with pytest.raises(ValueError, match="give two or more, each with a name of its own"):
-            audit_judges.load(judges, ())
+            judging.load(judges, ())
 
 
 def test_a_cohort_without_reconstructions_or_unfinished_is_refused(run, tmp_path):

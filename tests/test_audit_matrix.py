@@ -10,8 +10,8 @@ from eval.audit import page as audit_page
 from eval.audit import relations as audit_relations
 from eval.audit import tables as audit_tables
 from eval.audit import words as audit_words
-from eval.audit.judges import Scores
 from eval.audit.matrix import ALL, measure
+from eval.audit.scores import Scores
 from eval.cases import Case, Cases, label, wanted
 from eval.changes import Change
 from eval.counterfactuals import CounterfactualRun

@@ -8,12 +8,14 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from eval import comparison, truth
-from eval.audit_judges import Judge
+from eval import truth
 from eval.changes import Change
-from eval.comparison import ComparisonRun, asks, causal, makers, making, rows, truths
+from eval.comparison import asks, causal, makers, making, rows, truths
+from eval.comparison import program as comparison
+from eval.comparison.program import ComparisonRun
 from eval.comparison.rows import Bracket, CausalModel, Editor, Strength
 from eval.counterfactuals import Inversion
+from eval.judging import Judge
 from prism_jax import config as configs
 from prism_jax import rng
 from prism_jax.classifier import Classifier

@@ -35,11 +35,6 @@ EVERYWHERE = sharding.replicated(MESH)
 TINY = ChestConfig.phantom(widths=(4,))
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _compiled_plainly(_compiled_programs_go_with_their_file):
-    jax.config.update("jax_disable_most_optimizations", True)
-
-
 def small(run, **options):
     return PredictorsRun(
         **dict(

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 import numpy as np
 
 from eval import cases as cohorts
-from eval.audit.judges import Scores
 from eval.audit.matrix import PROBABILITY, TRUTH, Matrix
+from eval.audit.scores import Scores
 from eval.cases import AGE, Cases
 from prism_jax.audit import effects
 from prism_jax.audit.effects import EffectConfig

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from eval import cases as cohorts
-from eval.audit.judges import Scores
+from eval.audit.scores import Scores
 from eval.cases import AGE, Cases
 from eval.changes import Change
 from prism_jax.audit import comparisons, effects

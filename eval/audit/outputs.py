@@ -11,9 +11,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from eval import cases as cohorts
-from eval.audit.judges import KINDS, Scores
 from eval.audit.masks import Inside
 from eval.audit.matrix import Matrix
+from eval.audit.scores import KINDS, Scores
 from eval.cases import AGE, Cases
 from prism_jax.audit import record
 from prism_jax.whole import whole

@@ -5,8 +5,8 @@ from collections.abc import Mapping
 import numpy as np
 
 from eval.audit import words as audit_words
-from eval.audit.judges import Scores
 from eval.audit.matrix import ALL, PROBABILITY, STANDARD, TRUTH, Matrix
+from eval.audit.scores import Scores
 from eval.cases import AGE, Cases
 from prism_jax.audit import effects
 from prism_jax.audit.effects import EffectConfig

@@ -13,20 +13,21 @@ from pathlib import Path
 from typing import Any
 
 from eval import cases as cohorts
-from eval import counterfactuals, truth
+from eval import counterfactuals, judging, truth
 from eval.audit import errors as audit_errors
-from eval.audit import judges as audit_judges
 from eval.audit import masks as audit_masks
 from eval.audit import matrix as audit_matrix
 from eval.audit import outputs as audit_outputs
 from eval.audit import page as audit_page
 from eval.audit import relations as audit_relations
+from eval.audit import scores as audit_scores
 from eval.audit import tables as audit_tables
 from eval.audit import words as audit_words
-from eval.audit.judges import Judge, Scores
 from eval.audit.matrix import Matrix
+from eval.audit.scores import Scores
 from eval.cases import Cases
 from eval.counterfactuals import CounterfactualRun
+from eval.judging import Judge
 from prism_jax import config as configs
 from prism_jax import report
 from prism_jax.audit import record, survey
@@ -74,7 +75,7 @@ class Found:
 def main(config: AuditRun) -> None:
     """Runs the audit in the folder `config.run`."""
     check(config)
-    judges, columns = audit_judges.load(config.judges, config.attributes)
+    judges, columns = judging.load(config.judges, config.attributes)
     known = None if config.survey is None else survey.read(config.survey)
     if config.make is not None:
         counterfactuals.main(config.make)
@@ -82,7 +83,7 @@ def main(config: AuditRun) -> None:
     run = Path(config.run)
     configs.write(config, run)
     phantom = truth.phantom_config(cases.config.data)
-    scores = audit_judges.score(judges, columns, cases, batch_size=config.batch_size, phantom=phantom)
+    scores = audit_scores.score(judges, columns, cases, batch_size=config.batch_size, phantom=phantom)
     matrix = audit_matrix.measure(cases, scores, config.effects, slight=config.slight)
     found = Found(cases=cases, scores=scores, matrix=matrix, survey=known, phantom=phantom)
     page = write(config, found)
@@ -156,7 +157,7 @@ def _tables(
 
 def _page(config: AuditRun, found: Found, sides: Any, directions: Any, tables: tuple[report.Table, ...]) -> AuditPage:
     cases, scores, matrix = found.cases, found.scores, found.matrix
-    truths = None if found.phantom is None else [*audit_judges.true_pictures(cases, found.phantom)]
+    truths = None if found.phantom is None else [*audit_scores.true_pictures(cases, found.phantom)]
     exhibits, shown = audit_page.exhibits(cases, scores, matrix, truths)
     return AuditPage(
         title=config.title,

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from scipy.special import expit
 
-from eval import asking
+from eval import judging
 from eval.augmentation.held_out import HeldOut
 from prism_jax import config as configs
 from prism_jax import program
@@ -121,7 +121,7 @@ def seen(wanted: Training, target: str, tests: Sequence[HeldOut], batch_size: in
 
 def ask(judge: Classifier, target: str, images: np.ndarray, batch_size: int, what: str) -> np.ndarray:
     """The probability float64 [n] of the target in each of `images`, uint8 [n, h, w]; `what` names the progress."""
-    found = asking.ask(judge, images, batch_size=batch_size, what=what)
+    found = judging.ask(judge, images, batch_size=batch_size, what=what)
     return expit(found.logits[:, judge.column(target)].astype(np.float64))
 
 

@@ -2,7 +2,7 @@
 
 import sys
 
-from eval.comparison import ComparisonRun, main
+from eval.comparison.program import ComparisonRun, main
 from prism_jax import program
 
 if __name__ == "__main__":

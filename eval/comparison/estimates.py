@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from eval.audit_cases import AGE
+from eval.cases import AGE
 from eval.comparison.measures import Measured, Shared
 from prism_jax.metrics import axioms
 from prism_jax.metrics.classification import CUT

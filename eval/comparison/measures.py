@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from eval.audit_cases import AGE
+from eval.cases import AGE
 from eval.comparison.asks import Ask, firsts, fitted
 from eval.comparison.making import KINDS, Kind, Made
 from eval.comparison.seeing import Bench, Seen, mean_error

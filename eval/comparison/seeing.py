@@ -1,15 +1,14 @@
 """What judges and measures of pictures say of 8-bit pictures of one size."""
 
 import dataclasses
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from eval import audit_judges
-from eval.audit_cases import AGE
-from prism_jax.classifier import Classifier, Prediction
+from eval import judging
+from prism_jax.classifier import Classifier
 from prism_jax.metrics import image, ms_ssim
 
 LEVELS = (0.0, 255.0)
@@ -44,14 +43,9 @@ class Bench:
         """Shows pictures uint8 [n, h, w] to every judge."""
         scores, features = [], []
         for judge in self.judges.values():
-            found = [
-                (_columns(seen, judge, self.columns)[:count], np.asarray(seen.features)[:count])
-                for batch, count in _batches(self.batch_size, pictures)
-                for seen in (_predict(judge, _colour(batch)),)
-            ]
-            logits = np.concatenate([part for part, _ in found])
-            scores.append(audit_judges.probabilities(logits, self.columns))
-            features.append(np.concatenate([part for _, part in found]))
+            found = judging.ask(judge, pictures, batch_size=self.batch_size, what="judging")
+            scores.append(judging.probabilities(judging.scores(judge, self.columns, found), self.columns))
+            features.append(found.features)
         return Seen(scores=np.stack(scores), features=features[0])
 
     def compare(self, pictures: np.ndarray, references: np.ndarray) -> dict[str, np.ndarray]:
@@ -93,19 +87,8 @@ def _batches(size: int, pictures: np.ndarray) -> Iterator[tuple[np.ndarray, int]
         yield np.concatenate([batch, np.repeat(batch[:1], size - count, axis=0)]), count
 
 
-def _columns(seen: Prediction, judge: Classifier, columns: Iterable[str]) -> np.ndarray:
-    """Calibrated logits and years, float64 [b, c]."""
-    found = [seen.age if name == AGE else seen.logits[:, judge.column(name)] for name in columns]
-    return np.stack(jax.device_get(found), axis=1).astype(np.float64)
-
-
 def _colour(pictures: np.ndarray) -> jax.Array:
     return jnp.repeat(jnp.asarray(pictures, jnp.float32)[..., None] / 127.5 - 1, 3, axis=-1)
-
-
-@jax.jit
-def _predict(judge: Classifier, images: jax.Array) -> Prediction:
-    return judge.predict(images)
 
 
 @jax.jit

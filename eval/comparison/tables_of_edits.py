@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from eval.audit_cases import AGE
+from eval.cases import AGE
 from eval.comparison import estimates, measures
 from eval.comparison.estimates import Found
 from eval.comparison.tables import BY_PATIENT, Results, mode_of, table, times

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from eval import asking
+from eval import judging
 from prism_jax.classifier import Classifier
 from prism_jax.data import pipeline, targets, transforms
 from prism_jax.data.schema import Example
@@ -31,7 +31,7 @@ def read(examples: Sequence[Example], size: int, fit: transforms.Fit, batch_size
 
 def looked_at(judge: Classifier, examples: Sequence[Example], pictures: np.ndarray, batch_size: int, what: str) -> Side:
     """What the judge sees in pictures that are to show what is known of `examples`."""
-    found = asking.ask(judge, pictures, batch_size=batch_size, what=f"judging {what}")
+    found = judging.ask(judge, pictures, batch_size=batch_size, what=f"judging {what}")
     labels = targets.values([one.attributes for one in examples], judge.targets)
     patients = [one.patient for one in examples]
     findings = dict(zip(judge.targets, labels.T, strict=True))
