@@ -10,6 +10,7 @@ from eval.audit import page as audit_page
 from eval.audit import relations as audit_relations
 from eval.audit import tables as audit_tables
 from eval.audit import words as audit_words
+from eval.audit.errors import Errors
 from eval.audit.matrix import ALL, measure
 from eval.audit.scores import Scores
 from eval.cases import Case, Cases, label, wanted
@@ -21,7 +22,7 @@ from prism_jax.audit.links import LinkConfig
 from prism_jax.audit.sign_flips import FlipConfig
 from prism_jax.audit.survey import Survey, SurveyConfig
 from prism_jax.data.schema import Attributes
-from prism_jax.metrics.intervals import BootstrapConfig
+from prism_jax.metrics.intervals import BootstrapConfig, Estimate
 from prism_jax.report import audit_html
 from prism_jax.report.heatmap import AuditPage, Exhibit, HeatMap, ranked
 
@@ -121,6 +122,18 @@ def test_a_sure_effect_on_logits_that_hardly_moves_a_probability_is_slight():
     assert whole.cells[0][1].mark == "slight"
     strict = measure(cases, dataclasses.replace(shown, **kinds), QUICK, slight=1e-9)
     assert strict.is_called(*place)
+
+
+def test_a_judge_that_hardly_reads_an_attribute_is_doubted():
+    figures = lambda value: {"auroc": Estimate(value=value, low=value - 0.1, high=value + 0.1, count=40)}
+    errors = [
+        Errors(judge="one", column="view", images=40, figures=figures(0.62)),
+        Errors(judge="other", column="view", images=40, figures=figures(0.95)),
+        Errors(judge="one", column="age", images=40, figures={"age error": figures(12.0)["auroc"]}),
+    ]
+    (said,) = audit_words.doubtful(errors)
+    assert said.startswith("What judges say of view AP is worth little")
+    assert said.endswith("one 0.62 (0.52 to 0.72).")
 
 
 def test_the_floor_is_the_largest_placebo_on_the_same_images():

@@ -126,7 +126,7 @@ def write(config: AuditRun, found: Found) -> AuditPage:
     record.write(audit_outputs.matrix_record(matrix, more), run / "matrix.json")
     audit_outputs.write_text(audit_outputs.matrix_csv(matrix), run / "matrix.csv")
     tables = _tables(config, found, sides, directions, groups, errors, inside)
-    page = _page(config, found, sides, directions, tables)
+    page = _page(config, found, sides, directions, errors, tables)
     audit_html.write(page, run / "audit.html")
     return page
 
@@ -155,7 +155,9 @@ def _tables(
     return tuple(table for table in made if table is not None and table.rows)
 
 
-def _page(config: AuditRun, found: Found, sides: Any, directions: Any, tables: tuple[report.Table, ...]) -> AuditPage:
+def _page(
+    config: AuditRun, found: Found, sides: Any, directions: Any, errors: Any, tables: tuple[report.Table, ...]
+) -> AuditPage:
     cases, scores, matrix = found.cases, found.scores, found.matrix
     truths = None if found.phantom is None else [*audit_scores.true_pictures(cases, found.phantom)]
     exhibits, shown = audit_page.exhibits(cases, scores, matrix, truths)
@@ -165,7 +167,10 @@ def _page(config: AuditRun, found: Found, sides: Any, directions: Any, tables: t
         headline=audit_words.headline(matrix, cases),
         found=audit_words.found(matrix, sides, directions),
         ruled_out=audit_words.ruled_out(matrix),
-        unknown=audit_words.unknown(matrix, cases, config.effects, has_survey=found.survey is not None),
+        unknown=(
+            *audit_words.doubtful(errors),
+            *audit_words.unknown(matrix, cases, config.effects, has_survey=found.survey is not None),
+        ),
         rows=tuple(change.name for change in matrix.changes),
         placebos=frozenset(change.name for change in matrix.changes if change.is_placebo),
         columns=matrix.columns,

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from eval.audit.errors import Errors
 from eval.audit.matrix import Matrix
 from eval.audit.relations import Direction, Side
 from eval.cases import AGE, BINARY, Cases
@@ -14,6 +15,7 @@ from prism_jax.metrics.intervals import Estimate
 from prism_jax.report.tables import number
 
 DOING = {"remove": "Removing", "add": "Adding", "set": "Setting", "drop": "Not mentioning", "say": "Saying"}
+READABLE = 0.8  # AUROC on labelled images below which a judge's word is doubted
 LARGE = 0.25  # change of a probability from which an attribute is said to appear or to vanish
 IN_DATA = {
     KNOWN: "The data link the two as strongly: known.",
@@ -130,6 +132,20 @@ def unknown(matrix: Matrix, cases: Cases, config: effects.EffectConfig, *, has_s
     if not has_survey:
         said.append("Whether effects are in the data: no data report was given to compare with.")
     return tuple(said)
+
+
+def doubtful(errors: Sequence[Errors]) -> tuple[str, ...]:
+    """The attributes that a judge hardly reads on these images: what it sees change there may be something else."""
+    said = {}
+    for one in errors:
+        area = one.figures.get("auroc")
+        if area is not None and area.value < READABLE:
+            told = f"{one.judge} {area.value:.2f} ({area.low:.2f} to {area.high:.2f})"
+            said.setdefault(one.column, []).append(told)
+    return tuple(
+        f"What judges say of {named(column)} is worth little: on these images' labels the AUROC is {_listed(told)}."
+        for column, told in said.items()
+    )
 
 
 def _undecided(matrix: Matrix, one: judges.Agreement, config: effects.EffectConfig) -> str:
