@@ -36,8 +36,8 @@ POINTS = ("on_target", "off_target", "effect_error")
 THEMES = {
     "Identity and realism": (
         ("composition", "reversibility", "psnr", "ms_ssim", "perceptual", FID),
-        "How much of the picture stays: lower is better but for PSNR and MS-SSIM, and doing nothing is best at all of "
-        "it. Composition is the distance of the original from the picture with nothing to change, reversibility from "
+        "How much of the picture stays: lower is better but for PSNR and MS-SSIM, and doing nothing is best at all but "
+        "FID. Composition is the distance of the original from the picture with nothing to change, reversibility from "
         "the picture after the edit and the way back. FID is of the first judge's features and biased upwards by few "
         "pictures: compare rows, not pages.",
     ),
