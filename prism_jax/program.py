@@ -38,7 +38,8 @@ def run(main: Callable[[Any], None], config_class: type, args: Sequence[str] | N
 def _name(main: Callable[[Any], None]) -> str:
     """What follows `python -m`: a module, or the folder of one that has a `__main__`."""
     spec = getattr(sys.modules["__main__"], "__spec__", None)
-    return (main.__module__ if spec is None else spec.name).removesuffix(".__main__")
+    started = None if spec is None else spec.name  # under `python -m` alone
+    return (started or main.__module__).removesuffix(".__main__")
 
 
 def keep_compiled() -> None:

@@ -46,10 +46,11 @@ def given_edit(case: dict, number: int) -> Edit:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("image", "names"),
     [
-        pytest.param(0, ("replace_lb", "refine", "prism_absent_lb", "two_replace_lb"), marks=pytest.mark.slow),
+        (0, ("replace_lb", "refine", "prism_absent_lb", "two_replace_lb")),
         (1, ("prism", "prism_lb")),
     ],
 )

@@ -53,12 +53,12 @@ def test_losses_and_embeddings_agree_with_the_reference(sd15):
     assert np.linalg.norm(tuned[:, 0] - run.tuned) < 1e-2 * shift
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("stem", "variant", "steps"),
     [
-        pytest.param("09_null_text_early_stop", "gs2_eps1e-5_inner10", (0, 9), marks=pytest.mark.slow),
-        # stopped after 1, 5 and 5 updates
-        pytest.param("09_null_text_early_stop", "gs7.5_eps_high_inner8", (0, 1, 8), marks=pytest.mark.slow),
+        ("09_null_text_early_stop", "gs2_eps1e-5_inner10", (0, 9)),
+        ("09_null_text_early_stop", "gs7.5_eps_high_inner8", (0, 1, 8)),  # stopped after 1, 5 and 5 updates
         ("09_null_text_50", None, (25,)),
     ],
 )

@@ -100,6 +100,7 @@ def test_a_batch_gives_what_one_by_one_gives_and_one_timestep_serves_all(tiny):
     assert jnp.abs(both[0] - both[1]).max() > 0.1
 
 
+@pytest.mark.slow
 def test_rematerialisation_changes_neither_output_nor_gradient():
 
     def loss_and_gradient(remat: bool):
