@@ -39,7 +39,7 @@ def _name(main: Callable[[Any], None]) -> str:
     """What follows `python -m`: a module, or the folder of one that has a `__main__`."""
     spec = getattr(sys.modules["__main__"], "__spec__", None)
     started = None if spec is None else spec.name  # under `python -m` alone
-    return (started or main.__module__).removesuffix(".__main__")
+    return str(started or main.__module__).removesuffix(".__main__")
 
 
 def keep_compiled() -> None:
