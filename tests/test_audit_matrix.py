@@ -24,7 +24,7 @@ from prism_jax.audit.survey import Survey, SurveyConfig
 from prism_jax.data.schema import Attributes
 from prism_jax.metrics.intervals import BootstrapConfig, Estimate
 from prism_jax.report import audit_html
-from prism_jax.report.heatmap import AuditPage, Exhibit, HeatMap, ranked
+from prism_jax.report.heatmap import MARKS, AuditPage, Exhibit, HeatMap, ranked
 
 COLUMNS = ("cardiomegaly", "effusion", "pacemaker", "view", "age")
 CHANGES = tuple(Change(edit=edit) for edit in ("remove cardiomegaly", "remove pacemaker", "repeat the caption"))
@@ -122,6 +122,11 @@ def test_a_sure_effect_on_logits_that_hardly_moves_a_probability_is_slight():
     assert whole.cells[0][1].mark == "slight"
     strict = measure(cases, dataclasses.replace(shown, **kinds), QUICK, slight=1e-9)
     assert strict.is_called(*place)
+
+
+def test_every_mark_of_the_map_has_a_sign_of_its_own():
+    signs = [sign for sign, _ in MARKS.values() if sign]
+    assert len(set(signs)) == len(signs)
 
 
 def test_a_judge_that_hardly_reads_an_attribute_is_doubted():

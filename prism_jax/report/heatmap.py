@@ -13,7 +13,7 @@ Mark = Literal["family", "discovery", "slight", "placebo-like", "none", "few", "
 MARKS: Mapping[Mark, tuple[str, str]] = {  # sign and meaning, in the order of the legend
     "family": ("●", "an effect, also when no cell at all may be called wrongly (family-wise)"),
     "discovery": ("○", "an effect, at the stated false discovery rate"),
-    "slight": ("·", "an effect, too small to be of account"),
+    "slight": ("▿", "an effect, too small to be of account"),
     "placebo-like": ("◌", "differs from nothing, but not from what placebo edits do"),
     "none": ("≈", "no effect to speak of: within the margin (equivalence)"),
     "open": ("", "neither an effect nor its absence is shown"),
