@@ -1,5 +1,6 @@
 """Set-up that every test shares: eight virtual CPU devices, strict numerics, and the way to reference data."""
 
+import contextlib
 import dataclasses
 import json
 import os
@@ -156,6 +157,25 @@ def recorded(monkeypatch: pytest.MonkeyPatch, *kinds: type) -> dict[int, Any]:
 
 
 WORDS = "chest ray year old man woman view with no cardiomegaly effusion pacemaker support lines".split()
+
+
+@contextlib.contextmanager
+def compiled_once(*places: tuple[Any, str]) -> Iterator[list]:
+    """What these functions (module, name) first return is returned by every later call too; the list of it."""
+    made = []
+
+    def once(place, make):
+        def given(*args):
+            if len(made) == place:
+                made.append(make(*args))
+            return made[place]
+
+        return given
+
+    with pytest.MonkeyPatch.context() as patch:
+        for place, (module, name) in enumerate(places):
+            patch.setattr(module, name, once(place, getattr(module, name)))
+        yield made
 
 
 def spelling(word: str) -> list[tuple[str, str]]:

@@ -10,7 +10,6 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from conftest import untrained
 from flax import nnx
 
 from prism_jax import config as configs
@@ -21,6 +20,7 @@ from prism_jax.models.predictors import MorphoConfig, MorphoPredictor
 from prism_jax.scm import folder, graphs
 from prism_jax.scm.attributes import AttributeModel
 from prism_jax.weights import hvae, predictors
+from tests.conftest import compiled_once, untrained
 from train import counterfactual, counterfactual_step, counterfactual_watching, loop, observed
 from train import state as states
 from train.counterfactual import CounterfactualRun
@@ -91,19 +91,7 @@ def small(run, models, **options):
 @pytest.fixture(scope="module")
 def compiled():
     """The programs that runs of this file share, measuring and training step, are compiled once: [see, step]."""
-    made = []
-
-    def once(place, make):
-        def given(*args):
-            if len(made) == place:
-                made.append(make(*args))
-            return made[place]
-
-        return given
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(counterfactual_watching, "measurer", once(0, counterfactual_watching.measurer))
-        patch.setattr(loop, "jitted", once(1, loop.jitted))
+    with compiled_once((counterfactual_watching, "measurer"), (loop, "jitted")) as made:
         yield made
 
 

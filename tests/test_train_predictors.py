@@ -8,7 +8,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from conftest import untrained
 from flax import nnx
 from safetensors.numpy import load_file
 from scipy.ndimage import correlate
@@ -20,6 +19,7 @@ from prism_jax.models.predictors import ChestConfig, ChestPredictor, MorphoConfi
 from prism_jax.scm import graphs, predictions
 from prism_jax.scm.graph import Graph
 from prism_jax.weights import predictors as weights
+from tests.conftest import compiled_once, untrained
 from train import loop, observed, predictors, predictors_watching
 from train import state as states
 from train.loop import LoopConfig
@@ -79,20 +79,9 @@ def drawn_on_the_host(config):
 @pytest.fixture(scope="module")
 def compiled():
     """The programs that runs of this file share, the training step and the reading, are compiled once: [see, step]."""
-    made = []
-
-    def once(place, make):
-        def given(*args):
-            if len(made) == place:
-                made.append(make(*args))
-            return made[place]
-
-        return given
-
-    with pytest.MonkeyPatch.context() as patch:
+    places = (predictors_watching, "reader"), (loop, "jitted")
+    with pytest.MonkeyPatch.context() as patch, compiled_once(*places) as made:
         patch.setattr(predictors, "untrained", drawn_on_the_host)
-        patch.setattr(predictors_watching, "reader", once(0, predictors_watching.reader))
-        patch.setattr(loop, "jitted", once(1, loop.jitted))
         yield made
 
 

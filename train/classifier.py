@@ -4,7 +4,6 @@ The run folder gets, besides what every run has, `model/`, the classifier of the
 the averaged weights on the split val), calibrated on that split, and `test.json`, what was measured on the split test.
 """
 
-import contextlib
 import dataclasses
 import json
 import sys
@@ -23,7 +22,7 @@ from scipy.special import expit
 from prism_jax import classifier as classifiers
 from prism_jax import config as configs
 from prism_jax import program, rng, sharding
-from prism_jax.checkpoint import VALIDATION_LOSS, Checkpoints
+from prism_jax.checkpoint import VALIDATION_LOSS
 from prism_jax.classifier import Classifier
 from prism_jax.data import targets
 from prism_jax.data.schema import Attributes
@@ -126,7 +125,7 @@ def train(config: ClassifierRun, mesh: Mesh) -> Classifier:
         validate=validation(config, task, see, held),
         patience=config.guard.patience,
     )
-    params = best(config, state)
+    params = states.averaged(states.best(config.run, state))
     found = calibrated_on(held, see(params, held.images), task.classifier(nnx.merge(graphdef, params)), task)
     finish(config, found, see, params)
     return found
@@ -198,14 +197,6 @@ def validation(config: ClassifierRun, task: Task, see: Callable, held: HeldOut) 
     if not any(np.isin((0, 1), column).all() for column in labels.T):
         raise ValueError(f"the split val of {config.data.folder} has no target with both classes; build it larger")
     return Hook(every=config.validation.every, call=call)
-
-
-def best(config: ClassifierRun, state: states.TrainState) -> Any:
-    """The averaged weights of the best checkpoint, or the last ones where none was measured."""
-    like = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), state)
-    with contextlib.closing(Checkpoints(Path(config.run) / "checkpoints", is_reader=True)) as saved:
-        step = saved.best()
-        return states.averaged(state if step is None else saved.restore(step, like)[0])
 
 
 def calibrated_on(held: HeldOut, seen: Mapping[str, np.ndarray], found: Classifier, task: Task) -> Classifier:
