@@ -22,17 +22,17 @@ from prism_jax.commands.export import trained_weights
 from prism_jax.models.hvae import HVAE
 from prism_jax.models.hvae_config import HVAEConfig
 from prism_jax.processes import Processes
-from prism_jax.scm import elbo, graphs
+from prism_jax.scm import elbo, graphs, observed
 from prism_jax.scm.elbo import FreeEnergy
 from prism_jax.scm.graph import Graph
+from prism_jax.scm.observed import Digits, Observed
 from prism_jax.sharding import Placement
 from prism_jax.weights import hvae, pretrained
-from train import observed, scm_watching
+from train import observing, scm_watching
 from train import state as states
 from train.batches import ArrayBatches
 from train.examples import Data
 from train.loop import LoopConfig, fit
-from train.observed import Digits, Observed
 from train.optimizer import OptimizerConfig, make_optimizer
 from train.scm_watching import Validation
 
@@ -76,7 +76,7 @@ def train_step(
     """One step on `batch`: "image" uint8 [b, h, w, c], "parents" float32 [b, p], "id" uint32 [b]."""
     at_step = lambda name: rng.at_step(rng.stream(key, name), state.step)
     keys = lambda name: rng.per_example(at_step(name), batch["id"])
-    x = observed.shifted(observed.to_float(batch["image"]), keys("shift"), config.shift)
+    x = observing.shifted(observed.to_float(batch["image"]), keys("shift"), config.shift)
     noise = elbo.draw(config.model, keys("posterior"))
     first, parents = config.objective.dropped_from, batch["parents"]
     prior_parents = None if first is None else elbo.dropped(parents, at_step("dropped"), first)
@@ -110,7 +110,7 @@ def main(config: SCMRun) -> None:
     mesh = sharding.make_mesh(fsdp=config.placement.fsdp)
     check(config, mesh)
     held = dataclasses.replace(config.data, split=config.validation.split, limit=config.validation.limit)
-    train(config, observed.load(config.data, config.graph), observed.load(held, config.graph), mesh)
+    train(config, observing.load(config.data, config.graph), observing.load(held, config.graph), mesh)
 
 
 def train(config: SCMRun, data: Observed, held: Observed, mesh: Mesh) -> None:

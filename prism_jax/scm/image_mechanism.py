@@ -67,26 +67,34 @@ class Counterfactual:
 
 
 def counterfactual(
-    model: HVAE, x: jax.Array, parents: jax.Array, changed: jax.Array, rng: jax.Array, *, config: CounterfactualConfig
+    model: HVAE,
+    x: jax.Array,
+    parents: jax.Array,
+    changed: jax.Array,
+    rng: jax.Array,
+    *,
+    config: CounterfactualConfig,
+    t_u: float | jax.Array | None = None,
 ) -> Counterfactual:
     """What images [b, h, w, c] in [-1, 1] with `parents` [b, p] would be with the parents `changed` [b, p].
 
     Args:
       rng: one key, or one per image [b].
+      t_u: in place of the config's; may be traced, so that one program serves several.
 
     Raises:
       ValueError: a direct or indirect effect is asked of a model without mediators.
     """
     if config.effect != "total" and not model.config.conditional_prior:
         raise ValueError(f"effect {config.effect} needs a conditional prior; use total: nothing mediates in this model")
-    keys = per_image(rng, len(x))
+    keys, t_u = per_image(rng, len(x)), config.t_u if t_u is None else t_u
 
     def one(particle: jax.Array) -> jax.Array:
         own, other = jax.vmap(lambda key: jax.random.split(jax.random.fold_in(key, particle)), out_axes=1)(keys)
         noise = abduct(model, x, parents, own, config.t_z)
         if config.effect != "direct" and model.config.conditional_prior:
             noise = mediate(model, noise, changed, other, alpha=config.alpha)
-        return predict(model, noise, parents if config.effect == "indirect" else changed, t_u=config.t_u)
+        return predict(model, noise, parents if config.effect == "indirect" else changed, t_u=t_u)
 
     return averaged(one, config.particles)
 
