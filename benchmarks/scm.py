@@ -25,7 +25,7 @@ from benchmarks import tables
 from prism_jax import config as configs
 from prism_jax import flops, program, rng, sharding
 from prism_jax.models.hvae import HVAE
-from prism_jax.scm import elbo, image_mechanism
+from prism_jax.scm import elbo, image_mechanism, observed
 from prism_jax.scm.image_mechanism import CounterfactualConfig
 from prism_jax.weights import pretrained
 from train import loop, scm
@@ -96,7 +96,7 @@ def counterfactual(graphdef: nnx.GraphDef) -> Callable:
     def program(params: Any, batch: dict[str, jax.Array], key: jax.Array) -> jax.Array:
         model = nnx.merge(graphdef, params)
         config = CounterfactualConfig(effect="direct" if model.config.conditional_prior else "total")
-        x, parents = scm.observed.to_float(batch["image"]), batch["parents"]
+        x, parents = observed.to_float(batch["image"]), batch["parents"]
         return image_mechanism.counterfactual(model, x, parents, -parents, key, config=config).images
 
     return jax.jit(program)
