@@ -48,6 +48,17 @@ def test_the_mask_is_the_region_in_which_the_estimates_differ():
         np.testing.assert_array_equal(mask, [REGION, REGION])
 
 
+def test_equal_prompts_have_an_empty_mask_even_where_rows_of_a_batch_are_rounded_apart():
+    rounded = lambda latents, t, context: latents + 1e-6 * jnp.arange(len(latents)).reshape(-1, 1, 1, 1)
+    given = (NoiseSchedule.create(ScheduleConfig()), jnp.ones((1, SIDE, SIDE, 4)))
+    options = (rng.per_example(rng.key(0), IDS[:1]), jnp.int32(500), 0.5, 0.95)
+    of = lambda edited: predicted_mask._predict_mask.__wrapped__(
+        rounded, *given, jnp.array([0.0, edited]).reshape(2, 1, 1, 1), *options, noises=1
+    )
+    assert not of(0.0).any()
+    assert of(1.0).all()
+
+
 def test_extreme_differences_are_cut_to_the_quantile():
     found = np.full((1, SIDE, SIDE), 0.1, np.float32)
     found[0, REGION] = 1.0
