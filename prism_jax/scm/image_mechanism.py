@@ -10,7 +10,7 @@ composition measures nothing; state it with every result.
 
 import dataclasses
 from collections.abc import Callable, Sequence
-from typing import Literal
+from typing import Literal, get_args
 
 import jax
 import jax.numpy as jnp
@@ -21,6 +21,7 @@ from prism_jax.models.hvae_blocks import Gaussian
 from prism_jax.scm import likelihoods
 from prism_jax.scm.elbo import draw
 
+Effect = Literal["total", "direct", "indirect"]
 LEAST_SCALE = 1e-12
 
 
@@ -39,7 +40,7 @@ class Noise:
 class CounterfactualConfig:
     """How a counterfactual is drawn; the published evaluation's values."""
 
-    effect: Literal["total", "direct", "indirect"] = "total"
+    effect: Effect = "total"
     """The last two with a conditional prior alone."""
     t_z: float = 0.1
     """Scale of the noise of latents."""
@@ -51,6 +52,8 @@ class CounterfactualConfig:
     """Draws that are averaged."""
 
     def __post_init__(self) -> None:
+        if self.effect not in get_args(Effect):
+            raise ValueError(f"effect {self.effect!r} is not known; use one of {', '.join(get_args(Effect))}")
         if min(self.t_z, self.t_u) < 0 or not 0 <= self.alpha <= 1 or self.particles < 1:
             raise ValueError(
                 f"counterfactual t_z {self.t_z}, t_u {self.t_u}, alpha {self.alpha}, particles {self.particles}; "
