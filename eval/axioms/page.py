@@ -53,9 +53,9 @@ def document_of(results: Results, config: "AxiomsRun") -> report.Report:
         title=config.title,
         summary=(
             f"{len(results.data.ids)} images of {config.data.folder}, {config.data.split}; "
-            f"{len(config.images)} image mechanisms that differ in their seed. Each attribute was set in turn to "
-            f"values drawn from training{', other than the factual' if config.is_other else ''}, and random sets of "
-            f"them. "
+            f"{len(config.images)} image mechanism{'s that differ in their seed' if len(config.images) > 1 else ''}. "
+            f"Each attribute was set in turn to values drawn from training"
+            f"{', other than the factual' if config.is_other else ''}, and random sets of them. "
             f"Effect {how.effect}, t_u {how.t_u:g}, t_z {how.t_z:g}"
             f"{f', alpha {how.alpha:g} where latents mediate' if how.effect != 'direct' else ''}. Pictures have 8 bits."
         ),
