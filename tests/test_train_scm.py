@@ -97,6 +97,16 @@ def test_a_run_leaves_a_model_its_graph_and_pictures(straight):
     assert (straight / "samples" / "4.png").is_file()
 
 
+def test_a_run_can_start_from_a_trained_model(straight):
+    config = dataclasses.replace(small(straight), initial=str(straight / "model"))
+    scm.check(config, sharding.make_mesh(jax.devices()[:1]))
+    _, best = trained_weights(straight, None, best=True)
+    jax.tree.map(np.testing.assert_array_equal, scm.initial(config), best)
+    other = dataclasses.replace(config, model=dataclasses.replace(config.model, bottleneck=2))
+    with pytest.raises(ValueError, match="differs from the model in bottleneck; make them alike"):
+        scm.check(other, sharding.make_mesh(jax.devices()[:1]))
+
+
 def test_the_average_is_a_copy_first_and_then_slow(reference):
     expected = json.loads((reference / "scm" / "traces" / "meta.json").read_text())["ema"]
     for update, decay in expected["decay_used_at_update_index"].items():
