@@ -115,7 +115,7 @@ def described(row: Row) -> str:
     if isinstance(row, CausalModel):
         return f"abduct, act, predict: t_z {row.t_z:g}, t_u {row.t_u:g}, {row.mode}"
     if isinstance(row, Translator):
-        return "translated by a generator of the kind that is wanted"
+        return "translated by the generator of the kind that is wanted: with nothing to change, of the kind it is"
     if isinstance(row, Editor):
         how = row.inversion
         return f"{how.method}, {how.steps} steps, guidance {how.guidance:g}{MASKS[row.mask]}"
