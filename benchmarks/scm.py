@@ -25,7 +25,7 @@ from benchmarks import tables
 from prism_jax import config as configs
 from prism_jax import flops, program, rng, sharding
 from prism_jax.models.hvae import HVAE
-from prism_jax.scm import elbo, image_mechanism
+from prism_jax.scm import elbo, image_mechanism, observed
 from prism_jax.scm.image_mechanism import CounterfactualConfig
 from prism_jax.weights import pretrained
 from train import loop, scm
@@ -54,7 +54,7 @@ def main(options: Options) -> None:
     key = rng.key(config.seed)
     with jax.set_mesh(mesh):
         rows = [timed("training step", step, state, None, batch, key, repeats=options.repeats, carries=True)]
-        params = jax.device_put(scm.untrained(config), sharding.replicated(mesh))
+        params = jax.device_put(scm.initial(config), sharding.replicated(mesh))
         rows.append(timed("counterfactual", counterfactual(graphdef), params, batch, key, repeats=options.repeats))
     counted = {"training step": 3 * forward(config), "counterfactual": None}
     for row in rows:
@@ -74,7 +74,7 @@ def training(run: SCMRun, mesh: jax.sharding.Mesh) -> tuple[Callable, Any, Any, 
     graphdef, _ = nnx.split(pretrained.abstract(HVAE, run.model))
     options = dict(schedule=schedule, ema_decay=run.ema_decay, guard=run.guard, decay=scm.average_decay)
     made = partial(scm.train_step, graphdef=graphdef, config=run, update=partial(states.update, tx=tx, **options))
-    create, params = partial(states.create, tx=tx, ema=True), scm.untrained(run)
+    create, params = partial(states.create, tx=tx, ema=True), scm.initial(run)
     where = sharding.place(jax.eval_shape(create, params), mesh, run.placement)
     state = jax.jit(create, out_shardings=where)(params)
     return loop.jitted(made, mesh, where), state, sharding.put_batch(noise_batch(run), mesh), graphdef
@@ -96,7 +96,7 @@ def counterfactual(graphdef: nnx.GraphDef) -> Callable:
     def program(params: Any, batch: dict[str, jax.Array], key: jax.Array) -> jax.Array:
         model = nnx.merge(graphdef, params)
         config = CounterfactualConfig(effect="direct" if model.config.conditional_prior else "total")
-        x, parents = scm.observed.to_float(batch["image"]), batch["parents"]
+        x, parents = observed.to_float(batch["image"]), batch["parents"]
         return image_mechanism.counterfactual(model, x, parents, -parents, key, config=config).images
 
     return jax.jit(program)

@@ -8,10 +8,10 @@ python -m train.counterfactual --config configs/morphomnist_counterfactual.py --
 The published code cannot train a model whose latents mediate, as these do, in this way.
 """
 
+from prism_jax.scm.observed import Digits
 from train.counterfactual import CounterfactualRun
 from train.counterfactual_step import Objective
 from train.loop import LoopConfig
-from train.observed import Digits
 from train.optimizer import OptimizerConfig
 from train.scm_watching import Validation
 

@@ -8,8 +8,8 @@ For counterfactual training. The ones that measure its result are others:
 
 from prism_jax.models.predictors import MorphoConfig
 from prism_jax.scm import graphs
+from prism_jax.scm.observed import Digits
 from train.loop import LoopConfig
-from train.observed import Digits
 from train.optimizer import OptimizerConfig
 from train.predictors import PredictorsRun
 from train.predictors_watching import Validation

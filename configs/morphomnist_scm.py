@@ -9,8 +9,8 @@ published baseline validates on its test images; here validation is taken out of
 from prism_jax.models.hvae_config import HVAEConfig
 from prism_jax.scm import graphs
 from prism_jax.scm.elbo import FreeEnergy
+from prism_jax.scm.observed import Digits
 from train.loop import LoopConfig
-from train.observed import Digits
 from train.optimizer import OptimizerConfig
 from train.scm import SCMRun
 from train.scm_watching import Validation

@@ -36,7 +36,7 @@ def config() -> ComparisonRun:
 
 
 def rows(editor: str, images: tuple[str, ...], mechanisms: str) -> tuple[Bracket | Editor | CausalModel, ...]:
-    """Brackets, text editors, RadEdit with two kinds of masks, and the causal model in both modes."""
+    """Brackets, text editors, RadEdit with three kinds of masks, and the causal model in both modes."""
     how = lambda method: Inversion(method=method, steps=20, guidance=1.75)
     free = Strength(cross_steps=0.0, self_steps=0.0)  # RadEdit has masks in the place of attention control
     radedit = dict(model=editor, inversion=how("edit_friendly"), strength=free)
@@ -50,6 +50,7 @@ def rows(editor: str, images: tuple[str, ...], mechanisms: str) -> tuple[Bracket
         Editor(name="direct", model=editor, inversion=how("direct")),
         Editor(name="RadEdit, true mask", mask="attribute", **radedit),
         Editor(name="RadEdit, box", mask="box", **radedit),
+        Editor(name="RadEdit, predicted mask", mask="predicted", **radedit),
         causal("surgical", 0.1),
         causal("surgical", 1.0),
         causal("graph", 0.1),

@@ -74,6 +74,7 @@ COMPILED_PLAINLY = (
     "test_generation",
     "test_inversion",
     "test_null_text",
+    "test_scm_axioms",
     "test_train_classifier",
     "test_train_counterfactual",
     "test_train_predictors",

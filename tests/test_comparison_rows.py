@@ -1,8 +1,10 @@
 """Editors and causal models side by side on untrained models: laws of the brackets, of abduction, and of a restart."""
 
 import dataclasses
+import itertools
 import json
 from pathlib import Path
+from typing import get_args
 
 import jax
 import numpy as np
@@ -29,6 +31,7 @@ from prism_jax.models.hvae_config import HVAEConfig
 from prism_jax.report import numbers
 from prism_jax.scm import folder, graphs
 from prism_jax.scm.attributes import AttributeModel
+from prism_jax.scm.image_mechanism import CounterfactualConfig, Effect
 from prism_jax.weights import hvae
 from tests.conftest import untrained
 
@@ -264,6 +267,49 @@ def test_what_descends_from_an_edit_follows_in_graph_mode_alone(models, config):
 def test_what_does_not_fit_is_said_before_anything_is_made(models, config, options, message):
     with pytest.raises(ValueError, match=message):
         comparison.check(dataclasses.replace(config, run=str(models / "none"), **options))
+
+
+def test_a_predicted_mask_needs_no_truth_and_the_phantoms_own_does(models, tiny_sd):
+    tiny_sd.save_pretrained(models / "any-sd")
+    of = lambda mask: Editor(name="x", model=str(models / "any-sd"), mask=mask)
+    rows.check([of("predicted")], is_phantom=False)
+    for mask in rows.TRUE_MASKS:
+        rows.check([of(mask)], is_phantom=True)
+        with pytest.raises(ValueError, match="needs the truth"):
+            rows.check([of(mask)], is_phantom=False)
+    with pytest.raises(ValueError, match="mask 'drawn' is not known; use one of None, attribute, box, predicted"):
+        of("drawn")
+
+
+@pytest.fixture(scope="module")
+def mediated(models):
+    """An image mechanism whose latents mediate."""
+    hvae.save(untrained(HVAE, HVAEConfig.tiny(**LEAST, conditional_prior=True)), models / "mediated")
+    configs.write(GRAPH, models / "mediated" / "graph")
+    return str(models / "mediated")
+
+
+def test_where_latents_mediate_an_effect_has_a_direct_and_an_indirect_part(models, config, mediated):
+    wanted = asks.asks_of(chosen(config), CHANGES)[:2]
+    pictures = np.random.default_rng(2).integers(0, 256, (2, SIZE, SIZE), np.uint8)
+    of = lambda **options: causal.load(scm(models, "x", images=(mediated,), **options), mediated)
+    made = {effect: of(effect=effect).make(pictures, wanted) for effect in get_args(Effect)}
+    for one, other in itertools.combinations(made.values(), 2):
+        assert (one != other).mean() > 0.1
+    assert of().row.counterfactual.effect == "total"
+    assert of(alpha=0.3, t_z=0.2).row.counterfactual == CounterfactualConfig(alpha=0.3, t_z=0.2, t_u=1.0)
+
+
+def test_parts_of_an_effect_are_refused_where_nothing_mediates(models, mediated):
+    for effect in ("direct", "indirect"):
+        rows.check([scm(models, "x", images=(mediated,), effect=effect)], is_phantom=False)
+        both = scm(models, "x", images=(mediated, str(models / "images")), effect=effect)
+        with pytest.raises(ValueError, match=rf"row 'x': effect {effect} needs a conditional prior, which .*images"):
+            rows.check([both], is_phantom=False)
+    with pytest.raises(ValueError, match="effect 'whole' is not known"):
+        scm(models, "x", effect="whole")
+    with pytest.raises(ValueError, match=r"alpha 1\.5"):
+        scm(models, "x", alpha=1.5)
 
 
 def test_mechanisms_of_another_graph_are_refused(models):

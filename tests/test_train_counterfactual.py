@@ -17,16 +17,16 @@ from prism_jax import rng, sharding
 from prism_jax.models.hvae import HVAE
 from prism_jax.models.hvae_config import HVAEConfig
 from prism_jax.models.predictors import MorphoConfig, MorphoPredictor
-from prism_jax.scm import folder, graphs
+from prism_jax.scm import folder, graphs, observed
 from prism_jax.scm.attributes import AttributeModel
+from prism_jax.scm.observed import Digits
 from prism_jax.weights import hvae, predictors
 from tests.conftest import compiled_once, untrained
-from train import counterfactual, counterfactual_step, counterfactual_watching, loop, observed
+from train import counterfactual, counterfactual_step, counterfactual_watching, loop
 from train import state as states
 from train.counterfactual import CounterfactualRun
 from train.counterfactual_step import Objective
 from train.loop import LoopConfig
-from train.observed import Digits
 from train.optimizer import OptimizerConfig, make_optimizer
 from train.scm_watching import Validation
 

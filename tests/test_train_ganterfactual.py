@@ -302,9 +302,10 @@ def test_options_that_do_not_fit_are_refused_before_anything_slow(options, compl
 
 
 @pytest.mark.slow
-def test_the_program_trains_on_a_built_data_set(folder, tmp_path, capsys):
+def test_the_program_trains_on_a_built_data_set(compiled, folder, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(sharding, "make_mesh", lambda: MESH)  # the devices of the programs that are compiled already
     build("phantom", None, tmp_path / "data", size=32, train=48, val=24, test=1)
-    options = dict(data=Data(folder=str(tmp_path / "data"), size=16), batch_size=8)
+    options = dict(data=Data(folder=str(tmp_path / "data"), size=16))
     ganterfactual.main(small(tmp_path / "run", folder, **options))
     assert weights.load(tmp_path / "run" / "model").config.attribute == ATTRIBUTE
     assert "with it, of 48" in capsys.readouterr().err

@@ -16,14 +16,14 @@ from prism_jax import config as configs
 from prism_jax import rng, sharding
 from prism_jax.metrics.intervals import BootstrapConfig
 from prism_jax.models.predictors import ChestConfig, ChestPredictor, MorphoConfig, MorphoPredictor
-from prism_jax.scm import graphs, predictions
+from prism_jax.scm import graphs, observed, predictions
 from prism_jax.scm.graph import Graph
+from prism_jax.scm.observed import Digits
 from prism_jax.weights import predictors as weights
 from tests.conftest import compiled_once, untrained
-from train import loop, observed, predictors, predictors_watching
+from train import loop, predictors, predictors_watching
 from train import state as states
 from train.loop import LoopConfig
-from train.observed import Digits
 from train.optimizer import OptimizerConfig
 from train.predictors import PredictorsRun
 from train.predictors_watching import Validation

@@ -16,14 +16,14 @@ from prism_jax.data import transforms
 from prism_jax.data.morphomnist import Part
 from prism_jax.data.schema import Attributes, Example
 from prism_jax.models.hvae_config import HVAEConfig
-from prism_jax.scm import graphs, observations
+from prism_jax.scm import graphs, observations, observed
 from prism_jax.scm.graph import Graph
+from prism_jax.scm.observed import Digits
 from prism_jax.weights import hvae
-from train import examples, observed, scm
+from train import examples, observing, scm
 from train import state as states
 from train.examples import Data
 from train.loop import LoopConfig
-from train.observed import Digits
 from train.optimizer import OptimizerConfig
 from train.scm import SCMRun
 from train.scm_watching import Validation
@@ -97,6 +97,16 @@ def test_a_run_leaves_a_model_its_graph_and_pictures(straight):
     assert (straight / "samples" / "4.png").is_file()
 
 
+def test_a_run_can_start_from_a_trained_model(straight):
+    config = dataclasses.replace(small(straight), initial=str(straight / "model"))
+    scm.check(config, sharding.make_mesh(jax.devices()[:1]))
+    _, best = trained_weights(straight, None, best=True)
+    jax.tree.map(np.testing.assert_array_equal, scm.initial(config), best)
+    other = dataclasses.replace(config, model=dataclasses.replace(config.model, bottleneck=2))
+    with pytest.raises(ValueError, match="differs from the model in bottleneck; make them alike"):
+        scm.check(other, sharding.make_mesh(jax.devices()[:1]))
+
+
 def test_the_average_is_a_copy_first_and_then_slow(reference):
     expected = json.loads((reference / "scm" / "traces" / "meta.json").read_text())["ema"]
     for update, decay in expected["decay_used_at_update_index"].items():
@@ -119,11 +129,11 @@ def test_a_gradient_of_so_much_is_left_out(norm, is_skipped):
 def test_images_are_shifted_whole_and_black_comes_in():
     images = jnp.full((64, 6, 6, 1), -1.0).at[:, 2:4, 2:4].set(1.0)
     keys = jax.random.split(jax.random.key(0), 64)
-    moved = observed.shifted(images, keys, 2)
+    moved = observing.shifted(images, keys, 2)
     np.testing.assert_array_equal(moved.sum((1, 2, 3)), images.sum((1, 2, 3)))
     corners = {tuple(np.argwhere(np.asarray(each[..., 0]) > 0)[0]) for each in moved}
     assert len(corners) > 15  # of 25
-    assert observed.shifted(images, keys, 0) is images
+    assert observing.shifted(images, keys, 0) is images
 
 
 def example(number, attributes):
@@ -138,14 +148,14 @@ def test_images_of_which_something_is_not_known_are_left_out(monkeypatch, capsys
     known = Attributes(age=60.0, sex="M", view="AP", findings=findings)
     source = [example(i, a) for i, a in enumerate((known, dataclasses.replace(known, age=None), known))]
     monkeypatch.setattr(examples, "open_split", lambda data: source)
-    found = observed.load(Data(size=8), GRAPH)
+    found = observing.load(Data(size=8), GRAPH)
     assert "1 of 3 images left out" in capsys.readouterr().err
     np.testing.assert_array_equal(found.ids, [0, 2])
     np.testing.assert_array_equal(found.images[:, 0, 0, 0], [0, 2])
     np.testing.assert_allclose(found.parents[0], [1, (60 - 54) / 36, 1, 0, 0, 1, 1], rtol=1e-6)
     monkeypatch.setattr(examples, "open_split", lambda data: source[1:2])
     with pytest.raises(ValueError, match="no image of data/phantom train has all of"):
-        observed.load(Data(size=8), GRAPH)
+        observing.load(Data(size=8), GRAPH)
 
 
 @pytest.mark.parametrize(
@@ -171,7 +181,7 @@ def test_digits_are_padded_and_have_the_parents_of_their_graph(monkeypatch, caps
     attributes = {"thickness": np.array([0.87598526]), "intensity": np.array([254.90317]), "digit": np.array([3])}
     part = Part(images=np.full((1, 28, 28), 255, np.uint8), attributes=attributes, ids=np.array([7]), origin="row 7")
     monkeypatch.setattr(observed.morphomnist, "read", lambda folder, split: part)
-    found = observed.load(Digits(), graphs.morphomnist())
+    found = observing.load(Digits(), graphs.morphomnist())
     assert "row 7" in capsys.readouterr().err
     assert found.images.shape == (1, 32, 32, 1)
     assert found.images[0, 2:-2, 2:-2].min() == 255

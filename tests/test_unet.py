@@ -9,13 +9,13 @@ import pytest
 from flax import nnx
 
 from prism_jax.models import unet as unet_lib
-from prism_jax.models.layers import GroupNorm, ResnetBlock
+from prism_jax.models.layers import Conv1x1, GroupNorm, ResnetBlock
 from prism_jax.models.unet import UNet2DCondition, UNetConfig
 from tests.conftest import ONE_LEVEL, channels_last, load_trace, recorded, relative_distance, untrained
 
 BOUND = 3e-5  # of one network call; the reference's own rounding is 7e-6
 KINDS = (
-    *(nnx.Conv, nnx.Linear, GroupNorm, ResnetBlock, unet_lib.TimeEmbedding, unet_lib.Transformer),
+    *(nnx.Conv, Conv1x1, nnx.Linear, GroupNorm, ResnetBlock, unet_lib.TimeEmbedding, unet_lib.Transformer),
     *(unet_lib.DownBlock, unet_lib.MidBlock, unet_lib.UpBlock),
 )
 

@@ -28,14 +28,14 @@ from prism_jax.processes import Processes
 from prism_jax.scm import folder, predictions
 from prism_jax.scm.attributes import AttributeModel
 from prism_jax.scm.graph import Graph
+from prism_jax.scm.observed import Digits, Observed
 from prism_jax.weights import hvae, predictors
-from train import counterfactual_watching, observed
+from train import counterfactual_watching, observing
 from train import state as states
 from train.batches import ArrayBatches
 from train.counterfactual_step import CounterfactualState, Judged, Networks, Objective, create, train_step
 from train.examples import Data
 from train.loop import LoopConfig, fit
-from train.observed import Digits, Observed
 from train.optimizer import OptimizerConfig, make_optimizer
 from train.scm import average_decay
 from train.scm_watching import Validation
@@ -88,7 +88,7 @@ def main(config: CounterfactualRun) -> None:
     trained = load(config)
     check(config, trained, mesh)
     held = dataclasses.replace(config.data, split=config.validation.split, limit=config.validation.limit)
-    train(config, trained, observed.load(config.data, trained.graph), observed.load(held, trained.graph), mesh)
+    train(config, trained, observing.load(config.data, trained.graph), observing.load(held, trained.graph), mesh)
 
 
 def load(config: CounterfactualRun) -> Trained:

@@ -15,10 +15,10 @@ from flax import nnx, struct
 
 from prism_jax import rng
 from prism_jax.models.hvae import HVAE
-from prism_jax.scm import auxiliary, elbo, image_mechanism, predictions
+from prism_jax.scm import auxiliary, elbo, image_mechanism, observed, predictions
 from prism_jax.scm.attributes import AttributeModel
 from prism_jax.scm.graph import Attributes
-from train import observed
+from train import observing
 from train import state as states
 
 Batch = Mapping[str, jax.Array]  # as `Observed.labelled` has it
@@ -98,7 +98,7 @@ def train_step(
     at_step = lambda name: rng.at_step(rng.stream(key, name), state.image.step)
     keys = lambda name: rng.per_example(at_step(name), batch["id"])
     graph = frozen.mechanisms.graph
-    x = observed.shifted(observed.to_float(batch["image"]), keys("shift"), shift)
+    x = observing.shifted(observed.to_float(batch["image"]), keys("shift"), shift)
     attributes = {name: batch[name] for name in graph.names}
     given, chosen = auxiliary.random_intervention(graph, attributes, at_step("intervention"))
     targets = frozen.mechanisms.intervene(

@@ -14,14 +14,15 @@ from jax.sharding import Mesh
 
 from prism_jax import rng, sharding
 from prism_jax.checkpoint import VALIDATION_LOSS
+from prism_jax.scm import observed
 from prism_jax.scm.graph import Graph
-from train import observed
+from prism_jax.scm.observed import Observed
+from train import observing
 from train import state as states
 from train.autoencoder import write_pairs
 from train.counterfactual_step import CounterfactualState, Judged, Networks, imagined, judged_by
 from train.log import Log
 from train.loop import Hook
-from train.observed import Observed
 
 
 def interventions(held: Observed, graph: Graph, seed: int) -> dict[str, np.ndarray]:
@@ -44,7 +45,7 @@ def measurer(config: Any, networks: Networks, graph: Graph, held: Observed, mesh
         out_shardings=everywhere,
     )
     arrays = held.labelled() | interventions(held, graph, config.seed)
-    return lambda params, frozen: observed.looked_over(
+    return lambda params, frozen: observing.looked_over(
         lambda batch: look(params, frozen, batch), arrays, config.batch_size, mesh
     )
 

@@ -26,16 +26,16 @@ from prism_jax import config as configs
 from prism_jax import program, rng, sharding
 from prism_jax.models.predictors import ChestConfig, ChestPredictor, MorphoConfig, MorphoPredictor
 from prism_jax.processes import Processes
-from prism_jax.scm import graphs, predictions
+from prism_jax.scm import graphs, observed, predictions
 from prism_jax.scm.graph import Graph
+from prism_jax.scm.observed import Digits, Observed
 from prism_jax.weights import predictors as weights
 from prism_jax.weights import pretrained
-from train import observed, predictors_watching
+from train import observing, predictors_watching
 from train import state as states
 from train.batches import ArrayBatches
 from train.examples import Data
 from train.loop import LoopConfig, fit
-from train.observed import Digits, Observed
 from train.optimizer import OptimizerConfig, make_optimizer
 from train.predictors_watching import Validation
 from train.scm import average_decay
@@ -100,7 +100,7 @@ def train_step(
     """One step on `batch` as `Observed.labelled` has it; batch norms see the moments of all of it, on all devices."""
     before = state.trained
     keys = lambda name: rng.per_example(rng.at_step(rng.stream(key, name), before.step), batch["id"])
-    x = observed.shifted(observed.to_float(batch["image"]), keys("shift"), config.shift)
+    x = observing.shifted(observed.to_float(batch["image"]), keys("shift"), config.shift)
 
     def objective(params):
         network = nnx.merge(graphdef, values(params, state.moments))
@@ -125,7 +125,7 @@ def main(config: PredictorsRun) -> None:
     mesh = sharding.make_mesh()
     check(config, mesh)
     held = dataclasses.replace(config.data, split=config.validation.split, limit=config.validation.limit)
-    train(config, observed.load(config.data, config.graph), observed.load(held, config.graph), mesh)
+    train(config, observing.load(config.data, config.graph), observing.load(held, config.graph), mesh)
 
 
 def train(config: PredictorsRun, data: Observed, held: Observed, mesh: Mesh) -> PredictorState:

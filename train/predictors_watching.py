@@ -13,12 +13,12 @@ from prism_jax import sharding
 from prism_jax.checkpoint import VALIDATION_LOSS
 from prism_jax.metrics.classification import ClassificationMetrics, auroc
 from prism_jax.metrics.intervals import BootstrapConfig, Estimate, bootstrap, share
-from prism_jax.scm import predictions
+from prism_jax.scm import observed, predictions
 from prism_jax.scm.graph import Continuous, Discrete, Graph
-from train import observed
+from prism_jax.scm.observed import Observed
+from train import observing
 from train.log import Log
 from train.loop import Hook
-from train.observed import Observed
 
 Seen = Mapping[str, Mapping[str, np.ndarray]]  # "nll", "value" [n] and "probabilities" [n, classes], by attribute
 
@@ -45,7 +45,7 @@ def reader(config: Any, graphdef: nnx.GraphDef, mesh: Mesh) -> Callable[[Any, Ob
     )
 
     def see(values, data):
-        return observed.looked_over(lambda batch: look(values, batch), data.labelled(), config.batch_size, mesh)
+        return observing.looked_over(lambda batch: look(values, batch), data.labelled(), config.batch_size, mesh)
 
     return see
 

@@ -22,17 +22,17 @@ from prism_jax.commands.export import trained_weights
 from prism_jax.models.hvae import HVAE
 from prism_jax.models.hvae_config import HVAEConfig
 from prism_jax.processes import Processes
-from prism_jax.scm import elbo, graphs
+from prism_jax.scm import elbo, graphs, observed
 from prism_jax.scm.elbo import FreeEnergy
 from prism_jax.scm.graph import Graph
+from prism_jax.scm.observed import Digits, Observed
 from prism_jax.sharding import Placement
 from prism_jax.weights import hvae, pretrained
-from train import observed, scm_watching
+from train import observing, scm_watching
 from train import state as states
 from train.batches import ArrayBatches
 from train.examples import Data
 from train.loop import LoopConfig, fit
-from train.observed import Digits, Observed
 from train.optimizer import OptimizerConfig, make_optimizer
 from train.scm_watching import Validation
 
@@ -50,6 +50,8 @@ class SCMRun:
     data: Data | Digits = Data(size=64)
     model: HVAEConfig = HVAEConfig()
     """Its `parents` are those of the graph."""
+    initial: str | None = None
+    """Folder of an image mechanism to start from, RUN/model; None: one that is not trained."""
     objective: FreeEnergy = FreeEnergy()
     shift: int = 0
     """Pixels by which training moves images at random."""
@@ -76,7 +78,7 @@ def train_step(
     """One step on `batch`: "image" uint8 [b, h, w, c], "parents" float32 [b, p], "id" uint32 [b]."""
     at_step = lambda name: rng.at_step(rng.stream(key, name), state.step)
     keys = lambda name: rng.per_example(at_step(name), batch["id"])
-    x = observed.shifted(observed.to_float(batch["image"]), keys("shift"), config.shift)
+    x = observing.shifted(observed.to_float(batch["image"]), keys("shift"), config.shift)
     noise = elbo.draw(config.model, keys("posterior"))
     first, parents = config.objective.dropped_from, batch["parents"]
     prior_parents = None if first is None else elbo.dropped(parents, at_step("dropped"), first)
@@ -110,7 +112,7 @@ def main(config: SCMRun) -> None:
     mesh = sharding.make_mesh(fsdp=config.placement.fsdp)
     check(config, mesh)
     held = dataclasses.replace(config.data, split=config.validation.split, limit=config.validation.limit)
-    train(config, observed.load(config.data, config.graph), observed.load(held, config.graph), mesh)
+    train(config, observing.load(config.data, config.graph), observing.load(held, config.graph), mesh)
 
 
 def train(config: SCMRun, data: Observed, held: Observed, mesh: Mesh) -> None:
@@ -122,7 +124,7 @@ def train(config: SCMRun, data: Observed, held: Observed, mesh: Mesh) -> None:
     fit(
         partial(train_step, graphdef=graphdef, config=config, update=partial(states.update, tx=tx, **options)),
         create=partial(states.create, tx=tx, ema=True),
-        initial=untrained(config),
+        initial=initial(config),
         frozen=None,
         batches=ArrayBatches(data.arrays(), batch_size=config.batch_size, seed=config.seed),
         config=config.loop,
@@ -137,8 +139,10 @@ def train(config: SCMRun, data: Observed, held: Observed, mesh: Mesh) -> None:
         finish(config)
 
 
-def untrained(config: SCMRun) -> Any:
+def initial(config: SCMRun) -> Any:
     """The parameters before the first step, on the host."""
+    if config.initial is not None:
+        return jax.device_get(nnx.to_pure_dict(nnx.state(hvae.load(config.initial))))
     # Not within the program that makes the state: hundreds of draws in one take minutes to compile.
     model = HVAE(config.model, rngs=nnx.Rngs(rng.stream(rng.key(config.seed), "init")))
     return jax.device_get(nnx.to_pure_dict(nnx.state(model)))
@@ -168,6 +172,10 @@ def check(config: SCMRun, mesh: Mesh) -> None:
         )
     if config.model.size != config.data.size:
         raise ValueError(f"data.size {config.data.size} is not the model's {config.model.size}; use that")
+    if config.initial is not None:
+        given, wanted = hvae.load(config.initial).config.to_dict(), config.model.to_dict()
+        if unlike := [name for name in wanted if given[name] != wanted[name]]:
+            raise ValueError(f"initial {config.initial} differs from the model in {', '.join(unlike)}; make them alike")
     if config.model.channels != 1:
         raise ValueError(f"model.channels {config.model.channels}: the data sets here are grey; use 1")
     every, kept = config.validation.every, config.loop.checkpoint_every

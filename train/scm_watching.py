@@ -12,13 +12,12 @@ from jax.sharding import Mesh
 
 from prism_jax import rng, sharding
 from prism_jax.checkpoint import VALIDATION_LOSS
-from prism_jax.scm import elbo, image_mechanism
-from train import observed
+from prism_jax.scm import elbo, image_mechanism, observed
+from prism_jax.scm.observed import Observed
 from train import state as states
 from train.autoencoder import write_pairs
 from train.log import Log
 from train.loop import Hook
-from train.observed import Observed
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

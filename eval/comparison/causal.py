@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from functools import cached_property, partial
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -35,11 +35,6 @@ class CausalMaker:
     def size(self) -> int:
         return self.image.config.size
 
-    @cached_property
-    def config(self) -> CounterfactualConfig:
-        """With an exogenous prior all of the effect is direct, and "total" is its name."""
-        return CounterfactualConfig(t_z=self.row.t_z, t_u=self.row.t_u)
-
     def shown(self, asks: Sequence[Ask]) -> list[Attributes]:
         """What is wanted; in graph mode its descendants follow, by the noise of each subject."""
         if self.row.mode == "surgical":
@@ -58,7 +53,7 @@ class CausalMaker:
         graph = self.attributes.graph
         parents = [graph.parents_vector(columns([getattr(a, k) for a in asks], graph)) for k in ("stated", "wanted")]
         x = jnp.asarray(pictures, jnp.float32)[..., None] / 127.5 - 1  # [b, h, w, 1]
-        made = _counterfactual(self.image, x, *parents, self._keys(asks, "image"), config=self.config)
+        made = _counterfactual(self.image, x, *parents, self._keys(asks, "image"), config=self.row.counterfactual)
         return transforms.to_uint8(np.asarray(made)[..., 0])
 
     def _keys(self, asks: Sequence[Ask], stream: str) -> jax.Array:

@@ -9,10 +9,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from eval.comparison.asks import Ask
-from eval.comparison.rows import Bracket, Editor
+from eval.comparison.rows import TRUE_MASKS, Bracket, Editor
 from eval.comparison.truths import Mode, Truths
 from eval.truth import AUTOENCODER, ORACLE
-from prism_jax import StableDiffusion, editing
+from prism_jax import StableDiffusion, editing, rng
 from prism_jax.data import transforms
 from prism_jax.data.schema import Attributes
 
@@ -35,7 +35,7 @@ class TextEditor:
 
     sd: StableDiffusion
     row: Editor
-    masks: Mapping[tuple[str, str], np.ndarray]  # by ask, bool [size, size]; empty: no masks are used
+    masks: Mapping[tuple[str, str], np.ndarray]  # by ask, bool [size, size]; empty: none, or predicted ones
 
     @property
     def size(self) -> int:
@@ -48,7 +48,10 @@ class TextEditor:
         prompts = [ask.subject.wording.describe(ask.stated) for ask in asks]
         latents = self.sd.encode_image(_colour(pictures))
         inverted = editing.invert(self.sd, latents, prompts, **dataclasses.asdict(self.row.inversion))
-        result = editing.edit(self.sd, inverted, [[self.edit(ask)] for ask in asks])
+        edits = [self.edit(ask) for ask in asks]
+        if self.row.mask == "predicted":
+            edits = self.confined(latents, prompts, asks, edits)
+        result = editing.edit(self.sd, inverted, [[each] for each in edits])
         return _grey(self.sd.decode(result.latents[:, 1]))
 
     def edit(self, ask: Ask) -> editing.Edit:
@@ -59,6 +62,15 @@ class TextEditor:
             return made
         everywhere = np.ones((self.size, self.size), bool)
         return dataclasses.replace(made, mask=self.masks.get(ask.key, everywhere))
+
+    def confined(
+        self, latents: jax.Array, prompts: Sequence[str], asks: Sequence[Ask], edits: Sequence[editing.Edit]
+    ) -> list[editing.Edit]:
+        """The edits within what the model predicts: nothing of the picture for a placebo, whose prompts are equal."""
+        ids = rng.example_ids(np.array([ask.subject.index for ask in asks]))
+        wanted = [each.prompt for each in edits]
+        masks = editing.predict_mask(self.sd, latents, prompts, wanted, ids, config=self.row.prediction)
+        return [dataclasses.replace(each, mask=mask) for each, mask in zip(edits, masks, strict=True)]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -81,9 +93,9 @@ class Known:
 
 
 def text_editor(row: Editor, asks: Sequence[Ask], truths: Truths | None) -> TextEditor:
-    """Loads the model of a row, and the masks of its asks where it uses any."""
+    """Loads the model of a row, and the true masks of its asks where it uses these."""
     sd = StableDiffusion.from_pretrained(row.model, dtype=row.dtype)
-    if row.mask is None:
+    if row.mask not in TRUE_MASKS:
         return TextEditor(sd=sd, row=row, masks={})
     masks = truths.fitted_masks(sd.size)
     drawn = [box(mask, row.margin) if row.mask == "box" else mask for mask in masks]

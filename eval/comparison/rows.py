@@ -12,9 +12,14 @@ from eval.comparison.truths import Mode
 from eval.counterfactuals import Inversion
 from eval.truth import AUTOENCODER, DO_NOTHING, ORACLE
 from prism_jax import config as configs
+from prism_jax.editing import MaskPrediction
 from prism_jax.models.hvae_config import HVAEConfig
 from prism_jax.scm.graph import Graph
+from prism_jax.scm.image_mechanism import CounterfactualConfig, Effect
 from prism_jax.weights import pretrained
+
+TRUE_MASKS = ("attribute", "box")  # of the phantom
+MASKS = (None, *TRUE_MASKS, "predicted")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -44,15 +49,20 @@ class Editor:
     inversion: Inversion = Inversion()
     strength: Strength | None = None
     """None: that of the changes."""
-    mask: Literal["attribute", "box"] | None = None
-    """The phantom's own mask of what is set, an upper bound, or the box around it, `margin` larger on each side."""
+    mask: Literal["attribute", "box", "predicted"] | None = None
+    """The phantom's own mask of what is set, an upper bound, or the box around it, `margin` larger on each side; or
+    what the model predicts, which needs no truth."""
     margin: float = 0.06
     """Of the side of the picture."""
+    prediction: MaskPrediction = MaskPrediction()
+    """How masks are predicted."""
     dtype: jnp.dtype = jnp.dtype("float32")
 
     def __post_init__(self) -> None:
         if not 0 <= self.margin < 1:
             raise ValueError(f"{self.name}: margin {self.margin} is not a share of the side; use 0 to 0.5")
+        if self.mask not in MASKS:
+            raise ValueError(f"{self.name}: mask {self.mask!r} is not known; use one of {', '.join(map(str, MASKS))}")
 
     @property
     def mode(self) -> Mode:
@@ -79,12 +89,22 @@ class CausalModel:
     """Scale of the noise of latents."""
     t_u: float = 0.1
     """Scale of the noise of pixels that is put back: with 1 composition measures nothing."""
+    effect: Effect = "total"
+    """Which of the effects that a conditional prior tells apart; without one there is the total alone."""
+    alpha: float = 0.65
+    """Weight of the posterior where latents mediate: of a conditional prior, and no direct effect."""
     seed: int = 0
     """Of the draws, one for each subject."""
 
     def __post_init__(self) -> None:
         if not self.images or len(set(self.images)) < len(self.images):
             raise ValueError(f"{self.name}: images are {self.images}; name each folder once, and at least one")
+        _ = self.counterfactual  # says what is out of range
+
+    @property
+    def counterfactual(self) -> CounterfactualConfig:
+        """How its pictures are drawn."""
+        return CounterfactualConfig(effect=self.effect, t_z=self.t_z, t_u=self.t_u, alpha=self.alpha)
 
     @property
     def folders(self) -> tuple[str, ...]:
@@ -143,13 +163,24 @@ def check(rows: Sequence[Row], *, is_phantom: bool) -> None:
     if not rows or len(set(names)) < len(names):
         raise ValueError(f"rows are {names}; name at least one, and each differently")
     for row in rows:
-        needs_truth = (isinstance(row, Editor) and row.mask) or (isinstance(row, Bracket) and row.kind == ORACLE)
-        if needs_truth and not is_phantom:
+        has_true_mask = isinstance(row, Editor) and row.mask in TRUE_MASKS
+        if (has_true_mask or (isinstance(row, Bracket) and row.kind == ORACLE)) and not is_phantom:
             raise ValueError(f"row {row.name!r} needs the truth, which these data do not have; leave it out")
         if isinstance(row, CausalModel):
             graph_of(row)
+            check_effect(row)
         elif row.folders[0] and not (Path(row.folders[0]) / "model_index.json").is_file():
             raise ValueError(f"row {row.name!r}: no Stable Diffusion in {row.folders[0]}: no model_index.json")
+
+
+def check_effect(row: CausalModel) -> None:
+    """Raises ValueError for a direct or indirect effect of image mechanisms in which nothing mediates."""
+    for folder in row.images if row.effect != "total" else ():
+        if not HVAEConfig.from_dict(pretrained.read_json(Path(folder) / "config.json")).conditional_prior:
+            raise ValueError(
+                f"row {row.name!r}: effect {row.effect} needs a conditional prior, which {folder} was trained without: "
+                "nothing mediates there; use total"
+            )
 
 
 def graph_of(row: CausalModel) -> Graph:

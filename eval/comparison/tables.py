@@ -106,6 +106,7 @@ MASKS = {
     None: "",
     "attribute": "; mask: the phantom's own of what is set, an upper bound",
     "box": "; mask: the box around the phantom's own",
+    "predicted": "; mask: predicted by the model from the two captions (DiffEdit), without the truth",
 }
 KNOWN = {"do nothing": "the picture again", "autoencoder only": "encoded and decoded", "oracle": "the truth"}
 
@@ -113,7 +114,7 @@ KNOWN = {"do nothing": "the picture again", "autoencoder only": "encoded and dec
 def described(row: Row) -> str:
     """How a row makes its pictures, with the source of its masks."""
     if isinstance(row, CausalModel):
-        return f"abduct, act, predict: t_z {row.t_z:g}, t_u {row.t_u:g}, {row.mode}"
+        return f"abduct, act, predict: t_z {row.t_z:g}, t_u {row.t_u:g}, {row.mode}, {row.effect} effect"
     if isinstance(row, Translator):
         return "translated by the generator of the kind that is wanted: with nothing to change, of the kind it is"
     if isinstance(row, Editor):

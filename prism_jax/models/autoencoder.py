@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from prism_jax.models.attention import Attention
-from prism_jax.models.layers import Downsample, GroupNorm, ResnetBlock, Upsample, conv1x1, conv3x3
+from prism_jax.models.layers import Conv1x1, Downsample, GroupNorm, ResnetBlock, Upsample, conv3x3
 
 EPSILON = 1e-6  # of every group norm here
 
@@ -190,8 +190,8 @@ class AutoencoderKL(nnx.Module):
         latents = config.latent_channels
         self.encoder = Encoder(config, rngs=rngs)
         self.decoder = Decoder(config, rngs=rngs)
-        self.quant_conv = conv1x1(2 * latents, 2 * latents, dtype=config.dtype, rngs=rngs)
-        self.post_quant_conv = conv1x1(latents, latents, dtype=config.dtype, rngs=rngs)
+        self.quant_conv = Conv1x1(2 * latents, 2 * latents, dtype=config.dtype, rngs=rngs)
+        self.post_quant_conv = Conv1x1(latents, latents, dtype=config.dtype, rngs=rngs)
 
     def encode(self, images: jax.Array) -> tuple[jax.Array, jax.Array]:
         """Mean and log-variance, float32 `[b, h/8, w/8, 4]`, of the posterior of images in [-1, 1]."""

@@ -6,6 +6,7 @@ import numpy as np
 from flax import nnx, struct
 
 from prism_jax.models.hvae_config import HVAEConfig, Level
+from prism_jax.models.layers import Conv1x1, gelu
 
 
 @struct.dataclass
@@ -25,6 +26,8 @@ def conv(inputs: int, outputs: int, kernel: int, *, gain: float = 1.0, dtype: jn
     # Variance of that uniform: gain^2 / (3 fan in), and variance_scaling refuses a scale of 0.
     init = nnx.initializers.variance_scaling(gain**2 / 3, "fan_in", "uniform") if gain else nnx.initializers.zeros
     size, padding = (kernel, kernel), kernel // 2
+    if kernel == 1:
+        return Conv1x1(inputs, outputs, kernel_init=init, dtype=dtype, rngs=rngs)
     return nnx.Conv(inputs, outputs, size, padding=padding, kernel_init=init, dtype=dtype, rngs=rngs)
 
 
@@ -37,7 +40,9 @@ class Bias(nnx.Module):
     def __call__(self, like: jax.Array) -> jax.Array:
         """Repeated to the shape of `like`, in its dtype."""
         value = self.bias[...].astype(like.dtype)
-        return jnp.broadcast_to(value.reshape((1,) * (like.ndim - value.ndim) + value.shape), like.shape)
+        value = jnp.broadcast_to(value.reshape((1,) * (like.ndim - value.ndim) + value.shape), (1, *like.shape[1:]))
+        # A product with ones: its gradient, a sum over the batch, is then a product too, and 50 times as fast on CPUs.
+        return jnp.einsum("b,...->b...", jnp.ones(len(like), like.dtype), value[0], precision="highest")
 
 
 class Block(nnx.Module):
@@ -73,7 +78,7 @@ class Block(nnx.Module):
         """Maps `[b, r, r, inputs]` to `[b, r / down, r / down, outputs]`."""
         h = x
         for layer in self.convs:
-            h = layer(jax.nn.relu(h) if self.is_light else jax.nn.gelu(h, approximate=False))
+            h = layer(jax.nn.relu(h) if self.is_light else gelu(h))
         if self.is_residual:
             h = h + (x if self.projection is None else self.projection(x))
         return pooled(h, self.down)

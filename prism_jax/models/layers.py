@@ -1,8 +1,18 @@
 """The blocks that the VAE and the UNet share, with diffusers' parameter names."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
+
+
+def gelu(x: jax.Array) -> jax.Array:
+    """x Phi(x), exactly, in float32, result in the input's dtype."""
+    # jax.nn.gelu goes by erfc, which is twice as slow; the digits it saves are those of results below 1e-7.
+    wide = x.astype(jnp.float32)
+    return (0.5 * wide * (1 + jax.lax.erf(wide * np.float32(np.sqrt(0.5))))).astype(x.dtype)
 
 
 class GroupNorm(nnx.Module):
@@ -46,8 +56,16 @@ def conv3x3(inputs: int, outputs: int, *, dtype: jnp.dtype, rngs: nnx.Rngs) -> n
     return nnx.Conv(inputs, outputs, (3, 3), padding=1, dtype=dtype, rngs=rngs)
 
 
-def conv1x1(inputs: int, outputs: int, *, dtype: jnp.dtype, rngs: nnx.Rngs) -> nnx.Conv:
-    return nnx.Conv(inputs, outputs, (1, 1), padding=0, dtype=dtype, rngs=rngs)
+class Conv1x1(nnx.Conv):
+    """A 1x1 convolution, computed as the matrix product it is: its gradient is 2 to 4 times as fast on CPUs."""
+
+    def __init__(self, inputs: int, outputs: int, **options: Any):
+        super().__init__(inputs, outputs, (1, 1), **options)
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        bias = None if self.bias is None else self.bias[...][None, None, None]
+        x, kernel, bias = self.promote_dtype((x, self.kernel[0, 0], bias), dtype=self.dtype)
+        return x @ kernel if bias is None else x @ kernel + bias
 
 
 class ResnetBlock(nnx.Module):
@@ -69,7 +87,7 @@ class ResnetBlock(nnx.Module):
         self.time_emb_proj = nnx.Linear(time_dim, outputs, dtype=dtype, rngs=rngs) if time_dim else None
         self.norm2 = GroupNorm(outputs, groups=groups, epsilon=epsilon, rngs=rngs)
         self.conv2 = conv3x3(outputs, outputs, dtype=dtype, rngs=rngs)
-        self.conv_shortcut = conv1x1(inputs, outputs, dtype=dtype, rngs=rngs) if inputs != outputs else None
+        self.conv_shortcut = Conv1x1(inputs, outputs, dtype=dtype, rngs=rngs) if inputs != outputs else None
 
     def __call__(self, x: jax.Array, time: jax.Array | None = None) -> jax.Array:
         """Maps `x [b, h, w, c_in]` and `time [b, d]` to `[b, h, w, c_out]`."""

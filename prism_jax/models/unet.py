@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from prism_jax.models.attention import Attention, AttentionControl, Site
-from prism_jax.models.layers import Downsample, GroupNorm, LayerNorm, ResnetBlock, Upsample, conv1x1, conv3x3
+from prism_jax.models.layers import Conv1x1, Downsample, GroupNorm, LayerNorm, ResnetBlock, Upsample, conv3x3, gelu
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -121,7 +121,7 @@ class GEGLU(nnx.Module):
 
     def __call__(self, x: jax.Array) -> jax.Array:
         value, gate = jnp.split(self.proj_in(x), 2, axis=-1)
-        return self.proj_out(value * jax.nn.gelu(gate, approximate=False))
+        return self.proj_out(value * gelu(gate))
 
 
 class TransformerBlock(nnx.Module):
@@ -145,7 +145,7 @@ class Transformer(nnx.Module):
     def __init__(self, channels: int, place: str, level: int, config: UNetConfig, *, rngs: nnx.Rngs):
         self.place = place
         self.linear = config.use_linear_projection
-        project = nnx.Linear if self.linear else conv1x1
+        project = nnx.Linear if self.linear else Conv1x1
         self.norm = GroupNorm(channels, groups=config.norm_num_groups, epsilon=1e-6, rngs=rngs)
         self.proj_in = project(channels, channels, dtype=config.dtype, rngs=rngs)
         block = TransformerBlock(

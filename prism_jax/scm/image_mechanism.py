@@ -10,7 +10,7 @@ composition measures nothing; state it with every result.
 
 import dataclasses
 from collections.abc import Callable, Sequence
-from typing import Literal
+from typing import Literal, get_args
 
 import jax
 import jax.numpy as jnp
@@ -21,6 +21,7 @@ from prism_jax.models.hvae_blocks import Gaussian
 from prism_jax.scm import likelihoods
 from prism_jax.scm.elbo import draw
 
+Effect = Literal["total", "direct", "indirect"]
 LEAST_SCALE = 1e-12
 
 
@@ -39,7 +40,7 @@ class Noise:
 class CounterfactualConfig:
     """How a counterfactual is drawn; the published evaluation's values."""
 
-    effect: Literal["total", "direct", "indirect"] = "total"
+    effect: Effect = "total"
     """The last two with a conditional prior alone."""
     t_z: float = 0.1
     """Scale of the noise of latents."""
@@ -51,6 +52,8 @@ class CounterfactualConfig:
     """Draws that are averaged."""
 
     def __post_init__(self) -> None:
+        if self.effect not in get_args(Effect):
+            raise ValueError(f"effect {self.effect!r} is not known; use one of {', '.join(get_args(Effect))}")
         if min(self.t_z, self.t_u) < 0 or not 0 <= self.alpha <= 1 or self.particles < 1:
             raise ValueError(
                 f"counterfactual t_z {self.t_z}, t_u {self.t_u}, alpha {self.alpha}, particles {self.particles}; "
@@ -67,26 +70,34 @@ class Counterfactual:
 
 
 def counterfactual(
-    model: HVAE, x: jax.Array, parents: jax.Array, changed: jax.Array, rng: jax.Array, *, config: CounterfactualConfig
+    model: HVAE,
+    x: jax.Array,
+    parents: jax.Array,
+    changed: jax.Array,
+    rng: jax.Array,
+    *,
+    config: CounterfactualConfig,
+    t_u: float | jax.Array | None = None,
 ) -> Counterfactual:
     """What images [b, h, w, c] in [-1, 1] with `parents` [b, p] would be with the parents `changed` [b, p].
 
     Args:
       rng: one key, or one per image [b].
+      t_u: in place of the config's; may be traced, so that one program serves several.
 
     Raises:
       ValueError: a direct or indirect effect is asked of a model without mediators.
     """
     if config.effect != "total" and not model.config.conditional_prior:
         raise ValueError(f"effect {config.effect} needs a conditional prior; use total: nothing mediates in this model")
-    keys = per_image(rng, len(x))
+    keys, t_u = per_image(rng, len(x)), config.t_u if t_u is None else t_u
 
     def one(particle: jax.Array) -> jax.Array:
         own, other = jax.vmap(lambda key: jax.random.split(jax.random.fold_in(key, particle)), out_axes=1)(keys)
         noise = abduct(model, x, parents, own, config.t_z)
         if config.effect != "direct" and model.config.conditional_prior:
             noise = mediate(model, noise, changed, other, alpha=config.alpha)
-        return predict(model, noise, parents if config.effect == "indirect" else changed, t_u=config.t_u)
+        return predict(model, noise, parents if config.effect == "indirect" else changed, t_u=t_u)
 
     return averaged(one, config.particles)
 
