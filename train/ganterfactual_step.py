@@ -16,7 +16,7 @@ from flax import nnx, struct
 from prism_jax import rng
 from prism_jax.classifier import Classifier
 from prism_jax.models.cyclegan import CycleGANConfig, Discriminator, Discriminators, Generators
-from train import observed
+from prism_jax.scm import observed
 from train import state as states
 from train.ganterfactual_pool import Pool, exchanged
 

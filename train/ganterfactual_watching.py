@@ -17,7 +17,8 @@ from jax.sharding import Mesh
 from prism_jax import sharding
 from prism_jax.classifier import Classifier
 from prism_jax.metrics.intervals import BootstrapConfig, bootstrap, share
-from train import observed
+from prism_jax.scm import observed
+from train import observing
 from train.autoencoder import write_pairs
 from train.ganterfactual_images import Sides
 from train.ganterfactual_step import GanState, Networks, seen
@@ -56,7 +57,7 @@ def measurer(
 
     def see(params, classifier, sides):
         run = lambda batch: look(params, classifier, batch)
-        found = observed.looked_over(run, sides.together(), batch_size, mesh)
+        found = observing.looked_over(run, sides.together(), batch_size, mesh)
         return {way: {name: values[sides.has == has] for name, values in found.items()} for way, has in WAYS.items()}
 
     return see
