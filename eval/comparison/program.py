@@ -20,11 +20,11 @@ import numpy as np
 from eval import judging, truth
 from eval.changes import Change
 from eval.cohort import slug
-from eval.comparison import asks, causal, makers, making, measures, page, records, rows, seeing, truths
+from eval.comparison import asks, causal, makers, making, measures, page, records, rows, seeing, translating, truths
 from eval.comparison.asks import Ask, fitted
 from eval.comparison.making import Made
 from eval.comparison.measures import Shared
-from eval.comparison.rows import CausalModel, Editor, Row
+from eval.comparison.rows import CausalModel, Editor, Row, Translator
 from eval.comparison.seeing import Bench
 from eval.comparison.tables import Results
 from eval.comparison.truths import Truths
@@ -105,6 +105,9 @@ def check(config: ComparisonRun) -> tuple[dict[str, Any], tuple[str, ...]]:
         raise ValueError(f"batch_size {config.batch_size} holds no picture; use 1 or more")
     seeing.scales(config.size)
     rows.check(config.rows, is_phantom=truth.phantom_config(config.data) is not None)
+    for row in config.rows:
+        if isinstance(row, Translator):
+            translating.check(row, config.changes, config.judges)
     if len({slug(row.name) for row in config.rows}) < len(config.rows):
         raise ValueError(f"rows {[row.name for row in config.rows]} do not differ as file names; change one")
     check_folder(config)
@@ -146,7 +149,7 @@ def made_row(
     found = []
     for k, folder in enumerate(row.folders):
         own = dataclasses.replace(row, images=(folder,)) if isinstance(row, CausalModel) else row
-        weights = [fingerprint(f) for f in (folder, getattr(row, "mechanisms", "")) if f]
+        weights = [fingerprint(f) for f in (folder, getattr(row, "mechanisms", ""), *getattr(row, "models", ())) if f]
         settings = json.loads(json.dumps(dataclasses.asdict(own) | {"weights": weights}, default=str))
         at = Path(config.run) / "rows" / slug(row.name)
         found.append(
@@ -155,7 +158,8 @@ def made_row(
                 wanted,
                 originals,
                 at / f"seed-{k + 1}" if isinstance(row, CausalModel) else at,
-                settings=settings | ({} if isinstance(row, Editor | CausalModel) else {"size": config.size}),
+                settings=settings
+                | ({} if isinstance(row, Editor | CausalModel | Translator) else {"size": config.size}),
                 batch_size=config.batch_size,
                 name=row.name if len(row.folders) == 1 else f"{row.name}, seed {k + 1} of {len(row.folders)}",
             )
@@ -173,6 +177,8 @@ def maker_of(
     """What makes the pictures of a row with one image mechanism at most."""
     if isinstance(row, CausalModel):
         return causal.load(row, row.images[0])
+    if isinstance(row, Translator):
+        return translating.load(row, wanted)
     if isinstance(row, Editor):
         return makers.text_editor(row, wanted, known)
     true = lambda mode: (known.fitted_pictures(mode, config.size, config.fit), known.attributes[mode])

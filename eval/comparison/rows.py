@@ -1,4 +1,4 @@
-"""The rows of a comparison as a configuration names them: text editors, structural causal models, and brackets."""
+"""The rows of a comparison as a configuration names them: text editors, causal models, translators, and brackets."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -112,6 +112,29 @@ class CausalModel:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class Translator:
+    """GANterfactual: a pair of generators for each attribute. It can be asked to add that, or to remove it."""
+
+    name: str
+    models: tuple[str, ...]
+    """Folders RUN/model of train.ganterfactual, one for each attribute."""
+
+    def __post_init__(self) -> None:
+        if not self.models or len(set(self.models)) < len(self.models):
+            raise ValueError(f"{self.name}: models are {self.models}; name each folder once, and at least one")
+
+    @property
+    def mode(self) -> Mode:
+        """Surgical: one attribute is asked for. What goes along with it in the data may change too."""
+        return "surgical"
+
+    @property
+    def folders(self) -> tuple[str, ...]:
+        """One seed: `models` are of different attributes."""
+        return ("",)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Bracket:
     """What stands beside the rows: doing nothing, encoding and decoding alone, or the truth."""
 
@@ -131,7 +154,7 @@ class Bracket:
         return (self.model or "",)
 
 
-Row = Editor | CausalModel | Bracket
+Row = Editor | CausalModel | Translator | Bracket
 
 
 def check(rows: Sequence[Row], *, is_phantom: bool) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 from eval.comparison import estimates
 from eval.comparison.estimates import FID, Found
 from eval.comparison.measures import Measured, Shared
-from eval.comparison.rows import CausalModel, Editor, Row
+from eval.comparison.rows import CausalModel, Editor, Row, Translator
 from prism_jax.metrics.intervals import BootstrapConfig, Estimate
 from prism_jax.metrics.perceptual import PerceptualDistance
 from prism_jax.metrics.seeds import spread
@@ -115,6 +115,8 @@ def described(row: Row) -> str:
     """How a row makes its pictures, with the source of its masks."""
     if isinstance(row, CausalModel):
         return f"abduct, act, predict: t_z {row.t_z:g}, t_u {row.t_u:g}, {row.mode}, {row.effect} effect"
+    if isinstance(row, Translator):
+        return "translated by the generator of the kind that is wanted: with nothing to change, of the kind it is"
     if isinstance(row, Editor):
         how = row.inversion
         return f"{how.method}, {how.steps} steps, guidance {how.guidance:g}{MASKS[row.mask]}"
