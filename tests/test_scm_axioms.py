@@ -206,6 +206,8 @@ def test_the_program_writes_a_page_and_the_numbers_behind_it(run):
     program.main(run)
     page = (Path(run.run) / "report.html").read_text()
     assert "do(thickness)" in page
+    assert "alpha 0.65" not in page.split("settings")[0]  # nothing mediates here
+    assert len(list((Path(run.run) / "made").iterdir())) == 1  # by what the weights are: both seeds are one here
     tables = {table["title"]: table for table in json.loads((Path(run.run) / "axioms.json").read_text())}
     assert len(tables["Composition"]["rows"]) == len(run.t_us) * len(run.cycles)
     assert len(tables["Effectiveness, by predictors"]["rows"]) == 1 + len(GRAPH.names) + 1

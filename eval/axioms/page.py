@@ -39,6 +39,7 @@ class Results:
     real_measured: Agreement
     seeds: Sequence[Mapping[str, Measured]]  # by do
     composition: Sequence[Mapping[tuple[float, int], Estimate]]  # by t_u and rounds
+    mediates: bool  # whether a prior sees the parents in any of the models
 
     @property
     def graph(self) -> Graph:
@@ -57,7 +58,7 @@ def document_of(results: Results, config: "AxiomsRun") -> report.Report:
             f"Each attribute was set in turn to values drawn from training"
             f"{', other than the factual' if config.is_other else ''}, and random sets of them. "
             f"Effect {how.effect}, t_u {how.t_u:g}, t_z {how.t_z:g}"
-            f"{f', alpha {how.alpha:g} where latents mediate' if how.effect != 'direct' else ''}. Pictures have 8 bits."
+            f"{f', alpha {how.alpha:g}' if results.mediates and how.effect != 'direct' else ''}. Pictures have 8 bits."
         ),
         headline=((f"{len(results.dos)}", f"interventions, from do({spoken(first)}) on"),),
         strips=strips(results, config.shown),

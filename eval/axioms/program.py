@@ -33,6 +33,7 @@ from prism_jax.scm.image_mechanism import CounterfactualConfig
 from prism_jax.scm.observed import Digits, Observed
 from prism_jax.weights import hvae
 from prism_jax.weights import predictors as predictor_weights
+from prism_jax.weights.files import fingerprint
 
 # What the pictures in a run folder depend on.
 DECISIVE = ("data", "images", "mechanisms", "counterfactual", "t_us", "cycles", "cycled", "is_other", "seed")
@@ -93,18 +94,20 @@ def main(config: AxiomsRun) -> None:
     few = first(data, config.cycled)
     made: list[Mapping[str, Imagined]] = []
     rounds: list[Mapping[float, Mapping[int, np.ndarray]]] = []
-    for k, name in enumerate(config.images):
+    for name in config.images:
+        weights = "-".join(fingerprint(each)[:12] for each in (name, config.mechanisms))
         imagination = Imagination(
             image=hvae.load(name),
             mechanisms=mechanisms,
             config=config.counterfactual,
             batch_size=config.batch_size,
             seed=config.seed,
-            folder=Path(config.run) / "made" / f"seed-{k + 1}",
+            folder=Path(config.run) / "made" / weights,  # trained again, they make their own
         )
         made.append({do.name: imagination.under(do, data) for do in asked})
         rounds.append({t_u: imagination.cycled(few, t_u, config.cycles) for t_u in config.t_us})
-    results = results_of(bench, data, few, asked, made, rounds)
+    mediates = any(hvae.load(name).config.conditional_prior for name in config.images)
+    results = results_of(bench, data, few, asked, made, rounds, mediates)
     document = page.document_of(results, config)
     numbers.write(document.tables, Path(config.run) / "axioms.json")
     report.write(document, Path(config.run) / "report.html")
@@ -189,6 +192,7 @@ def results_of(
     asked: Sequence[Do],
     made: Sequence[Mapping[str, Imagined]],
     rounds: Sequence[Mapping[float, Mapping[int, np.ndarray]]],
+    mediates: bool,
 ) -> Results:
     """Everything measured."""
     short = dataclasses.replace(bench, patients=bench.patients[: len(few.ids)])
@@ -209,4 +213,5 @@ def results_of(
             }
             for one in rounds
         ],
+        mediates=mediates,
     )
