@@ -166,14 +166,9 @@ def main(config: CounterfactualRun) -> None:
 
 def check_settings(config: CounterfactualRun, run: Path) -> CounterfactualRun:
     """The settings with the batch size of an earlier start; refuses a folder of results from other settings."""
-    if not (run / configs.FILE_NAME).is_file():
-        return config
-    before = configs.read(run)
-    if config.batch_size is None:
-        config = dataclasses.replace(config, batch_size=before.batch_size)
-    differing = [name for name in DECISIVE if getattr(before, name) != getattr(config, name)]
-    if differing and any((run / "parts").glob("*.parquet")):
-        raise ValueError(f"{run} holds results with another {', '.join(differing)}; use another --run or remove it")
+    if config.batch_size is None and (run / configs.FILE_NAME).is_file():
+        config = dataclasses.replace(config, batch_size=configs.read(run).batch_size)
+    configs.check_same(config, run, DECISIVE, holds="results", kept="parts/*.parquet")
     return config
 
 

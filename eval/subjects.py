@@ -117,10 +117,13 @@ class ListedImages:
         return (self.folder / self.rows[index]["path"]).read_bytes()
 
 
-def choose(images: Images, changes: Sequence[Change], per_change: int | None) -> list[Subject]:
+def choose(images: Images, changes: Sequence[Change], per_change: int | None, *, once: bool = False) -> list[Subject]:
     """For each change the first `per_change` subjects it applies to (None: all); never chosen by looks.
 
     Placebos are made of every subject that is chosen for another change, so that each has its own noise floor.
+
+    Args:
+      once: a subject is used for one change alone, of those that apply the one that lacks most subjects.
 
     Raises:
       ValueError: a change that applies to no image, or nothing but placebos.
@@ -136,6 +139,8 @@ def choose(images: Images, changes: Sequence[Change], per_change: int | None) ->
             break
         subject = images.subject(i)
         wanted = [k for k in left if left[k] and changes[k].applies(subject.attributes)]
+        if once and wanted:
+            wanted = [max(wanted, key=left.get)]
         for k in wanted:
             left[k] -= 1
         if wanted:

@@ -99,6 +99,26 @@ def read(path: str | Path) -> Any:
         raise ValueError(f"{path} is not a configuration this version reads: {error}") from error
 
 
+def check_same(config: Any, run: str | Path, names: Sequence[str], *, holds: str, kept: str = FILE_NAME) -> None:
+    """Refuses a run folder whose content other settings made.
+
+    Args:
+      config: what the run is to be continued with.
+      names: the options that its content depends on.
+      holds: what that content is, in words.
+      kept: pattern of its files in `run`; where there are none, any settings go.
+
+    Raises:
+      ValueError: `run` holds some, and was written with another value of some of `names`.
+    """
+    run = Path(run)
+    if not (run / FILE_NAME).is_file() or not any(run.glob(kept)):
+        return
+    before = read(run)
+    if differing := [name for name in names if getattr(before, name) != getattr(config, name)]:
+        raise ValueError(f"{run} holds {holds} with another {', '.join(differing)}; use another --run or remove it")
+
+
 def _encode(value: Any) -> Any:
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         kind = type(value)

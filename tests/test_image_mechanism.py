@@ -142,10 +142,12 @@ def test_a_third_of_batches_hides_parents_from_the_prior(parents):
     np.testing.assert_array_equal(seen[:, :, 0], np.broadcast_to(parents[:, 0], (600, 3)))
 
 
-def test_beta_rises_to_its_value():
+def test_beta_goes_to_its_value():
     rising, constant = FreeEnergy(beta=9.0, warmup=4), FreeEnergy(beta=9.0)
     assert [float(rising.beta_at(jnp.int32(u))) for u in (0, 1, 3, 9)] == [2.25, 4.5, 9.0, 9.0]
     assert float(constant.beta_at(jnp.int32(0))) == 9.0
+    falling = FreeEnergy(beta=2.0, warmup=4, first=42.0)
+    assert [float(falling.beta_at(jnp.int32(u))) for u in (0, 1, 3, 9)] == [32.0, 22.0, 2.0, 2.0]
 
 
 def test_free_bits_are_the_least_that_every_channel_costs():

@@ -122,7 +122,14 @@ def run_processes(config, folder, *, stop=None):
         coordinator = f"localhost:{free.getsockname()[1]}"
     configs.write(config, folder)
     environment = os.environ | {
-        "XLA_FLAGS": "--xla_force_host_platform_device_count=4",
+        # Where two processes share two cores with other tests, one may be half a minute behind the other.
+        "XLA_FLAGS": " ".join(
+            [
+                "--xla_force_host_platform_device_count=4",
+                "--xla_cpu_collective_timeout_seconds=240",
+                "--xla_cpu_collective_call_terminate_timeout_seconds=240",
+            ]
+        ),
         "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",
         "JAX_COMPILATION_CACHE_DIR": str(folder.parent / "compiled"),
         "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
@@ -131,14 +138,22 @@ def run_processes(config, folder, *, stop=None):
     told = ["--processes.coordinator", coordinator, "--processes.count", "2", "--processes.index"]
     pipes = dict(stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment)
     started = [subprocess.Popen([*command, *told, str(i)], **pipes) for i in range(2)]
-    if stop is not None:
-        while not (folder / "metrics.jsonl").exists() or len(losses(folder)) < 8:
-            assert started[1].poll() is None, started[1].communicate()[0]
-            time.sleep(0.05)
-        started[1].send_signal(stop)
-    said = [process.communicate(timeout=240)[0] for process in started]
-    assert [process.returncode for process in started] == [0, 0], said
+    try:
+        if stop is not None:
+            while all(process.poll() is None for process in started) and reached(folder) < 8:
+                time.sleep(0.05)
+            started[1].send_signal(stop)
+        said = [process.communicate(timeout=480)[0] for process in started]
+    finally:
+        for process in started:
+            process.kill()
+    assert [process.returncode for process in started] == [0, 0], "\n\n".join(said)
     return said
+
+
+def reached(folder):
+    """How many steps the run has logged."""
+    return len(losses(folder)) if (folder / "metrics.jsonl").exists() else 0
 
 
 @pytest.mark.slow

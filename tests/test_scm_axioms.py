@@ -211,7 +211,7 @@ def test_the_program_writes_a_page_and_the_numbers_behind_it(run):
     tables = {table["title"]: table for table in json.loads((Path(run.run) / "axioms.json").read_text())}
     assert len(tables["Composition"]["rows"]) == len(run.t_us) * len(run.cycles)
     assert len(tables["Effectiveness, by predictors"]["rows"]) == 1 + len(GRAPH.names) + 1
-    with pytest.raises(ValueError, match="holds pictures of another t_us"):
+    with pytest.raises(ValueError, match="holds pictures with another t_us"):
         program.main(dataclasses.replace(run, t_us=(1.0,)))
 
 

@@ -30,6 +30,13 @@ def test_the_first_subjects_are_chosen_for_each_change(eight):
     assert names(None) == {0: (0,), 2: (0,), 4: (0, 1), 5: (1,), 6: (0, 1), 7: (1,)}
 
 
+def test_a_subject_may_be_used_once(eight):
+    changes = [Change(edit="remove pacemaker"), Change(edit="remove effusion")]
+    names = lambda count: {subject.index: subject.changes for subject in choose(eight, changes, count, once=True)}
+    assert names(2) == {0: (0,), 2: (0,), 4: (1,), 5: (1,)}
+    assert names(3) == {0: (0,), 2: (0,), 4: (1,), 5: (1,), 6: (0,), 7: (1,)}  # 4 and 6 have both
+
+
 def test_a_change_that_fits_nobody_is_refused(eight):
     with pytest.raises(ValueError, match="no image can be used to set view to AP"):
         choose(eight, [Change(edit="remove pacemaker"), Change(edit="set view AP")], 1)

@@ -140,13 +140,7 @@ def check(config: ClassifierRun, mesh: Mesh) -> None:
         raise ValueError(f"size {config.size} is larger than data.size {config.data.size}; use it or less")
     for split in filter(None, ("train", "val", config.validation.tested)):
         examples.open_split(dataclasses.replace(config.data, split=split))
-    run = Path(config.run)
-    if not (run / configs.FILE_NAME).is_file() or not any((run / "checkpoints").glob("*")):
-        return
-    before = configs.read(run)
-    differing = [name for name in DECISIVE if getattr(before, name) != getattr(config, name)]
-    if differing:
-        raise ValueError(f"{run} holds a training with another {', '.join(differing)}; use another --run, or remove it")
+    configs.check_same(config, config.run, DECISIVE, holds="a training", kept="checkpoints/*")
 
 
 def task_of(config: ClassifierRun, known: Sequence[Attributes]) -> Task:

@@ -94,7 +94,7 @@ def check(config: AugmentationRun) -> None:
         raise ValueError("cohort.changes is empty; name at least one Change in the configuration")
     if config.judge is not None:
         augmentation_agreement.load(config.judge, (config.target, config.companion))
-    check_folder(config)
+    configs.check_same(config, config.run, DECISIVE, holds="a study")
     train = pipeline.open_split(config.cohort.data, "train")
     known = targets.values([example.attributes for example in train], (config.target, config.companion))
     if np.isnan(known).all(0).any():
@@ -107,17 +107,6 @@ def check(config: AugmentationRun) -> None:
         augmentation_held_out.check(test, config.target, config.companion, patients)
     for training in trainings(config, count):
         augmentation_trainings.check(training, config.target)
-
-
-def check_folder(config: AugmentationRun) -> None:
-    """Raises ValueError where the run folder holds results of other settings."""
-    run = Path(config.run)
-    if not (run / configs.FILE_NAME).is_file():
-        return
-    before = configs.read(run)
-    differing = [name for name in DECISIVE if getattr(before, name) != getattr(config, name)]
-    if differing:
-        raise ValueError(f"{run} holds a study with another {', '.join(differing)}; use another --run or remove it")
 
 
 def made_cohort(config: AugmentationRun) -> Cases:

@@ -135,7 +135,7 @@ def check(config: AxiomsRun) -> tuple[AttributeModel, Bench]:
             )
         if config.counterfactual.effect != "total" and not image.conditional_prior:
             raise ValueError(f"{name} has no mediators: its effect is total; use --counterfactual.effect total")
-    check_folder(config)
+    configs.check_same(config, config.run, DECISIVE, holds="pictures", kept="made")
     return mechanisms, Bench(
         graph=mechanisms.graph,
         predictor=network,
@@ -144,15 +144,6 @@ def check(config: AxiomsRun) -> tuple[AttributeModel, Bench]:
         batch_size=config.batch_size,
         bootstrap=config.bootstrap,
     )
-
-
-def check_folder(config: AxiomsRun) -> None:
-    """Raises ValueError where the run folder holds other counterfactuals."""
-    run = Path(config.run)
-    if (run / "made").is_dir() and (run / configs.FILE_NAME).is_file():
-        before = configs.read(run)
-        if differing := [name for name in DECISIVE if getattr(before, name) != getattr(config, name)]:
-            raise ValueError(f"{run} holds pictures of another {', '.join(differing)}; use another --run or remove it")
 
 
 def load(data: Digits | Built, graph: Graph) -> Observed:

@@ -40,7 +40,7 @@ from prism_jax.report import numbers
 from prism_jax.weights.files import fingerprint
 
 # What all rows of one folder share.
-DECISIVE = ("data", "split", "fit", "wording", "changes", "per_change")
+DECISIVE = ("data", "split", "fit", "wording", "changes", "per_change", "once")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -57,6 +57,8 @@ class ComparisonRun:
     changes: tuple[Change, ...] = ()
     per_change: int | None = None
     """Subjects of each change: the first it applies to; None: all."""
+    once: bool = False
+    """Every subject is asked for one change alone: as many different people as counterfactuals."""
     rows: tuple[Row, ...] = ()
     size: int = 128
     """Side in pixels at which all are compared; what a row makes of another size is resized once, as 8 bits."""
@@ -77,7 +79,7 @@ def main(config: ComparisonRun) -> None:
     judges, columns = check(config)
     run = Path(config.run)
     images = images_for(config)
-    wanted = asks.asks_of(choose(images, config.changes, config.per_change), config.changes)
+    wanted = asks.asks_of(choose(images, config.changes, config.per_change, once=config.once), config.changes)
     configs.write(config, run)
     phantom = truth.phantom_config(config.data)
     known = None if phantom is None else truths.of(wanted, config.changes, phantom)
@@ -110,19 +112,8 @@ def check(config: ComparisonRun) -> tuple[dict[str, Any], tuple[str, ...]]:
             translating.check(row, config.changes, config.judges)
     if len({slug(row.name) for row in config.rows}) < len(config.rows):
         raise ValueError(f"rows {[row.name for row in config.rows]} do not differ as file names; change one")
-    check_folder(config)
+    configs.check_same(config, config.run, DECISIVE, holds="pictures", kept="rows")
     return judging.load(config.judges, ())
-
-
-def check_folder(config: ComparisonRun) -> None:
-    """Raises ValueError where the run folder holds pictures of other subjects or edits."""
-    run = Path(config.run)
-    if not (run / configs.FILE_NAME).is_file():
-        return
-    before = configs.read(run)
-    differing = [name for name in DECISIVE if getattr(before, name) != getattr(config, name)]
-    if differing and (run / "rows").is_dir():
-        raise ValueError(f"{run} holds pictures with another {', '.join(differing)}; use another --run or remove it")
 
 
 def images_for(config: ComparisonRun) -> Images:

@@ -91,12 +91,7 @@ def check(config: GenerationRun) -> Classifier:
     """The judge; raises ValueError for settings that do not fit, before anything slow."""
     if config.count <= config.distribution.k:
         raise ValueError(f"count is {config.count}; distances need more than distribution.k = {config.distribution.k}")
-    run = Path(config.run)
-    if (run / configs.FILE_NAME).is_file():
-        before = configs.read(run)
-        same = ("model", "data", "split", "wording", "samples")
-        if differing := [name for name in same if getattr(before, name) != getattr(config, name)]:
-            raise ValueError(f"{run} holds pictures of another {', '.join(differing)}; use another --run or remove it")
+    configs.check_same(config, config.run, ("model", "data", "split", "wording", "samples"), holds="pictures")
     for split in (config.split, "train"):
         if not len(pipeline.open_split(config.data, split)):
             raise ValueError(f"{config.data} has no image in {split}; build it with some")
