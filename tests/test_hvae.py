@@ -210,7 +210,7 @@ def test_mediated_effects_agree_with_the_reference(case, alpha):
 
 
 def test_a_folder_gives_back_the_network(tmp_path):
-    model = untrained(HVAE, HVAEConfig.tiny(channels=3, scale="shared", scale_init=0.2))
+    model = untrained(HVAE, HVAEConfig.tiny(channels=3, scale="shared", scale_init=0.2, parents_max_res=8))
     weights.save(model, tmp_path)
     loaded = weights.load(tmp_path)
     assert loaded.config == model.config

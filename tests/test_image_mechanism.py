@@ -24,7 +24,7 @@ def _compiled_plainly(_compiled_programs_go_with_their_file):
 
 @pytest.fixture(scope="module")
 def exogenous() -> HVAE:
-    return untrained(HVAE, HVAEConfig.tiny(block="light"))
+    return untrained(HVAE, HVAEConfig.tiny(block="light", parents_max_res=4))
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx, struct
 
-from prism_jax.models.hvae_blocks import Bias, Block, DecoderBlock, Gaussian, conv, enlarged, joined
+from prism_jax.models.hvae_blocks import Bias, Block, DecoderBlock, Gaussian, ParentMaps, conv, enlarged, joined
 from prism_jax.models.hvae_config import HVAEConfig, encoder_stages
 from prism_jax.models.hvae_heads import GaussianHead, MixtureHead
 
@@ -64,6 +64,8 @@ class Decoder(nnx.Module):
         self.blocks = nnx.List(DecoderBlock(level, blocks=len(levels), config=config, rngs=rngs) for level in levels)
         widths = {level.resolution: level.width for level in levels}
         self.bias = nnx.List(Bias((1, r, r, width)) for r, width in widths.items() if r <= config.bias_max_res)
+        mapped = [(r, width) for r, width in widths.items() if 1 < r <= config.parents_max_res]
+        self.parent_maps = nnx.List(ParentMaps(config.parents, r, width) for r, width in mapped)
 
     def __call__(
         self,
@@ -75,13 +77,16 @@ class Decoder(nnx.Module):
         """Goes down with the latents that `choose` gives; `parents` and `prior_parents` (None: the same) are [b, p]."""
         config = self.config
         bias = {each.bias.shape[1]: each for each in self.bias}
+        maps = {each.maps.shape[1]: each for each in self.parent_maps}
         parents = parents.astype(config.dtype)
         prior_parents = parents if prior_parents is None else prior_parents.astype(config.dtype)
         h = z = bias[1](jnp.zeros((len(parents), 1, 1, config.levels[0].width), config.dtype))
         latents, priors, posteriors = [], [], []
         for block, level in zip(self.blocks, config.levels, strict=True):
             r = level.resolution
+            is_first = h.shape[1] != r
             h, z, pa = _at(h, r, bias), _at(z, r, bias), spread(parents, r)
+            h = h + maps[r](parents) if is_first and r in maps else h
             prior, features = block.prior_of(self._seen_by_prior(h, z, prior_parents))
             latent = prior.loc
             if level.is_stochastic:

@@ -45,6 +45,17 @@ class Bias(nnx.Module):
         return jnp.einsum("b,...->b...", jnp.ones(len(like), like.dtype), value[0], precision="highest")
 
 
+class ParentMaps(nnx.Module):
+    """A learned map `[r, r, c]` of each parent, 0 at the start."""
+
+    def __init__(self, parents: int, resolution: int, width: int):
+        self.maps = nnx.Param(jnp.zeros((parents, resolution, resolution, width), jnp.float32))
+
+    def __call__(self, parents: jax.Array) -> jax.Array:
+        """Their sum `[b, r, r, c]`, weighted by `parents` [b, p]."""
+        return jnp.einsum("bp,prqc->brqc", parents, self.maps[...].astype(parents.dtype), precision="highest")
+
+
 class Block(nnx.Module):
     """A chain of pre-activated convolutions, with a residual unless told otherwise, then average pooling by `down`.
 

@@ -39,6 +39,9 @@ class HVAEConfig:
     """Blocks above this resolution have no latent."""
     bias_max_res: int = 64
     """Stages above this resolution have no learned bias map."""
+    parents_max_res: int = 0
+    """Stages up to this resolution have a learned map of each parent. 0, as published: parents are said to all places
+    alike, and only the product with a bias map makes a place of them, which takes longer to learn than latents do."""
     bottleneck: int = 4
     """How many times narrower a block is inside."""
     block: Literal["gelu", "light"] = "gelu"

@@ -41,6 +41,7 @@ CLIP = (
 LEAVES = {"kernel": "weight", "scale": "weight", "embedding": "weight", "bias": "bias"}
 LEAVES |= {"class_embedding": "class_embedding", "logit_scale": "logit_scale"}  # parameters of CLIP itself
 LEAVES |= {"running_mean": "running_mean", "running_var": "running_var"}  # of batch norms that are not trained
+LEAVES |= {"maps": "maps"}  # of the causal model's parents
 
 # older spellings of theirs -> the current one, tried in order on the names in a file
 AUTOENCODER_OLD = (
