@@ -1,11 +1,11 @@
 """The image mechanism of the phantom at 64x64: small enough for a CPU, with the paper's exogenous prior.
 
 prism data build phantom --out data/phantom_64 --size 64 --train 20000 --val 512 --test 512
+python -m train.scm --config configs/phantom64_parents.py
 python -m train.scm --config configs/phantom64_scm.py
 
-What parents say is learned first: maps of parents make places of them, and latents stay shut until beta has fallen.
-With latents open from the start, or with parents that are the same everywhere, as published, latents hold the findings
-and setting these does nothing (docs/scm.md).
+What parents say is learned first, without latents, which then add what is left. With latents open from the start they
+hold the findings, and setting these does nothing (docs/scm.md).
 """
 
 from prism_jax.models.hvae_config import HVAEConfig
@@ -23,6 +23,7 @@ def config() -> SCMRun:
         run="runs/phantom64_scm",
         graph=graphs.phantom(),
         data=Data(folder="data/phantom_64", size=64),
+        initial="runs/phantom64_parents/model",
         model=HVAEConfig(
             encoder="64b1d2,32b2d2,16b2d2,8b2d2,4b1d4,1b1",
             decoder="1b1,4b2,8b2,16b2,32b2,64b1",
@@ -32,9 +33,10 @@ def config() -> SCMRun:
             z_max_res=32,
             bottleneck=2,
         ),
-        objective=FreeEnergy(beta=1.5, first=10.0, warmup=1000),
+        objective=FreeEnergy(warmup=1000),
         optimizer=OptimizerConfig(peak=2e-3, decay="cosine", b1=0.9, b2=0.9, clip=350.0, weight_decay=0.05),
+        ema_decay=0.99,
         batch_size=4,
-        loop=LoopConfig(steps=6000, log_every=50, checkpoint_every=500),
+        loop=LoopConfig(steps=3500, log_every=50, checkpoint_every=500),
         validation=Validation(every=500, limit=256),
     )

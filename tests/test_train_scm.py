@@ -17,6 +17,7 @@ from prism_jax.data.morphomnist import Part
 from prism_jax.data.schema import Attributes, Example
 from prism_jax.models.hvae_config import HVAEConfig
 from prism_jax.scm import graphs, observations, observed
+from prism_jax.scm.elbo import FreeEnergy
 from prism_jax.scm.graph import Graph
 from prism_jax.scm.observed import Digits
 from prism_jax.weights import hvae
@@ -99,7 +100,7 @@ def test_a_run_leaves_a_model_its_graph_and_pictures(straight):
 
 def test_a_run_can_start_from_a_trained_model(straight):
     config = dataclasses.replace(small(straight), initial=str(straight / "model"))
-    scm.check(config, sharding.make_mesh(jax.devices()[:1]))
+    scm.check(dataclasses.replace(config, initial=None), sharding.make_mesh(jax.devices()[:1]))
     _, best = trained_weights(straight, None, best=True)
     jax.tree.map(np.testing.assert_array_equal, scm.initial(config), best)
     other = dataclasses.replace(config, model=dataclasses.replace(config.model, bottleneck=2))
@@ -189,13 +190,15 @@ def test_digits_are_padded_and_have_the_parents_of_their_graph(monkeypatch, caps
     np.testing.assert_allclose(found.parents[0], [-1, 1, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0], atol=1e-6)
 
 
-CONFIGS = sorted((Path(__file__).parents[1] / "configs").glob("*_scm.py"))
+CONFIGS = sorted((Path(__file__).parents[1] / "configs").glob("*_scm.py")) + [
+    Path(__file__).parents[1] / "configs" / "phantom64_parents.py"
+]
 
 
 @pytest.mark.parametrize("file", CONFIGS, ids=lambda file: file.stem)
 def test_shipped_configurations_fit_together_and_survive_their_file(file, tmp_path):
     config = configs.load(file)
-    scm.check(config, sharding.make_mesh(jax.devices()[:1]))
+    scm.check(dataclasses.replace(config, initial=None), sharding.make_mesh(jax.devices()[:1]))
     configs.write(config, tmp_path)
     assert configs.read(tmp_path) == config
 
@@ -206,6 +209,7 @@ def test_shipped_configurations_fit_together_and_survive_their_file(file, tmp_pa
         (dict(model=HVAEConfig.tiny(parents=3)), "model.parents 3 are not the 7 channels"),
         (dict(data=Data(size=16)), "data.size 16 is not the model's 8"),
         (dict(validation=Validation(every=3)), "is no multiple of validation.every 3"),
+        (dict(objective=FreeEnergy(parents_only=True)), "posteriors are not trained, and there is no free energy"),
     ],
 )
 def test_options_that_do_not_fit_are_refused_before_anything_slow(options, complaint, tmp_path):

@@ -178,6 +178,11 @@ def check(config: SCMRun, mesh: Mesh) -> None:
             raise ValueError(f"initial {config.initial} differs from the model in {', '.join(unlike)}; make them alike")
     if config.model.channels != 1:
         raise ValueError(f"model.channels {config.model.channels}: the data sets here are grey; use 1")
+    if config.objective.parents_only and config.validation.every:
+        raise ValueError(
+            f"validation.every {config.validation.every}: with objective.parents_only posteriors are not trained, and "
+            "there is no free energy to measure; use 0"
+        )
     every, kept = config.validation.every, config.loop.checkpoint_every
     if every and kept % every:
         raise ValueError(f"loop.checkpoint_every {kept} is no multiple of validation.every {every}; make it one")

@@ -18,25 +18,23 @@ class FreeEnergy:
 
     beta: float = 1.0
     warmup: int = 0
-    """Updates over which beta goes linearly from `first`; 0: none."""
-    first: float = 0.0
-    """0 as published, or more than beta: latents stay shut until the parents have said what they can say."""
+    """Updates over which beta rises linearly from 0; 0: none."""
     free_bits: float = 0.0
     """Nats that every channel of every latent may cost a batch's mean image before they count."""
     dropped_from: int | None = None
     """In a third of all batches the conditional prior does not see the parents from this index on."""
+    parents_only: bool = False
+    """Latents stay at the prior's mean: learns what parents say, for a training that starts from there."""
 
     def __post_init__(self) -> None:
-        if min(self.beta, self.warmup, self.first, self.free_bits) < 0:
+        if self.beta < 0 or self.warmup < 0 or self.free_bits < 0:
             raise ValueError(
-                f"beta {self.beta}, its warmup {self.warmup} and first {self.first}, free_bits {self.free_bits}; "
-                "use numbers from 0 up"
+                f"beta {self.beta}, beta warmup {self.warmup}, free_bits {self.free_bits}; use numbers from 0 up"
             )
 
     def beta_at(self, update: jax.Array) -> jax.Array:
         """beta after so many updates."""
-        passed = jnp.minimum(1.0, (update + 1) / self.warmup) if self.warmup else jnp.float32(1)
-        return self.first + (self.beta - self.first) * passed
+        return self.beta * jnp.minimum(1.0, (update + 1) / self.warmup) if self.warmup else jnp.float32(self.beta)
 
 
 def draw(config: HVAEConfig, keys: jax.Array) -> tuple[jax.Array, ...]:
@@ -89,6 +87,10 @@ def free_energy(
     uniform: jax.Array | None = None,
 ) -> tuple[jax.Array, dict[str, jax.Array]]:
     """The loss [] of a batch, and "nll" and "kl" (without free bits) of it; arguments as of `HVAE.infer`."""
+    if config.parents_only:
+        state = model.sample(parents, noise, temperature=0.0).state
+        nll = negative_log_likelihood(model, state, x, uniform).mean()
+        return nll, {"nll": nll, "kl": jnp.zeros(())}
     descent = model.infer(x, parents, noise, prior_parents=prior_parents)
     nll = negative_log_likelihood(model, descent.state, x, uniform).mean()
     each, kl = divergence(descent, math.prod(x.shape[1:]), config.free_bits)
