@@ -2,6 +2,7 @@
 
 prism data build phantom --out data/phantom_64 --size 64 --train 20000 --val 512 --test 512
 python -m train.mechanisms --config configs/phantom_mechanisms.py
+python -m train.scm --config configs/phantom64_parents.py
 python -m train.scm --config configs/phantom64_scm.py
 python -m train.predictors --config configs/phantom64_predictors.py
 python -m train.counterfactual --config configs/phantom64_counterfactual.py

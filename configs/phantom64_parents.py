@@ -10,7 +10,6 @@ import dataclasses
 from configs import phantom64_scm
 from prism_jax.scm.elbo import FreeEnergy
 from train.loop import LoopConfig
-from train.optimizer import OptimizerConfig
 from train.scm import SCMRun
 from train.scm_watching import Validation
 
@@ -21,7 +20,6 @@ def config() -> SCMRun:
         run="runs/phantom64_parents",
         initial=None,
         objective=FreeEnergy(parents_only=True),
-        optimizer=OptimizerConfig(peak=2e-3, decay="constant", b1=0.9, b2=0.9, clip=350.0, weight_decay=0.05),
         batch_size=16,
         loop=LoopConfig(steps=400, log_every=50, checkpoint_every=200),
         validation=Validation(every=0),

@@ -2,8 +2,12 @@
 
 prism data build phantom --out data/phantom_128 --train 20000 --val 512 --test 512
 python -m train.mechanisms --config configs/phantom_mechanisms.py --data.folder data/phantom_128
-python -m train.scm --config configs/phantom64_scm.py --data.folder data/phantom_128 --seed 7 --run runs/phantom64_scm_7
-... and with --seed 8 --run runs/phantom64_scm_8, and 9
+for s in 7 8 9; do
+    python -m train.scm --config configs/phantom64_parents.py --data.folder data/phantom_128 --seed $s \\
+        --run runs/phantom64_parents_$s
+    python -m train.scm --config configs/phantom64_scm.py --data.folder data/phantom_128 --seed $s \\
+        --initial runs/phantom64_parents_$s/model --run runs/phantom64_scm_$s
+done
 python -m eval.comparison --config configs/phantom_comparison.py
 
 All are compared at the causal model's 64 pixels: at 128 it would be blamed for its size. The editors work at 128, on
