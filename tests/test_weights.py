@@ -177,7 +177,7 @@ def test_a_folder_without_weights_or_config_says_what_is_missing(folder):
     with pytest.raises(ValueError, match=r"config.json is not valid JSON .*; copy it again"):
         pretrained.load_autoencoder(folder)
     (folder / "config.json").unlink()
-    with pytest.raises(ValueError, match=r"config.json is missing; point to a folder in the diffusers layout"):
+    with pytest.raises(ValueError, match=r"config.json is missing; point to a model's folder"):
         pretrained.load_autoencoder(folder)
 
 

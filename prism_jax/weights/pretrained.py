@@ -91,7 +91,9 @@ def abstract(network: type, config: Any) -> nnx.Module:
 def read_json(file: Path) -> dict[str, Any]:
     """The object in a JSON file; ValueError if it is missing or damaged."""
     if not file.is_file():
-        raise ValueError(f"{file} is missing; point to a folder in the diffusers layout")
+        raise ValueError(
+            f"{file} is missing; point to a model's folder (of a Stable Diffusion: in the diffusers layout)"
+        )
     try:
         return json.loads(file.read_text())
     except ValueError as error:
