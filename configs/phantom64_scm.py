@@ -4,8 +4,8 @@ prism data build phantom --out data/phantom_64 --size 64 --train 20000 --val 512
 python -m train.scm --config configs/phantom64_parents.py
 python -m train.scm --config configs/phantom64_scm.py
 
-What parents say is learned first, without latents, which then add what is left. With latents open from the start they
-hold the findings, and setting these does nothing (docs/scm.md).
+What parents say is learned first, without latents, which then add what is left. With latents open from the start, or
+with a low beta, they hold the findings, and setting these does nothing (docs/scm.md).
 """
 
 from prism_jax.models.hvae_config import HVAEConfig
@@ -33,7 +33,7 @@ def config() -> SCMRun:
             z_max_res=32,
             bottleneck=2,
         ),
-        objective=FreeEnergy(warmup=1000),
+        objective=FreeEnergy(beta=3.0, warmup=3000),
         optimizer=OptimizerConfig(peak=2e-3, decay="cosine", b1=0.9, b2=0.9, clip=350.0, weight_decay=0.05),
         ema_decay=0.99,
         batch_size=4,
