@@ -65,7 +65,7 @@ def test_a_run_measures_its_samples_and_makes_none_twice(config, folder, tiny_sd
     monkeypatch.setattr(type(tiny_sd), "sample", None)
     program.main(config)
     assert json.loads((run / "metrics.json").read_text()) == first
-    with pytest.raises(ValueError, match="pictures of another samples"):
+    with pytest.raises(ValueError, match="pictures with another samples"):
         program.main(dataclasses.replace(config, samples=Samples(steps=3)))
 
 
