@@ -25,7 +25,7 @@ def config() -> CounterfactualRun:
         mechanisms="runs/phantom_mechanisms/model",
         predictors="runs/phantom64_predictors/model",
         data=Data(folder="data/phantom_64", size=64),
-        objective=Objective(targets="soft", beta=5.0, damping=10.0),
+        objective=Objective(targets="soft", beta=3.0, damping=10.0),
         optimizer=OptimizerConfig(peak=1e-4, decay="constant", b1=0.9, b2=0.9, clip=350.0, weight_decay=0.05),
         ascent=0.1,
         batch_size=32,
