@@ -47,7 +47,7 @@ class Options:
 
 def main(options: Options) -> None:
     """Prints a table of both, medians over the repeats after the first call."""
-    config = dataclasses.replace(configs.load(options.config), batch_size=options.batch_size)
+    config = dataclasses.replace(configs.load(options.config), initial=None, batch_size=options.batch_size)
     mesh = sharding.make_mesh()
     sharding.check_batch_size(options.batch_size, mesh)
     step, state, batch, graphdef = training(config, mesh)
