@@ -27,7 +27,7 @@ def config() -> SCMRun:
             parents_max_res=32,
             z_max_res=64,
         ),
-        objective=FreeEnergy(beta=3.0, warmup=3000),
+        objective=FreeEnergy(beta=5.0),
         optimizer=OptimizerConfig(peak=1e-3, decay="constant", b1=0.9, b2=0.9, clip=350.0, weight_decay=0.05),
         batch_size=32,
         loop=LoopConfig(steps=60000, log_every=50, checkpoint_every=1000),
