@@ -35,7 +35,7 @@ test: $(INSTALLED) ## run the test suite on eight virtual CPU devices
 	$(BIN)/python -m pytest -n $(TEST_JOBS) --dist loadfile --no-loadscope-reorder --durations 10
 
 slow: $(INSTALLED) ## run the tests that make test leaves out for their length
-	PRISM_SLOW=1 $(BIN)/python -m pytest -m slow -n $(TEST_JOBS) --no-loadscope-reorder --durations 10
+	PRISM_SLOW=1 $(BIN)/python -m pytest -m slow -n $(TEST_JOBS) --dist loadfile --no-loadscope-reorder --durations 10
 
 lint: $(INSTALLED) ## check style and formatting
 	$(BIN)/ruff check .

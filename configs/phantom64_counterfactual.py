@@ -25,10 +25,13 @@ def config() -> CounterfactualRun:
         mechanisms="runs/phantom_mechanisms/model",
         predictors="runs/phantom64_predictors/model",
         data=Data(folder="data/phantom_64", size=64),
-        objective=Objective(targets="soft", beta=3.0, damping=10.0),
-        optimizer=OptimizerConfig(peak=1e-4, decay="constant", b1=0.9, b2=0.9, clip=350.0, weight_decay=0.05),
+        objective=Objective(targets="soft", beta=1.0, damping=10.0),
+        optimizer=OptimizerConfig(
+            peak=5e-4, decay="constant", b1=0.9, b2=0.9, clip=350.0, weight_decay=0.05, warmup=20
+        ),
         ascent=0.1,
-        batch_size=32,
-        loop=LoopConfig(steps=2000, log_every=50, checkpoint_every=250),
-        validation=Validation(every=250, limit=256),
+        ema_decay=0.99,
+        batch_size=8,
+        loop=LoopConfig(steps=800, log_every=20, checkpoint_every=400),
+        validation=Validation(every=400, limit=128),
     )

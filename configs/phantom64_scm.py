@@ -33,10 +33,10 @@ def config() -> SCMRun:
             z_max_res=32,
             bottleneck=2,
         ),
-        objective=FreeEnergy(beta=3.0, warmup=3000),
+        objective=FreeEnergy(beta=1.0, warmup=1000),
         optimizer=OptimizerConfig(peak=2e-3, decay="cosine", b1=0.9, b2=0.9, clip=350.0, weight_decay=0.05),
         ema_decay=0.99,
         batch_size=4,
         loop=LoopConfig(steps=3500, log_every=50, checkpoint_every=500),
-        validation=Validation(every=500, limit=256),
+        validation=Validation(every=500, limit=64),
     )

@@ -1,18 +1,23 @@
 """Language-guided editors beside the structural causal model, on 256 held-out phantoms in which attributes are linked.
 
 prism data build phantom --out data/phantom_128 --train 20000 --val 512 --test 512
-python -m train.mechanisms --config configs/phantom_mechanisms.py --data.folder data/phantom_128
+D="--data.folder data/phantom_128"
+python -m train.mechanisms --config configs/phantom_mechanisms.py $D
+python -m train.predictors --config configs/phantom64_predictors.py $D
 for s in 7 8 9; do
-    python -m train.scm --config configs/phantom64_parents.py --data.folder data/phantom_128 --seed $s \\
-        --run runs/phantom64_parents_$s
-    python -m train.scm --config configs/phantom64_scm.py --data.folder data/phantom_128 --seed $s \\
-        --initial runs/phantom64_parents_$s/model --run runs/phantom64_scm_$s
+    python -m train.scm --config configs/phantom64_parents.py $D --seed $s --run runs/phantom64_parents_$s
+    python -m train.scm --config configs/phantom64_scm.py $D --seed $s --initial runs/phantom64_parents_$s/model \\
+        --run runs/phantom64_scm_$s
+    python -m train.counterfactual --config configs/phantom64_counterfactual.py $D --seed $s \\
+        --image runs/phantom64_scm_$s/model --run runs/phantom64_counterfactual_$s
 done
 python -m eval.comparison --config configs/phantom_comparison.py
 
 All are compared at the causal model's 64 pixels: at 128 it would be blamed for its size. The editors work at 128, on
 the same pictures. Their model was trained on phantoms without links between attributes, the causal model on these.
 """
+
+import dataclasses
 
 from configs.phantom_truth import changes
 from eval.comparison.program import ComparisonRun
@@ -22,7 +27,8 @@ from eval.judging import Judge
 
 EDITOR = "prism_jax/pretrained/phantom"
 JUDGES = "prism_jax/pretrained/phantom_judges"
-IMAGES = tuple(f"runs/phantom64_scm_{seed}/model" for seed in (7, 8, 9))
+LIKELIHOOD = tuple(f"runs/phantom64_scm_{seed}/model" for seed in (7, 8, 9))
+COUNTERFACTUAL = tuple(f"runs/phantom64_counterfactual_{seed}/model" for seed in (7, 8, 9))
 MECHANISMS = "runs/phantom_mechanisms/model"
 
 
@@ -34,19 +40,24 @@ def config() -> ComparisonRun:
         per_change=32,
         once=True,
         size=64,
-        rows=rows(EDITOR, IMAGES, MECHANISMS),
+        rows=rows(EDITOR, LIKELIHOOD, COUNTERFACTUAL, MECHANISMS),
         judges=tuple(Judge(name=name, folder=f"{JUDGES}/{name}") for name in ("densenet", "convnext")),
         batch_size=16,
     )
 
 
-def rows(editor: str, images: tuple[str, ...], mechanisms: str) -> tuple[Bracket | Editor | CausalModel, ...]:
-    """Brackets, text editors, RadEdit with three kinds of masks, and the causal model in both modes."""
+def rows(
+    editor: str, likelihood: tuple[str, ...], tuned: tuple[str, ...], mechanisms: str
+) -> tuple[Bracket | Editor | CausalModel, ...]:
+    """Brackets, text editors, RadEdit with three kinds of masks, and the causal model in both modes.
+
+    `likelihood` and `tuned` are image mechanisms before and after counterfactual training, one of each seed.
+    """
     how = lambda method: Inversion(method=method, steps=20, guidance=1.75)
     free = Strength(cross_steps=0.0, self_steps=0.0)  # RadEdit has masks in the place of attention control
     radedit = dict(model=editor, inversion=how("edit_friendly"), strength=free)
     causal = lambda mode, t_u: CausalModel(
-        name=f"SCM, {mode}, t_u {t_u:g}", images=images, mechanisms=mechanisms, mode=mode, t_u=t_u
+        name=f"SCM, {mode}, t_u {t_u:g}", images=tuned, mechanisms=mechanisms, mode=mode, t_u=t_u
     )
     return (
         Bracket(name="do nothing", kind="do nothing"),
@@ -56,6 +67,7 @@ def rows(editor: str, images: tuple[str, ...], mechanisms: str) -> tuple[Bracket
         Editor(name="RadEdit, true mask", mask="attribute", **radedit),
         Editor(name="RadEdit, box", mask="box", **radedit),
         Editor(name="RadEdit, predicted mask", mask="predicted", **radedit),
+        dataclasses.replace(causal("surgical", 0.1), name="SCM by likelihood alone, surgical", images=likelihood),
         causal("surgical", 0.1),
         causal("surgical", 1.0),
         causal("graph", 0.1),

@@ -20,9 +20,10 @@ from prism_jax.scm.observed import Observed
 from train import observing
 from train import state as states
 from train.autoencoder import write_pairs
-from train.counterfactual_step import CounterfactualState, Judged, Networks, imagined, judged_by
+from train.counterfactual_step import CounterfactualState, Judged, Networks, Objective, imagined, judged_by
 from train.log import Log
 from train.loop import Hook
+from train.scm_watching import held_key
 
 
 def interventions(held: Observed, graph: Graph, seed: int) -> dict[str, np.ndarray]:
@@ -40,21 +41,28 @@ def measurer(config: Any, networks: Networks, graph: Graph, held: Observed, mesh
     """`see(params, frozen)`: "auxiliary", "nll", "kl" [n] of the images `held`, and their counterfactuals "image"."""
     everywhere = sharding.replicated(mesh)
     look = jax.jit(
-        lambda params, frozen, batch: looked(nnx.merge(networks.image, params), frozen, batch, networks, config),
-        in_shardings=(everywhere, everywhere, sharding.over_batch(mesh)),
+        lambda params, frozen, root, batch: looked(
+            nnx.merge(networks.image, params), frozen, batch, root, networks, config.objective
+        ),
+        in_shardings=(everywhere, everywhere, everywhere, sharding.over_batch(mesh)),
         out_shardings=everywhere,
     )
-    arrays = held.labelled() | interventions(held, graph, config.seed)
+    arrays, root = held.labelled() | interventions(held, graph, config.seed), held_key(config.seed, mesh)
     return lambda params, frozen: observing.looked_over(
-        lambda batch: look(params, frozen, batch), arrays, config.batch_size, mesh
+        lambda batch: look(params, frozen, root, batch), arrays, config.batch_size, mesh
     )
 
 
 def looked(
-    model: nnx.Module, frozen: Judged, batch: Mapping[str, jax.Array], networks: Networks, config: Any
+    model: nnx.Module,
+    frozen: Judged,
+    batch: Mapping[str, jax.Array],
+    root: jax.Array,
+    networks: Networks,
+    objective: Objective,
 ) -> dict[str, jax.Array]:
     """What `measurer` gives, of one batch."""
-    graph, root = frozen.mechanisms.graph, rng.stream(rng.key(config.seed), "held")
+    graph = frozen.mechanisms.graph
     keys = lambda name: rng.per_example(rng.stream(root, name), batch["id"])
     x, attributes = observed.to_float(batch["image"]), {name: batch[name] for name in graph.names}
     given = {name: batch[f"given {name}"] for name in graph.names}
@@ -62,12 +70,12 @@ def looked(
     noise = frozen.mechanisms.abduct(attributes, keys("attributes"))
     targets = frozen.mechanisms.intervene(attributes, given, chosen, noise)
     parents = graph.parents_vector(targets)
-    images, nll, kl = imagined(model, x, batch["parents"], parents, keys, config.objective.alpha)
+    images, nll, kl = imagined(model, x, batch["parents"], parents, keys, objective.alpha)
     about = (x, attributes, targets, frozen.mechanisms.affected(chosen))
 
     def loss(image: jax.Array, *about: Any) -> jax.Array:
         one = jax.tree.map(lambda leaf: leaf[None], about)
-        return judged_by(frozen, networks, *one, config.objective)(image[None])
+        return judged_by(frozen, networks, *one, objective)(image[None])
 
     return {"auxiliary": jax.vmap(loss)(images, *about), "nll": nll, "kl": kl, "image": images}
 

@@ -18,6 +18,7 @@ import jax
 import numpy as np
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh
+from orbax.checkpoint import multihost
 from tqdm import tqdm
 
 from prism_jax import program, rng, sharding
@@ -25,6 +26,8 @@ from prism_jax.checkpoint import VALIDATION_LOSS, Checkpoints
 from prism_jax.sharding import Placement
 from train.log import Log
 from train.state import TrainState
+
+SLOWEST_COMPILATION = 3_600_000  # milliseconds that processes wait for the last of them
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -187,13 +190,19 @@ def _compiled(step_fn: Callable, prepare: Callable | None, mesh: Mesh, where: An
     if prepare is not None:
         inputs = (everywhere, over_batch, everywhere, everywhere)
         prepare = jax.jit(prepare, in_shardings=inputs, out_shardings=over_batch)
+    run = step_fn if jax.process_count() == 1 else None
 
     def advance(state, frozen, batch, root):
+        nonlocal run
         placed = sharding.put_batch({**batch, "id": rng.example_ids(batch["id"])}, mesh)
         with jax.transfer_guard("disallow"):
             if prepare is not None:
                 placed = prepare(frozen, placed, root, state.step)
-            return step_fn(state, frozen, placed, root)
+            if run is None:
+                run = step_fn.lower(state, frozen, placed, root).compile()
+                # On CPUs a process that starts while another still compiles gives it up after half a minute (Gloo).
+                multihost.get_barrier_sync_fn()(key="training step", timeout_ms=SLOWEST_COMPILATION)
+            return run(state, frozen, placed, root)
 
     return advance
 

@@ -14,6 +14,7 @@ from prism_jax import rng, sharding
 from prism_jax.checkpoint import VALIDATION_LOSS
 from prism_jax.scm import elbo, image_mechanism, observed
 from prism_jax.scm.observed import Observed
+from train import observing
 from train import state as states
 from train.autoencoder import write_pairs
 from train.log import Log
@@ -53,25 +54,21 @@ def measurer(config: Any, graphdef: nnx.GraphDef, mesh: Mesh) -> Callable[[Any, 
 
     Noise goes with the example's id: it is the same at every step.
     """
-    everywhere, over = sharding.replicated(mesh), sharding.over_batch(mesh)
+    everywhere = sharding.replicated(mesh)
     look = jax.jit(
-        lambda params, batch: measured(nnx.merge(graphdef, params), batch, rng.stream(rng.key(config.seed), "held")),
-        in_shardings=(everywhere, over),
+        lambda params, root, batch: measured(nnx.merge(graphdef, params), batch, root),
+        in_shardings=(everywhere, everywhere, sharding.over_batch(mesh)),
         out_shardings=everywhere,
     )
+    root = held_key(config.seed, mesh)
+    return lambda params, data: observing.looked_over(
+        lambda batch: look(params, root, batch), data.arrays(), config.batch_size, mesh
+    )
 
-    def see(params, data):
-        arrays = data.arrays() | {"id": rng.example_ids(data.ids)}
-        results, count = [], len(data.ids)
-        for start in range(0, count, config.batch_size):
-            # The last batch is filled up with the last image, and cut again below.
-            rows = np.minimum(np.arange(start, start + config.batch_size), count - 1)
-            batch = sharding.put({name: array[rows] for name, array in arrays.items()}, over)
-            with jax.set_mesh(mesh):
-                results.append(jax.device_get(look(params, batch)))
-        return {name: np.concatenate([r[name] for r in results])[:count] for name in results[0]}
 
-    return see
+def held_key(seed: int, mesh: Mesh) -> jax.Array:
+    """The key of unseen images' noise. An argument of what is compiled, so that runs of other seeds are spared that."""
+    return jax.jit(lambda: rng.stream(rng.key(seed), "held"), out_shardings=sharding.replicated(mesh))()
 
 
 def measured(model: nnx.Module, batch: dict[str, jax.Array], key: jax.Array) -> dict[str, jax.Array]:
