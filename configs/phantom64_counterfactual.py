@@ -25,13 +25,13 @@ def config() -> CounterfactualRun:
         mechanisms="runs/phantom_mechanisms/model",
         predictors="runs/phantom64_predictors/model",
         data=Data(folder="data/phantom_64", size=64),
-        objective=Objective(targets="soft", beta=1.0, damping=10.0),
+        objective=Objective(targets="soft", beta=1.0, damping=10.0, slack=0.05),
         optimizer=OptimizerConfig(
             peak=5e-4, decay="constant", b1=0.9, b2=0.9, clip=350.0, weight_decay=0.05, warmup=20
         ),
         ascent=0.1,
         ema_decay=0.99,
         batch_size=8,
-        loop=LoopConfig(steps=800, log_every=20, checkpoint_every=400),
-        validation=Validation(every=400, limit=128),
+        loop=LoopConfig(steps=400, log_every=20, checkpoint_every=200),
+        validation=Validation(every=200, limit=128),
     )

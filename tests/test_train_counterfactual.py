@@ -134,6 +134,14 @@ def test_a_run_leaves_the_model_that_it_trained_and_touches_no_other(straight, m
     assert len(set(logged(run, "validation_auxiliary"))) == 2  # the predictors see what training does
 
 
+@pytest.mark.parametrize(("asked", "limit"), [({}, 2.5), ({"slack": 0.25}, 2.75), ({"limit": 1.0, "slack": 0.25}, 1.0)])
+def test_the_limit_is_the_free_energy_before_training_and_slack_or_what_is_asked(asked, limit):
+    config = CounterfactualRun(objective=Objective(beta=2.0, **asked))
+    see = lambda params, frozen: {"nll": np.array([1.0, 2.0]), "kl": np.array([0.25, 0.75])}
+    frozen = counterfactual_step.Judged(mechanisms=None, predictor=None, limit=jax.device_put(0.0, EVERYWHERE))
+    assert counterfactual.limit_of(config, see, {}, frozen) == limit
+
+
 def advanced(compiled, models, data, state, limit):
     """The state after a step of the first images with that limit, and its metrics; host arrays."""
     _, _, frozen = counterfactual.taken_apart(counterfactual.load(small("nowhere", models)), MESH)

@@ -180,15 +180,16 @@ def taken_apart(trained: Trained, mesh: Mesh) -> tuple[Networks, Any, Judged]:
 
 
 def limit_of(config: CounterfactualRun, see: Callable, params: Any, frozen: Judged) -> np.float32:
-    """The limit asked for, or the free energy of the validation images before training, which is then said.
+    """The limit asked for, or `slack` beyond the free energy of validation images before training, which is then said.
 
     The published limits are of training images: those of unseen ones are looser by what the model overfits.
     """
     if config.objective.limit is not None:
         return np.float32(config.objective.limit)
     placed = sharding.put(params, frozen.limit.sharding)
-    limit = counterfactual_watching.energy_of(see(placed, frozen), config.objective.beta)
-    print(f"{config.image}: free energy {limit:.4f} nats per dimension is the limit", file=sys.stderr)
+    energy = counterfactual_watching.energy_of(see(placed, frozen), config.objective.beta)
+    limit = energy + config.objective.slack
+    print(f"{config.image}: free energy {energy:.4f} nats per dimension, limit {limit:.4f}", file=sys.stderr)
     return np.float32(limit)
 
 

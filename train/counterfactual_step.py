@@ -34,17 +34,19 @@ class Objective:
     beta: float = 1.0
     """As the image mechanism was trained with."""
     limit: float | None = None
-    """Nats per dimension; None: the free energy of the validation images before training."""
+    """Nats per dimension; None: the free energy of the validation images before training, and `slack` more."""
+    slack: float = 0.0
+    """Where training cannot reach a limit the multiplier grows for ever, until the guard leaves every batch out."""
     damping: float = 100.0
     """How fast the pull back grows beyond the limit."""
     alpha: float = 0.5
     """Weight of the posterior where latents mediate."""
 
     def __post_init__(self) -> None:
-        if min(self.beta, self.damping) < 0 or not 0 <= self.alpha <= 1:
+        if min(self.beta, self.damping, self.slack) < 0 or not 0 <= self.alpha <= 1:
             raise ValueError(
-                f"objective beta {self.beta}, damping {self.damping}, alpha {self.alpha}; use numbers from 0 up, and "
-                "alpha in [0, 1]"
+                f"objective beta {self.beta}, damping {self.damping}, slack {self.slack}, alpha {self.alpha}; use "
+                "numbers from 0 up, and alpha in [0, 1]"
             )
 
 
