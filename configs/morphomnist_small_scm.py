@@ -20,17 +20,15 @@ def config() -> SCMRun:
     return dataclasses.replace(
         morphomnist_scm.config(),
         run="runs/morphomnist_small_scm",
-        initial="runs/morphomnist_small_parents/model",
         model=HVAEConfig(
             encoder="32b1d2,16b1d2,8b1d2,4b1d4,1b1",
             decoder="1b1,4b2,8b2,16b2,32b1",
             widths=(8, 16, 32, 64, 128),
             parents=12,
-            parents_max_res=32,
             bottleneck=2,
         ),
         objective=FreeEnergy(beta=1.0),
-        batch_size=64,
-        loop=LoopConfig(steps=3000, log_every=50, checkpoint_every=1500),
-        validation=Validation(every=1500),
+        batch_size=16,
+        loop=LoopConfig(steps=10_000, log_every=50, checkpoint_every=1000),
+        validation=Validation(every=1000),
     )

@@ -55,7 +55,7 @@ def assert_same_training(run, one):
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5), final(run), final(one))
 
 
-@pytest.mark.parametrize("fsdp", [1, 4])
+@pytest.mark.parametrize("fsdp", [1, pytest.param(4, marks=pytest.mark.slow)])
 def test_devices_do_not_change_the_training(workshop, one, fsdp):  # noqa: F811
     run = workshop / f"fsdp{fsdp}"
     config = make(workshop, run, placement=dataclasses.replace(CUT, fsdp=fsdp))
@@ -63,6 +63,7 @@ def test_devices_do_not_change_the_training(workshop, one, fsdp):  # noqa: F811
     assert_same_training(run, one)
 
 
+@pytest.mark.slow
 def test_a_batch_in_parts_is_the_batch_as_a_whole(workshop, one):  # noqa: F811
     run = workshop / "parts"
     finetune.train(make(workshop, run, accumulate=4), sharding.make_mesh(jax.devices()[:1]))
@@ -94,7 +95,7 @@ def sent(workshop, monkeypatch, *, devices=8, **options):  # noqa: F811
 SCALARS = 4 * 10  # the loss, the sum of the weights, and a sum and a count for each of four noise levels
 
 
-@pytest.mark.parametrize(("devices", "accumulate"), [(8, 1), (2, 4)])
+@pytest.mark.parametrize(("devices", "accumulate"), [(8, 1), pytest.param(2, 4, marks=pytest.mark.slow)])
 def test_devices_send_each_other_their_gradients_once_a_step_and_nothing_else(
     workshop,  # noqa: F811
     monkeypatch,
