@@ -4,8 +4,8 @@ prism data build phantom --out data/phantom_64 --size 64 --train 20000 --val 512
 python -m train.scm --config configs/phantom64_parents.py
 python -m train.scm --config configs/phantom64_scm.py
 
-What parents say is learned first, without latents, which then add what is left. With latents open from the start, or
-with a low beta, they hold the findings, and setting these does nothing (docs/scm.md).
+What parents say is learned first, without latents, which then add what is left. With latents open from the start they
+hold the findings, and setting these does nothing. configs/phantom64_counterfactual.py goes on from here (docs/scm.md).
 """
 
 from prism_jax.models.hvae_config import HVAEConfig

@@ -36,7 +36,7 @@ class Objective:
     limit: float | None = None
     """Nats per dimension; None: the free energy of the validation images before training, and `slack` more."""
     slack: float = 0.0
-    """Where training cannot reach a limit the multiplier grows for ever, until the guard leaves every batch out."""
+    """Nats per dimension. Where training cannot reach a limit the multiplier grows, until the guard leaves all out."""
     damping: float = 100.0
     """How fast the pull back grows beyond the limit."""
     alpha: float = 0.5
