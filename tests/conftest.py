@@ -5,12 +5,25 @@ import dataclasses
 import json
 import os
 from collections.abc import Iterator
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
 
-# Read when JAX is imported, so they are set before anything imports it.
+# Read when JAX is imported, so they are set before anything imports it. Networks of tests are small: compiling well
+# would take longer than running, and what was compiled is kept for the other workers and the next run. Releases of
+# jaxlib after 0.10 do not know the last flag, and would end here.
 os.environ["JAX_PLATFORMS"] = "cpu"
-os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=8".strip()
+os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "true"
+os.environ["JAX_COMPILATION_CACHE_DIR"] = str(Path(__file__).resolve().parents[1] / ".cache" / "compiled")
+os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.2"
+os.environ["XLA_FLAGS"] = " ".join(
+    (
+        os.environ.get("XLA_FLAGS", ""),
+        "--xla_force_host_platform_device_count=8",
+        "--xla_cpu_parallel_codegen_split_count=1",
+        "--xla_cpu_use_fusion_emitters=false" if version("jaxlib").startswith("0.10.") else "",
+    )
+)
 
 import jax
 import jax.numpy as jnp
@@ -65,38 +78,11 @@ def shared_folder(*parts: str) -> Path:
     return path
 
 
-# Of small networks and laws: compiling well would take longer than running.
-COMPILED_PLAINLY = (
-    "test_audit",
-    "test_classifier",
-    "test_counterfactuals",
-    "test_edit",
-    "test_generation",
-    "test_inversion",
-    "test_null_text",
-    "test_scm_axioms",
-    "test_train_classifier",
-    "test_train_counterfactual",
-    "test_train_predictors",
-)
-
-
 @pytest.fixture(scope="module", autouse=True)
-def _compiled_programs_go_with_their_file(request) -> Iterator[None]:
+def _compiled_programs_go_with_their_file() -> Iterator[None]:
     """Frees what a file compiled: kept for the whole session, the programs of all files fill gigabytes."""
-    jax.config.update("jax_disable_most_optimizations", request.path.stem in COMPILED_PLAINLY)
     yield
-    jax.config.update("jax_disable_most_optimizations", False)
     jax.clear_caches()
-
-
-@pytest.fixture(autouse=True)
-def _what_runs_long_is_compiled_well(request) -> Iterator[None]:
-    """The reference's models are larger than those of laws in the same file."""
-    before = jax.config.read("jax_disable_most_optimizations")
-    jax.config.update("jax_disable_most_optimizations", before and "sd15" not in request.fixturenames)
-    yield
-    jax.config.update("jax_disable_most_optimizations", before)
 
 
 @pytest.fixture(scope="session")

@@ -42,11 +42,6 @@ CHANGES = (Change(edit="remove effusion", blend=None), Change(edit="set age 80",
 LEAST = dict(encoder="32b1d32,1b1", decoder="1b1,32b1", widths=(4, 8), block="light", parents=GRAPH.width)
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _compiled_plainly(_compiled_programs_go_with_their_file):
-    jax.config.update("jax_disable_most_optimizations", True)
-
-
 @pytest.fixture(scope="module")
 def models(tmp_path_factory):
     """A dozen pictures with captions, and untrained models."""

@@ -19,11 +19,6 @@ from tests.conftest import untrained
 TINY = CycleGANConfig.tiny()
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _compiled_plainly(_compiled_programs_go_with_their_file):
-    jax.config.update("jax_disable_most_optimizations", True)
-
-
 def parameters(network, config):
     return sum(int(np.prod(leaf.shape)) for leaf in jax.tree.leaves(nnx.state(pretrained.abstract(network, config))))
 

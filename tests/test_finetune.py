@@ -39,23 +39,13 @@ UNET = UNetConfig(
 
 @pytest.fixture(scope="module")
 def workshop(tmp_path_factory):
-    """A folder with a data set, a VAE and a tokenizer; a program that is met again in it is not compiled again."""
+    """A folder with a data set, a VAE and a tokenizer."""
     folder = tmp_path_factory.mktemp("workshop")
     write_images(folder / "source", 30)
     build("folder", folder / "source", folder / "data", fractions=(0.8, 0.2, 0.0))
     pretrained.save_autoencoder(AutoencoderKL(VAE, rngs=nnx.Rngs(0)), folder / "vae")
     tokenizer.main(tokenizer.TokenizerRun(out=str(folder / "tokens"), data=(str(folder / "data"),), vocab_size=600))
-    options = {
-        "jax_compilation_cache_dir": str(folder / "compiled"),
-        "jax_persistent_cache_min_compile_time_secs": 0.0,
-        "jax_disable_most_optimizations": True,
-    }
-    before = {name: jax.config.values[name] for name in options}
-    for name, value in options.items():
-        jax.config.update(name, value)
-    yield folder
-    for name, value in before.items():
-        jax.config.update(name, value)
+    return folder
 
 
 def write_images(folder, count):

@@ -23,11 +23,6 @@ CASES = ("hvae_exo", pytest.param("hvae_cond", marks=slow), pytest.param("hvae_l
 FREE_BITS = (0.0, 0.5, 8.0)
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _compiled_plainly(_compiled_programs_go_with_their_file):
-    jax.config.update("jax_disable_most_optimizations", True)
-
-
 def of_published(config):
     return HVAEConfig(
         encoder=config["enc_arch"],

@@ -18,11 +18,6 @@ from tests.conftest import untrained
 ALPHA = 0.65
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _compiled_plainly(_compiled_programs_go_with_their_file):
-    jax.config.update("jax_disable_most_optimizations", True)
-
-
 @pytest.fixture(scope="module")
 def exogenous() -> HVAE:
     return untrained(HVAE, HVAEConfig.tiny(block="light", parents_max_res=4))

@@ -27,11 +27,6 @@ mixture_mean = jax.jit(likelihoods.mixture_mean, static_argnames="components")
 mixture_sample = jax.jit(likelihoods.mixture_sample)
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _compiled_plainly(_compiled_programs_go_with_their_file):
-    jax.config.update("jax_disable_most_optimizations", True)
-
-
 @pytest.fixture(scope="module")
 def trace(reference):
     return load_file(reference / "scm" / "traces" / "likelihoods.safetensors")

@@ -1,6 +1,5 @@
 """Masks that a model predicts lie where its two prompts ask for different pictures."""
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -24,11 +23,6 @@ HIGH = MaskPrediction(threshold=0.9)  # untrained networks differ everywhere
 IDS = np.array([5, 9], np.uint32)
 REGION = np.zeros((SIDE, SIDE), bool)
 REGION[2:5, 1:3] = True
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _laws_are_compiled_plainly(_compiled_programs_go_with_their_file):
-    jax.config.update("jax_disable_most_optimizations", True)
 
 
 def toy(latents, t, context):

@@ -126,14 +126,12 @@ def run_processes(config, folder, *, stop=None):
         # Where two processes share two cores with other tests, one may be half a minute behind the other.
         "XLA_FLAGS": " ".join(
             [
+                os.environ["XLA_FLAGS"],
                 "--xla_force_host_platform_device_count=4",
                 "--xla_cpu_collective_timeout_seconds=240",
                 "--xla_cpu_collective_call_terminate_timeout_seconds=240",
             ]
         ),
-        "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",
-        "JAX_COMPILATION_CACHE_DIR": str(folder.parent / "compiled"),
-        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
     }
     command = [sys.executable, "-m", "train.finetune", "--config", str(folder / "config.json")]
     told = ["--processes.coordinator", coordinator, "--processes.count", "2", "--processes.index"]

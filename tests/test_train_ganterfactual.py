@@ -36,11 +36,6 @@ EVERYWHERE = sharding.replicated(MESH)
 ATTRIBUTE = "cardiomegaly"
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _compiled_plainly(_compiled_programs_go_with_their_file):
-    jax.config.update("jax_disable_most_optimizations", True)
-
-
 def judge():
     config = ConvNeXtConfig(depths=(1,), dims=(4,), kernel_size=3, layer_scale=0.1, num_classes=2)
     return Classifier.of(untrained(ConvNeXt, config), targets=("effusion", ATTRIBUTE), size=16)

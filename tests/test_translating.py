@@ -4,7 +4,6 @@ import dataclasses
 import json
 from pathlib import Path
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 import pyarrow.parquet as pq
@@ -31,11 +30,6 @@ SIZE = 32
 EDITS = "add cardiomegaly", "remove cardiomegaly", "add support lines", "remove support lines"
 CHANGES = tuple(Change(edit=edit) for edit in EDITS)
 TARGETS = ("cardiomegaly", "support_lines", "sex")
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _compiled_plainly(_compiled_programs_go_with_their_file):
-    jax.config.update("jax_disable_most_optimizations", True)
 
 
 @pytest.fixture(scope="module")
