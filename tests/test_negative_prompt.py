@@ -23,7 +23,7 @@ def sample():
     return sample
 
 
-@pytest.mark.parametrize("interpolation", [0.0, 0.5])
+@pytest.mark.parametrize("interpolation", [0.0, pytest.param(0.5, marks=pytest.mark.slow)])
 def test_embedding_and_reconstruction_agree_with_the_reference(interpolation, sample, sd15):
     given, made = load_trace("08_ddim_inversion").arrays, load_trace("10_other_inversions").arrays
     context, null = jnp.asarray(given["image0_cond"]), sd15.encode_prompt([""])

@@ -108,6 +108,7 @@ def test_devices_send_each_other_their_gradients_once_a_step_and_nothing_else(
     assert 0.99 * parameters < found["all-reduce"] <= parameters + SCALARS
 
 
+@pytest.mark.slow
 def test_devices_that_share_the_state_gather_parameters_once_and_send_each_its_part(workshop, monkeypatch):  # noqa: F811
     found, parameters = sent(workshop, monkeypatch, placement=CUT)
     assert found.keys() == {"all-gather", "reduce-scatter", "all-reduce"}
