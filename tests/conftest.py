@@ -85,6 +85,14 @@ def _compiled_programs_go_with_their_file() -> Iterator[None]:
     jax.clear_caches()
 
 
+@pytest.fixture(autouse=True)
+def _what_runs_long_is_compiled_well(request) -> Iterator[None]:
+    """The reference's models are larger than those of laws, and work on 512 pixels."""
+    jax.config.update("jax_disable_most_optimizations", "sd15" not in request.fixturenames)
+    yield
+    jax.config.update("jax_disable_most_optimizations", True)
+
+
 @pytest.fixture(scope="session")
 def reference() -> Path:
     """The folder of reference models and traces."""
