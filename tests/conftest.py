@@ -87,8 +87,9 @@ def _compiled_programs_go_with_their_file() -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def _what_runs_long_is_compiled_well(request) -> Iterator[None]:
-    """The reference's models are larger than those of laws, and work on 512 pixels."""
-    jax.config.update("jax_disable_most_optimizations", "sd15" not in request.fixturenames)
+    """Many steps of the reference's models, on 512 pixels, run longer than they compile."""
+    runs_long = "sd15" in request.fixturenames and request.node.get_closest_marker("slow")
+    jax.config.update("jax_disable_most_optimizations", not runs_long)
     yield
     jax.config.update("jax_disable_most_optimizations", True)
 
