@@ -85,13 +85,19 @@ def _compiled_programs_go_with_their_file() -> Iterator[None]:
     jax.clear_caches()
 
 
-@pytest.fixture(autouse=True)
-def _what_runs_long_is_compiled_well(request) -> Iterator[None]:
-    """Many steps of the reference's models, on 512 pixels, run longer than they compile."""
-    runs_long = "sd15" in request.fixturenames and request.node.get_closest_marker("slow")
-    jax.config.update("jax_disable_most_optimizations", not runs_long)
+@pytest.fixture
+def compiled_well() -> Iterator[None]:
+    """For what runs longer than it compiles, or is held to rounding."""
+    jax.config.update("jax_disable_most_optimizations", False)
     yield
     jax.config.update("jax_disable_most_optimizations", True)
+
+
+@pytest.fixture(autouse=True)
+def _what_runs_long_is_compiled_well(request) -> None:
+    """Many steps of the reference's models, on 512 pixels."""
+    if "sd15" in request.fixturenames and request.node.get_closest_marker("slow"):
+        request.getfixturevalue("compiled_well")
 
 
 @pytest.fixture(scope="session")

@@ -5,7 +5,6 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 import pytest
 from flax import nnx
 
@@ -102,6 +101,7 @@ def test_a_batch_gives_what_one_by_one_gives_and_one_timestep_serves_all(tiny):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("compiled_well")  # compiled quickly, rounding alone moves gradients of this size by more
 def test_rematerialisation_changes_neither_output_nor_gradient():
     def loss_and_gradient(remat: bool):
         config = dataclasses.replace(UNetConfig.tiny(), **ONE_LEVEL, remat=remat)
@@ -115,9 +115,8 @@ def test_rematerialisation_changes_neither_output_nor_gradient():
         assert ("remat" in str(jax.make_jaxpr(loss)(params))) is remat
         return jax.jit(jax.value_and_grad(loss))(params)
 
-    (loss, plain), (same, saving) = loss_and_gradient(False), loss_and_gradient(True)
-    np.testing.assert_allclose(same, loss, rtol=1e-5)
-    assert optax.tree.norm(jax.tree.map(jnp.subtract, saving, plain)) < 1e-5 * optax.tree.norm(plain)
+    plain, saving = loss_and_gradient(False), loss_and_gradient(True)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4), plain, saving)
 
 
 def test_half_precision_computes_with_and_returns_float32(tiny):
