@@ -31,17 +31,16 @@ def pair():
     return tuple(rng.uniform(-1, 1, (8, 32, 32, 3)).astype(np.float32) for _ in range(2))
 
 
+@pytest.mark.usefixtures("compiled_well")  # the similarity of unrelated noise cancels to almost 0
 def test_eight_devices_give_what_one_gives(judge, pair):
     def measured(judge, x, y):
         features = [judge.predict(images).features for images in (x, y)]
         own = l1(x, y), psnr(x, y), ssim(x, y), ms_ssim(x, y, scales=2)
         return *own, jnp.linalg.norm(features[0] - features[1], axis=-1), structure_distance(judge, x, y)
 
-    x, y = pair
-    alike = x, (x + y) / 2  # the similarity of what has nothing in common is 0, of which there is no relative error
-    one = jax.jit(measured)(judge, *alike)
+    one = jax.jit(measured)(judge, *pair)
     mesh = sharding.make_mesh()
-    cut = [sharding.put_batch(images, mesh) for images in alike]
+    cut = [sharding.put_batch(images, mesh) for images in pair]
     judged = jax.device_put(judge, sharding.replicated(mesh))
     eight = jax.jit(measured)(judged, *cut)
     assert all(len(array.sharding.device_set) == 8 for array in eight)
