@@ -23,14 +23,14 @@ $(INSTALLED): pyproject.toml constraints.txt
 demo: $(INSTALLED) ## fine-tune, invert, edit, measure and audit on the phantom -> runs/demo/report.html
 	rm -rf runs/demo
 	$(BIN)/prism data build phantom --out runs/demo/data --preset strong --train 2000 --val 64 --test 256
-	$(BIN)/python -m train.latents --config configs/demo_finetune.py
-	$(BIN)/python -m train.finetune --config configs/demo_finetune.py
+	$(BIN)/python -m train.encode_latents --config configs/demo/finetune.py
+	$(BIN)/python -m train.finetune --config configs/demo/finetune.py
 	$(BIN)/prism export --run runs/demo/finetune --out runs/demo/model
-	$(BIN)/python -m eval.counterfactuals --config configs/demo.py
-	$(BIN)/python -m train.finetune --config configs/demo_silent.py
+	$(BIN)/python -m eval.counterfactuals --config configs/demo/counterfactuals.py
+	$(BIN)/python -m train.finetune --config configs/demo/finetune_omit_pacemaker.py
 	$(BIN)/prism export --run runs/demo/silent --out runs/demo/silent_model
 	$(BIN)/prism data report runs/demo/data --out runs/demo/survey
-	$(BIN)/python -m eval.audit --config configs/demo_audit.py
+	$(BIN)/python -m eval.audit --config configs/demo/audit.py
 	@echo "open runs/demo/report.html and runs/demo/audit/audit.html"
 
 test: $(INSTALLED) ## run the test suite on eight virtual CPU devices

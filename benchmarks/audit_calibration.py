@@ -17,12 +17,12 @@ import tyro
 from tqdm import tqdm
 
 from benchmarks import tables
-from prism_jax import program
-from prism_jax.audit.clustered_bootstrap import resample
-from prism_jax.audit.effects import EffectConfig, Effects, Row, measure
-from prism_jax.audit.sign_flips import FlipConfig
+from prism_jax import entrypoint
 from prism_jax.config import usage_errors
-from prism_jax.metrics.intervals import BootstrapConfig
+from prism_jax.stats.cluster_bootstrap import resample
+from prism_jax.stats.effects import EffectConfig, Effects, Row, measure
+from prism_jax.stats.intervals import BootstrapConfig
+from prism_jax.stats.sign_flip_test import FlipConfig
 
 EDITS, COLUMNS = 6, 8
 MARGINAL, LARGER = 4, 8  # cells with an effect
@@ -239,4 +239,4 @@ def run() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(program.exit_code(run))
+    sys.exit(entrypoint.exit_code(run))

@@ -17,11 +17,12 @@ from pathlib import Path
 import numpy as np
 import tyro
 
-from eval.changes import Change
-from eval.counterfactuals import CounterfactualRun, Inversion
-from eval.outputs import PICTURES, Outputs
 from prism_jax import config as configs
-from prism_jax.data import captions, phantom_dataset
+from prism_jax.data.captions import plain as captions_plain
+from prism_jax.data.sources import phantom as sources_phantom
+from prism_jax.evaluation.counterfactuals.manifest import PICTURES, Outputs
+from prism_jax.evaluation.counterfactuals.run import CounterfactualRun, Inversion
+from prism_jax.evaluation.edits import Change
 
 AGES = (8, 12, 96, 104)  # years that no phantom has, so that each edit applies to all
 
@@ -61,15 +62,15 @@ def main(options: Options) -> None:
 
 def write_images(options: Options) -> str:
     """PNG files and their CSV in `out`; returns the id of the one that is cut short."""
-    rendered = phantom_dataset.PhantomConfig(train=0, val=0, test=options.subjects)
+    rendered = sources_phantom.PhantomConfig(train=0, val=0, test=options.subjects)
     (options.out / "images").mkdir(parents=True)
     with (options.out / "images.csv").open("w", newline="") as file:
         lines = csv.writer(file)
         lines.writerow(("id", "path", "prompt"))
-        for i, example in enumerate(phantom_dataset.examples(phantom_dataset.rows(rendered), rendered)):
+        for i, example in enumerate(sources_phantom.examples(sources_phantom.rows(rendered), rendered)):
             data = example.image[: len(example.image) // 2] if i == options.subjects // 2 else example.image
             (options.out / "images" / f"{i}.png").write_bytes(data)
-            lines.writerow((i, f"images/{i}.png", captions.describe(example.attributes)))
+            lines.writerow((i, f"images/{i}.png", captions_plain.describe(example.attributes)))
     return str(options.subjects // 2)
 
 

@@ -18,7 +18,8 @@ from pathlib import Path
 import tyro
 
 from benchmarks.tables import markdown
-from prism_jax.data import build, synthetic
+from prism_jax.data.loading import fake_data
+from prism_jax.data.sources import build
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -85,7 +86,7 @@ def write(folder: Path, count: int, size: int) -> None:
     with open(folder / "files" / "metadata.csv", "w", newline="") as file:
         table = csv.writer(file)
         table.writerow(("path", "patient"))
-        for example in synthetic.synthetic(count, size, distinct=min(count, 64)):
+        for example in fake_data.synthetic(count, size, distinct=min(count, 64)):
             (folder / "files" / f"{example.id:05d}.jpg").write_bytes(example.image)
             table.writerow((f"{example.id:05d}.jpg", example.patient))
     columns = dict.fromkeys(("sex_column", "age_column", "view_column", "findings_column"))

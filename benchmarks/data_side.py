@@ -49,7 +49,8 @@ def main(side: Side) -> None:
 
 
 def _prism_jax(side: Side) -> Iterator[np.ndarray]:
-    from prism_jax.data import pipeline, synthetic
+    from prism_jax.data.loading import fake_data as synthetic
+    from prism_jax.data.loading import pipeline
 
     is_built = side.program == "prism_jax"
     source = pipeline.open_split(side.folder / "built", "train") if is_built else synthetic.synthetic(4096, side.size)

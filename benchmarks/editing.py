@@ -21,7 +21,7 @@ import tyro
 
 from benchmarks import agreement, peer, subjects, tables, work
 from benchmarks.tables import Row
-from prism_jax import editing, flops, program
+from prism_jax import editing, entrypoint, flops
 from prism_jax.config import usage_errors
 from prism_jax.report.versions import versions
 from prism_jax.stable_diffusion import StableDiffusion
@@ -216,4 +216,4 @@ def run() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(program.exit_code(run))
+    sys.exit(entrypoint.exit_code(run))

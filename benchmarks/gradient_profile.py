@@ -22,8 +22,8 @@ import tyro
 from flax import nnx
 
 from benchmarks import tables
-from prism_jax import StableDiffusion, program
-from prism_jax.commands.edit import SHIPPED_MODEL
+from prism_jax import StableDiffusion, entrypoint
+from prism_jax.cli.edit import SHIPPED_MODEL
 from prism_jax.config import usage_errors
 from prism_jax.flops import TOKENS
 
@@ -83,4 +83,4 @@ def run() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(program.exit_code(run))
+    sys.exit(entrypoint.exit_code(run))

@@ -18,7 +18,7 @@ import tyro
 
 from benchmarks import subjects, tables
 from benchmarks.work import TOKENS
-from prism_jax import program
+from prism_jax import entrypoint
 from prism_jax.config import usage_errors
 from prism_jax.diffusion import ddim
 from prism_jax.diffusion.schedule import NoiseSchedule, ScheduleConfig
@@ -98,4 +98,4 @@ def run() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(program.exit_code(run))
+    sys.exit(entrypoint.exit_code(run))

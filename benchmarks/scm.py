@@ -1,6 +1,6 @@
 """Seconds per image of the image mechanism: a training step, and a counterfactual.
 
-python -m benchmarks.scm --config configs/mimic_scm.py --batch-size 2
+python -m benchmarks.scm --config configs/mimic_cxr/image_mechanism.py --batch-size 2
 
 The published PyTorch code takes 4.5 s an image for a training step of that size on two CPU cores. A counterfactual is
 one abduction and one prediction: an encoder and two decoders. Images are noise: no operation depends on their content.
@@ -23,22 +23,23 @@ from flax import nnx
 
 from benchmarks import tables
 from prism_jax import config as configs
-from prism_jax import flops, program, rng, sharding
+from prism_jax import entrypoint, flops, rng, sharding
 from prism_jax.models.hvae import HVAE
 from prism_jax.scm import elbo, image_mechanism, observed
 from prism_jax.scm.image_mechanism import CounterfactualConfig
+from prism_jax.training import loop
+from prism_jax.training import state as states
+from prism_jax.training.image_mechanism import run as image_mechanism_run
+from prism_jax.training.image_mechanism.run import SCMRun
+from prism_jax.training.optimizer import make_optimizer
 from prism_jax.weights import pretrained
-from train import loop, scm
-from train import state as states
-from train.optimizer import make_optimizer
-from train.scm import SCMRun
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Options:
     """What to measure."""
 
-    config: str = "configs/mimic_scm.py"
+    config: str = "configs/mimic_cxr/image_mechanism.py"
     batch_size: int = 2
     repeats: int = 3
     out: str | None = None
@@ -54,7 +55,7 @@ def main(options: Options) -> None:
     key = rng.key(config.seed)
     with jax.set_mesh(mesh):
         rows = [timed("training step", step, state, None, batch, key, repeats=options.repeats, carries=True)]
-        params = jax.device_put(scm.initial(config), sharding.replicated(mesh))
+        params = jax.device_put(image_mechanism_run.initial(config), sharding.replicated(mesh))
         rows.append(timed("counterfactual", counterfactual(graphdef), params, batch, key, repeats=options.repeats))
     counted = {"training step": 3 * forward(config), "counterfactual": None}
     for row in rows:
@@ -72,9 +73,11 @@ def training(run: SCMRun, mesh: jax.sharding.Mesh) -> tuple[Callable, Any, Any, 
     """The step as the loop compiles it, its first state, a batch, and the network without parameters."""
     tx, schedule = make_optimizer(run.optimizer, run.loop.steps)
     graphdef, _ = nnx.split(pretrained.abstract(HVAE, run.model))
-    options = dict(schedule=schedule, ema_decay=run.ema_decay, guard=run.guard, decay=scm.average_decay)
-    made = partial(scm.train_step, graphdef=graphdef, config=run, update=partial(states.update, tx=tx, **options))
-    create, params = partial(states.create, tx=tx, ema=True), scm.initial(run)
+    options = dict(schedule=schedule, ema_decay=run.ema_decay, guard=run.guard, decay=image_mechanism_run.average_decay)
+    made = partial(
+        image_mechanism_run.train_step, graphdef=graphdef, config=run, update=partial(states.update, tx=tx, **options)
+    )
+    create, params = partial(states.create, tx=tx, ema=True), image_mechanism_run.initial(run)
     where = sharding.place(jax.eval_shape(create, params), mesh, run.placement)
     state = jax.jit(create, out_shardings=where)(params)
     return loop.jitted(made, mesh, where), state, sharding.put_batch(noise_batch(run), mesh), graphdef
@@ -143,4 +146,4 @@ def run() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(program.exit_code(run))
+    sys.exit(entrypoint.exit_code(run))

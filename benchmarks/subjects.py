@@ -8,9 +8,10 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from prism_jax.commands.edit import SHIPPED_MODEL
-from prism_jax.data import captions, phantom
-from prism_jax.data.phantom_dataset import FIRST_SUBJECT, attributes_of
+from prism_jax.cli.edit import SHIPPED_MODEL
+from prism_jax.data import phantom
+from prism_jax.data.captions import plain as captions_plain
+from prism_jax.data.sources.phantom import FIRST_SUBJECT, attributes_of
 from prism_jax.editing import Edit
 from prism_jax.models.text_encoder import CLIPTextModel, TextConfig
 from prism_jax.models.unet import UNet2DCondition, UNetConfig
@@ -69,8 +70,8 @@ def case(sd: StableDiffusion, batch: int, *, size: int, is_drawn: bool = True) -
     opposite = [{"pacemaker": not fact.findings["pacemaker"]} for fact in facts]
     return Case(
         latents=_encoded(sd, drawn.images) if is_drawn else _noise(sd.latent_shape(size, size), batch),
-        prompts=tuple(map(captions.describe, facts)),
-        edits=tuple((Edit(prompt=captions.edited(*pair)),) for pair in zip(facts, opposite, strict=True)),
+        prompts=tuple(map(captions_plain.describe, facts)),
+        edits=tuple((Edit(prompt=captions_plain.edited(*pair)),) for pair in zip(facts, opposite, strict=True)),
     )
 
 

@@ -28,12 +28,12 @@ from benchmarks.editing import OURS, say
 from benchmarks.peer import Peer
 from benchmarks.training_step import TrainingStep
 from benchmarks.training_tables import Row
-from prism_jax import flops, program, rng, sharding
+from prism_jax import entrypoint, flops, rng, sharding
 from prism_jax.config import usage_errors
 from prism_jax.report.versions import versions
 from prism_jax.sharding import Placement
 from prism_jax.stable_diffusion import StableDiffusion
-from train import work
+from prism_jax.training import mfu
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -105,7 +105,7 @@ def main(options: Options) -> None:
     size = options.size or sd.size
     with tempfile.TemporaryDirectory() as scratch:
         rows, agreed = measure(options, sd, size, Path(scratch))
-    operations = work.flops_per_image(sd.unet.config, sd.latent_shape(size, size)[0])
+    operations = mfu.flops_per_image(sd.unet.config, sd.latent_shape(size, size)[0])
     print(training_tables.speeds(rows, operations, peak))
     print(f"\nmatrix peak {peak / 1e12:.3g} TFLOP/s ({options.dtype}), {operations / 1e9:.4g} GFLOP an image")
     print(training_tables.speedup(rows))
@@ -210,4 +210,4 @@ def run() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(program.exit_code(run))
+    sys.exit(entrypoint.exit_code(run))

@@ -19,7 +19,7 @@ import jax.numpy as jnp
 import tyro
 
 from benchmarks import collectives, subjects, tables, training_step
-from prism_jax import program, sharding
+from prism_jax import entrypoint, sharding
 from prism_jax.config import usage_errors
 from prism_jax.sharding import Placement
 
@@ -104,4 +104,4 @@ def run() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(program.exit_code(run))
+    sys.exit(entrypoint.exit_code(run))

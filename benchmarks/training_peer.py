@@ -17,8 +17,8 @@ from benchmarks.subjects import SD15_RANDOM
 from benchmarks.training_step import TrainingStep
 from prism_jax import rng
 from prism_jax.stable_diffusion import StableDiffusion
+from prism_jax.training.finetune import step as finetune_step
 from prism_jax.weights import pretrained
-from train import denoising
 
 # Of float32 runs, relative. The second loss is that after an update by Adam, which enlarges differences of gradients.
 BOUNDS = {"first loss": 1e-4, "second loss": 1e-4, "first gradient norm": 1e-3, "second gradient norm": 1e-3}
@@ -119,6 +119,6 @@ def compare(
 def _draws(sd: StableDiffusion, batch: Mapping[str, Any], root: jax.Array, step: int) -> tuple[jax.Array, jax.Array]:
     """Noise and timesteps that our step draws for the batch."""
     keys = lambda name: rng.per_example(rng.at_step(rng.stream(root, name), step), batch["id"])
-    noise = denoising.normal(keys("noise"), batch["latents"].astype(jnp.float32))
+    noise = finetune_step.normal(keys("noise"), batch["latents"].astype(jnp.float32))
     timestep = lambda key: jax.random.randint(key, (), 0, len(sd.schedule.alphas_cumprod))
     return noise, jax.vmap(timestep)(keys("timestep"))

@@ -23,12 +23,12 @@ import tyro
 
 from prism_jax import config as configs
 from prism_jax.checkpoint import Checkpoints
-from prism_jax.data.build import build
-from train.examples import Data
-from train.finetune import FinetuneRun
-from train.loop import LoopConfig
-from train.optimizer import OptimizerConfig
-from train.watching import Samples, Validation
+from prism_jax.data.sources.build import build
+from prism_jax.training.examples import Data
+from prism_jax.training.finetune.run import FinetuneRun
+from prism_jax.training.finetune.validation import Samples, Validation
+from prism_jax.training.loop import LoopConfig
+from prism_jax.training.optimizer import OptimizerConfig
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

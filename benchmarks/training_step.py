@@ -13,20 +13,25 @@ from jax.sharding import Mesh
 
 from benchmarks import subjects
 from prism_jax import rng, sharding
-from prism_jax.commands.edit import SHIPPED_MODEL
-from prism_jax.data import captions, phantom
-from prism_jax.data.phantom_dataset import FIRST_SUBJECT, attributes_of
+from prism_jax.cli.edit import SHIPPED_MODEL
+from prism_jax.data import phantom
+from prism_jax.data.captions import plain as captions_plain
+from prism_jax.data.sources.phantom import FIRST_SUBJECT, attributes_of
 from prism_jax.flops import TOKENS
 from prism_jax.models.autoencoder import AutoencoderConfig, AutoencoderKL
 from prism_jax.models.text_encoder import CLIPTextModel, TextConfig
 from prism_jax.models.unet import UNet2DCondition, UNetConfig
 from prism_jax.sharding import Placement
 from prism_jax.stable_diffusion import StableDiffusion
+from prism_jax.training import loop
+from prism_jax.training import state as states
+from prism_jax.training.finetune import encode as finetune_encode
+from prism_jax.training.finetune import lora
+from prism_jax.training.finetune import run as finetune_run
+from prism_jax.training.finetune import step as finetune_step
+from prism_jax.training.finetune.step import Objective
+from prism_jax.training.optimizer import OptimizerConfig, make_optimizer
 from prism_jax.weights import pretrained
-from train import denoising, encoding, finetune, loop, trainable
-from train import state as states
-from train.denoising import Objective
-from train.optimizer import OptimizerConfig, make_optimizer
 
 OBJECTIVE = Objective(caption_dropout=0.0)  # which costs nothing, and which the peer would have to draw alike
 OPTIMIZER = OptimizerConfig(peak=1e-5, warmup=0, decay="constant", weight_decay=1e-2)
@@ -47,19 +52,19 @@ class TrainingStep:
 
 def of(sd: StableDiffusion, *, accumulate: int = 1) -> TrainingStep:
     """The step that trains the UNet of `sd` with AdamW and an average."""
-    graphdefs, weights = finetune.split(sd)
-    params, fixed = trainable.split(weights, trainable.UNET)
+    graphdefs, weights = finetune_run.split(sd)
+    params, fixed = lora.split(weights, lora.UNET)
     tx, schedule = make_optimizer(OPTIMIZER, STEPS)
     return TrainingStep(
         step=partial(
-            denoising.train_step,
+            finetune_step.train_step,
             graphdefs=graphdefs,
-            weights_of=trainable.joined,
+            weights_of=lora.joined,
             objective=OBJECTIVE,
             parts=accumulate,
             update=partial(states.update, tx=tx, schedule=schedule, ema_decay=EMA_DECAY),
         ),
-        encode=partial(encoding.encode, objective=OBJECTIVE, parts=accumulate),
+        encode=partial(finetune_encode.encode, objective=OBJECTIVE, parts=accumulate),
         create=partial(states.create, tx=tx, ema=True),
         params=params,
         frozen={"networks": fixed, "schedule": sd.schedule, "no_caption": sd.tokenize([""])[0], "vae": sd.vae},
@@ -131,7 +136,7 @@ def images(sd: StableDiffusion, batch: int, size: int) -> dict[str, np.ndarray]:
     rows = [{name: column[i] for name, column in drawn.attributes.items()} for i in range(batch)]
     return {
         "image": drawn.images[..., None].astype(np.float32) / 127.5 - 1,  # [b, h, w, 1]
-        "tokens": sd.tokenize([captions.describe(attributes_of(row)) for row in rows]),
+        "tokens": sd.tokenize([captions_plain.describe(attributes_of(row)) for row in rows]),
         "id": rng.example_ids(numbers),
         "weight": np.ones(batch, np.float32),
     }

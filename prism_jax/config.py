@@ -20,7 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 import tyro
 
-from prism_jax.whole import whole
+from prism_jax.atomic import whole
 
 FILE_NAME = "config.json"
 _CLASS = "class"  # the JSON key that names a dataclass

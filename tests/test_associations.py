@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from prism_jax.audit import associations
-from prism_jax.metrics.intervals import BootstrapConfig, bootstrap
+from prism_jax.stats import associations
+from prism_jax.stats.intervals import BootstrapConfig, bootstrap
 
 RUNS = 400
 # 95 % of RUNS, less and more three standard errors.

@@ -9,25 +9,25 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from eval import cases as cohorts
-from eval import judging
-from eval.audit import masks as audit_masks
-from eval.audit import program as audit
-from eval.audit.program import AuditRun
-from eval.changes import Change
-from eval.counterfactuals import CounterfactualRun
-from eval.judging import Judge
-from eval.outputs import Outputs
-from eval.subjects import choose, images_of
 from prism_jax import config as configs
-from prism_jax.audit.effects import EffectConfig
-from prism_jax.audit.sign_flips import FlipConfig
 from prism_jax.classifier import Classifier
 from prism_jax.data import phantom, transforms
-from prism_jax.data.build import build
-from prism_jax.metrics.intervals import BootstrapConfig
+from prism_jax.data.sources.build import build
+from prism_jax.evaluation import edited_cohort as cohorts
+from prism_jax.evaluation import judges as evaluation_judges
+from prism_jax.evaluation.audit import masks as audit_masks
+from prism_jax.evaluation.audit import run as audit
+from prism_jax.evaluation.audit.run import AuditRun
+from prism_jax.evaluation.counterfactuals.manifest import Outputs
+from prism_jax.evaluation.counterfactuals.run import CounterfactualRun
+from prism_jax.evaluation.edits import Change
+from prism_jax.evaluation.judges import Judge
+from prism_jax.evaluation.subjects import choose, images_of
 from prism_jax.models.convnext import ConvNeXt, ConvNeXtConfig
 from prism_jax.models.densenet import DenseNet, DenseNetConfig
+from prism_jax.stats.effects import EffectConfig
+from prism_jax.stats.intervals import BootstrapConfig
+from prism_jax.stats.sign_flip_test import FlipConfig
 from tests.conftest import untrained
 
 TARGETS = ("cardiomegaly", "pacemaker")
@@ -174,7 +174,7 @@ def test_one_judge_or_two_of_a_name_are_refused(run):
     _, config = run
     for judges in (config.judges[:1], (config.judges[0], config.judges[0])):
         with pytest.raises(ValueError, match="give two or more, each with a name of its own"):
-            judging.load(judges, ())
+            evaluation_judges.load(judges, ())
 
 
 def test_a_cohort_without_reconstructions_or_unfinished_is_refused(run, tmp_path):

@@ -6,25 +6,25 @@ import re
 import numpy as np
 import pytest
 
-from eval.audit import page as audit_page
-from eval.audit import relations as audit_relations
-from eval.audit import tables as audit_tables
-from eval.audit import words as audit_words
-from eval.audit.errors import Errors
-from eval.audit.matrix import ALL, measure
-from eval.audit.scores import Scores
-from eval.cases import Case, Cases, label, wanted
-from eval.changes import Change
-from eval.counterfactuals import CounterfactualRun
-from prism_jax.audit import links, variables
-from prism_jax.audit.effects import EffectConfig
-from prism_jax.audit.links import LinkConfig
-from prism_jax.audit.sign_flips import FlipConfig
-from prism_jax.audit.survey import Survey, SurveyConfig
 from prism_jax.data.schema import Attributes
-from prism_jax.metrics.intervals import BootstrapConfig, Estimate
+from prism_jax.data_report import links, variables
+from prism_jax.data_report.links import LinkConfig
+from prism_jax.data_report.survey import Survey, SurveyConfig
+from prism_jax.evaluation.audit import narrative as audit_narrative
+from prism_jax.evaluation.audit import relations as audit_relations
+from prism_jax.evaluation.audit import report as audit_report
+from prism_jax.evaluation.audit import tables as audit_tables
+from prism_jax.evaluation.audit.effect_matrix import ALL, measure
+from prism_jax.evaluation.audit.judge_errors import Errors
+from prism_jax.evaluation.audit.scores import Scores
+from prism_jax.evaluation.counterfactuals.run import CounterfactualRun
+from prism_jax.evaluation.edited_cohort import Case, Cases, label, wanted
+from prism_jax.evaluation.edits import Change
 from prism_jax.report import audit_html
 from prism_jax.report.heatmap import MARKS, AuditPage, Exhibit, HeatMap, ranked
+from prism_jax.stats.effects import EffectConfig
+from prism_jax.stats.intervals import BootstrapConfig, Estimate
+from prism_jax.stats.sign_flip_test import FlipConfig
 
 COLUMNS = ("cardiomegaly", "effusion", "pacemaker", "view", "age")
 CHANGES = tuple(Change(edit=edit) for edit in ("remove cardiomegaly", "remove pacemaker", "repeat the caption"))
@@ -101,9 +101,9 @@ def test_an_effect_that_placebos_have_too_is_not_called():
     assert matrix.agreement["remove cardiomegaly", "view"].verdict == "effect"
     assert not matrix.is_called("remove cardiomegaly", "view")
     assert matrix.is_called("remove cardiomegaly", "pacemaker")
-    said = audit_words.unknown(matrix, cases, QUICK, has_survey=True)
+    said = audit_narrative.unknown(matrix, cases, QUICK, has_survey=True)
     assert any("of view AP no more is shown than placebo edits do" in one for one in said)
-    assert any(one.startswith("Even a placebo has an effect.") for one in audit_words.found(matrix, (), ()))
+    assert any(one.startswith("Even a placebo has an effect.") for one in audit_narrative.found(matrix, (), ()))
 
 
 def test_a_sure_effect_on_logits_that_hardly_moves_a_probability_is_slight():
@@ -116,9 +116,9 @@ def test_a_sure_effect_on_logits_that_hardly_moves_a_probability_is_slight():
     assert matrix.is_slight(*place)
     assert not matrix.is_called(*place)
     assert matrix.is_called("remove cardiomegaly", "pacemaker")
-    said = audit_words.found(matrix, (), ())
+    said = audit_narrative.found(matrix, (), ())
     assert re.match("Certain, but too small to be of account: removing cardiomegaly changes effusion by ", said[-1])
-    (whole, *_) = audit_page.maps(matrix, QUICK)
+    (whole, *_) = audit_report.maps(matrix, QUICK)
     assert whole.cells[0][1].mark == "slight"
     strict = measure(cases, dataclasses.replace(shown, **kinds), QUICK, slight=1e-9)
     assert strict.is_called(*place)
@@ -136,7 +136,7 @@ def test_a_judge_that_hardly_reads_an_attribute_is_doubted():
         Errors(judge="other", column="view", images=40, figures=figures(0.95)),
         Errors(judge="one", column="age", images=40, figures={"age error": figures(12.0)["auroc"]}),
     ]
-    (said,) = audit_words.doubtful(errors)
+    (said,) = audit_narrative.doubtful(errors)
     assert said.startswith("What judges say of view AP is worth little")
     assert said.endswith("one 0.62 (0.52 to 0.72).")
 
@@ -162,13 +162,13 @@ def test_the_floor_is_the_largest_placebo_on_the_same_images():
 def test_the_page_says_first_what_is_taken_along(planted):
     *_, matrix = planted
     sides = audit_relations.sides(matrix, None, QUICK)
-    found = audit_words.found(matrix, sides, audit_relations.directions(matrix, QUICK))
+    found = audit_narrative.found(matrix, sides, audit_relations.directions(matrix, QUICK))
     assert re.match(r"Removing cardiomegaly also removes pacemaker: its probability falls by \d+ points", found[0])
     assert "40 patients; one −" in found[0]
     assert any(one.startswith("Removing pacemaker does what it says: pacemaker falls") for one in found)
     assert "removing cardiomegaly does" in found[-1]
     assert "The two directions differ" in found[-1]
-    ruled_out = audit_words.ruled_out(matrix)
+    ruled_out = audit_narrative.ruled_out(matrix)
     assert ruled_out[0].startswith("Removing cardiomegaly leaves effusion, view AP and age alone")
 
 
@@ -195,9 +195,9 @@ def test_few_patients_conclude_nothing():
     cases = cohort(patients=5)
     matrix = measure(cases, scores_of(cases, PLANTED), QUICK)
     assert not any(matrix.is_called(*place) for place in matrix.agreement)
-    said = audit_words.unknown(matrix, cases, QUICK, has_survey=False)
+    said = audit_narrative.unknown(matrix, cases, QUICK, has_survey=False)
     assert "of every attribute nothing can be concluded, fewer than 10 patients" in said[0]
-    assert audit_words.found(matrix, (), ()) == audit_words.ruled_out(matrix) == ()
+    assert audit_narrative.found(matrix, (), ()) == audit_narrative.ruled_out(matrix) == ()
     assert any("no data report was given" in one for one in said)
 
 
@@ -209,7 +209,7 @@ def test_two_edits_together_are_held_against_each_alone():
     found = audit_relations.interactions(matrix, QUICK)
     assert found.cell(changes[2].name, "pacemaker").verdict == "no effect"  # -5.5 is -2.5 - 3
     assert found.cell(changes[2].name, "cardiomegaly").effect.value == pytest.approx(3, abs=0.1)
-    assert audit_words.doing(changes[2].name) == "Removing cardiomegaly and removing pacemaker"
+    assert audit_narrative.doing(changes[2].name) == "Removing cardiomegaly and removing pacemaker"
 
 
 def test_growth_with_strength_is_measured_where_there_are_strengths():
@@ -268,7 +268,7 @@ def page_of(matrix, maps: tuple[HeatMap, ...], edit: str = "remove cardiomegaly"
 
 def test_the_page_stands_alone_and_escapes_what_it_is_told(planted):
     *_, matrix = planted
-    text = audit_html.render(page_of(matrix, audit_page.maps(matrix, QUICK)))
+    text = audit_html.render(page_of(matrix, audit_report.maps(matrix, QUICK)))
     assert "default-src 'none'" in text
     assert not re.search(r"(?:src|href)=\"(?!data:|#)", text)
     assert "Removing &lt;b&gt; also removes c." in text
@@ -279,7 +279,7 @@ def test_the_page_stands_alone_and_escapes_what_it_is_told(planted):
 
 def test_marks_say_how_sure_a_cell_is(planted):
     *_, matrix = planted
-    together = audit_page.maps(matrix, QUICK)[0]
+    together = audit_report.maps(matrix, QUICK)[0]
     marks = {(row.name, column): cell for row, cells in zip(matrix.changes, together.cells, strict=True)
              for column, cell in zip(COLUMNS, cells, strict=True)}  # fmt: skip
     assert {place for place, cell in marks.items() if cell.mark == "family"} == set(PLANTED)
@@ -292,7 +292,7 @@ def test_marks_say_how_sure_a_cell_is(planted):
 
 def test_a_map_that_does_not_fit_the_page_is_refused(planted):
     *_, matrix = planted
-    (whole, *_) = audit_page.maps(matrix, QUICK)
+    (whole, *_) = audit_report.maps(matrix, QUICK)
     with pytest.raises(ValueError, match="has rows of"):
         page_of(matrix, (dataclasses.replace(whole, cells=whole.cells[1:]),))
 
@@ -321,5 +321,5 @@ def test_what_is_taken_along_is_held_against_the_links_of_the_data(planted, link
     rest = {s.relation.kind for s in sides if s.edit == "remove pacemaker"}
     assert rest == {"not shown"}
     if side.relation.kind == kind:
-        assert audit_words.found(matrix, sides, ())[0].endswith(said)
+        assert audit_narrative.found(matrix, sides, ())[0].endswith(said)
     assert audit_tables.leakage(matrix, sides).rows[0][3:] == ("not shown", sides[0].relation.reason)

@@ -10,27 +10,28 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from eval.augmentation import agreement as augmentation_agreement
-from eval.augmentation import figures as augmentation_figures
-from eval.augmentation import page as augmentation_page
-from eval.augmentation import program as augmentation
-from eval.augmentation import sets as augmentation_sets
-from eval.augmentation import trainings as augmentation_trainings
-from eval.augmentation.held_out import HeldOut, HeldOutSet, group_counts, numbers
-from eval.augmentation.page import Study
-from eval.augmentation.program import AugmentationRun
-from eval.augmentation.sets import Entry
-from eval.augmentation.trainings import ARMS
-from eval.changes import Change
-from eval.counterfactuals import CounterfactualRun, Inversion
-from eval.sampling import Samples
 from prism_jax import config as configs
 from prism_jax import report
-from prism_jax.data import pipeline, transforms
-from prism_jax.data.build import build
+from prism_jax.data import transforms
+from prism_jax.data.loading import pipeline
 from prism_jax.data.schema import Attributes
+from prism_jax.data.sources.build import build
+from prism_jax.evaluation.augmentation import datasets as augmentation_datasets
+from prism_jax.evaluation.augmentation import estimates as augmentation_estimates
+from prism_jax.evaluation.augmentation import label_agreement as augmentation_label_agreement
+from prism_jax.evaluation.augmentation import report as augmentation_report
+from prism_jax.evaluation.augmentation import run as augmentation
+from prism_jax.evaluation.augmentation import trainings as augmentation_trainings
+from prism_jax.evaluation.augmentation.datasets import Entry
+from prism_jax.evaluation.augmentation.report import Study
+from prism_jax.evaluation.augmentation.run import AugmentationRun
+from prism_jax.evaluation.augmentation.test_sets import HeldOut, HeldOutSet, group_counts, numbers
+from prism_jax.evaluation.augmentation.trainings import ARMS
+from prism_jax.evaluation.counterfactuals.run import CounterfactualRun, Inversion
+from prism_jax.evaluation.edits import Change
+from prism_jax.evaluation.sampling import Samples
 from prism_jax.metrics import classification
-from prism_jax.metrics.intervals import BootstrapConfig
+from prism_jax.stats.intervals import BootstrapConfig
 
 NAMES = ("cardiomegaly", "pacemaker")
 FEW = BootstrapConfig(resamples=50)
@@ -38,9 +39,9 @@ CLASSIFIER = """
 import dataclasses
 from prism_jax.models.convnext import ConvNeXtConfig
 from train.classifier import ClassifierRun, Validation
-from train.examples import Data, Mixed
-from train.loop import LoopConfig
-from train.optimizer import OptimizerConfig
+from prism_jax.training.examples import Data, Mixed
+from prism_jax.training.loop import LoopConfig
+from prism_jax.training.optimizer import OptimizerConfig
 
 def config():
     return ClassifierRun(
@@ -108,24 +109,24 @@ def test_an_arm_against_itself_differs_by_nothing():
     draw = np.random.default_rng(0)
     held = held_out(draw)
     seeds = [probabilities(held, draw, 0.5) for _ in range(3)]
-    for measure in augmentation_figures.MEASURES.values():
-        over = augmentation_figures.over_patients(measure, held, seeds, seeds, config=FEW)
+    for measure in augmentation_estimates.MEASURES.values():
+        over = augmentation_estimates.over_patients(measure, held, seeds, seeds, config=FEW)
         assert (over.value, over.low, over.high, over.count) == (0, 0, 0, 400)
-        assert augmentation_figures.over_seeds(measure, held, seeds, seeds, level=0.95).high == 0
+        assert augmentation_estimates.over_seeds(measure, held, seeds, seeds, level=0.95).high == 0
 
 
 def test_a_shortcut_costs_the_groups_where_it_misleads():
     draw = np.random.default_rng(0)
     held = held_out(draw, 2000)
     seeds = [probabilities(held, draw, 0.4) for _ in range(3)]
-    found = augmentation_figures.by_group(held, seeds, config=FEW)
+    found = augmentation_estimates.by_group(held, seeds, config=FEW)
     np.testing.assert_allclose([e.value for e in found], [1, 0.6, 0.6, 1], atol=0.05)
-    worst = augmentation_figures.MEASURES[augmentation_figures.WORST]
-    whole = augmentation_figures.over_patients(worst, held, seeds, config=FEW)
+    worst = augmentation_estimates.MEASURES[augmentation_estimates.WORST]
+    whole = augmentation_estimates.over_patients(worst, held, seeds, config=FEW)
     assert whole.value <= min(e.value for e in found) + 1e-9
     assert whole.low < whole.value < whole.high
     fair = [probabilities(held, draw, 0.0)] * 3
-    gain = augmentation_figures.over_patients(worst, held, fair, seeds, config=FEW)
+    gain = augmentation_estimates.over_patients(worst, held, fair, seeds, config=FEW)
     np.testing.assert_allclose(gain.value, 1 - whole.value)
 
 
@@ -133,12 +134,12 @@ def test_the_interval_over_seeds_is_that_of_a_paired_t_test():
     draw = np.random.default_rng(1)
     held = held_out(draw)
     one, two = ([probabilities(held, draw, share) for _ in range(4)] for share in (0.2, 0.3))
-    area = augmentation_figures.MEASURES["auroc"]
-    found = augmentation_figures.over_seeds(area, held, one, two, level=0.9)
+    area = augmentation_estimates.MEASURES["auroc"]
+    found = augmentation_estimates.over_seeds(area, held, one, two, level=0.9)
     values = [[classification.auroc(column, held.labels) for column in arm] for arm in (one, two)]
     expected = stats.ttest_rel(*values).confidence_interval(0.9)
     np.testing.assert_allclose((found.low, found.high), (expected.low, expected.high))
-    assert np.isnan(augmentation_figures.student(np.array([0.5]), level=0.9).low)
+    assert np.isnan(augmentation_estimates.student(np.array([0.5]), level=0.9).low)
 
 
 def test_a_patient_of_whom_a_finding_is_not_known_is_not_counted():
@@ -146,8 +147,8 @@ def test_a_patient_of_whom_a_finding_is_not_known_is_not_counted():
     held = held_out(draw)
     groups = np.where(np.arange(400) < 100, np.nan, held.groups)
     some = dataclasses.replace(held, groups=groups)
-    found = augmentation_figures.over_patients(
-        augmentation_figures.MEASURES["accuracy"], some, [probabilities(some, draw, 0.1)], config=FEW
+    found = augmentation_estimates.over_patients(
+        augmentation_estimates.MEASURES["accuracy"], some, [probabilities(some, draw, 0.1)], config=FEW
     )
     assert found.count == 300
 
@@ -164,7 +165,7 @@ def test_added_pictures_come_back_with_what_they_are_labelled_with(tmp_path):
     for i, (picture, attributes) in enumerate(zip(pictures, known, strict=True)):
         entries.append(Entry(path=f"{i}.png", patient=f"p {i}", attributes=attributes))
         (tmp_path / f"{i}.png").write_bytes(transforms.encode_png(picture))
-    augmentation_sets.build_set(entries, tmp_path, tmp_path / "built")
+    augmentation_datasets.build_set(entries, tmp_path, tmp_path / "built")
     source = pipeline.open_split(tmp_path / "built", "train")
     for example, picture, attributes, entry in zip(source, pictures, known, entries, strict=True):
         np.testing.assert_array_equal(transforms.decode(example.image), picture)
@@ -224,8 +225,8 @@ def test_a_folder_of_another_study_or_another_training_is_refused(config):
 def test_a_judge_is_asked_about_every_picture_and_every_finding(config, data):
     judge = Path(augmentation.__file__).parents[2] / "prism_jax" / "pretrained" / "phantom_judges" / "convnext"
     with pytest.raises(ValueError, match="does not know 'edema'"):
-        augmentation_agreement.load(str(judge), ("edema",))
-    table = augmentation_agreement.table({"real": data / "set"}, str(judge), NAMES, batch_size=64)
+        augmentation_label_agreement.load(str(judge), ("edema",))
+    table = augmentation_label_agreement.table({"real": data / "set"}, str(judge), NAMES, batch_size=64)
     assert [cell.count for cell in table.rows[0][1:]] == [64, 64]
 
 
@@ -255,7 +256,7 @@ def test_the_page_tells_the_gain_and_holds_it_against_its_target(config, tmp_pat
         counts=dict.fromkeys(ARMS, np.array([3, 1, 1, 3])),
         bootstrap=FEW,
     )
-    arms, differences, groups = augmentation_page.of_test(study, config.tests[0], held)
+    arms, differences, groups = augmentation_report.of_test(study, config.tests[0], held)
     assert [row[0] for row in arms.rows] == list(ARMS.values())
     gain = differences.rows[0][3]
     assert isinstance(gain, report.Check)
@@ -263,10 +264,10 @@ def test_the_page_tells_the_gain_and_holds_it_against_its_target(config, tmp_pat
     assert gain.estimate.low > 0.05
     np.testing.assert_allclose(gain.estimate.value, arms.rows[2][3].value - arms.rows[1][3].value)
     assert len(groups.columns) == 5
-    [(number, words)] = augmentation_page.headline(study)
+    [(number, words)] = augmentation_report.headline(study)
     assert number == f"{100 * gain.estimate.value:+.1f}"
     assert "over patients" in words
-    assert len(augmentation_page.seeds_table(study).rows) == 2 * (len(ARMS) + 1)
+    assert len(augmentation_report.seeds_table(study).rows) == 2 * (len(ARMS) + 1)
 
 
 @pytest.mark.slow
@@ -278,7 +279,7 @@ def test_a_study_leaves_its_page_and_does_nothing_twice(config, data, tiny_sd, m
     assert "added: samples" in (run / "report.html").read_text()
     assert len(pipeline.open_split(run / "data" / "samples", "train")) == 12
     for name in ("made", "sampled", "edited", "true"):
-        monkeypatch.delattr(augmentation_sets, name, raising=False)
+        monkeypatch.delattr(augmentation_datasets, name, raising=False)
     monkeypatch.setattr(augmentation_trainings.subprocess, "run", None)
     augmentation.main(config)
     assert json.loads((run / "metrics.json").read_text()) == first

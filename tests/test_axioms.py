@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from prism_jax.metrics import axioms
-from prism_jax.metrics.intervals import BootstrapConfig
+from prism_jax.stats.intervals import BootstrapConfig
 
 QUICK = BootstrapConfig(resamples=50)
 IMAGES = np.zeros((2, 4, 4, 3), np.float32)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from eval import batch_size
+from prism_jax.evaluation.counterfactuals import batch_size
 
 
 @pytest.mark.parametrize("fixed", [0, 100])

@@ -13,10 +13,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from prism_jax.data import builders, chexpert, folder, intake, parts, pipeline
-from prism_jax.data.build import ERRORS_FILE, build, digest, read_build
-from prism_jax.data.chexpert import ChexpertConfig
-from prism_jax.data.intake import Intake
+from prism_jax.data.loading import pipeline
+from prism_jax.data.sources import chexpert, folder, ingest, shard_writer, tfds_builders
+from prism_jax.data.sources.build import ERRORS_FILE, build, digest, read_build
+from prism_jax.data.sources.chexpert import ChexpertConfig
+from prism_jax.data.sources.ingest import Intake
 from tests import test_chexpert
 from tests.conftest import SHARED, shared_folder
 
@@ -132,11 +133,11 @@ def test_a_killed_build_goes_on_where_it_was_and_makes_the_same(built, tree, tmp
     work = killed_build(tree, out)
     finished = len(list(work.glob("*.json")))
     assert 1 <= finished < 4
-    read, seen = intake.read_example, []
-    monkeypatch.setattr(intake, "read_example", lambda *args: (seen.append(args[1].number), read(*args))[1])
+    read, seen = ingest.read_example, []
+    monkeypatch.setattr(ingest, "read_example", lambda *args: (seen.append(args[1].number), read(*args))[1])
     build("chexpert", tree, out)
     assert len(seen) == len(set(seen))
-    assert len(set(seen) - BAD.keys()) <= COUNT - finished * parts.PART_ROWS  # bad files are tried again
+    assert len(set(seen) - BAD.keys()) <= COUNT - finished * shard_writer.PART_ROWS  # bad files are tried again
     assert digest(out) == digest(built)
     assert (out / ERRORS_FILE).read_text() == (built / ERRORS_FILE).read_text()
     assert [path.name for path in tmp_path.iterdir()] == ["chexpert"]
@@ -146,8 +147,8 @@ def test_parts_of_another_configuration_or_table_are_not_taken(tree, tmp_path, m
     out = tmp_path / "chexpert"
     killed_build(tree, out)
     seen = []
-    read = intake.read_example
-    monkeypatch.setattr(intake, "read_example", lambda *args: (seen.append(args[1].number), read(*args))[1])
+    read = ingest.read_example
+    monkeypatch.setattr(ingest, "read_example", lambda *args: (seen.append(args[1].number), read(*args))[1])
     made = build("chexpert", tree, out, max_side=8)
     assert sorted(seen) == list(range(COUNT))
     assert made.errors == 5
@@ -212,31 +213,31 @@ def test_a_data_set_of_an_older_version_is_to_be_built_again(tmp_path):
 
 
 def test_tfds_finds_what_was_built_by_name(built, tmp_path):
-    standard = tmp_path / "prism_chexpert" / builders.VERSION
+    standard = tmp_path / "prism_chexpert" / tfds_builders.VERSION
     shutil.copytree(built, standard)
     for data_dir in (built, tmp_path):
-        source = builders.tfds.data_source("prism_chexpert", data_dir=data_dir, split="train")
+        source = tfds_builders.tfds.data_source("prism_chexpert", data_dir=data_dir, split="train")
         assert len(source) == len(pipeline.open_split(built, "train"))
 
 
 def test_tfds_builds_by_name(tree, tmp_path):
     options = {"source": tree, "options": ChexpertConfig()}
-    sources = builders.tfds.data_source("prism_chexpert", data_dir=tmp_path, builder_kwargs=options)
+    sources = tfds_builders.tfds.data_source("prism_chexpert", data_dir=tmp_path, builder_kwargs=options)
     assert sum(map(len, sources.values())) == COUNT - 5
 
 
 def test_every_builder_is_registered():
     names = {"prism_chexpert", "prism_mimic_cxr", "prism_nih", "prism_folder", "prism_phantom"}
-    found = builders.tfds.list_builders(with_community_datasets=False)
+    found = tfds_builders.tfds.list_builders(with_community_datasets=False)
     assert names <= set(found)
     assert "rows_builder" not in found
 
 
 def test_tfds_says_how_to_make_what_is_not_there_and_refuses_another_data_set(built, tmp_path):
     with pytest.raises(Exception, match="prism data build nih --source DIR"):
-        builders.tfds.data_source("prism_nih", data_dir=tmp_path)
+        tfds_builders.tfds.data_source("prism_nih", data_dir=tmp_path)
     with pytest.raises(Exception, match="holds prism_chexpert, not prism_nih"):
-        builders.tfds.data_source("prism_nih", data_dir=built)
+        tfds_builders.tfds.data_source("prism_nih", data_dir=built)
 
 
 def test_covid_images_build_with_what_is_known_of_them(tmp_path):

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from prism_jax.data.captions import changed, describe, edited, parse
+from prism_jax.data.captions.plain import changed, describe, edited, parse
 from prism_jax.data.schema import Attributes
 
 FULL = Attributes(

@@ -13,7 +13,7 @@ import pytest
 
 from prism_jax import sharding
 from prism_jax.checkpoint import Checkpoints
-from train import state as states
+from prism_jax.training import state as states
 
 
 def make_state(seed: int = 0, side: int = 64) -> states.TrainState:

@@ -7,12 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from prism_jax.data import captions, chexpert, labels, templates
-from prism_jax.data.chexpert import ChexpertConfig
-from prism_jax.data.intake import Intake
+from prism_jax.data.captions import plain as captions_plain
+from prism_jax.data.captions import templates
+from prism_jax.data.sources import chexpert, label_policy
+from prism_jax.data.sources.chexpert import ChexpertConfig
+from prism_jax.data.sources.ingest import Intake
 from tests.conftest import shared_folder
 
-HEADER = ("Path", "Sex", "Age", "Frontal/Lateral", "AP/PA", labels.NO_FINDING, *labels.CHEXPERT)
+HEADER = ("Path", "Sex", "Age", "Frontal/Lateral", "AP/PA", label_policy.NO_FINDING, *label_policy.CHEXPERT)
 ROW = {"Path": "CheXpert-v1.0-small/train/patient00001/study1/view1_frontal.jpg", "Sex": "Female", "Age": "68"}
 ROW |= {"Frontal/Lateral": "Frontal", "AP/PA": "AP"}
 
@@ -83,7 +85,10 @@ def test_normal_is_said_of_no_other_row_than_those_of_no_finding(full):
 
 
 def test_every_row_has_a_caption_that_reads_back(full):
-    assert all(captions.parse(captions.describe(row.attributes)) == captions.stated(row.attributes) for row in full)
+    assert all(
+        captions_plain.parse(captions_plain.describe(row.attributes)) == captions_plain.stated(row.attributes)
+        for row in full
+    )
 
 
 @pytest.mark.parametrize("template", [*templates.PARAPHRASES, templates.PRISM])
@@ -118,8 +123,8 @@ def test_views(tmp_path, cells, view):
 
 def test_age_0_and_sex_unknown_are_unknown_and_90_is_stated(tmp_path):
     first, second = rows_of(tmp_path, {"Age": "0", "Sex": "Unknown"}, {"Age": "90"})
-    assert captions.describe(first.attributes) == "Chest X-ray of a patient, AP view"
-    assert captions.describe(second.attributes) == "Chest X-ray of a 90-year-old woman, AP view"
+    assert captions_plain.describe(first.attributes) == "Chest X-ray of a patient, AP view"
+    assert captions_plain.describe(second.attributes) == "Chest X-ray of a 90-year-old woman, AP view"
 
 
 def test_only_the_views_that_are_asked_for_are_kept_under_their_numbers(tmp_path):
@@ -158,7 +163,7 @@ def test_race_comes_from_the_table_of_demographics(tmp_path):
 
 
 def test_the_policy_is_applied_to_what_is_read(tmp_path):
-    policy = labels.LabelPolicy(uncertain_of=("Edema=positive",), unmentioned_of=("Pneumothorax=negative",))
+    policy = label_policy.LabelPolicy(uncertain_of=("Edema=positive",), unmentioned_of=("Pneumothorax=negative",))
     (row,) = rows_of(tmp_path, {"Edema": "-1.0", "Fracture": "-1.0"}, policy=policy)
     assert row.attributes.findings == {"Edema": True, "Fracture": None, "Pneumothorax": False}
 
@@ -189,7 +194,7 @@ def test_a_folder_without_the_tables_is_refused(tmp_path):
 
 def test_a_policy_for_an_unknown_finding_is_refused():
     with pytest.raises(ValueError, match="names 'mass'; the findings are"):
-        ChexpertConfig(policy=labels.LabelPolicy(uncertain_of=("mass=positive",)))
+        ChexpertConfig(policy=label_policy.LabelPolicy(uncertain_of=("mass=positive",)))
 
 
 def test_splits_of_the_published_patients_follow_the_fractions(full):

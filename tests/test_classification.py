@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from prism_jax.metrics import classification as c
-from prism_jax.metrics.intervals import BootstrapConfig
+from prism_jax.stats.intervals import BootstrapConfig
 
 FEW = BootstrapConfig(resamples=50)
 DRAW = np.random.default_rng(0)

@@ -7,14 +7,14 @@ import jax
 import pytest
 from packaging.requirements import Requirement
 
-from prism_jax import cli
-from prism_jax.commands import data_build, doctor
+from prism_jax.cli import data_build, doctor
+from prism_jax.cli import main as cli_main
 
 
 def run(args: str, capsys: pytest.CaptureFixture) -> tuple[int, str, str]:
     """Exit code, stdout and stderr of `prism ARGS`."""
     with pytest.raises(SystemExit) as stop:
-        cli.main(args.split())
+        cli_main.main(args.split())
     return stop.value.code, *capsys.readouterr()
 
 
@@ -45,10 +45,10 @@ def test_wrong_usage_is_one_line_and_exit_code_2(args, said, capsys, tmp_path, m
 def test_help_names_every_command_and_succeeds(capsys):
     code, out, _ = run("--help", capsys)
     assert code == 0
-    assert all(command in out for command in cli.COMMANDS)
+    assert all(command in out for command in cli_main.COMMANDS)
 
 
-@pytest.mark.parametrize("command", cli.COMMANDS)
+@pytest.mark.parametrize("command", cli_main.COMMANDS)
 def test_every_command_explains_itself(command, capsys):
     code, out, _ = run(f"{command} --help", capsys)
     assert code == 0
@@ -59,7 +59,7 @@ def test_a_missing_package_is_named_in_one_line(capsys, monkeypatch):
     def absent(name: str):
         raise ModuleNotFoundError("No module named 'grain.python'", name="grain.python")
 
-    monkeypatch.setattr(cli.importlib, "import_module", absent)
+    monkeypatch.setattr(cli_main.importlib, "import_module", absent)
     code, _, err = run("data build phantom --out x", capsys)
     assert code == 2
     assert "needs the package grain," in err
@@ -68,7 +68,7 @@ def test_a_missing_package_is_named_in_one_line(capsys, monkeypatch):
 def test_a_defect_keeps_its_traceback(monkeypatch):
     monkeypatch.setattr(doctor, "packages", lambda: 1 / 0)
     with pytest.raises(ZeroDivisionError):
-        cli.main(["doctor"])
+        cli_main.main(["doctor"])
 
 
 def test_data_build_hands_every_option_to_the_builder(capsys, monkeypatch):

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from prism_jax.audit.clustered_bootstrap import resample, worth
-from prism_jax.metrics.intervals import BootstrapConfig
+from prism_jax.stats.cluster_bootstrap import resample, worth
+from prism_jax.stats.intervals import BootstrapConfig
 
 CONFIG = BootstrapConfig(resamples=10_000)
 

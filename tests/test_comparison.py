@@ -8,10 +8,11 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from prism_jax import cli, report
-from prism_jax.metrics.intervals import Estimate
+from prism_jax import report
+from prism_jax.cli import main as cli_main
 from prism_jax.report import comparison, numbers, runs
 from prism_jax.report.comparison import ComparisonConfig
+from prism_jax.stats.intervals import Estimate
 
 ESTIMATE = Estimate(value=0.5, low=0.25, high=0.75, count=8)
 NOTHING = Estimate(value=float("nan"), low=float("nan"), high=float("nan"), count=0)
@@ -119,7 +120,7 @@ def test_what_both_logged_is_overlaid_losses_first(both):
 
 def test_the_command_writes_a_page_and_its_numbers(folders, tmp_path, capsys):
     with pytest.raises(SystemExit) as stop:
-        cli.main(["report", *map(str, folders), "--out", str(tmp_path / "out"), "--resamples", "50"])
+        cli_main.main(["report", *map(str, folders), "--out", str(tmp_path / "out"), "--resamples", "50"])
     assert stop.value.code == 0
     page = (tmp_path / "out" / "report.html").read_text()
     assert all(words in page for words in ("Settings that differ", "inversion.steps", "Same subjects, paired"))

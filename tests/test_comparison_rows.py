@@ -11,20 +11,34 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from eval.changes import Change
-from eval.comparison import asks, causal, makers, making, rows, seeing, truths
-from eval.comparison import program as comparison
-from eval.comparison.program import ComparisonRun
-from eval.comparison.rows import Bracket, CausalModel, Editor, Strength
-from eval.counterfactuals import Inversion
-from eval.judging import Judge
 from prism_jax import config as configs
 from prism_jax import rng
 from prism_jax.classifier import Classifier
-from prism_jax.data import captions, transforms
-from prism_jax.data.build import build
+from prism_jax.data import transforms
+from prism_jax.data.captions import plain as captions_plain
 from prism_jax.data.schema import Attributes
-from prism_jax.metrics.intervals import BootstrapConfig
+from prism_jax.data.sources.build import build
+from prism_jax.evaluation.benchmark import (
+    editors,
+    ground_truth,
+    methods,
+    queries,
+)
+from prism_jax.evaluation.benchmark import (
+    generate as benchmark_generate,
+)
+from prism_jax.evaluation.benchmark import (
+    judge as benchmark_judge,
+)
+from prism_jax.evaluation.benchmark import run as comparison
+from prism_jax.evaluation.benchmark import (
+    scm as benchmark_scm,
+)
+from prism_jax.evaluation.benchmark.methods import Bracket, CausalModel, Editor, Strength
+from prism_jax.evaluation.benchmark.run import ComparisonRun
+from prism_jax.evaluation.counterfactuals.run import Inversion
+from prism_jax.evaluation.edits import Change
+from prism_jax.evaluation.judges import Judge
 from prism_jax.models.densenet import DenseNet, DenseNetConfig
 from prism_jax.models.hvae import HVAE
 from prism_jax.models.hvae_config import HVAEConfig
@@ -32,6 +46,7 @@ from prism_jax.report import numbers
 from prism_jax.scm import folder, graphs
 from prism_jax.scm.attributes import AttributeModel
 from prism_jax.scm.image_mechanism import CounterfactualConfig, Effect
+from prism_jax.stats.intervals import BootstrapConfig
 from prism_jax.weights import hvae
 from tests.conftest import untrained
 
@@ -66,7 +81,7 @@ def write_pictures(at):
         (at / f"{i}.png").write_bytes(transforms.encode_png(draw.integers(0, 256, (SIZE, SIZE), np.uint8)))
         findings = {"cardiomegaly": i % 3 == 0, "effusion": i % 2 == 0, "pacemaker": False, "support_lines": i % 4 == 0}
         known = Attributes(age=40.0 + i, sex="MF"[i % 2], view=("AP", "PA")[i % 3 == 0], findings=findings)
-        rows.append(f'{i}.png,"{captions.describe(known)}",{i},p{i // 2}')
+        rows.append(f'{i}.png,"{captions_plain.describe(known)}",{i},p{i // 2}')
     (at / "data.csv").write_text("\n".join(rows) + "\n")
 
 
@@ -148,17 +163,19 @@ def test_doing_nothing_composes_reverses_and_has_no_effect(lines):
         np.testing.assert_array_equal(edited, null)
 
 
-@pytest.mark.parametrize("mode", truths.MODES)
+@pytest.mark.parametrize("mode", ground_truth.MODES)
 def test_the_oracle_hands_over_the_truth_and_undoes_it(config, models, mode):
-    wanted = asks.asks_of(chosen(config), CHANGES)
+    wanted = queries.asks_of(chosen(config), CHANGES)
     pictures = np.random.default_rng(1).integers(0, 256, (len(wanted), SIZE, SIZE), np.uint8)
     attributes = [dataclasses.replace(ask.wanted, view="PA") for ask in wanted]
     original = comparison.originals_of(comparison.images_for(config), wanted, "pad")
     told = lambda asked: {mode: (pictures, attributes)}[asked]
-    oracle = makers.bracket(Bracket(kind="oracle", mode=mode), wanted, original, told, SIZE)
-    made = making.make(lambda: oracle, wanted, original, models / mode, settings={}, batch_size=4, name=mode)
+    oracle = editors.bracket(Bracket(kind="oracle", mode=mode), wanted, original, told, SIZE)
+    made = benchmark_generate.make(
+        lambda: oracle, wanted, original, models / mode, settings={}, batch_size=4, name=mode
+    )
     edited = np.stack([*made.pictures("edited", wanted)])
-    assert seeing.mean_error(edited, pictures).max() == 0
+    assert benchmark_judge.mean_error(edited, pictures).max() == 0
     for kind in ("null", "back"):
         for ask, picture in zip(wanted, made.pictures(kind, wanted), strict=True):
             np.testing.assert_array_equal(picture, original(ask.subject.id, SIZE))
@@ -180,16 +197,16 @@ def test_with_all_the_noise_an_untrained_causal_model_composes_to_a_grey_level(l
 
 
 def test_only_edits_are_masked_and_boxes_lie_around_masks(tiny_sd, config):
-    ask = asks.asks_of(chosen(config), CHANGES)[0]
+    ask = queries.asks_of(chosen(config), CHANGES)[0]
     mask = np.zeros((SIZE, SIZE), bool)
     mask[3:9, 20:22] = mask[7, 5] = True
-    box = makers.box(mask, 2 / SIZE)
+    box = editors.box(mask, 2 / SIZE)
     assert box[1:11, 3:24].all()
     assert box.sum() == 10 * 21
-    assert not makers.box(mask & False, 0.5).any()
-    editor = makers.TextEditor(sd=tiny_sd, row=Editor(name="x", mask="box"), masks={ask.key: box})
+    assert not editors.box(mask & False, 0.5).any()
+    editor = editors.TextEditor(sd=tiny_sd, row=Editor(name="x", mask="box"), masks={ask.key: box})
     np.testing.assert_array_equal(editor.edit(ask).mask, box)
-    assert editor.edit(asks.null(ask)).mask.all()
+    assert editor.edit(queries.null(ask)).mask.all()
     assert dataclasses.replace(editor, masks={}).edit(ask).mask is None
 
 
@@ -236,8 +253,8 @@ def test_a_row_of_other_settings_is_refused_in_the_same_folder(config, lines):
 
 
 def test_what_descends_from_an_edit_follows_in_graph_mode_alone(models, config):
-    wanted = asks.asks_of(chosen(config), CHANGES)
-    maker = causal.load(scm(models, "any", mode="graph"), str(models / "images"))
+    wanted = queries.asks_of(chosen(config), CHANGES)
+    maker = benchmark_scm.load(scm(models, "any", mode="graph"), str(models / "images"))
     surgical = dataclasses.replace(maker, row=dataclasses.replace(maker.row, mode="surgical"))
     assert surgical.shown(wanted) == [ask.wanted for ask in wanted]
     followed = maker.shown(wanted)
@@ -267,11 +284,11 @@ def test_what_does_not_fit_is_said_before_anything_is_made(models, config, optio
 def test_a_predicted_mask_needs_no_truth_and_the_phantoms_own_does(models, tiny_sd):
     tiny_sd.save_pretrained(models / "any-sd")
     of = lambda mask: Editor(name="x", model=str(models / "any-sd"), mask=mask)
-    rows.check([of("predicted")], is_phantom=False)
-    for mask in rows.TRUE_MASKS:
-        rows.check([of(mask)], is_phantom=True)
+    methods.check([of("predicted")], is_phantom=False)
+    for mask in methods.TRUE_MASKS:
+        methods.check([of(mask)], is_phantom=True)
         with pytest.raises(ValueError, match="needs the truth"):
-            rows.check([of(mask)], is_phantom=False)
+            methods.check([of(mask)], is_phantom=False)
     with pytest.raises(ValueError, match="mask 'drawn' is not known; use one of None, attribute, box, predicted"):
         of("drawn")
 
@@ -285,9 +302,9 @@ def mediated(models):
 
 
 def test_where_latents_mediate_an_effect_has_a_direct_and_an_indirect_part(models, config, mediated):
-    wanted = asks.asks_of(chosen(config), CHANGES)[:2]
+    wanted = queries.asks_of(chosen(config), CHANGES)[:2]
     pictures = np.random.default_rng(2).integers(0, 256, (2, SIZE, SIZE), np.uint8)
-    of = lambda **options: causal.load(scm(models, "x", images=(mediated,), **options), mediated)
+    of = lambda **options: benchmark_scm.load(scm(models, "x", images=(mediated,), **options), mediated)
     made = {effect: of(effect=effect).make(pictures, wanted) for effect in get_args(Effect)}
     for one, other in itertools.combinations(made.values(), 2):
         assert (one != other).mean() > 0.1
@@ -297,10 +314,10 @@ def test_where_latents_mediate_an_effect_has_a_direct_and_an_indirect_part(model
 
 def test_parts_of_an_effect_are_refused_where_nothing_mediates(models, mediated):
     for effect in ("direct", "indirect"):
-        rows.check([scm(models, "x", images=(mediated,), effect=effect)], is_phantom=False)
+        methods.check([scm(models, "x", images=(mediated,), effect=effect)], is_phantom=False)
         both = scm(models, "x", images=(mediated, str(models / "images")), effect=effect)
         with pytest.raises(ValueError, match=rf"row 'x': effect {effect} needs a conditional prior, which .*images"):
-            rows.check([both], is_phantom=False)
+            methods.check([both], is_phantom=False)
     with pytest.raises(ValueError, match="effect 'whole' is not known"):
         scm(models, "x", effect="whole")
     with pytest.raises(ValueError, match=r"alpha 1\.5"):
@@ -310,16 +327,16 @@ def test_parts_of_an_effect_are_refused_where_nothing_mediates(models, mediated)
 def test_mechanisms_of_another_graph_are_refused(models):
     configs.write(graphs.morphomnist(), models / "digits")
     with pytest.raises(ValueError, match="train both on one graph"):
-        rows.graph_of(scm(models, "x", mechanisms=str(models / "digits")))
+        methods.graph_of(scm(models, "x", mechanisms=str(models / "digits")))
 
 
 def test_a_killed_row_goes_on_with_the_pictures_that_are_missing(models, config, lines, monkeypatch):
     at = models / "run" / "rows" / "do-nothing"
-    (at / making.DONE).unlink()
+    (at / benchmark_generate.DONE).unlink()
     next((at / "edited" / "remove-effusion").iterdir()).unlink()
     made, load = [], comparison.maker_of
     record = lambda pictures: made.append(len(pictures)) or pictures
     monkeypatch.setattr(comparison, "maker_of", lambda *args: dataclasses.replace(load(*args), change=record))
     comparison.main(dataclasses.replace(config, rows=config.rows[:1]))
     assert made == [config.batch_size]
-    assert json.loads((at / making.DONE).read_text())["size"] == SIZE
+    assert json.loads((at / benchmark_generate.DONE).read_text())["size"] == SIZE

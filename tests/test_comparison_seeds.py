@@ -5,8 +5,8 @@ import math
 import numpy as np
 import pytest
 
-from prism_jax.metrics.intervals import Estimate
-from prism_jax.metrics.seeds import over_seeds, spread
+from prism_jax.stats.intervals import Estimate
+from prism_jax.stats.seeds import over_seeds, spread
 
 
 def estimate(value: float, half: float = 1.0, count: int = 8) -> Estimate:

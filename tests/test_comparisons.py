@@ -5,8 +5,8 @@ import dataclasses
 import numpy as np
 import pytest
 
-from prism_jax.audit.comparisons import difference, interaction, paired, slope
-from prism_jax.audit.effects import Row
+from prism_jax.stats.contrasts import difference, interaction, paired, slope
+from prism_jax.stats.effects import Row
 
 IMAGES = np.array(["c", "a", "b", "d"])
 

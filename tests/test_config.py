@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import pytest
 
 from prism_jax import config as configs
-from prism_jax import program
+from prism_jax import entrypoint
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -38,7 +38,7 @@ RUN = Run(part=Part(rate=0.1, dtype=jnp.bfloat16), parts=(Part(), Part(sides=())
 
 def code_and_line(args, capsys) -> tuple[int, str]:
     seen = []
-    code = program.run(seen.append, Run, args)
+    code = entrypoint.run(seen.append, Run, args)
     err = capsys.readouterr().err
     assert err.count("\n") == (1 if code else 0)
     return code, err or seen[0]

@@ -6,18 +6,19 @@ import json
 import numpy as np
 import pytest
 
-from eval import batch_size, cohort, counterfactuals
-from eval.changes import Change
-from eval.counterfactuals import CounterfactualRun, Inversion
-from eval.outputs import PICTURES, Outputs
-from eval.selection import Sweep
-from eval.subjects import BuiltImages
 from prism_jax import config as configs
 from prism_jax.classifier import Classifier
-from prism_jax.data.build import build
+from prism_jax.data.sources.build import build
+from prism_jax.distributed import Processes
+from prism_jax.evaluation.counterfactuals import batch_size, cohort
+from prism_jax.evaluation.counterfactuals import run as counterfactuals_run
+from prism_jax.evaluation.counterfactuals.manifest import PICTURES, Outputs
+from prism_jax.evaluation.counterfactuals.run import CounterfactualRun, Inversion
+from prism_jax.evaluation.counterfactuals.strength_sweep import Sweep
+from prism_jax.evaluation.edits import Change
+from prism_jax.evaluation.subjects import BuiltImages
 from prism_jax.metrics.choice import Thresholds
 from prism_jax.models.densenet import DenseNet, DenseNetConfig
-from prism_jax.processes import Processes
 from tests.conftest import untrained
 
 
@@ -36,7 +37,7 @@ def run(tmp_path_factory, tiny_sd):
         batch_size=8,
         inversion=Inversion(method="negative_prompt", steps=2),
     )
-    counterfactuals.main(config)
+    counterfactuals_run.main(config)
     return folder, config
 
 
@@ -75,7 +76,7 @@ def test_a_stopped_run_makes_only_what_is_missing(run, monkeypatch):
     original = cohort.make
     monkeypatch.setattr(cohort, "make", lambda *a: made.append(1) or original(*a))
     pictures = {file: file.read_bytes() for file in (folder / "run" / "images").rglob("*.png")}
-    counterfactuals.main(config)
+    counterfactuals_run.main(config)
     assert len(made) == 1
     assert {file: file.read_bytes() for file in (folder / "run" / "images").rglob("*.png")} == pictures
     without = lambda rows: [{k: v for k, v in row.items() if k != "seconds"} for row in rows]
@@ -86,7 +87,7 @@ def test_processes_share_the_work_and_array_records_hold_the_same_pictures(run):
     folder, config = run
     other = dataclasses.replace(config, run=str(folder / "shared"), output="array_record")
     for index in (1, 0):
-        counterfactuals.main(dataclasses.replace(other, processes=Processes(count=2, index=index)))
+        counterfactuals_run.main(dataclasses.replace(other, processes=Processes(count=2, index=index)))
         assert (folder / "shared" / "report.html").is_file() == (index == 0)
     one, two = Outputs(folder / "run"), Outputs(folder / "shared")
     for a, b in zip(one.rows(), two.rows(), strict=True):
@@ -102,7 +103,7 @@ def test_one_bad_image_is_recorded_and_the_others_are_as_they_were(run, monkeypa
     read = BuiltImages.read
     broken = lambda self, i: read(self, i)[:100] if self.subject(i).id == bad else read(self, i)
     monkeypatch.setattr(BuiltImages, "read", broken)
-    counterfactuals.main(dataclasses.replace(config, run=str(folder / "bad")))
+    counterfactuals_run.main(dataclasses.replace(config, run=str(folder / "bad")))
     some = Outputs(folder / "bad")
     for a, b in zip(whole.rows(), some.rows(), strict=True):
         assert b["status"] == ("failed" if b["id"] == bad else "done")
@@ -115,13 +116,13 @@ def test_one_bad_image_is_recorded_and_the_others_are_as_they_were(run, monkeypa
 
 def test_a_sweep_keeps_the_best_that_passes_and_tells_of_all(run, scorer, monkeypatch):
     folder, config = run
-    monkeypatch.setattr(counterfactuals.ClipScorer, "from_pretrained", lambda folder: scorer)
+    monkeypatch.setattr(counterfactuals_run.ClipScorer, "from_pretrained", lambda folder: scorer)
     none_passes = Thresholds(image=2.0, text=-1.0, direction=-1.0)
     lenient = Thresholds(image=-1.0, text=-1.0, direction=-1.0)
     for name, thresholds in (("lenient", lenient), ("strict", none_passes)):
         sweep = Sweep(clip="clip", self_steps=(0.0, 0.5), guidance=(1.0, 7.5), thresholds=thresholds)
         other = dict(run=str(folder / name), per_change=4, inversions=str(folder / "kept"), sweep=sweep)
-        counterfactuals.main(dataclasses.replace(config, **other))
+        counterfactuals_run.main(dataclasses.replace(config, **other))
     for row in Outputs(folder / "lenient").rows():
         tried = json.loads(row["candidates"])
         assert [(c["self_steps"], c["guidance"]) for c in tried] == [(0.0, 1.0), (0.0, 7.5), (0.5, 1.0), (0.5, 7.5)]
@@ -140,7 +141,7 @@ def test_the_batch_that_fits_the_memory_is_found_by_the_compiler_and_kept(run, m
     measure, needed = batch_size.needed_bytes, []
     monkeypatch.setattr(batch_size, "needed_bytes", lambda work, n: needed.append(measure(work, n)) or needed[-1])
     for _ in range(2):  # the second start goes on with what the first one found
-        counterfactuals.main(config)
+        counterfactuals_run.main(config)
         assert configs.read(folder / "sized").batch_size == 8  # of two subjects and eight devices
     weights = sum(file.stat().st_size for file in (folder / "model").rglob("*.safetensors"))
     assert len(needed) == 1
@@ -151,20 +152,20 @@ def test_results_of_other_settings_are_not_mixed(run):
     _, config = run
     other = dataclasses.replace(config, inversion=dataclasses.replace(config.inversion, guidance=2.0))
     with pytest.raises(ValueError, match="another inversion"):
-        counterfactuals.main(other)
+        counterfactuals_run.main(other)
 
 
 def test_no_change_to_make_is_refused(run):
     _, config = run
     with pytest.raises(ValueError, match="changes is empty"):
-        counterfactuals.main(dataclasses.replace(config, changes=()))
+        counterfactuals_run.main(dataclasses.replace(config, changes=()))
 
 
 def test_a_change_without_a_truth_is_refused_before_anything_is_made(run, tmp_path):
     _, config = run
     other = dataclasses.replace(config, run=str(tmp_path / "run"), changes=(Change(edit="set age 12"),))
     with pytest.raises(ValueError, match="cannot set age to 12; give between 18 and 90 years"):
-        counterfactuals.main(other)
+        counterfactuals_run.main(other)
     assert not (tmp_path / "run").exists()
 
 
@@ -173,10 +174,10 @@ def test_a_sweep_refuses_what_a_classifier_does_not_find(run, scorer, monkeypatc
     targets = ("cardiomegaly", "effusion", "pacemaker", "support_lines", "sex", "view")
     network = untrained(DenseNet, dataclasses.replace(DenseNetConfig.tiny(), num_classes=len(targets)))
     Classifier.of(network, targets=targets, size=32).save_pretrained(folder / "judge")
-    monkeypatch.setattr(counterfactuals.ClipScorer, "from_pretrained", lambda folder: scorer)
+    monkeypatch.setattr(counterfactuals_run.ClipScorer, "from_pretrained", lambda folder: scorer)
     lenient = Thresholds(image=-1.0, text=-1.0, direction=-1.0)
     sweep = Sweep(clip="clip", self_steps=(0.5,), guidance=(7.5,), thresholds=lenient, classifier=str(folder / "judge"))
-    counterfactuals.main(dataclasses.replace(config, run=str(folder / "judged"), sweep=sweep))
+    counterfactuals_run.main(dataclasses.replace(config, run=str(folder / "judged"), sweep=sweep))
     for row in Outputs(folder / "judged").rows():
         (tried,) = json.loads(row["candidates"])
         assert row["status"] == ("done" if tried["flips"] else "refused")

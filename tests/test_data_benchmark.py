@@ -3,7 +3,8 @@
 import numpy as np
 
 from benchmarks import data, data_side
-from prism_jax.data import pipeline, transforms
+from prism_jax.data import transforms
+from prism_jax.data.loading import pipeline
 
 
 def test_ours_and_the_peer_take_turns_with_the_same_workers():

@@ -8,8 +8,10 @@ from prism_jax import rng
 from prism_jax.diffusion import schedule as schedules
 from prism_jax.diffusion.losses import min_snr_weights
 from prism_jax.diffusion.schedule import NoiseSchedule, ScheduleConfig
-from train import denoising, encoding, examples
-from train.denoising import Objective
+from prism_jax.training import examples
+from prism_jax.training.finetune import encode as finetune_encode
+from prism_jax.training.finetune import step as finetune_step
+from prism_jax.training.finetune.step import Objective
 
 B, SHAPE = 6, (2, 3, 4)
 
@@ -32,7 +34,7 @@ def losses(objective=Objective(), prediction="epsilon", predict=lambda noisy, t,
     given = batch(**more)
     keys = lambda name: rng.per_example(rng.stream(rng.key(0), name), given["id"])
     networks = {"unet": predict, "text_encoder": lambda ids: ids}
-    return denoising.example_losses(networks, frozen, given, keys, objective)
+    return finetune_step.example_losses(networks, frozen, given, keys, objective)
 
 
 @pytest.mark.parametrize(("prediction", "unit"), [("epsilon", 0.0), ("v_prediction", 1.0)])
@@ -73,7 +75,7 @@ def test_a_posterior_without_spread_is_its_mean():
 def test_mirrored_images_are_encoded_as_such_and_parts_as_a_whole(tiny_sd, parts):
     images = np.random.default_rng(0).uniform(-1, 1, (4, 16, 16, 1)).astype(np.float32)
     given = lambda images: {"image": images, "id": np.arange(4, dtype=np.uint32)}
-    encode = lambda images, **options: encoding.encode(
+    encode = lambda images, **options: finetune_encode.encode(
         {"vae": tiny_sd.vae}, given(images), rng.key(0), 0, objective=Objective(**options), parts=parts
     )["latents"]
     np.testing.assert_array_equal(encode(images, flip=1.0), encode(images[:, :, ::-1]))
@@ -84,14 +86,16 @@ def test_mirrored_images_are_encoded_as_such_and_parts_as_a_whole(tiny_sd, parts
 @pytest.mark.parametrize("parts", [1, 2, 3])
 def test_parts_of_a_batch_add_up_to_it(parts):
     x = jnp.arange(12.0)
-    total = denoising.added(lambda part: {"sum": part["x"].sum(), "squares": (part["x"] ** 2).sum()}, {"x": x}, parts)
+    total = finetune_step.added(
+        lambda part: {"sum": part["x"].sum(), "squares": (part["x"] ** 2).sum()}, {"x": x}, parts
+    )
     assert {name: float(value) for name, value in total.items()} == {"sum": 66, "squares": 506}
 
 
 def test_losses_by_noise_level_are_means_over_all_examples():
     schedule = NoiseSchedule.create(ScheduleConfig())
     values, t = jnp.array([1.0, 2.0, 3.0, 4.0]), jnp.array([0, 249, 250, 999])
-    found = denoising.by_noise_level(values, jnp.ones(4), t, schedule)
+    found = finetune_step.by_noise_level(values, jnp.ones(4), t, schedule)
     assert {name: (float(m.total), float(m.count)) for name, m in found.items()} == {
         "loss_t0_249": (3, 2),
         "loss_t250_499": (3, 1),

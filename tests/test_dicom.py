@@ -16,7 +16,10 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.encaps import encapsulate
 from pydicom.pixels.processing import apply_windowing
 
-from prism_jax.data import dicom, dicom_tags, grey_levels, transforms
+from prism_jax.data import transforms
+from prism_jax.data.dicom import read as dicom_read
+from prism_jax.data.dicom import tags as dicom_tags
+from prism_jax.data.dicom import windowing
 from tests.conftest import shared_folder
 
 # make test tries so many copies of each real file; for all 2,000: PRISM_MUTATIONS=1000 pytest tests/test_dicom.py
@@ -74,7 +77,7 @@ def malformed(made: Dataset, **values: str) -> Dataset:
 
 
 def shown(made: Dataset) -> np.ndarray:
-    return dicom.read(encoded(made)).pixels
+    return dicom_read.read(encoded(made)).pixels
 
 
 def table(values: np.ndarray, first: int, bits: int) -> Dataset:
@@ -87,7 +90,7 @@ def table(values: np.ndarray, first: int, bits: int) -> Dataset:
 
 def test_the_real_files_are_upright_and_each_others_inverse():
     folder = shared_folder("data", "dicom")
-    read = {file.stem: dicom.read(file.read_bytes()) for file in folder.glob("*.dcm")}
+    read = {file.stem: dicom_read.read(file.read_bytes()) for file in folder.glob("*.dcm")}
     inverse = read.pop("Fake_MONOHR1")
     (real,) = read.values()
     assert real.pixels.shape == (1024, 1024)
@@ -143,7 +146,7 @@ def test_windows_are_those_of_the_standard(function, center, width):
     header = dataset(values.astype(np.uint16), bits=12, WindowCenter=center, WindowWidth=width, VOILUTFunction=function)
     with np.errstate(over="ignore"):
         theirs = apply_windowing(values, header) / 4095
-    np.testing.assert_allclose(grey_levels.windowed(values, center, width, function), theirs, atol=1e-6)
+    np.testing.assert_allclose(windowing.windowed(values, center, width, function), theirs, atol=1e-6)
 
 
 def test_the_first_of_several_windows_counts_and_a_table_goes_before_it():
@@ -191,9 +194,9 @@ def jpeg(pixels: np.ndarray, **tags) -> Dataset:
 
 def test_jpeg_shows_nearly_the_same_and_a_cut_one_is_refused():
     whole = encoded(jpeg(ramp()))
-    assert np.abs(dicom.read(whole).pixels.astype(int) - ramp()).max() <= 4
+    assert np.abs(dicom_read.read(whole).pixels.astype(int) - ramp()).max() <= 4
     with pytest.raises(ValueError, match=r"cannot be decoded|damaged|cut off"):
-        dicom.read(whole[: len(whole) - 300])
+        dicom_read.read(whole[: len(whole) - 300])
 
 
 def test_colour_becomes_luminance():
@@ -217,7 +220,7 @@ def test_colour_becomes_luminance():
 def test_a_picture_is_turned_upright_as_its_orientation_says(said, turn):
     stored = turn(ramp())
     spacing = ["0.1", "0.2"] if stored.shape == ramp().shape else ["0.2", "0.1"]
-    read = dicom.read(encoded(dataset(stored, PatientOrientation=said, PixelSpacing=spacing)))
+    read = dicom_read.read(encoded(dataset(stored, PatientOrientation=said, PixelSpacing=spacing)))
     np.testing.assert_array_equal(read.pixels, ramp())
     assert (read.tags.height, read.tags.width, read.tags.spacing) == (*ramp().shape, (0.1, 0.2))
 
@@ -245,20 +248,20 @@ def test_ages_are_years_or_unknown(text, years):
 
 
 def test_missing_and_malformed_tags_are_unknown():
-    tags = dicom.read_tags(encoded(dataset(ramp())))
+    tags = dicom_read.read_tags(encoded(dataset(ramp())))
     assert (tags.age, tags.sex, tags.view, tags.spacing, tags.orientation) == (None,) * 5
     assert (tags.patient, tags.study, tags.modality) == ("", "", "")
     odd = malformed(dataset(ramp(), ViewPosition="AP"), PatientAge="unknown", PatientSex="O", PixelSpacing="0.1")
-    tags = dicom.read_tags(encoded(odd))
+    tags = dicom_read.read_tags(encoded(odd))
     assert (tags.age, tags.sex, tags.view, tags.spacing) == (None, None, "AP", None)
-    assert dicom.read(encoded(odd)).pixels.shape == ramp().shape
+    assert dicom_read.read(encoded(odd)).pixels.shape == ramp().shape
 
 
 def test_spacing_at_the_detector_serves_where_no_other_is_known():
     made = dataset(ramp(), ImagerPixelSpacing=["0.2", "0.1"])
-    assert dicom.read_tags(encoded(made)).spacing == (0.2, 0.1)
+    assert dicom_read.read_tags(encoded(made)).spacing == (0.2, 0.1)
     made.PixelSpacing = ["0.15", "0.15"]
-    assert dicom.read_tags(encoded(made)).spacing == (0.15, 0.15)
+    assert dicom_read.read_tags(encoded(made)).spacing == (0.15, 0.15)
 
 
 @pytest.mark.parametrize(
@@ -289,7 +292,7 @@ def test_what_makes_no_single_picture_is_refused_with_the_reason(tags, said):
 @pytest.mark.parametrize("data", [b"", b"DICM", bytes(128) + b"DICM", bytes(128) + b"DICM" + bytes(range(256))])
 def test_bytes_that_are_no_file_are_refused(data):
     with pytest.raises(ValueError, match=r"not a DICOM file|damaged|no picture"):
-        dicom.read(data)
+        dicom_read.read(data)
 
 
 def test_a_dicom_file_is_an_image_like_any_other():
@@ -304,7 +307,7 @@ def test_reading_in_threads_leaves_warnings_as_they_were():
     odd = encoded(malformed(dataset(ramp()), PatientAge="unknown", PatientBirthDate="yesterday"))
     before = list(warnings.filters)
     with futures.ThreadPoolExecutor(8) as pool:
-        pictures = list(pool.map(lambda _: dicom.read(odd).pixels, range(100)))
+        pictures = list(pool.map(lambda _: dicom_read.read(odd).pixels, range(100)))
     assert all(np.array_equal(picture, ramp()) for picture in pictures)
     assert warnings.filters == before
     assert not logging.getLogger("pydicom").disabled
@@ -336,7 +339,7 @@ def assert_survives(data: bytes, copies: int, seed: int) -> None:
     for _ in range(copies):
         copy, said, start = mutated(data, draw), "", time.perf_counter()
         try:
-            pixels = dicom.read(copy).pixels
+            pixels = dicom_read.read(copy).pixels
             assert (pixels.dtype, pixels.ndim) == (np.uint8, 2)
         except ValueError as error:
             said = str(error)

@@ -10,7 +10,7 @@ from prism_jax.metrics.distribution import (
     kernel_distance,
     neighbourhoods,
 )
-from prism_jax.metrics.intervals import BootstrapConfig
+from prism_jax.stats.intervals import BootstrapConfig
 
 QUICK = DistributionConfig(k=3, bootstrap=BootstrapConfig(resamples=100))
 

@@ -6,9 +6,9 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from prism_jax.commands import attention_paths, cluster, doctor
-from prism_jax.commands.attention_paths import CUDNN, MAPS, PARTS, Networks
-from prism_jax.commands.edit import SHIPPED_MODEL
+from prism_jax.cli import attention_paths, cluster, doctor
+from prism_jax.cli.attention_paths import CUDNN, MAPS, PARTS, Networks
+from prism_jax.cli.edit import SHIPPED_MODEL
 
 BFLOAT16 = jnp.dtype(jnp.bfloat16)
 SLURM = dict.fromkeys(cluster.SLURM, "3")

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from prism_jax.audit import duplicates
 from prism_jax.data import transforms
+from prism_jax.data_report import duplicates
 from tests.conftest import shared_folder
 from tests.test_marks import chest
 

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from prism_jax import cli, editing
-from prism_jax.data import dicom
+from prism_jax import editing
+from prism_jax.cli import main as cli_main
+from prism_jax.data.dicom import read as dicom_read
 from prism_jax.stable_diffusion import StableDiffusion
 from tests import test_dicom
 from tests.test_alignment import letters
@@ -57,7 +58,7 @@ def pixels(file) -> np.ndarray:
 
 def run(*args) -> int:
     with pytest.raises(SystemExit) as stop:
-        cli.main(["edit", *map(str, args)])
+        cli_main.main(["edit", *map(str, args)])
     return stop.value.code
 
 
@@ -187,7 +188,7 @@ def test_a_dicom_image_is_edited_and_comes_back_as_one(patient, radiograph, xray
     options = ["--dicom-out", *(["--keep-patient"] if patient else [])]
     assert run(radiograph, *PROMPTS, *model_and_out, *options) == 0
     original = pixels(tmp_path / "out" / "original.png")
-    made = dicom.read((tmp_path / "out" / "edit.dcm").read_bytes())
+    made = dicom_read.read((tmp_path / "out" / "edit.dcm").read_bytes())
     np.testing.assert_array_equal(made.pixels, pixels(tmp_path / "out" / "edit.png"))
     assert made.tags.patient == patient
     assert made.tags.spacing == pytest.approx((0.2 * 96 / SIZE, 0.2 * 96 / SIZE))

@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from prism_jax.audit import effects, record
-from prism_jax.audit.effects import EFFECT, FEW, NONE, OPEN, SLIGHT, EffectConfig, Row, measure
-from prism_jax.audit.sign_flips import FlipConfig
-from prism_jax.metrics.intervals import BootstrapConfig
+from prism_jax import json_codec
+from prism_jax.stats import effects
+from prism_jax.stats.effects import EFFECT, FEW, NONE, OPEN, SLIGHT, EffectConfig, Row, measure
+from prism_jax.stats.intervals import BootstrapConfig
+from prism_jax.stats.sign_flip_test import FlipConfig
 
 COLUMNS = ("target", "carried", "slight", "still", "noisy")
 CONFIG = EffectConfig(bootstrap=BootstrapConfig(resamples=500), flips=FlipConfig(flips=1000))
@@ -120,8 +121,8 @@ def test_grids_have_the_shape_of_the_matrix(found):
 
 
 def test_effects_are_written_as_json_and_read_back(found):
-    written = record.encode(found)
-    assert record.encode(record.decode(effects.Effects, json.loads(json.dumps(written)))) == written
+    written = json_codec.encode(found)
+    assert json_codec.encode(json_codec.decode(effects.Effects, json.loads(json.dumps(written)))) == written
 
 
 @pytest.mark.parametrize(

@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from prism_jax.data import templates
-from prism_jax.data.build import build
-from prism_jax.data.latent_cache import LatentCache, Settings, row_of
+from prism_jax.data.captions import templates
+from prism_jax.data.captions.templates import PLAIN, PRISM, CaptionConfig
+from prism_jax.data.loading.latent_cache import LatentCache, Settings, row_of
 from prism_jax.data.schema import Attributes
-from prism_jax.data.templates import PLAIN, PRISM, CaptionConfig
-from train import examples
-from train.examples import Data, Mixed
+from prism_jax.data.sources.build import build
+from prism_jax.training import examples
+from prism_jax.training.examples import Data, Mixed
 
 FACTOR = 8
 

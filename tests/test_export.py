@@ -9,15 +9,15 @@ import pytest
 from flax import nnx
 from safetensors.numpy import load_file
 
-from prism_jax import cli
 from prism_jax.checkpoint import VALIDATION_LOSS, Checkpoints
-from prism_jax.commands import export
-from prism_jax.commands.export import Options
+from prism_jax.cli import export
+from prism_jax.cli import main as cli_main
+from prism_jax.cli.export import Options
 from prism_jax.stable_diffusion import StableDiffusion
+from prism_jax.training.finetune import lora as finetune_lora
+from prism_jax.training.finetune.lora import Lora
 from prism_jax.weights import files, lora
 from tests.conftest import relative_distance
-from train import trainable
-from train.trainable import Lora
 
 PATTERNS = (r"^unet\..*\.attn2\.", r"^text_encoder\.final_layer_norm\.")  # parts of both networks
 
@@ -60,13 +60,13 @@ def drawn(tree, seed=0):
 
 def factors_of(weights, options):
     """Low-rank changes as after some training; only shapes are asked for, which compiles nothing."""
-    return drawn(jax.eval_shape(lambda w: trainable.low_rank(w, options, seed=0), weights))
+    return drawn(jax.eval_shape(lambda w: finetune_lora.low_rank(w, options, seed=0), weights))
 
 
 def make_run(folder, base, params, *, ema=None, options=None, losses=(None,)):
     """A run folder with a checkpoint for each of `losses`, 1 and on; each holds `params` plus its number less one."""
     folder.mkdir()
-    described = None if options is None else {"class": "train.trainable:Lora", "rank": options.rank}
+    described = None if options is None else {"class": "prism_jax.training.finetune.lora:Lora", "rank": options.rank}
     described = described and described | {"alpha": options.alpha, "targets": options.targets}
     (folder / "config.json").write_text(json.dumps({"model": str(base), "lora": described}))
     checkpoints = Checkpoints(folder / "checkpoints", keep=len(losses))
@@ -88,18 +88,18 @@ def low_rank(start, base, tmp_path):
 
 @pytest.mark.parametrize("has_average", [True, False])
 def test_what_was_trained_is_exported_and_all_else_stays_bit_for_bit(has_average, start, base, tmp_path, out):
-    trained, rest = trainable.split(start, PATTERNS)
+    trained, rest = finetune_lora.split(start, PATTERNS)
     trained = drawn(trained)
     ema = trained if has_average else None
     params = drawn(trained, seed=1) if has_average else trained
     run = make_run(tmp_path / "run", base, params, ema=ema)
     assert export.run(Options(run=run, out=out)) == 0
-    assert_same(loaded(out), trainable.joined(trained, rest))
+    assert_same(loaded(out), finetune_lora.joined(trained, rest))
     assert {path.name for path in tmp_path.iterdir()} == {"run", "out"}
 
 
 def test_numbers_are_written_in_the_precision_asked_for(start, base, tmp_path, out):
-    run = make_run(tmp_path / "run", base, trainable.split(start, PATTERNS)[0])
+    run = make_run(tmp_path / "run", base, finetune_lora.split(start, PATTERNS)[0])
     export.run(Options(run=run, out=out, dtype="bfloat16"))
     tensors = load_file(out / "unet" / "diffusion_pytorch_model.safetensors")
     assert {tensor.dtype for tensor in tensors.values()} == {jnp.dtype("bfloat16")}
@@ -137,7 +137,7 @@ def test_the_lora_file_merged_into_the_base_is_the_merged_export(low_rank, start
 
 
 def test_a_run_that_trained_parameters_has_no_lora_file(start, base, tmp_path, out):
-    run = make_run(tmp_path / "run", base, trainable.split(start, PATTERNS)[0])
+    run = make_run(tmp_path / "run", base, finetune_lora.split(start, PATTERNS)[0])
     with pytest.raises(ValueError, match="trained no low-rank changes"):
         export.run(Options(run=run, out=out, lora=True))
 
@@ -151,18 +151,18 @@ def test_the_scale_is_that_of_training():
 
 
 def test_newest_chosen_and_best_checkpoint(start, base, tmp_path, out):
-    trained, _ = trainable.split(start, PATTERNS)
+    trained, _ = finetune_lora.split(start, PATTERNS)
     run = make_run(tmp_path / "run", base, trained, losses=(0.5, 0.2, 0.9))
     with_number = lambda step: jax.tree.map(lambda x: x + (step - 1), trained)
     for step, found in (export.trained_weights(run, None), export.trained_weights(run, 1)):
         assert_same(found, with_number(step))
     assert export.trained_weights(run, None)[0] == 3
     export.run(Options(run=run, out=out, best=True))
-    assert_same(trainable.split(loaded(out), PATTERNS)[0], with_number(2))
+    assert_same(finetune_lora.split(loaded(out), PATTERNS)[0], with_number(2))
 
 
 def test_checkpoints_that_are_not_there_are_refused(start, base, tmp_path, out):
-    run = make_run(tmp_path / "run", base, trainable.split(start, PATTERNS)[0])
+    run = make_run(tmp_path / "run", base, finetune_lora.split(start, PATTERNS)[0])
     for asked, said in (
         (dict(step=2), "no checkpoint 2; the newest is 1"),
         (dict(best=True), "has a validation loss; leave --best out for the newest, 1"),
@@ -238,7 +238,7 @@ def test_an_incomplete_run_is_one_line_and_exit_code_2(broken, said, low_rank, t
     (run / "config.json").write_text(json.dumps(settings | {"model": str(tmp_path / "model")}))
     (tmp_path / broken).rename(tmp_path / "elsewhere")
     with pytest.raises(SystemExit) as stop:
-        cli.main(["export", "--run", str(run), "--out", str(out)])
+        cli_main.main(["export", "--run", str(run), "--out", str(out)])
     err = capsys.readouterr().err
     assert stop.value.code == 2
     assert said in err

@@ -13,18 +13,34 @@ from PIL import Image
 from prism_jax import config as configs
 from prism_jax import sharding, stable_diffusion
 from prism_jax.checkpoint import Checkpoints
-from prism_jax.commands import export
-from prism_jax.data.build import build
+from prism_jax.cli import export
+from prism_jax.data.sources.build import build
 from prism_jax.models.autoencoder import AutoencoderConfig, AutoencoderKL
 from prism_jax.models.text_encoder import TextConfig
 from prism_jax.models.unet import UNetConfig
 from prism_jax.sharding import Placement
 from prism_jax.stable_diffusion import StableDiffusion
+from prism_jax.training.finetune import (
+    encode_latents,
+    pretrain,
+    tokenizer,
+)
+from prism_jax.training.finetune import (
+    lora as finetune_lora,
+)
+from prism_jax.training.finetune import (
+    run as finetune_run,
+)
+from prism_jax.training.finetune import (
+    step as finetune_step,
+)
+from prism_jax.training.finetune import (
+    validation as finetune_validation,
+)
+from prism_jax.training.finetune.lora import Lora
+from prism_jax.training.finetune.step import Objective
 from prism_jax.weights import lora, pretrained
 from tests.conftest import ONE_LEVEL
-from train import base, denoising, finetune, latents, tokenizer, trainable, watching
-from train.denoising import Objective
-from train.trainable import Lora
 
 SIZE = 16
 # One level less than the fixture of other tests: most of the time here goes into compiling gradients.
@@ -60,8 +76,8 @@ def write_images(folder, count):
 
 
 def small(workshop, run, **training):
-    """configs/phantom_base.py with tiny networks and data; `training` changes options of the training."""
-    config = configs.load("configs/phantom_base.py")
+    """configs/phantom/pretrain.py with tiny networks and data; `training` changes options of the training."""
+    config = configs.load("configs/phantom/pretrain.py")
     options = dict(
         run=str(run),
         latents=None,
@@ -69,7 +85,7 @@ def small(workshop, run, **training):
         batch_size=8,
         optimizer=dataclasses.replace(config.training.optimizer, warmup=1, decay="constant"),
         loop=dataclasses.replace(config.training.loop, steps=4, log_every=1, tensorboard=False),
-        validation=watching.Validation(every=0),
+        validation=finetune_validation.Validation(every=0),
         samples=dataclasses.replace(config.training.samples, every=0),
     )
     return dataclasses.replace(
@@ -83,7 +99,7 @@ def small(workshop, run, **training):
 
 
 def train(config, devices=None):
-    return finetune.train(base.prepare(config), sharding.make_mesh(devices))
+    return finetune_run.train(pretrain.prepare(config), sharding.make_mesh(devices))
 
 
 def metrics(run, name):
@@ -123,7 +139,7 @@ def test_export_has_the_averaged_weights_and_leaves_the_frozen_ones_alone(worksh
     export.run(export.Options(run=run, out=workshop / "exported"))
     models = [StableDiffusion.from_pretrained(folder) for folder in (workshop / "exported", run / "initial")]
     jax.tree.map(np.testing.assert_array_equal, *(nnx.to_pure_dict(nnx.state(model.vae)) for model in models))
-    found, start = (finetune.split(model)[1] for model in models)
+    found, start = (finetune_run.split(model)[1] for model in models)
     for name in ("unet", "text_encoder"):
         jax.tree.map(np.testing.assert_array_equal, found[name], jax.device_get(state.ema[name]))
         moved = jax.tree.map(lambda a, b: not np.array_equal(a, b), found[name], start[name])
@@ -133,7 +149,7 @@ def test_export_has_the_averaged_weights_and_leaves_the_frozen_ones_alone(worksh
 def test_latents_from_a_cache_train_as_those_encoded_on_the_way(workshop, trained, capsys):
     run, whole = trained
     config = small(workshop, workshop / "cached", latents=str(workshop / "latents"), model=str(run / "initial"))
-    latents.main(config.training)
+    encode_latents.main(config.training)
     cached = train(config)
     assert "reads the latents" in capsys.readouterr().err
     assert losses(workshop / "cached") == losses(run)
@@ -142,7 +158,7 @@ def test_latents_from_a_cache_train_as_those_encoded_on_the_way(workshop, traine
 
 def test_a_frozen_text_encoder_stays_and_what_is_watched_is_written(workshop, trained):
     every = small(workshop, "").training
-    config = finetune.FinetuneRun(
+    config = finetune_run.FinetuneRun(
         run=str(workshop / "tuned"),
         model=str(trained[0] / "initial"),
         data=every.data,
@@ -150,12 +166,12 @@ def test_a_frozen_text_encoder_stays_and_what_is_watched_is_written(workshop, tr
         ema_decay=None,
         optimizer=dataclasses.replace(every.optimizer, warmup=0),
         loop=dataclasses.replace(every.loop, steps=2, checkpoint_every=1, keep=1, tensorboard=True),
-        validation=watching.Validation(every=1),
-        samples=watching.Samples(every=1, prompts=("Chest X-ray of a man",), rows=1, steps=1),
-        reconstructions=watching.Reconstructions(every=2, count=1, steps=1, inner_steps=1),
+        validation=finetune_validation.Validation(every=1),
+        samples=finetune_validation.Samples(every=1, prompts=("Chest X-ray of a man",), rows=1, steps=1),
+        reconstructions=finetune_validation.Reconstructions(every=2, count=1, steps=1, inner_steps=1),
     )
     compiled = stable_diffusion._sample._cache_size()
-    finetune.main(config)
+    finetune_run.main(config)
     assert configs.read(workshop / "tuned") == config
     for name in ("samples/1.png", "samples/2.png", "reconstructions/2.png"):
         assert (workshop / "tuned" / name).exists()
@@ -166,7 +182,7 @@ def test_a_frozen_text_encoder_stays_and_what_is_watched_is_written(workshop, tr
         assert checkpoints.best() == 1 + int(np.argmin(seen))
     export.run(export.Options(run=workshop / "tuned", out=workshop / "tuned_model"))
     found, start = (
-        finetune.split(StableDiffusion.from_pretrained(folder))[1]
+        finetune_run.split(StableDiffusion.from_pretrained(folder))[1]
         for folder in (workshop / "tuned_model", trained[0] / "initial")
     )
     jax.tree.map(np.testing.assert_array_equal, found["text_encoder"], start["text_encoder"])
@@ -176,15 +192,15 @@ def test_a_frozen_text_encoder_stays_and_what_is_watched_is_written(workshop, tr
 def test_low_rank_changes_are_trained_and_exported_both_ways(workshop, trained):
     start, run = trained[0] / "initial", workshop / "low_rank"
     low_rank = Lora(rank=2, alpha=4.0)
-    config = small(workshop, run, trained=trainable.UNET, lora=low_rank, latents=str(workshop / "latents"))
-    state = finetune.train(
+    config = small(workshop, run, trained=finetune_lora.UNET, lora=low_rank, latents=str(workshop / "latents"))
+    state = finetune_run.train(
         dataclasses.replace(steps(config, 2).training, model=str(start)), sharding.make_mesh(jax.devices()[:1])
     )
-    weights = finetune.split(StableDiffusion.from_pretrained(start))[1]
-    expected = trainable.changed(weights, jax.device_get(state.ema), low_rank.scale)
+    weights = finetune_run.split(StableDiffusion.from_pretrained(start))[1]
+    expected = finetune_lora.changed(weights, jax.device_get(state.ema), low_rank.scale)
     export.run(export.Options(run=run, out=workshop / "merged"))
     export.run(export.Options(run=run, out=workshop / "changes", lora=True))
-    merged = finetune.split(StableDiffusion.from_pretrained(workshop / "merged"))[1]
+    merged = finetune_run.split(StableDiffusion.from_pretrained(workshop / "merged"))[1]
     loaded = lora.merge(weights, lora.load(workshop / "changes" / lora.FILE, weights))
     for found in (merged, loaded):
         jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), found, expected)
@@ -195,7 +211,7 @@ def test_low_rank_changes_are_trained_and_exported_both_ways(workshop, trained):
 def test_captions_are_dropped_at_the_given_rate():
     tokens, empty = np.arange(2000 * 3).reshape(2000, 3), np.full(3, -1)
     keys = jax.random.split(jax.random.key(0), 2000)
-    kept = np.asarray(denoising.drop_captions(tokens, empty, keys, 0.1))
+    kept = np.asarray(finetune_step.drop_captions(tokens, empty, keys, 0.1))
     dropped = (kept == empty[None]).all(1)
     assert 0.07 < dropped.mean() < 0.13
     np.testing.assert_array_equal(kept[~dropped], tokens[~dropped])
@@ -210,10 +226,10 @@ def test_options_that_do_not_fit_are_refused_before_anything_is_read(workshop):
         (dict(trained=("x",), lora=Lora()), "leave one as it is"),
     ):
         with pytest.raises(ValueError, match=said):
-            finetune.main(finetune.FinetuneRun(model="nowhere", **options))
+            finetune_run.main(finetune_run.FinetuneRun(model="nowhere", **options))
     config = dataclasses.replace(small(workshop, workshop / "x"), unet=UNetConfig(cross_attention_dim=8))
     with pytest.raises(ValueError, match=r"cross_attention_dim 8 differs from text_encoder\.hidden_size 16"):
-        base.untrained(config)
+        pretrain.untrained(config)
 
 
 @pytest.mark.parametrize(
@@ -222,20 +238,20 @@ def test_options_that_do_not_fit_are_refused_before_anything_is_read(workshop):
 def test_a_run_is_not_gone_on_with_as_something_else(workshop, trained, options, said):
     config = configs.read(trained[0])
     with pytest.raises(ValueError, match=rf"holds a training with {said}; use another --run"):
-        finetune.main(dataclasses.replace(config, **options))
+        finetune_run.main(dataclasses.replace(config, **options))
 
 
 def test_an_image_size_that_the_networks_cannot_take_is_refused(workshop, trained):
     odd = dataclasses.replace(small(workshop, "").training.data, size=17)
     config = dataclasses.replace(small(workshop, workshop / "odd").training, data=odd)
     with pytest.raises(ValueError, match=r"size 17 is not divisible|17 pixels is not a multiple of 2"):
-        finetune.main(dataclasses.replace(config, model=str(trained[0] / "initial")))
+        finetune_run.main(dataclasses.replace(config, model=str(trained[0] / "initial")))
     assert not (workshop / "odd").exists()
 
 
 def test_an_initial_folder_of_other_networks_is_refused(workshop, trained):
     config = small(workshop, trained[0])
     with pytest.raises(ValueError, match=r"text_encoder num_hidden_layers 1, not 2"):
-        base.prepare(
+        pretrain.prepare(
             dataclasses.replace(config, text_encoder=dataclasses.replace(TextConfig.tiny(), num_hidden_layers=2))
         )

@@ -9,11 +9,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from prism_jax.data import folder, intake, pipeline, transforms
-from prism_jax.data.build import build, read_build
-from prism_jax.data.captions import describe
-from prism_jax.data.folder import FolderConfig
-from prism_jax.data.intake import Intake
+from prism_jax.data import transforms
+from prism_jax.data.captions.plain import describe
+from prism_jax.data.loading import pipeline
+from prism_jax.data.sources import folder, ingest
+from prism_jax.data.sources.build import build, read_build
+from prism_jax.data.sources.folder import FolderConfig
+from prism_jax.data.sources.ingest import Intake
 from tests.conftest import shared_folder
 
 HEADER = ("path", "patient", "sex", "age", "view", "findings")
@@ -270,7 +272,7 @@ def test_a_path_that_leaves_the_source_folder_is_skipped(tmp_path):
     write_table(tmp_path / "source", [("../b.png", "q", "", "", "", "")])
     (row,) = folder.read_rows(tmp_path / "source", FolderConfig())
     with pytest.raises(ValueError, match="outside the source folder"):
-        intake.read_example(tmp_path / "source", row, Intake())
+        ingest.read_example(tmp_path / "source", row, Intake())
 
 
 def test_a_folder_that_holds_something_is_never_overwritten(built):

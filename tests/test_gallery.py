@@ -6,9 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
-from eval import gallery
-from eval.outcomes import Outcome
-from eval.outputs import Outputs
+from prism_jax.evaluation.counterfactuals import gallery
+from prism_jax.evaluation.counterfactuals.manifest import Outputs
+from prism_jax.evaluation.counterfactuals.outcomes import Outcome
 from prism_jax.metrics.counterfactual import CounterfactualMetrics
 
 STRENGTHS = dict(self_steps=0.4, cross_steps=0.8, guidance=1.75)

@@ -7,18 +7,20 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from eval import sampling
-from eval.generation import program, sides, tables
-from eval.generation.program import GenerationRun
-from eval.sampling import Samples
 from prism_jax import rng
 from prism_jax.classifier import Classifier
-from prism_jax.data import pipeline
-from prism_jax.data.build import build
+from prism_jax.data.loading import pipeline
+from prism_jax.data.sources.build import build
+from prism_jax.evaluation import sampling
+from prism_jax.evaluation.generation import features as generation_features
+from prism_jax.evaluation.generation import run as generation_run
+from prism_jax.evaluation.generation import tables
+from prism_jax.evaluation.generation.run import GenerationRun
+from prism_jax.evaluation.sampling import Samples
 from prism_jax.metrics.distribution import DistributionConfig
-from prism_jax.metrics.intervals import BootstrapConfig
 from prism_jax.metrics.memorisation import Memorisation
 from prism_jax.models.convnext import ConvNeXt, ConvNeXtConfig
+from prism_jax.stats.intervals import BootstrapConfig
 from tests.conftest import untrained
 
 QUICK = DistributionConfig(k=2, groups=4, bootstrap=BootstrapConfig(resamples=50))
@@ -52,7 +54,7 @@ def config(folder, tmp_path) -> GenerationRun:
 def test_a_run_measures_its_samples_and_makes_none_twice(config, folder, tiny_sd, monkeypatch):
     if not (folder / "model").exists():
         tiny_sd.save_pretrained(folder / "model")
-    program.main(config)
+    generation_run.main(config)
     run = Path(config.run)
     assert len(list((run / "images").iterdir())) == 6
     first = json.loads((run / "metrics.json").read_text())
@@ -63,10 +65,10 @@ def test_a_run_measures_its_samples_and_makes_none_twice(config, folder, tiny_sd
     ]
     assert "nearest to a training image" in (run / "report.html").read_text()
     monkeypatch.setattr(type(tiny_sd), "sample", None)
-    program.main(config)
+    generation_run.main(config)
     assert json.loads((run / "metrics.json").read_text()) == first
     with pytest.raises(ValueError, match="pictures with another samples"):
-        program.main(dataclasses.replace(config, samples=Samples(steps=3)))
+        generation_run.main(dataclasses.replace(config, samples=Samples(steps=3)))
 
 
 @pytest.mark.slow
@@ -82,7 +84,10 @@ def test_a_sample_does_not_depend_on_its_batch(folder, tiny_sd, tmp_path):
 def test_real_images_as_samples_have_no_distance_and_training_images_are_copies(config, folder):
     judge = Classifier.from_pretrained(config.judge)
     held, train = (pipeline.open_split(config.data, split) for split in ("test", "train"))
-    seen = [sides.looked_at(judge, split, sides.read(split, 32, "pad", 8), 8, "") for split in (held, train)]
+    seen = [
+        generation_features.looked_at(judge, split, generation_features.read(split, 32, "pad", 8), 8, "")
+        for split in (held, train)
+    ]
     same = tables.distances(seen[0], seen[0], seen[1], QUICK)
     assert same.rows[1][1].value == pytest.approx(0, abs=1e-6)
     assert same.rows[1][5].value == same.rows[1][6].value == pytest.approx(1)  # density and coverage aside
@@ -94,6 +99,6 @@ def test_real_images_as_samples_have_no_distance_and_training_images_are_copies(
 
 def test_what_cannot_be_measured_is_refused_before_anything_slow(config):
     with pytest.raises(ValueError, match="distances need more than"):
-        program.check(dataclasses.replace(config, count=2))
+        generation_run.check(dataclasses.replace(config, count=2))
     with pytest.raises(ValueError, match="no split 'later'"):
-        program.check(dataclasses.replace(config, split="later"))
+        generation_run.check(dataclasses.replace(config, split="later"))

@@ -5,7 +5,7 @@ import pytest
 
 from prism_jax import sharding
 from prism_jax.metrics.image import PSNR_CEILING, ImageMetrics, l1, mse, psnr, ssim
-from prism_jax.metrics.intervals import BootstrapConfig, Estimate, bootstrap, delete_group, share, wilson
+from prism_jax.stats.intervals import BootstrapConfig, Estimate, bootstrap, delete_group, share, wilson
 from tests.conftest import load_trace
 
 PAIRS = {

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from prism_jax.data import intake, schema, transforms
-from prism_jax.data.intake import Intake, Row
+from prism_jax.data import schema, transforms
+from prism_jax.data.sources import ingest
+from prism_jax.data.sources.ingest import Intake, Row
 from tests.conftest import shared_folder
 
 ROW = Row(number=0, line=2, path="a.png", patient="p", split="train", attributes=schema.Attributes())
@@ -21,21 +22,21 @@ def png(pixels: np.ndarray) -> bytes:
 
 
 def example(folder, row: Row = ROW, **options) -> schema.Example:
-    return intake.read_example(folder, row, Intake(**options))
+    return ingest.read_example(folder, row, Intake(**options))
 
 
 def test_splits_follow_fractions_and_seed():
     patients = [f"p{i}" for i in range(4000)]
     options = Intake(fractions=(0.7, 0.1, 0.2))
-    splits = [intake.split_of(patient, options) for patient in patients]
+    splits = [ingest.split_of(patient, options) for patient in patients]
     for split, share in zip(("train", "val", "test"), options.fractions, strict=True):
         assert splits.count(split) / len(splits) == pytest.approx(share, abs=0.03)
-    assert splits != [intake.split_of(p, dataclasses.replace(options, split_seed=1)) for p in patients]
-    assert {intake.split_of(p, Intake(fractions=(1, 0, 0))) for p in patients} == {"train"}
+    assert splits != [ingest.split_of(p, dataclasses.replace(options, split_seed=1)) for p in patients]
+    assert {ingest.split_of(p, Intake(fractions=(1, 0, 0))) for p in patients} == {"train"}
 
 
 def test_a_split_depends_on_nothing_but_the_patient():
-    assert [intake.split_of(p, Intake()) for p in ("patient00001", "1", "10000032")] == ["train", "test", "train"]
+    assert [ingest.split_of(p, Intake()) for p in ("patient00001", "1", "10000032")] == ["train", "test", "train"]
 
 
 def test_16_bit_and_large_images_are_stored_as_small_8_bit_ones(tmp_path):
@@ -130,7 +131,7 @@ def test_tags_of_a_dicom_file_fill_in_what_the_table_does_not_say():
     ],
 )
 def test_race_is_one_that_a_caption_can_say(cell, race):
-    assert intake.race(cell) == race
+    assert ingest.race(cell) == race
 
 
 @pytest.mark.parametrize(

@@ -6,8 +6,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from eval.inversions import InversionStore, rounded
 from prism_jax import editing
+from prism_jax.evaluation.counterfactuals.inversion_store import InversionStore, rounded
 
 PROMPTS = ("chest ray man", "woman with no effusion")
 

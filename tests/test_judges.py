@@ -5,11 +5,11 @@ import dataclasses
 import numpy as np
 import pytest
 
-from prism_jax.audit.effects import EffectConfig, Row, measure
-from prism_jax.audit.judges import agree
-from prism_jax.audit.misclassification import Labelled, Seen, adjusted_change
-from prism_jax.audit.sign_flips import FlipConfig
-from prism_jax.metrics.intervals import BootstrapConfig
+from prism_jax.stats.consensus import agree
+from prism_jax.stats.effects import EffectConfig, Row, measure
+from prism_jax.stats.intervals import BootstrapConfig
+from prism_jax.stats.misclassification import Labelled, Seen, adjusted_change
+from prism_jax.stats.sign_flip_test import FlipConfig
 
 COLUMNS = ("both", "one", "opposite", "neither")
 CONFIG = EffectConfig(bootstrap=BootstrapConfig(resamples=300), flips=FlipConfig(flips=1000))

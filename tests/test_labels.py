@@ -2,39 +2,39 @@
 
 import pytest
 
-from prism_jax.data import labels
-from prism_jax.data.labels import CHEXPERT, FINDING, NIH, LabelPolicy
+from prism_jax.data.sources import label_policy
+from prism_jax.data.sources.label_policy import CHEXPERT, FINDING, NIH, LabelPolicy
 
-BLANK = dict.fromkeys((*CHEXPERT, labels.NO_FINDING), "")
+BLANK = dict.fromkeys((*CHEXPERT, label_policy.NO_FINDING), "")
 
 
 def test_each_value_of_a_cell_is_a_state_of_its_own():
     cells = BLANK | {"Edema": "1.0", "Fracture": "0.0", "Pneumonia": "-1.0"}
-    assert labels.read(cells, CHEXPERT) == {"Edema": True, "Fracture": False, "Pneumonia": None}
+    assert label_policy.read(cells, CHEXPERT) == {"Edema": True, "Fracture": False, "Pneumonia": None}
 
 
 def test_a_chest_is_normal_only_where_no_finding_says_so():
-    assert labels.read(BLANK, CHEXPERT) == {}
-    assert labels.read(BLANK | {"Edema": "0.0"}, CHEXPERT) == {"Edema": False}
-    assert labels.read(BLANK | {"No Finding": "1.0"}, CHEXPERT) == {FINDING: False}
-    assert labels.read(BLANK | {"No Finding": "0.0"}, CHEXPERT) == {}
+    assert label_policy.read(BLANK, CHEXPERT) == {}
+    assert label_policy.read(BLANK | {"Edema": "0.0"}, CHEXPERT) == {"Edema": False}
+    assert label_policy.read(BLANK | {"No Finding": "1.0"}, CHEXPERT) == {FINDING: False}
+    assert label_policy.read(BLANK | {"No Finding": "0.0"}, CHEXPERT) == {}
 
 
 def test_a_normal_chest_may_have_devices_but_no_other_finding():
     normal = BLANK | {"No Finding": "1.0"}
-    assert labels.read(normal | {"Support Devices": "1.0"}, CHEXPERT) == {FINDING: False, "Support Devices": True}
+    assert label_policy.read(normal | {"Support Devices": "1.0"}, CHEXPERT) == {FINDING: False, "Support Devices": True}
     for value, state in (("1.0", True), ("-1.0", None)):
-        assert labels.read(normal | {"Edema": value}, CHEXPERT) == {"Edema": state}
+        assert label_policy.read(normal | {"Edema": value}, CHEXPERT) == {"Edema": state}
 
 
 def test_a_cell_with_another_value_is_refused():
     with pytest.raises(ValueError, match=r"Edema '2.0' is none of 1\.0, 0\.0, -1\.0 and blank"):
-        labels.read(BLANK | {"Edema": "2.0"}, CHEXPERT)
+        label_policy.read(BLANK | {"Edema": "2.0"}, CHEXPERT)
 
 
 def test_a_list_states_what_it_names_and_no_absence():
-    assert labels.listed(["Mass", "Effusion"], NIH) == {"Effusion": True, "Mass": True}
-    assert labels.listed(["No Finding"], NIH) == {FINDING: False}
+    assert label_policy.listed(["Mass", "Effusion"], NIH) == {"Effusion": True, "Mass": True}
+    assert label_policy.listed(["No Finding"], NIH) == {FINDING: False}
 
 
 @pytest.mark.parametrize(
@@ -42,36 +42,36 @@ def test_a_list_states_what_it_names_and_no_absence():
 )
 def test_a_list_that_makes_no_sense_is_refused(names, said):
     with pytest.raises(ValueError, match=said):
-        labels.listed(names, NIH)
+        label_policy.listed(names, NIH)
 
 
 FOUND = {"Edema": None, "Pneumonia": None, "Fracture": False, "Cardiomegaly": True}
 
 
 def test_the_default_policy_changes_nothing():
-    assert labels.applied(FOUND, CHEXPERT, LabelPolicy()) == FOUND
+    assert label_policy.applied(FOUND, CHEXPERT, LabelPolicy()) == FOUND
 
 
 def test_ones_and_zeros_of_uncertain_findings():
-    ones = labels.applied(FOUND, CHEXPERT, LabelPolicy(uncertain="positive", uncertain_of=("pneumonia=ignore",)))
+    ones = label_policy.applied(FOUND, CHEXPERT, LabelPolicy(uncertain="positive", uncertain_of=("pneumonia=ignore",)))
     assert ones == FOUND | {"Edema": True}
-    zeros = labels.applied(FOUND, CHEXPERT, LabelPolicy(uncertain="negative", uncertain_of=("Edema=positive",)))
+    zeros = label_policy.applied(FOUND, CHEXPERT, LabelPolicy(uncertain="negative", uncertain_of=("Edema=positive",)))
     assert zeros == FOUND | {"Edema": True, "Pneumonia": False}
 
 
 def test_unmentioned_findings_become_absent_only_when_asked_and_never_make_a_normal_chest():
     policy = LabelPolicy(unmentioned="negative", unmentioned_of=("Support Devices=ignore",))
-    applied = labels.applied(FOUND, CHEXPERT, policy)
+    applied = label_policy.applied(FOUND, CHEXPERT, policy)
     assert applied == dict.fromkeys(CHEXPERT[:-1], False) | FOUND
     assert list(applied) == list(CHEXPERT[:-1])  # caption order
-    assert FINDING not in labels.applied({}, CHEXPERT, policy)
+    assert FINDING not in label_policy.applied({}, CHEXPERT, policy)
 
 
 def test_a_normal_chest_may_say_that_every_finding_is_absent():
     policy = LabelPolicy(normal="negative")
-    applied = labels.applied({FINDING: False, "Support Devices": True}, CHEXPERT, policy)
+    applied = label_policy.applied({FINDING: False, "Support Devices": True}, CHEXPERT, policy)
     assert applied == {FINDING: False} | dict.fromkeys(CHEXPERT[:-1], False) | {"Support Devices": True}
-    assert labels.applied({"Edema": False}, CHEXPERT, policy) == {"Edema": False}
+    assert label_policy.applied({"Edema": False}, CHEXPERT, policy) == {"Edema": False}
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from prism_jax.data.latent_cache import LatentCache, Settings, row_of
+from prism_jax.data.loading.latent_cache import LatentCache, Settings, row_of
 from prism_jax.data.schema import Attributes
 
 SETTINGS = Settings(

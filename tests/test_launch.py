@@ -13,9 +13,9 @@ import jax.numpy as jnp
 import pytest
 import yaml
 
-from launch.steps_left import steps_left
 from prism_jax import config as configs
 from prism_jax.checkpoint import Checkpoints
+from prism_jax.cli.steps_left import steps_left
 
 LAUNCH = Path(__file__).parents[1] / "launch"
 
@@ -23,11 +23,11 @@ LAUNCH = Path(__file__).parents[1] / "launch"
 PYTHON = """#!/bin/bash
 echo "$SLURM_PROCID $CUDA_VISIBLE_DEVICES $*" >> "$PLACE/calls"
 case "$2" in
-    train.latents) exit "$(cat "$PLACE/latents")" ;;
+    train.encode_latents) exit "$(cat "$PLACE/latents")" ;;
     train.finetune)
         [[ $(cat "$PLACE/finetune") != wait ]] || { trap 'exit 0' TERM; touch "$PLACE/waits"; sleep 20 & wait; }
         exit "$(cat "$PLACE/finetune")" ;;
-    launch.steps_left) cat "$PLACE/left" ;;
+    prism_jax.cli.steps_left) cat "$PLACE/left" ;;
 esac
 """
 SRUN = """#!/bin/bash
@@ -69,7 +69,8 @@ def test_every_gpu_has_a_process_that_takes_it_by_its_local_index(place):
     code, (latents, finetune, _) = slurm(place, "configs/a.py", "runs/a", "--seed", "1 2")
     assert code == 0
     assert latents == (
-        "3 3 -m train.latents --processes.count 16 --processes.index 3 --config configs/a.py --run runs/a --seed 1 2"
+        "3 3 -m train.encode_latents --processes.count 16 --processes.index 3 "
+        "--config configs/a.py --run runs/a --seed 1 2"
     )
     assert finetune == (
         "3  -m train.finetune --config configs/a.py --run runs/a --processes.coordinator cluster --seed 1 2"
@@ -80,7 +81,7 @@ def test_every_gpu_has_a_process_that_takes_it_by_its_local_index(place):
 def test_one_process_a_node_names_all_its_devices(place):
     code, (latents, finetune, _) = slurm(place, "c", "r", SLURM_NTASKS_PER_NODE="1")
     assert code == 0
-    assert latents.startswith("3 0,1,2,3 -m train.latents")
+    assert latents.startswith("3 0,1,2,3 -m train.encode_latents")
     assert finetune.endswith("--processes.coordinator cluster --processes.devices 0 1 2 3")
 
 
@@ -160,7 +161,7 @@ def test_the_steps_left_are_those_after_the_newest_whole_checkpoint(tmp_path):
 
 
 def test_a_folder_that_is_no_training_run_is_one_line_and_exit_code_2(tmp_path):
-    command = [sys.executable, "-m", "launch.steps_left", str(tmp_path)]
+    command = [sys.executable, "-m", "prism_jax.cli.steps_left", str(tmp_path)]
     ended = subprocess.run(command, capture_output=True, text=True, timeout=120, cwd=LAUNCH.parent)
     assert ended.returncode == 2
     assert "config.json is missing" in ended.stderr

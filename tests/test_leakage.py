@@ -5,10 +5,10 @@ import dataclasses
 import numpy as np
 import pytest
 
-from prism_jax.audit.effects import EffectConfig, Row
-from prism_jax.audit.leakage import asymmetry, ratio
-from prism_jax.audit.matching import at_matched_strength
-from prism_jax.metrics.intervals import BootstrapConfig
+from prism_jax.stats.effects import EffectConfig, Row
+from prism_jax.stats.fieller import asymmetry, ratio
+from prism_jax.stats.intervals import BootstrapConfig
+from prism_jax.stats.matched_strength import at_matched_strength
 
 CONFIG = EffectConfig(bootstrap=BootstrapConfig(resamples=500))
 A, B = 0, 1

@@ -6,12 +6,13 @@ import jax
 import numpy as np
 import pytest
 
-from prism_jax.audit import links, variables
-from prism_jax.audit.links import LinkConfig
-from prism_jax.audit.variables import Coding
-from prism_jax.data import phantom, phantom_dataset
+from prism_jax.data import phantom
 from prism_jax.data.phantom import equations
 from prism_jax.data.schema import Attributes
+from prism_jax.data.sources import phantom as sources_phantom
+from prism_jax.data_report import links, variables
+from prism_jax.data_report.links import LinkConfig
+from prism_jax.data_report.variables import Coding
 
 SUBJECTS = 2000
 
@@ -38,7 +39,7 @@ def subjects():
         solved = solve(dataclasses.asdict(phantom.Equations.preset(preset)))
         values = {name: np.asarray(column) for name, column in solved.items()}
         return [
-            phantom_dataset.attributes_of({name: column[i] for name, column in values.items()}) for i in range(SUBJECTS)
+            sources_phantom.attributes_of({name: column[i] for name, column in values.items()}) for i in range(SUBJECTS)
         ]
 
     return draw

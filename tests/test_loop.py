@@ -10,11 +10,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from prism_jax import program, rng, sharding
+from prism_jax import entrypoint, rng, sharding
+from prism_jax.training import loop, optimizer
+from prism_jax.training import state as states
+from prism_jax.training.array_batches import ArrayBatches
 from tests.test_checkpoint import full_disk
-from train import loop, optimizer
-from train import state as states
-from train.batches import ArrayBatches
 
 TARGETS = np.random.default_rng(0).normal(size=(20, 16)).astype(np.float32)
 BROKEN = np.where(np.arange(20)[:, None] == 7, np.nan, TARGETS).astype(np.float32)  # example 7 is not finite
@@ -85,7 +85,7 @@ def test_eight_devices_give_the_losses_of_one(tmp_path):
 
 def test_a_signal_saves_and_the_same_command_goes_on(tmp_path):
     whole = run(tmp_path / "whole", steps=6)
-    with pytest.raises(program.Stopped, match="stopped at step 3"):
+    with pytest.raises(entrypoint.Stopped, match="stopped at step 3"):
         run(tmp_path / "stopped", steps=6, hooks=(stop_at(2),))
     assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
     assert_same(run(tmp_path / "stopped", steps=6), whole)
@@ -121,7 +121,7 @@ def test_a_batch_that_is_not_finite_is_left_out_and_its_examples_are_named(tmp_p
 
 def test_too_many_batches_left_out_stop_the_run_with_the_parameters_of_before(tmp_path, capsys):
     before = run(tmp_path, steps=2)
-    assert program.exit_code(lambda: run(tmp_path, scale=np.nan, checkpoint_every=1)) == 1
+    assert entrypoint.exit_code(lambda: run(tmp_path, scale=np.nan, checkpoint_every=1)) == 1
     said = capsys.readouterr().err.splitlines()[-1]
     assert "2 batches in a row were left out, the last at step 4 (loss nan" in said
     assert sorted(path.name for path in (tmp_path / "checkpoints").iterdir()) == ["2", "3"]
@@ -149,7 +149,7 @@ def test_a_full_disk_is_one_line_exit_code_2_and_a_usable_run(tmp_path, capsys):
     run(tmp_path / "full", steps=2)
     capsys.readouterr()
     with full_disk(4096):
-        assert program.exit_code(lambda: run(tmp_path / "full")) == 2
+        assert entrypoint.exit_code(lambda: run(tmp_path / "full")) == 2
     error = capsys.readouterr().err.splitlines()[-1]
     assert error.startswith("error: no room to save checkpoint 4")
     assert_same(run(tmp_path / "full"), whole)

@@ -10,10 +10,10 @@ from safetensors.numpy import load_file, save_file
 
 from prism_jax.models.text_encoder import CLIPTextModel, TextConfig
 from prism_jax.models.unet import UNet2DCondition, UNetConfig
+from prism_jax.training.finetune import lora as finetune_lora
+from prism_jax.training.finetune.lora import Lora
 from prism_jax.weights import lora
 from tests.conftest import untrained
-from train import trainable
-from train.trainable import Lora
 
 # Matrices under every name that diffusers spells otherwise, and in both networks.
 MATRICES = r"(attn2\.(to_k|to_out)|ff\.proj_(in|out)|time_emb_proj|self_attn\.q_proj|fc2)\.kernel$"
@@ -35,7 +35,7 @@ def weights():
 def factors(weights):
     """Changes of rank 3 of matrices and convolutions, as after some training: no factor is zero."""
     options = Lora(rank=3, targets=MATRICES)
-    made = jax.eval_shape(lambda w: trainable.low_rank(w, options, seed=0), weights)  # compiles nothing
+    made = jax.eval_shape(lambda w: finetune_lora.low_rank(w, options, seed=0), weights)  # compiles nothing
     for name in CONVOLUTIONS:
         path = [int(part) if part.isdigit() else part for part in name.split(".")]
         kernel, place = weights, made
@@ -54,7 +54,7 @@ def attended(tree):
 @pytest.mark.parametrize("alpha", [None, 6.0])
 def test_merged_weights_are_those_that_training_computes_with(alpha, weights, factors):
     scale = Lora(rank=3, alpha=alpha).scale
-    trained = jax.jit(lambda w, f: trainable.changed(w, f, scale))(weights, factors)
+    trained = jax.jit(lambda w, f: finetune_lora.changed(w, f, scale))(weights, factors)
     merged = lora.merge(weights, factors, scale)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=0, atol=1e-5), merged, trained)
     found, kernel = attended(merged), attended(weights)["to_k"]["kernel"]
@@ -168,7 +168,7 @@ def test_changes_of_another_model_are_all_listed(weights, factors):
 
 
 def test_changes_of_an_embedding_have_no_place_in_a_file(weights, tmp_path):
-    found = trainable.low_rank(weights, Lora(rank=1, targets=r"^text_encoder\.token_embedding\.embedding$"), seed=0)
+    found = finetune_lora.low_rank(weights, Lora(rank=1, targets=r"^text_encoder\.token_embedding\.embedding$"), seed=0)
     with pytest.raises(ValueError, match=r"not text_encoder\.token_embedding\.embedding; merge"):
         lora.save(found, tmp_path / lora.FILE)
     merged = lora.merge(weights, found)["text_encoder"]["token_embedding"]["embedding"]

@@ -1,8 +1,8 @@
 import numpy as np
 
 from prism_jax.metrics.distribution import FeatureSet
-from prism_jax.metrics.intervals import BootstrapConfig
 from prism_jax.metrics.memorisation import Memorisation
+from prism_jax.stats.intervals import BootstrapConfig
 
 QUICK = BootstrapConfig(resamples=100)
 RNG = np.random.default_rng(0)

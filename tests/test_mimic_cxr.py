@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from prism_jax.data import labels, mimic_cxr
-from prism_jax.data.mimic_cxr import MimicConfig
+from prism_jax.data.sources import label_policy, mimic_cxr
+from prism_jax.data.sources.mimic_cxr import MimicConfig
 
-LABELS = ("subject_id", "study_id", *sorted((labels.NO_FINDING, *labels.CHEXPERT)))
+LABELS = ("subject_id", "study_id", *sorted((label_policy.NO_FINDING, *label_policy.CHEXPERT)))
 IMAGES = [
     {"dicom_id": "aa-01", "subject_id": "10000032", "study_id": "50414267", "ViewPosition": "PA"},
     {"dicom_id": "bb-02", "subject_id": "10000032", "study_id": "50414267", "ViewPosition": "LATERAL"},

@@ -5,7 +5,8 @@ import collections
 import numpy as np
 import pytest
 
-from prism_jax.data import mixture, pipeline, schema
+from prism_jax.data import schema
+from prism_jax.data.loading import mixture, pipeline
 from tests.test_pipeline import flat, make
 
 

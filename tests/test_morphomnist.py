@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from conftest import shared_folder
 
-from prism_jax.data import morphomnist
+from prism_jax.data.sources import morphomnist
 from prism_jax.metrics import digits
 
 

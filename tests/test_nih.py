@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from prism_jax.data import captions, labels, nih, templates
-from prism_jax.data.nih import NihConfig
+from prism_jax.data.captions import plain as captions_plain
+from prism_jax.data.captions import templates
+from prism_jax.data.sources import label_policy, nih
+from prism_jax.data.sources.nih import NihConfig
 from tests.conftest import shared_folder
 
 HEADER = ("Image Index", "Finding Labels", "Follow-up #", "Patient ID", "Patient Age", "Patient Gender")
@@ -54,7 +56,7 @@ def full(tmp_path_factory) -> list:
 def test_the_published_table_is_read_with_its_counts(full):
     assert (len(full), len({row.patient for row in full})) == (112120, 30805)
     found = Counter(item for row in full for item in row.attributes.findings.items())
-    assert found == {(name, True): count for name, count in COUNTS.items()} | {(labels.FINDING, False): 60361}
+    assert found == {(name, True): count for name, count in COUNTS.items()} | {(label_policy.FINDING, False): 60361}
     known = [row.attributes for row in full]
     assert Counter(one.sex for one in known) == {"M": 63340, "F": 48780}
     assert Counter(one.view for one in known) == {"PA": 67310, "AP": 44810}
@@ -66,7 +68,10 @@ def test_children_of_the_published_table_keep_their_age(full):
 
 
 def test_every_row_has_a_caption_that_reads_back(full):
-    assert all(captions.parse(captions.describe(row.attributes)) == captions.stated(row.attributes) for row in full)
+    assert all(
+        captions_plain.parse(captions_plain.describe(row.attributes)) == captions_plain.stated(row.attributes)
+        for row in full
+    )
 
 
 @pytest.mark.parametrize("template", [*templates.PARAPHRASES, templates.PRISM])

@@ -7,12 +7,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from prism_jax.commands import export
+from prism_jax.cli import export
 from prism_jax.stable_diffusion import StableDiffusion
+from prism_jax.training.finetune.lora import Lora
 from prism_jax.weights import lora, pretrained
 from tests.conftest import channels_last, relative_distance
 from tests.test_export import factors_of, make_run, weights_of
-from train.trainable import Lora
 
 pytestmark = [pytest.mark.parity, pytest.mark.filterwarnings("ignore")]
 

@@ -3,10 +3,12 @@
 import numpy as np
 import pytest
 
-from prism_jax.data import phantom, phantom_dataset, pipeline, transforms
-from prism_jax.data.build import build, digest, read_build
-from prism_jax.data.captions import changed, describe
-from prism_jax.data.phantom_dataset import PhantomConfig
+from prism_jax.data import phantom, transforms
+from prism_jax.data.captions.plain import changed, describe
+from prism_jax.data.loading import pipeline
+from prism_jax.data.sources import phantom as sources_phantom
+from prism_jax.data.sources.build import build, digest, read_build
+from prism_jax.data.sources.phantom import PhantomConfig
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +33,7 @@ def test_a_stored_subject_can_be_rendered_again(built):
         for place, example in enumerate(stored):
             np.testing.assert_array_equal(transforms.decode(example.image), again.images[place])
             values = {key: column[place] for key, column in again.attributes.items()}
-            assert example.attributes == phantom_dataset.attributes_of(values)
+            assert example.attributes == sources_phantom.attributes_of(values)
 
 
 def test_the_same_phantoms_have_the_same_digest_and_others_another(built, tmp_path):
@@ -43,15 +45,15 @@ def test_the_same_phantoms_have_the_same_digest_and_others_another(built, tmp_pa
 
 def test_batches_carry_subjects_in_order_and_captions_that_state_every_finding(built):
     batch = next(pipeline.loader(built, "test", 2, size=64))
-    assert batch["subject"].tolist() == phantom_dataset.subjects("test", PhantomConfig(test=2)).tolist()
+    assert batch["subject"].tolist() == sources_phantom.subjects("test", PhantomConfig(test=2)).tolist()
     assert all(caption.count(",") == 5 for caption in batch["caption"])
 
 
 def test_splits_share_no_subject_and_keep_theirs_when_another_grows():
     small, large = PhantomConfig(train=5, val=5, test=5), PhantomConfig(train=5000, val=50, test=5)
-    found = [set(phantom_dataset.subjects(split, large)) for split in ("train", "val", "test")]
+    found = [set(sources_phantom.subjects(split, large)) for split in ("train", "val", "test")]
     assert len(set.union(*found)) == 5055
-    np.testing.assert_array_equal(phantom_dataset.subjects("test", small), phantom_dataset.subjects("test", large))
+    np.testing.assert_array_equal(sources_phantom.subjects("test", small), sources_phantom.subjects("test", large))
 
 
 def test_the_caption_reads_the_structural_variables():
@@ -64,16 +66,16 @@ def test_the_caption_reads_the_structural_variables():
         "pacemaker": 0,
         "support_lines": 1,
     }
-    assert describe(phantom_dataset.attributes_of(values)) == (
+    assert describe(sources_phantom.attributes_of(values)) == (
         "Chest X-ray of an 80-year-old woman, AP view, with cardiomegaly, no effusion, no pacemaker, support lines"
     )
 
 
 def test_a_change_of_attributes_is_an_intervention_on_the_structural_model():
     change = {"age": 40.0, "sex": "F", "view": "AP", "pacemaker": False, "support_lines": True}
-    do = phantom_dataset.intervention(change)
+    do = sources_phantom.intervention(change)
     assert do == {"age": 40.0, "sex": 0, "view": 1, "pacemaker": 0, "support_lines": 1}
-    known = phantom_dataset.attributes_of({"cardiomegaly": 0, "effusion": 0} | do)
+    known = sources_phantom.attributes_of({"cardiomegaly": 0, "effusion": 0} | do)
     assert changed(known, change) == known
 
 
@@ -88,7 +90,7 @@ def test_a_change_of_attributes_is_an_intervention_on_the_structural_model():
 )
 def test_a_change_that_the_phantom_does_not_know_is_refused(change, message):
     with pytest.raises(ValueError, match=message):
-        phantom_dataset.intervention(change)
+        sources_phantom.intervention(change)
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,8 @@ import json
 import numpy as np
 import pytest
 
-from prism_jax.data import pipeline, schema, transforms
+from prism_jax.data import schema, transforms
+from prism_jax.data.loading import pipeline
 
 
 def make(count: int) -> list[schema.Example]:

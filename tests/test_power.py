@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from prism_jax.audit.effects import Row
-from prism_jax.audit.power import Noise, observed, patients_needed, power, table
+from prism_jax.stats.effects import Row
+from prism_jax.stats.power import Noise, observed, patients_needed, power, table
 
 NOISE = Noise(sd=1.0, icc=0.0)
 

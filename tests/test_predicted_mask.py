@@ -4,19 +4,19 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from eval.changes import Change
-from eval.comparison import makers
-from eval.comparison.asks import asks_of, null
-from eval.comparison.rows import Editor, Strength
-from eval.counterfactuals import Inversion
-from eval.subjects import Subject
 from prism_jax import StableDiffusion, editing, rng
 from prism_jax.data import phantom, transforms
-from prism_jax.data.phantom_dataset import FIRST_SUBJECT, attributes_of
+from prism_jax.data.captions.templates import PLAIN
 from prism_jax.data.schema import Attributes
-from prism_jax.data.templates import PLAIN
+from prism_jax.data.sources.phantom import FIRST_SUBJECT, attributes_of
 from prism_jax.diffusion.schedule import NoiseSchedule, ScheduleConfig
 from prism_jax.editing import MaskPrediction, predicted_mask
+from prism_jax.evaluation.benchmark import editors
+from prism_jax.evaluation.benchmark.methods import Editor, Strength
+from prism_jax.evaluation.benchmark.queries import asks_of, null
+from prism_jax.evaluation.counterfactuals.run import Inversion
+from prism_jax.evaluation.edits import Change
+from prism_jax.evaluation.subjects import Subject
 
 SIDE = 8
 HIGH = MaskPrediction(threshold=0.9)  # untrained networks differ everywhere
@@ -106,7 +106,7 @@ def ask():
 @pytest.fixture(scope="module")
 def editor(tiny_sd):
     how = Inversion(method="edit_friendly", steps=2, guidance=2.0)
-    return makers.TextEditor(
+    return editors.TextEditor(
         sd=tiny_sd, row=Editor(name="x", inversion=how, strength=Strength(), mask="predicted"), masks={}
     )
 

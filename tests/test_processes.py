@@ -6,11 +6,11 @@ import sys
 
 import pytest
 
-from prism_jax.processes import Processes
+from prism_jax.distributed import Processes
 
 JOIN = """
 import sys
-from prism_jax.processes import Processes
+from prism_jax.distributed import Processes
 found = Processes(count=2, index=int(sys.argv[1]), coordinator=sys.argv[2]).joined()
 import jax
 print(found.count, found.index, jax.process_count(), len(jax.local_devices()), jax.device_count())
@@ -37,6 +37,6 @@ def test_two_processes_form_one_job():
 
 
 def test_a_cluster_that_is_not_there_is_refused():
-    code = "from prism_jax.processes import Processes; Processes(coordinator='cluster').joined()"
+    code = "from prism_jax.distributed import Processes; Processes(coordinator='cluster').joined()"
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
     assert "ValueError: cannot join the processes of 'cluster'" in ended.stderr

@@ -5,10 +5,10 @@ import dataclasses
 import numpy as np
 import pytest
 
-from prism_jax.audit.links import LinkConfig, links
-from prism_jax.audit.relations import relate, slope
-from prism_jax.audit.variables import Variable
-from prism_jax.metrics.intervals import Estimate
+from prism_jax.data_report.links import LinkConfig, links
+from prism_jax.data_report.relations import relate, slope
+from prism_jax.data_report.variables import Variable
+from prism_jax.stats.intervals import Estimate
 
 
 def association(link: float, images: int = 4000):

@@ -11,10 +11,10 @@ from PIL import Image
 
 from prism_jax import report
 from prism_jax.metrics.counterfactual import CounterfactualMetrics
-from prism_jax.metrics.intervals import Estimate
 from prism_jax.report import charts, encoding, figures, html
 from prism_jax.report.captions import changed_words
 from prism_jax.report.tables import cell_text, number
+from prism_jax.stats.intervals import Estimate
 
 VOID = {"meta", "img", "input", "br", "hr", "link"}
 HOSTILE = "chest <script>alert(1)</script> & 'x' \"y\""

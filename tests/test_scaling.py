@@ -16,10 +16,12 @@ import pytest
 from benchmarks import collectives
 from prism_jax import config as configs
 from prism_jax import sharding
-from prism_jax.commands.export import trained_weights
 from prism_jax.sharding import Placement
+from prism_jax.training import loop
+from prism_jax.training.finetune import encode_latents, lora, pretrain
+from prism_jax.training.finetune import run as finetune_run
+from prism_jax.training.trained_weights import trained_weights
 from tests.test_finetune import losses, small, workshop  # noqa: F401 (a fixture)
-from train import base, finetune, latents, loop, trainable
 
 STEPS = 20
 CUT = Placement(fsdp=4, smallest=0)  # also arrays as small as those here
@@ -27,13 +29,13 @@ CUT = Placement(fsdp=4, smallest=0)  # also arrays as small as those here
 
 def make(workshop, run, *, devices=None, **options):  # noqa: F811
     """A run of the UNet alone: what the text encoder's keys add to all logits has no gradient, only its rounding."""
-    config = small(workshop, run, trained=trainable.UNET, latents=str(workshop / "latents"), **options)
+    config = small(workshop, run, trained=lora.UNET, latents=str(workshop / "latents"), **options)
     loop = dataclasses.replace(config.training.loop, steps=STEPS, checkpoint_every=STEPS)
-    prepared = base.prepare(dataclasses.replace(config, training=dataclasses.replace(config.training, loop=loop)))
+    prepared = pretrain.prepare(dataclasses.replace(config, training=dataclasses.replace(config.training, loop=loop)))
     prepared = dataclasses.replace(prepared, model=str(workshop / "start"))
     if not (workshop / "start").exists():
         os.rename(Path(run) / "initial", workshop / "start")
-        latents.main(prepared)
+        encode_latents.main(prepared)
     return prepared
 
 
@@ -46,7 +48,7 @@ def final(run):
 def one(workshop):  # noqa: F811
     """The run of one device, all others are compared with."""
     run = workshop / "one"
-    finetune.train(make(workshop, run), sharding.make_mesh(jax.devices()[:1]))
+    finetune_run.train(make(workshop, run), sharding.make_mesh(jax.devices()[:1]))
     return run
 
 
@@ -59,14 +61,14 @@ def assert_same_training(run, one):
 def test_devices_do_not_change_the_training(workshop, one, fsdp):  # noqa: F811
     run = workshop / f"fsdp{fsdp}"
     config = make(workshop, run, placement=dataclasses.replace(CUT, fsdp=fsdp))
-    finetune.train(config, sharding.make_mesh(fsdp=fsdp))
+    finetune_run.train(config, sharding.make_mesh(fsdp=fsdp))
     assert_same_training(run, one)
 
 
 @pytest.mark.slow
 def test_a_batch_in_parts_is_the_batch_as_a_whole(workshop, one):  # noqa: F811
     run = workshop / "parts"
-    finetune.train(make(workshop, run, accumulate=4), sharding.make_mesh(jax.devices()[:1]))
+    finetune_run.train(make(workshop, run, accumulate=4), sharding.make_mesh(jax.devices()[:1]))
     assert_same_training(run, one)
 
 
@@ -87,7 +89,7 @@ def sent(workshop, monkeypatch, *, devices=8, **options):  # noqa: F811
     monkeypatch.setattr(loop, "jitted", spy)
     config = make(workshop, workshop / f"sent{devices}", **options)
     with pytest.raises(KeyboardInterrupt):
-        finetune.train(config, sharding.make_mesh(jax.devices()[:devices], fsdp=config.placement.fsdp))
+        finetune_run.train(config, sharding.make_mesh(jax.devices()[:devices], fsdp=config.placement.fsdp))
     counts, size = seen[0]
     return {kind: count.bytes for kind, count in counts.items()}, size
 

@@ -9,13 +9,14 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from eval.axioms import dos, measures, program
-from eval.axioms.dos import RANDOM
-from eval.axioms.imagining import Imagination
-from eval.axioms.measures import Bench
-from eval.axioms.program import AxiomsRun
 from prism_jax import rng
-from prism_jax.metrics.intervals import BootstrapConfig
+from prism_jax.evaluation.axioms import interventions
+from prism_jax.evaluation.axioms import measure as axioms_measure
+from prism_jax.evaluation.axioms import run as axioms_run
+from prism_jax.evaluation.axioms.generate import Imagination
+from prism_jax.evaluation.axioms.interventions import RANDOM
+from prism_jax.evaluation.axioms.measure import Bench
+from prism_jax.evaluation.axioms.run import AxiomsRun
 from prism_jax.models.hvae import HVAE
 from prism_jax.models.hvae_config import HVAEConfig
 from prism_jax.models.predictors import MorphoConfig, MorphoPredictor
@@ -23,6 +24,7 @@ from prism_jax.scm import folder, graphs, observed
 from prism_jax.scm.attributes import AttributeModel
 from prism_jax.scm.image_mechanism import CounterfactualConfig
 from prism_jax.scm.observed import Digits
+from prism_jax.stats.intervals import BootstrapConfig
 from prism_jax.weights import hvae, predictors
 from tests.conftest import untrained
 
@@ -51,7 +53,7 @@ def digits(n=N, seed=0):
 
 def test_every_attribute_is_set_alone_and_random_sets_are_never_empty():
     known, marginal = columns(200), columns(500, seed=1)
-    found = dos.of_graph(GRAPH, known, marginal, seed=0, is_other=True)
+    found = interventions.of_graph(GRAPH, known, marginal, seed=0, is_other=True)
     assert [do.name for do in found] == [*GRAPH.names, RANDOM]
     for do in found[:-1]:
         assert {name for name, chosen in do.chosen.items() if chosen.any()} == {do.name}
@@ -70,7 +72,7 @@ def test_every_attribute_is_set_alone_and_random_sets_are_never_empty():
 
 def test_without_is_other_values_follow_the_marginal():
     known, marginal = columns(3000), columns(500, seed=1)
-    given = dos.of_graph(GRAPH, known, marginal, seed=0, is_other=False)[2].given["digit"]
+    given = interventions.of_graph(GRAPH, known, marginal, seed=0, is_other=False)[2].given["digit"]
     assert (given == known["digit"]).any()
     shares = np.bincount(given, minlength=10) / len(given)
     np.testing.assert_allclose(shares, np.bincount(marginal["digit"], minlength=10) / 500, atol=0.02)
@@ -79,7 +81,7 @@ def test_without_is_other_values_follow_the_marginal():
 def test_an_attribute_of_one_value_cannot_be_another():
     known, marginal = columns(3), columns(4) | {"digit": np.full(4, 3)}
     with pytest.raises(ValueError, match="digit has one value alone in training; leave is_other out"):
-        dos.of_graph(GRAPH, known | {"digit": np.full(3, 3)}, marginal, seed=0, is_other=True)
+        interventions.of_graph(GRAPH, known | {"digit": np.full(3, 3)}, marginal, seed=0, is_other=True)
 
 
 def silent(model):
@@ -126,7 +128,7 @@ def test_with_all_noise_nothing_changes_where_nothing_is_set_and_the_way_back_is
     assert sorted(found) == [1, 3]
     np.testing.assert_array_equal(found[3], data.images)
     assert (one.cycled(data, 0.0, (1,))[1] != data.images).any()  # an untrained network does not reconstruct
-    for do in dos.of_graph(GRAPH, data.attributes, columns(50, seed=1), seed=0, is_other=True):
+    for do in interventions.of_graph(GRAPH, data.attributes, columns(50, seed=1), seed=0, is_other=True):
         made = one.under(do, data)
         np.testing.assert_allclose(made.after[do.name] if do.name != RANDOM else 0, do.given.get(do.name, 0), rtol=1e-6)
         if do.name == "thickness":
@@ -143,7 +145,7 @@ def test_with_all_noise_nothing_changes_where_nothing_is_set_and_the_way_back_is
 
 def test_what_was_made_is_not_made_again(folders, tmp_path, monkeypatch):
     data = digits(2)
-    do = dos.of_graph(GRAPH, data.attributes, columns(50), seed=0, is_other=False)[1]
+    do = interventions.of_graph(GRAPH, data.attributes, columns(50), seed=0, is_other=False)[1]
     first = imagination(folders, tmp_path).under(do, data)
     monkeypatch.setattr(Imagination, "_made", None)
     again = imagination(folders, tmp_path).under(do, data)
@@ -155,7 +157,7 @@ def bench(folders, data):
     return Bench(
         graph=GRAPH,
         predictor=predictors.load(folders / "predictors"),
-        measures=measures.rulers(GRAPH),
+        measures=axioms_measure.rulers(GRAPH),
         patients=data.ids,
         batch_size=4,
         bootstrap=BootstrapConfig(resamples=20),
@@ -164,16 +166,16 @@ def bench(folders, data):
 
 def test_the_ruler_reads_the_intensity_of_true_counterfactuals(folders):
     data = digits()
-    do = dos.of_graph(GRAPH, data.attributes, columns(50, seed=1), seed=0, is_other=True)[1]
+    do = interventions.of_graph(GRAPH, data.attributes, columns(50, seed=1), seed=0, is_other=True)[1]
     after = {**data.attributes, "intensity": do.given["intensity"]}
-    truth = measures.true_pictures(GRAPH, data, do, after)
+    truth = axioms_measure.true_pictures(GRAPH, data, do, after)
     found = bench(folders, data).measured(truth, after)
     assert found["intensity"]["error"].value < 1  # cut to whole grey levels
     untouched = bench(folders, data).measured(data.images, after)
     expected = np.abs(data.attributes["intensity"] - after["intensity"]).mean()
     assert untouched["intensity"]["error"].value == pytest.approx(expected, rel=1e-6)
-    thick = dos.of_graph(GRAPH, data.attributes, columns(50), seed=0, is_other=False)[0]
-    assert measures.true_pictures(GRAPH, data, thick, after) is None
+    thick = interventions.of_graph(GRAPH, data.attributes, columns(50), seed=0, is_other=False)[0]
+    assert axioms_measure.true_pictures(GRAPH, data, thick, after) is None
 
 
 def test_pictures_without_strokes_are_left_out_of_what_is_measured(folders):
@@ -186,7 +188,7 @@ def test_pictures_without_strokes_are_left_out_of_what_is_measured(folders):
 @pytest.fixture
 def run(folders, tmp_path, monkeypatch):
     monkeypatch.setattr(observed, "of_digits", lambda data, graph: digits())
-    monkeypatch.setattr(program, "marginal_of", lambda data, graph: columns(50, seed=1))
+    monkeypatch.setattr(axioms_run, "marginal_of", lambda data, graph: columns(50, seed=1))
     return AxiomsRun(
         run=str(tmp_path / "run"),
         data=Digits(size=16, split="test"),
@@ -203,7 +205,7 @@ def run(folders, tmp_path, monkeypatch):
 
 
 def test_the_program_writes_a_page_and_the_numbers_behind_it(run):
-    program.main(run)
+    axioms_run.main(run)
     page = (Path(run.run) / "report.html").read_text()
     assert "do(thickness)" in page
     assert "alpha 0.65" not in page.split("settings")[0]  # nothing mediates here
@@ -212,7 +214,7 @@ def test_the_program_writes_a_page_and_the_numbers_behind_it(run):
     assert len(tables["Composition"]["rows"]) == len(run.t_us) * len(run.cycles)
     assert len(tables["Effectiveness, by predictors"]["rows"]) == 1 + len(GRAPH.names) + 1
     with pytest.raises(ValueError, match="holds pictures with another t_us"):
-        program.main(dataclasses.replace(run, t_us=(1.0,)))
+        axioms_run.main(dataclasses.replace(run, t_us=(1.0,)))
 
 
 @pytest.mark.parametrize(
@@ -227,4 +229,4 @@ def test_the_program_writes_a_page_and_the_numbers_behind_it(run):
 )
 def test_options_that_do_not_fit_are_refused(run, wrong, message):
     with pytest.raises(ValueError, match=message):
-        program.check(dataclasses.replace(run, **wrong))
+        axioms_run.check(dataclasses.replace(run, **wrong))

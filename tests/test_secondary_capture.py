@@ -6,7 +6,8 @@ import numpy as np
 import pydicom
 import pytest
 
-from prism_jax.data import dicom, secondary_capture
+from prism_jax.data.dicom import read as dicom_read
+from prism_jax.data.dicom import secondary_capture
 from tests.conftest import shared_folder
 from tests.test_dicom import dataset, encoded, malformed, ramp
 
@@ -37,7 +38,7 @@ def written(*args, **options) -> pydicom.Dataset:
 
 @pytest.mark.parametrize("shape", [(40, 60), (5, 7)])
 def test_the_picture_comes_back(shape):
-    read = dicom.read(secondary_capture.encode(ramp(*shape), spacing=(0.5, 0.25)))
+    read = dicom_read.read(secondary_capture.encode(ramp(*shape), spacing=(0.5, 0.25)))
     np.testing.assert_array_equal(read.pixels, ramp(*shape))
     assert read.tags.spacing == (0.5, 0.25)
 
@@ -87,12 +88,12 @@ def test_a_patient_cannot_be_kept_from_nowhere():
 def test_malformed_tags_of_the_patient_are_kept_as_they_stand():
     source = encoded(malformed(dataset(ramp(), PatientID="7"), PatientAge="62"))
     made = written(ramp(), source=source, keep_patient=True)
-    assert (made.PatientID, dicom.read_tags(secondary_capture.encode(ramp(), source=source)).age) == ("7", None)
+    assert (made.PatientID, dicom_read.read_tags(secondary_capture.encode(ramp(), source=source)).age) == ("7", None)
 
 
 def test_the_patient_of_a_real_file_is_kept():
     for file in shared_folder("data", "dicom").glob("*.dcm"):
         real = file.read_bytes()
-        kept = dicom.read_tags(secondary_capture.encode(ramp(), source=real, keep_patient=True))
-        told = dicom.read_tags(real)
+        kept = dicom_read.read_tags(secondary_capture.encode(ramp(), source=real, keep_patient=True))
+        told = dicom_read.read_tags(real)
         assert (kept.patient, kept.sex, kept.age, kept.study) == (told.patient, told.sex, told.age, told.study)

@@ -5,8 +5,8 @@ import dataclasses
 import numpy as np
 import pytest
 
-from eval.selection import Candidate, Sweep, flips_of, judged
 from prism_jax.editing import Edit
+from prism_jax.evaluation.counterfactuals.strength_sweep import Candidate, Sweep, flips_of, judged
 from prism_jax.metrics.choice import Thresholds
 
 EDIT = Edit(prompt="no pacemaker", self_steps=0.5)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from prism_jax.audit.sign_flips import FlipConfig, false_discovery, flip
+from prism_jax.stats.sign_flip_test import FlipConfig, false_discovery, flip
 
 
 @pytest.fixture(scope="module")

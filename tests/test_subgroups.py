@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from prism_jax.audit.effects import EffectConfig, Row
-from prism_jax.audit.subgroups import bands, compare
-from prism_jax.metrics.intervals import BootstrapConfig
+from prism_jax.stats.effects import EffectConfig, Row
+from prism_jax.stats.intervals import BootstrapConfig
+from prism_jax.stats.subgroups import bands, compare
 
 CONFIG = EffectConfig(bootstrap=BootstrapConfig(resamples=300))
 

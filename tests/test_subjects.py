@@ -4,9 +4,9 @@ import dataclasses
 
 import pytest
 
-from eval.changes import Change
-from eval.subjects import ListedImages, choose, images_of
-from prism_jax.data.templates import PRISM
+from prism_jax.data.captions.templates import PRISM
+from prism_jax.evaluation.edits import Change
+from prism_jax.evaluation.subjects import ListedImages, choose, images_of
 
 PROMPT = "Chest X-ray of a 63-year-old man, AP view, with"
 

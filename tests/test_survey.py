@@ -9,11 +9,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from prism_jax import cli, report
-from prism_jax.audit import page, pictures, record, scan, survey
-from prism_jax.audit.survey import Survey, SurveyConfig
+from prism_jax import json_codec, report
+from prism_jax.cli import main as cli_main
 from prism_jax.data import transforms
-from prism_jax.data.build import build
+from prism_jax.data.sources.build import build
+from prism_jax.data_report import images as data_report_images
+from prism_jax.data_report import report as data_report_report
+from prism_jax.data_report import scan, survey
+from prism_jax.data_report.survey import Survey, SurveyConfig
 from tests.conftest import shared_folder
 from tests.test_marks import chest, written
 from tests.test_report import Page
@@ -109,14 +112,14 @@ def test_a_report_read_back_is_the_same_and_has_no_nan(surveyed, tmp_path):
     text = (tmp_path / "report.json").read_text()
     json.loads(text, parse_constant=lambda name: pytest.fail(f"{name} is not JSON"))
     back = survey.read(tmp_path)
-    assert record.encode(back) == record.encode(made)
+    assert json_codec.encode(back) == json_codec.encode(made)
     assert back.between("endotracheal tube", "view AP") == made.between("endotracheal tube", "view AP")
     assert back.config == SurveyConfig()
 
 
 def test_the_same_data_gives_the_same_report_with_any_number_of_threads(built, surveyed):
     again, _ = survey.survey(built, SurveyConfig(threads=5))
-    one, other = (record.encode(dataclasses.replace(made, config=SurveyConfig())) for made in (surveyed[0], again))
+    one, other = (json_codec.encode(dataclasses.replace(made, config=SurveyConfig())) for made in (surveyed[0], again))
     assert one == other
 
 
@@ -144,8 +147,8 @@ def test_a_file_that_is_no_report_is_refused_in_one_line(surveyed, tmp_path, cha
 
 def test_the_page_shows_links_counts_and_pictures(built, surveyed):
     made, images = surveyed
-    shown = pictures.samples(built, made, images)
-    found = Page(report.render(page.page(made, shown, {})))
+    shown = data_report_images.samples(built, made, images)
+    found = Page(report.render(data_report_report.page(made, shown, {})))
     for words in (
         "Know your data: set",
         "160 images of 80 patients",
@@ -159,26 +162,26 @@ def test_the_page_shows_links_counts_and_pictures(built, surveyed):
     ):
         assert words in found.text, words
     assert "Counterfactuals made by a model" not in found.text
-    first = [sample for sample in shown if sample.group == pictures.FIRST]
+    first = [sample for sample in shown if sample.group == data_report_images.FIRST]
     assert [sample.caption.split(":")[0] for sample in first] == [str(number) for number in range(24)]
-    assert sum(sample.group == pictures.MARKED for sample in shown) == 5
+    assert sum(sample.group == data_report_images.MARKED for sample in shown) == 5
 
 
 @pytest.mark.parametrize(("height", "width"), [(256, 200), (200, 256)])
 def test_frames_on_the_page_lie_around_the_marks(height, width):
     pixels = written(chest(0, 256)[:height, :width].copy(), "R", (12, 12))
     example = dataclasses.make_dataclass("Example", ["id", "image"])(7, transforms.encode_png(pixels))
-    image = pictures._marked(example).image
-    rows, columns = np.nonzero(image != pictures._framed(pixels, pictures.MARKED_SIDE))
+    image = data_report_images._marked(example).image
+    rows, columns = np.nonzero(image != data_report_images._framed(pixels, data_report_images.MARKED_SIDE))
     for places, side in ((rows, height), (columns, width)):  # the picture lies centred on a square
-        start = pictures.MARKED_SIDE * (256 - side) / 2 / 256
+        start = data_report_images.MARKED_SIDE * (256 - side) / 2 / 256
         assert start < places.min() < start + 25
         assert places.max() < start + 60
 
 
 def run(args: list[str], capsys: pytest.CaptureFixture) -> tuple[int, str, str]:
     with pytest.raises(SystemExit) as stop:
-        cli.main(["data", "report", *args])
+        cli_main.main(["data", "report", *args])
     return stop.value.code, *capsys.readouterr()
 
 

@@ -4,7 +4,7 @@ import gzip
 
 import pytest
 
-from prism_jax.data import tables
+from prism_jax.data.sources import tables
 
 CSV = "id,age,findings\na,63,Edema;Mass\n\nb,,\n"
 JSON = '{"id": "a", "age": 63, "findings": ["Edema", "Mass"]}\n\n{"id": "b", "age": null, "extra": true}\n'

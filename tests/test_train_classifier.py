@@ -14,15 +14,26 @@ from prism_jax import rng, sharding
 from prism_jax.checkpoint import VALIDATION_LOSS
 from prism_jax.classifier import Classifier
 from prism_jax.data import targets
-from prism_jax.data.build import build
 from prism_jax.data.schema import Attributes
+from prism_jax.data.sources.build import build
 from prism_jax.models.densenet import DenseNetConfig
-from train import augmentation, calibration, classifying, labelled
-from train.augmentation import Augmentation, augment
-from train.classifier import ClassifierRun, Validation, train
-from train.examples import Data, Mixed
-from train.loop import LoopConfig
-from train.optimizer import OptimizerConfig
+from prism_jax.training.classifier import (
+    augment as classifier_augment,
+)
+from prism_jax.training.classifier import (
+    calibration,
+)
+from prism_jax.training.classifier import (
+    data as classifier_data,
+)
+from prism_jax.training.classifier import (
+    step as classifier_step,
+)
+from prism_jax.training.classifier.augment import Augmentation, augment
+from prism_jax.training.classifier.run import ClassifierRun, Validation, train
+from prism_jax.training.examples import Data, Mixed
+from prism_jax.training.loop import LoopConfig
+from prism_jax.training.optimizer import OptimizerConfig
 
 COUNT = 40
 STILL = Augmentation(shift=0, rotation=0, contrast=0, brightness=0)
@@ -93,8 +104,8 @@ def test_a_restart_and_eight_devices_change_nothing(folder, trained, tmp_path):
 
 def test_a_stream_goes_on_where_it_was(folder):
     data = Data(folder=folder, size=16)
-    known = labelled.known_of(data)
-    first, second = (labelled.stream(data, TARGETS, known, batch_size=8, seed=0) for _ in range(2))
+    known = classifier_data.known_of(data)
+    first, second = (classifier_data.stream(data, TARGETS, known, batch_size=8, seed=0) for _ in range(2))
     next(first)
     second.set_state(first.get_state())
     jax.tree.map(np.testing.assert_array_equal, next(first), next(second))
@@ -144,26 +155,26 @@ def test_targets_are_read_from_attributes_and_what_nobody_said_is_not_known():
 def test_labels_that_are_not_known_move_nothing():
     labels = jnp.array([[1.0, jnp.nan], [0.0, 1.0]])
     logits, ones = jnp.array([[0.3, 5.0], [-0.2, 0.1]]), jnp.ones(2)
-    loss = partial(classifying.label_loss, labels=labels, positive=ones, weight=ones)
+    loss = partial(classifier_step.label_loss, labels=labels, positive=ones, weight=ones)
     value, slope = jax.jit(jax.value_and_grad(loss))(logits)
     expected = np.mean([np.log1p(np.exp(-0.3)), np.log1p(np.exp(-0.2)), np.log1p(np.exp(-0.1))])
     np.testing.assert_allclose(value, expected, rtol=1e-6)
     assert slope[0, 1] == 0
     assert np.isfinite(slope).all()
-    ages = jax.jit(jax.grad(classifying.age_loss))(jnp.zeros(2), jnp.array([jnp.nan, 1.0]), ones)
+    ages = jax.jit(jax.grad(classifier_step.age_loss))(jnp.zeros(2), jnp.array([jnp.nan, 1.0]), ones)
     np.testing.assert_allclose(ages, [0, -2])
 
 
 def test_positive_weights_make_both_classes_weigh_the_same():
     labels = np.array([[1, 0], [0, 0], [0, np.nan], [0, 1]], np.float32)
-    np.testing.assert_allclose(labelled.positive_weights(labels, 10), [3, 2])
-    np.testing.assert_allclose(labelled.positive_weights(labels, 2), [2, 2])
-    np.testing.assert_allclose(labelled.positive_weights(labels, 1), [1, 1])
+    np.testing.assert_allclose(classifier_data.positive_weights(labels, 10), [3, 2])
+    np.testing.assert_allclose(classifier_data.positive_weights(labels, 2), [2, 2])
+    np.testing.assert_allclose(classifier_data.positive_weights(labels, 1), [1, 1])
 
 
 def test_several_data_sets_are_drawn_from_together(folder):
     data = Data(folder=folder, size=16, mixed=(Mixed(folder=folder, weight=3.0),))
-    stream = labelled.stream(data, TARGETS, labelled.known_of(data), batch_size=8, seed=0)
+    stream = classifier_data.stream(data, TARGETS, classifier_data.known_of(data), batch_size=8, seed=0)
     batch = next(stream)
     assert batch["image"].shape == (8, 16, 16, 1)
     assert batch["labels"].shape == (8, 3)
@@ -179,7 +190,7 @@ def test_augmentation_is_a_small_move_and_none_if_all_is_zero():
     np.testing.assert_array_equal(augment(images, keys, STILL), images)
     moved = jax.jit(lambda x: augment(x, keys, dataclasses.replace(STILL, shift=0.1)))(images)
     assert 0 < float(np.max(np.abs(moved - images))) <= 0.1 * 16 * 2 / 15 + 1e-6
-    turned = jax.jit(augmentation._moved)(images[0], jnp.array([0.0, 0.0, jnp.pi / 2]))
+    turned = jax.jit(classifier_augment._moved)(images[0], jnp.array([0.0, 0.0, jnp.pi / 2]))
     np.testing.assert_allclose(turned[..., 0], np.rot90(images[0, ..., 0], -1), atol=1e-4)
     greys = jax.jit(lambda x: augment(x, keys, dataclasses.replace(STILL, contrast=0.5, brightness=0.5)))(images)
     assert 0 < float(np.max(np.abs(greys))) <= 1

@@ -20,15 +20,16 @@ from prism_jax.models.predictors import MorphoConfig, MorphoPredictor
 from prism_jax.scm import folder, graphs, observed
 from prism_jax.scm.attributes import AttributeModel
 from prism_jax.scm.observed import Digits
+from prism_jax.training import loop
+from prism_jax.training import state as states
+from prism_jax.training.image_mechanism import counterfactual_run, counterfactual_step, counterfactual_validation
+from prism_jax.training.image_mechanism.counterfactual_run import CounterfactualRun
+from prism_jax.training.image_mechanism.counterfactual_step import Objective
+from prism_jax.training.image_mechanism.validation import Validation
+from prism_jax.training.loop import LoopConfig
+from prism_jax.training.optimizer import OptimizerConfig, make_optimizer
 from prism_jax.weights import hvae, predictors
 from tests.conftest import compiled_once, untrained
-from train import counterfactual, counterfactual_step, counterfactual_watching, loop
-from train import state as states
-from train.counterfactual import CounterfactualRun
-from train.counterfactual_step import Objective
-from train.loop import LoopConfig
-from train.optimizer import OptimizerConfig, make_optimizer
-from train.scm_watching import Validation
 
 GRAPH = graphs.morphomnist()
 MESH = sharding.make_mesh(jax.devices()[:2])
@@ -91,7 +92,7 @@ def small(run, models, **options):
 @pytest.fixture(scope="module")
 def compiled():
     """The programs that runs of this file share, measuring and training step, are compiled once: [see, step]."""
-    with compiled_once((counterfactual_watching, "measurer"), (loop, "jitted")) as made:
+    with compiled_once((counterfactual_validation, "measurer"), (loop, "jitted")) as made:
         yield made
 
 
@@ -100,7 +101,7 @@ def straight(compiled, models, data, tmp_path_factory):
     """A run of four steps with the limit that it measures itself, and its last state."""
     run = tmp_path_factory.mktemp("straight")
     config = small(run, models)
-    return run, jax.device_get(counterfactual.train(config, counterfactual.load(config), data, data, MESH))
+    return run, jax.device_get(counterfactual_run.train(config, counterfactual_run.load(config), data, data, MESH))
 
 
 def logged(run, name):
@@ -114,7 +115,7 @@ def test_a_restart_after_two_steps_of_four_changes_nothing(straight, models, dat
     again = shutil.copytree(run, tmp_path / "again")
     shutil.rmtree(again / "checkpoints" / "4")
     config = small(again, models)
-    resumed = counterfactual.train(config, counterfactual.load(config), data, data, MESH)
+    resumed = counterfactual_run.train(config, counterfactual_run.load(config), data, data, MESH)
     jax.tree.map(np.testing.assert_array_equal, jax.device_get(resumed), state)
     assert logged(again, "validation_auxiliary") == logged(run, "validation_auxiliary")
 
@@ -139,12 +140,12 @@ def test_the_limit_is_the_free_energy_before_training_and_slack_or_what_is_asked
     config = CounterfactualRun(objective=Objective(beta=2.0, **asked))
     see = lambda params, frozen: {"nll": np.array([1.0, 2.0]), "kl": np.array([0.25, 0.75])}
     frozen = counterfactual_step.Judged(mechanisms=None, predictor=None, limit=jax.device_put(0.0, EVERYWHERE))
-    assert counterfactual.limit_of(config, see, {}, frozen) == limit
+    assert counterfactual_run.limit_of(config, see, {}, frozen) == limit
 
 
 def advanced(compiled, models, data, state, limit):
     """The state after a step of the first images with that limit, and its metrics; host arrays."""
-    _, _, frozen = counterfactual.taken_apart(counterfactual.load(small("nowhere", models)), MESH)
+    _, _, frozen = counterfactual_run.taken_apart(counterfactual_run.load(small("nowhere", models)), MESH)
     frozen = frozen.replace(limit=jax.device_put(jnp.float32(limit), EVERYWHERE))
     batch = {name: array[:8] for name, array in data.labelled().items()}
     batch = sharding.put(batch | {"id": rng.example_ids(batch["id"])}, sharding.over_batch(MESH))
@@ -191,7 +192,7 @@ def test_a_model_without_mediators_trains_too(targets, models, data, tmp_path):
     hvae.save(untrained(HVAE, HVAEConfig.tiny(**LEAST)), tmp_path)
     configs.write(GRAPH, tmp_path / "graph")
     config = small("nowhere", models, image=str(tmp_path), objective=Objective(targets=targets))
-    networks, params, frozen = counterfactual.taken_apart(counterfactual.load(config), MESH)
+    networks, params, frozen = counterfactual_run.taken_apart(counterfactual_run.load(config), MESH)
     tx, schedule = make_optimizer(config.optimizer, 10)
     ascent = optax.adamw(config.ascent)
     options = dict(networks=networks, objective=config.objective, shift=0, ascent=ascent)
@@ -209,7 +210,7 @@ def test_a_model_without_mediators_trains_too(targets, models, data, tmp_path):
 
 
 def test_validation_images_are_each_set_to_a_value_of_another(data):
-    drawn = counterfactual_watching.interventions(data, GRAPH, seed=0)
+    drawn = counterfactual_validation.interventions(data, GRAPH, seed=0)
     assert set(drawn["which"]) == {0, 1, 2}
     for name in GRAPH.names:
         np.testing.assert_array_equal(np.sort(drawn[f"given {name}"]), np.sort(data.attributes[name]))
@@ -220,14 +221,14 @@ def test_validation_images_are_each_set_to_a_value_of_another(data):
 def test_the_folder_of_another_model_is_one_clear_error(option, other, models):
     config = small("nowhere", models, **{option: str(models / other)})
     with pytest.raises(ValueError, match=rf"--{option} .*{other}: .*; give the folder model/ of a run of train\."):
-        counterfactual.load(config)
+        counterfactual_run.load(config)
 
 
 def test_models_of_two_graphs_are_refused(models, tmp_path):
     other = shutil.copytree(models / "predictors", tmp_path / "other")
     configs.write(graphs.phantom(), other / "graph")
     with pytest.raises(ValueError, match=r"predictors .* is of another graph than"):
-        counterfactual.load(small("nowhere", models, predictors=str(other)))
+        counterfactual_run.load(small("nowhere", models, predictors=str(other)))
 
 
 @pytest.mark.parametrize(
@@ -240,7 +241,7 @@ def test_models_of_two_graphs_are_refused(models, tmp_path):
 )
 def test_options_that_do_not_fit_are_refused_before_anything_slow(options, complaint, models):
     with pytest.raises(ValueError, match=complaint):
-        counterfactual.main(small("nowhere", models, **options))
+        counterfactual_run.main(small("nowhere", models, **options))
 
 
 CONFIGS = sorted((Path(__file__).parents[1] / "configs").glob("*_counterfactual.py"))

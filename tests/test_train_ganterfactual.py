@@ -13,23 +13,32 @@ from flax import nnx
 
 from prism_jax import rng, sharding
 from prism_jax.classifier import Classifier
-from prism_jax.data.build import build
+from prism_jax.data.sources.build import build
 from prism_jax.models.convnext import ConvNeXt, ConvNeXtConfig
 from prism_jax.models.cyclegan import CycleGANConfig
+from prism_jax.training import loop
+from prism_jax.training import state as states
+from prism_jax.training.examples import Data
+from prism_jax.training.ganterfactual import (
+    run as ganterfactual_run,
+)
+from prism_jax.training.ganterfactual import (
+    step as ganterfactual_step,
+)
+from prism_jax.training.ganterfactual import (
+    validation as ganterfactual_validation,
+)
+from prism_jax.training.ganterfactual.data import Sides, UnpairedBatches
+from prism_jax.training.ganterfactual.image_pool import Pool, exchanged
+from prism_jax.training.ganterfactual.run import GANterfactualRun
+from prism_jax.training.ganterfactual.step import Objective
+from prism_jax.training.ganterfactual.validation import Validation
+from prism_jax.training.loop import LoopConfig
+from prism_jax.training.optimizer import OptimizerConfig, make_optimizer
 from prism_jax.weights import cyclegan as weights
 from prism_jax.weights import pretrained
 from prism_jax.weights.files import fingerprint
 from tests.conftest import compiled_once, untrained
-from train import ganterfactual, ganterfactual_step, ganterfactual_watching, loop
-from train import state as states
-from train.examples import Data
-from train.ganterfactual import GANterfactualRun
-from train.ganterfactual_images import Sides, UnpairedBatches
-from train.ganterfactual_pool import Pool, exchanged
-from train.ganterfactual_step import Objective
-from train.ganterfactual_watching import Validation
-from train.loop import LoopConfig
-from train.optimizer import OptimizerConfig, make_optimizer
 
 MESH = sharding.make_mesh(jax.devices()[:2])
 EVERYWHERE = sharding.replicated(MESH)
@@ -80,16 +89,16 @@ def small(run, folder, **options):
 
 def drawn_on_the_host(config):
     """First parameters without a program for every shape."""
-    made = {name: untrained(network, config.model) for name, network in ganterfactual.NETWORKS.items()}
+    made = {name: untrained(network, config.model) for name, network in ganterfactual_run.NETWORKS.items()}
     return jax.device_get({name: nnx.to_pure_dict(nnx.state(network)) for name, network in made.items()})
 
 
 @pytest.fixture(scope="module")
 def compiled():
     """The programs that runs of this file share, measuring and training step, are compiled once: [see, step]."""
-    places = (ganterfactual_watching, "measurer"), (loop, "jitted")
+    places = (ganterfactual_validation, "measurer"), (loop, "jitted")
     with pytest.MonkeyPatch.context() as patch, compiled_once(*places) as made:
-        patch.setattr(ganterfactual, "untrained", drawn_on_the_host)
+        patch.setattr(ganterfactual_run, "untrained", drawn_on_the_host)
         yield made
 
 
@@ -97,7 +106,7 @@ def compiled():
 def straight(compiled, folder, data, tmp_path_factory):
     """A run of six steps on two devices, and its last state."""
     run = tmp_path_factory.mktemp("straight")
-    return run, jax.device_get(ganterfactual.train(small(run, folder), judge(), data, data, MESH))
+    return run, jax.device_get(ganterfactual_run.train(small(run, folder), judge(), data, data, MESH))
 
 
 @pytest.mark.slow
@@ -105,7 +114,7 @@ def test_a_restart_after_three_steps_of_six_changes_nothing(straight, folder, da
     run, state = straight
     again = shutil.copytree(run, tmp_path / "again")
     shutil.rmtree(again / "checkpoints" / "6")
-    resumed = ganterfactual.train(small(again, folder), judge(), data, data, MESH)
+    resumed = ganterfactual_run.train(small(again, folder), judge(), data, data, MESH)
     jax.tree.map(np.testing.assert_array_equal, jax.device_get(resumed), state)
     assert int(state.pools["present"].count) == 3
     assert (again / "validation.json").read_text() == (run / "validation.json").read_text()
@@ -137,7 +146,7 @@ def test_a_translation_is_a_hit_where_the_classifier_calls_it_the_other_kind(str
     for shift, hits in ((100.0, {"add": 1, "remove": 0}), (-100.0, {"add": 0, "remove": 1})):
         found = compiled[0](state, sure(shift), data)
         assert {way: each["hit"].mean() for way, each in found.items()} == hits
-    for way, has in ganterfactual_watching.WAYS.items():
+    for way, has in ganterfactual_validation.WAYS.items():
         apart = np.abs(found[way]["image"] - (data.images[data.has == has] / 127.5 - 1))
         np.testing.assert_allclose(found[way]["l1"], apart.mean((1, 2, 3)), rtol=1e-5)
 
@@ -181,7 +190,7 @@ def test_a_batch_that_is_left_out_moves_nothing(straight, compiled, data):
 def test_a_step_keeps_the_shapes_of_the_state(folder, data):
     config = small("nowhere", folder)
     tx, schedule = make_optimizer(config.optimizer, 6)
-    graphs = {k: nnx.split(pretrained.abstract(v, config.model))[0] for k, v in ganterfactual.NETWORKS.items()}
+    graphs = {k: nnx.split(pretrained.abstract(v, config.model))[0] for k, v in ganterfactual_run.NETWORKS.items()}
     start = partial(ganterfactual_step.create, config=config.model, pool=3, tx=tx)
     before = jax.eval_shape(start, drawn_on_the_host(config))
     step = partial(
@@ -293,7 +302,7 @@ def test_batches_hold_as_many_of_one_kind_as_of_the_other_and_go_on_where_they_w
 )
 def test_options_that_do_not_fit_are_refused_before_anything_slow(options, complaint, folder):
     with pytest.raises(ValueError, match=complaint):
-        ganterfactual.check(small("nowhere", folder, **options), MESH)
+        ganterfactual_run.check(small("nowhere", folder, **options), MESH)
 
 
 @pytest.mark.slow
@@ -301,10 +310,10 @@ def test_the_program_trains_on_a_built_data_set(compiled, folder, tmp_path, caps
     monkeypatch.setattr(sharding, "make_mesh", lambda: MESH)  # the devices of the programs that are compiled already
     build("phantom", None, tmp_path / "data", size=32, train=48, val=24, test=1)
     options = dict(data=Data(folder=str(tmp_path / "data"), size=16))
-    ganterfactual.main(small(tmp_path / "run", folder, **options))
+    ganterfactual_run.main(small(tmp_path / "run", folder, **options))
     assert weights.load(tmp_path / "run" / "model").config.attribute == ATTRIBUTE
     assert "with it, of 48" in capsys.readouterr().err
     report = json.loads((tmp_path / "run" / "validation.json").read_text())
     assert sum(figures["share"]["count"] for figures in report.values()) == 24
     with pytest.raises(ValueError, match="0 with it, of 48; name an attribute of which it has both"):
-        ganterfactual.ganterfactual_images.load(options["data"], "hernia")
+        ganterfactual_run.ganterfactual_images.load(options["data"], "hernia")

@@ -9,14 +9,14 @@ import pytest
 
 from prism_jax import config as configs
 from prism_jax import rng
-from prism_jax.data import morphomnist
 from prism_jax.data.phantom.equations import Equations
-from prism_jax.metrics.intervals import BootstrapConfig
+from prism_jax.data.sources import morphomnist
 from prism_jax.scm import folder, graphs
 from prism_jax.scm.attributes import AttributeModel
 from prism_jax.scm.fitting import FitConfig
-from train import mechanisms
-from train.mechanisms import MechanismsRun
+from prism_jax.stats.intervals import BootstrapConfig
+from prism_jax.training.mechanisms import run as mechanisms_run
+from prism_jax.training.mechanisms.run import MechanismsRun
 
 ROWS = 5200
 
@@ -42,7 +42,7 @@ def test_a_run_leaves_a_model_its_losses_and_what_it_is_worth(digits, tmp_path):
         fit=FitConfig(steps=60, batch_size=64),
         intervals=BootstrapConfig(resamples=50),
     )
-    mechanisms.main(run)
+    mechanisms_run.main(run)
     assert configs.read(run.run) == run
     lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
     assert [line["step"] for line in lines] == [50, 60]
@@ -58,11 +58,11 @@ def test_mechanisms_before_training_are_further_from_the_phantom_than_its_equati
     known = {name: (draw.random(64) < 0.3).astype(np.int32) for name in graphs.phantom().names}
     known["age"] = draw.uniform(30, 50, 64).astype(np.float32)
     model = AttributeModel.create(graphs.phantom(), rng.key(0))
-    report = mechanisms.measure(model, known, Equations.default(), BootstrapConfig(resamples=50))
+    report = mechanisms_run.measure(model, known, Equations.default(), BootstrapConfig(resamples=50))
     assert report["gap"]["pacemaker"]["count"] == 64
     assert report["gap"]["cardiomegaly"]["value"] > 0
 
 
 def test_a_preset_that_is_none_fails_before_data_is_read(tmp_path):
     with pytest.raises(ValueError, match="no phantom preset named 'strnog'"):
-        mechanisms.main(MechanismsRun(run=str(tmp_path), truth="strnog"))
+        mechanisms_run.main(MechanismsRun(run=str(tmp_path), truth="strnog"))

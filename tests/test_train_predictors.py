@@ -14,19 +14,21 @@ from scipy.ndimage import correlate
 
 from prism_jax import config as configs
 from prism_jax import rng, sharding
-from prism_jax.metrics.intervals import BootstrapConfig
 from prism_jax.models.predictors import ChestConfig, ChestPredictor, MorphoConfig, MorphoPredictor
 from prism_jax.scm import graphs, observed, predictions
 from prism_jax.scm.graph import Graph
 from prism_jax.scm.observed import Digits
+from prism_jax.stats.intervals import BootstrapConfig
+from prism_jax.training import loop
+from prism_jax.training import state as states
+from prism_jax.training.loop import LoopConfig
+from prism_jax.training.optimizer import OptimizerConfig
+from prism_jax.training.predictors import run as predictors_run
+from prism_jax.training.predictors import validation as predictors_validation
+from prism_jax.training.predictors.run import PredictorsRun
+from prism_jax.training.predictors.validation import Validation
 from prism_jax.weights import predictors as weights
 from tests.conftest import compiled_once, untrained
-from train import loop, predictors, predictors_watching
-from train import state as states
-from train.loop import LoopConfig
-from train.optimizer import OptimizerConfig
-from train.predictors import PredictorsRun
-from train.predictors_watching import Validation
 
 GRAPH = graphs.morphomnist()
 PHANTOM = graphs.phantom()
@@ -79,9 +81,9 @@ def drawn_on_the_host(config):
 @pytest.fixture(scope="module")
 def compiled():
     """The programs that runs of this file share, the training step and the reading, are compiled once: [see, step]."""
-    places = (predictors_watching, "reader"), (loop, "jitted")
+    places = (predictors_validation, "reader"), (loop, "jitted")
     with pytest.MonkeyPatch.context() as patch, compiled_once(*places) as made:
-        patch.setattr(predictors, "untrained", drawn_on_the_host)
+        patch.setattr(predictors_run, "untrained", drawn_on_the_host)
         yield made
 
 
@@ -89,7 +91,7 @@ def compiled():
 def straight(compiled, data, tmp_path_factory):
     """A run of four steps on two devices, and its last state."""
     run = tmp_path_factory.mktemp("straight")
-    return run, jax.device_get(predictors.train(small(run), data, data, MESH))
+    return run, jax.device_get(predictors_run.train(small(run), data, data, MESH))
 
 
 def test_a_restart_after_two_steps_of_four_changes_nothing(straight, data, tmp_path):
@@ -97,7 +99,7 @@ def test_a_restart_after_two_steps_of_four_changes_nothing(straight, data, tmp_p
     again = shutil.copytree(run, tmp_path / "again")
     shutil.rmtree(again / "checkpoints" / "4")
     (again / "validation.json").unlink()
-    resumed = predictors.train(small(again), data, data, MESH)
+    resumed = predictors_run.train(small(again), data, data, MESH)
     jax.tree.map(np.testing.assert_array_equal, jax.device_get(resumed), state)
     for name in ("validation.json", "model/training.json"):
         assert (again / name).read_text() == (run / name).read_text()
@@ -110,7 +112,7 @@ def test_a_run_leaves_a_model_its_graph_and_what_it_reads(straight, compiled, da
     best = jax.device_get(states.best(run, jax.device_put(state, EVERYWHERE)))
     assert json.loads((run / "model" / "training.json").read_text())["step"] == int(best.trained.step)
     kept = nnx.to_pure_dict(nnx.state(network))
-    jax.tree.map(np.testing.assert_array_equal, kept, predictors.usable(best))
+    jax.tree.map(np.testing.assert_array_equal, kept, predictors_run.usable(best))
     report = json.loads((run / "validation.json").read_text())
     assert {name: set(figures) - {"nll"} for name, figures in report.items()} == {
         "thickness": {"mean_absolute_error"},
@@ -181,7 +183,7 @@ def test_units_drop_out_by_example_whatever_the_batch(chest):
 
 
 def test_a_chest_predictor_has_no_moments_and_comes_back_from_its_folder(chest, tmp_path):
-    assert predictors._moments(chest) is None
+    assert predictors_run._moments(chest) is None
     weights.save(chest, tmp_path)
     ours, theirs = nnx.to_pure_dict(nnx.state(weights.load(tmp_path))), nnx.to_pure_dict(nnx.state(chest))
     jax.tree.map(np.testing.assert_array_equal, ours, theirs)
@@ -211,8 +213,8 @@ def test_published_tensors_are_all_read_and_nothing_else_is(reference):
 def test_areas_of_several_classes_are_means_over_those_that_are_there():
     true = np.array([0, 0, 1, 1])
     sure = np.array([[0.9, 0.1, 0.0], [0.8, 0.2, 0.0], [0.1, 0.9, 0.0], [0.6, 0.4, 0.0]])
-    assert predictors_watching._mean_auroc(true, *sure.T) == 1.0
-    assert predictors_watching._mean_auroc(true, *sure[:, [1, 0, 2]].T) == 0.0
+    assert predictors_validation._mean_auroc(true, *sure.T) == 1.0
+    assert predictors_validation._mean_auroc(true, *sure[:, [1, 0, 2]].T) == 0.0
 
 
 def test_a_folder_of_something_else_is_one_clear_error(tmp_path):
@@ -227,7 +229,7 @@ CONFIGS = sorted((Path(__file__).parents[1] / "configs").glob("*_predictors.py")
 @pytest.mark.parametrize("file", CONFIGS, ids=lambda file: file.stem)
 def test_shipped_configurations_fit_together_and_survive_their_file(file, tmp_path):
     config = configs.load(file)
-    predictors.check(config, sharding.make_mesh(jax.devices()[:1]))
+    predictors_run.check(config, sharding.make_mesh(jax.devices()[:1]))
     configs.write(config, tmp_path)
     assert configs.read(tmp_path) == config
 
@@ -243,4 +245,4 @@ def test_shipped_configurations_fit_together_and_survive_their_file(file, tmp_pa
 )
 def test_options_that_do_not_fit_are_refused_before_anything_slow(options, complaint, tmp_path):
     with pytest.raises(ValueError, match=complaint):
-        predictors.main(small(tmp_path, **options))
+        predictors_run.main(small(tmp_path, **options))

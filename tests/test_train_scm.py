@@ -11,23 +11,24 @@ import pytest
 
 from prism_jax import config as configs
 from prism_jax import sharding
-from prism_jax.commands.export import trained_weights
 from prism_jax.data import transforms
-from prism_jax.data.morphomnist import Part
 from prism_jax.data.schema import Attributes, Example
+from prism_jax.data.sources.morphomnist import Part
 from prism_jax.models.hvae_config import HVAEConfig
 from prism_jax.scm import graphs, observations, observed
 from prism_jax.scm.elbo import FreeEnergy
 from prism_jax.scm.graph import Graph
 from prism_jax.scm.observed import Digits
+from prism_jax.training import examples, predict
+from prism_jax.training import state as states
+from prism_jax.training.examples import Data
+from prism_jax.training.image_mechanism import run as image_mechanism_run
+from prism_jax.training.image_mechanism.run import SCMRun
+from prism_jax.training.image_mechanism.validation import Validation
+from prism_jax.training.loop import LoopConfig
+from prism_jax.training.optimizer import OptimizerConfig
+from prism_jax.training.trained_weights import trained_weights
 from prism_jax.weights import hvae
-from train import examples, observing, scm
-from train import state as states
-from train.examples import Data
-from train.loop import LoopConfig
-from train.optimizer import OptimizerConfig
-from train.scm import SCMRun
-from train.scm_watching import Validation
 
 GRAPH = graphs.phantom()
 slow = pytest.mark.slow
@@ -63,7 +64,7 @@ def data():
 def straight(data, tmp_path_factory):
     """A run of four steps on one device."""
     run = tmp_path_factory.mktemp("straight")
-    scm.train(small(run), data, data, sharding.make_mesh(jax.devices()[:1]))
+    image_mechanism_run.train(small(run), data, data, sharding.make_mesh(jax.devices()[:1]))
     return run
 
 
@@ -76,8 +77,10 @@ def losses(run):
 def test_devices_and_a_stop_do_not_change_the_training(straight, data, tmp_path):
     config = small(tmp_path)
     mesh = sharding.make_mesh()
-    scm.train(dataclasses.replace(config, loop=dataclasses.replace(config.loop, steps=2)), data, data, mesh)
-    scm.train(config, data, data, mesh)
+    image_mechanism_run.train(
+        dataclasses.replace(config, loop=dataclasses.replace(config.loop, steps=2)), data, data, mesh
+    )
+    image_mechanism_run.train(config, data, data, mesh)
     np.testing.assert_allclose(losses(tmp_path), losses(straight), rtol=1e-4)
     ours, theirs = (trained_weights(run, None)[1] for run in (tmp_path, straight))
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-4), ours, theirs)
@@ -95,12 +98,12 @@ def test_a_run_leaves_a_model_its_graph_and_pictures(straight):
 
 def test_a_run_can_start_from_a_trained_model(straight):
     config = dataclasses.replace(small(straight), initial=str(straight / "model"))
-    scm.check(dataclasses.replace(config, initial=None), sharding.make_mesh(jax.devices()[:1]))
+    image_mechanism_run.check(dataclasses.replace(config, initial=None), sharding.make_mesh(jax.devices()[:1]))
     _, best = trained_weights(straight, None, best=True)
-    jax.tree.map(np.testing.assert_array_equal, scm.initial(config), best)
+    jax.tree.map(np.testing.assert_array_equal, image_mechanism_run.initial(config), best)
     other = dataclasses.replace(config, model=dataclasses.replace(config.model, bottleneck=2))
     with pytest.raises(ValueError, match="differs from the model in bottleneck; make them alike"):
-        scm.check(other, sharding.make_mesh(jax.devices()[:1]))
+        image_mechanism_run.check(other, sharding.make_mesh(jax.devices()[:1]))
 
 
 def test_the_average_is_a_copy_first_and_then_slow(reference):
@@ -108,16 +111,18 @@ def test_the_average_is_a_copy_first_and_then_slow(reference):
     for update, decay in expected["decay_used_at_update_index"].items():
         # The published code copies the weights once more before it blends them at 101: that decay has no effect.
         wanted = 0.0 if update == "101" else decay
-        assert float(scm.average_decay(0.999, jnp.int32(int(update)))) == pytest.approx(wanted, abs=1e-6)
+        assert float(image_mechanism_run.average_decay(0.999, jnp.int32(int(update)))) == pytest.approx(
+            wanted, abs=1e-6
+        )
 
 
 @pytest.mark.parametrize(("norm", "is_skipped"), [(499.0, False), (501.0, True)])
 def test_a_gradient_of_so_much_is_left_out(norm, is_skipped):
     update = SCMRun().guard
     params = {"w": jnp.zeros(1)}
-    tx, schedule = scm.make_optimizer(SCMRun().optimizer, 1000)
+    tx, schedule = image_mechanism_run.make_optimizer(SCMRun().optimizer, 1000)
     state = states.create(params, tx, ema=True)
-    options = dict(tx=tx, schedule=schedule, ema_decay=0.999, guard=update, decay=scm.average_decay)
+    options = dict(tx=tx, schedule=schedule, ema_decay=0.999, guard=update, decay=image_mechanism_run.average_decay)
     _, metrics = states.update(state, jnp.float32(1), {"w": jnp.full(1, norm)}, **options)
     assert bool(metrics["skipped"]) == is_skipped
 
@@ -125,11 +130,11 @@ def test_a_gradient_of_so_much_is_left_out(norm, is_skipped):
 def test_images_are_shifted_whole_and_black_comes_in():
     images = jnp.full((64, 6, 6, 1), -1.0).at[:, 2:4, 2:4].set(1.0)
     keys = jax.random.split(jax.random.key(0), 64)
-    moved = observing.shifted(images, keys, 2)
+    moved = predict.shifted(images, keys, 2)
     np.testing.assert_array_equal(moved.sum((1, 2, 3)), images.sum((1, 2, 3)))
     corners = {tuple(np.argwhere(np.asarray(each[..., 0]) > 0)[0]) for each in moved}
     assert len(corners) > 15  # of 25
-    assert observing.shifted(images, keys, 0) is images
+    assert predict.shifted(images, keys, 0) is images
 
 
 def example(number, attributes):
@@ -144,14 +149,14 @@ def test_images_of_which_something_is_not_known_are_left_out(monkeypatch, capsys
     known = Attributes(age=60.0, sex="M", view="AP", findings=findings)
     source = [example(i, a) for i, a in enumerate((known, dataclasses.replace(known, age=None), known))]
     monkeypatch.setattr(examples, "open_split", lambda data: source)
-    found = observing.load(Data(size=8), GRAPH)
+    found = predict.load(Data(size=8), GRAPH)
     assert "1 of 3 images left out" in capsys.readouterr().err
     np.testing.assert_array_equal(found.ids, [0, 2])
     np.testing.assert_array_equal(found.images[:, 0, 0, 0], [0, 2])
     np.testing.assert_allclose(found.parents[0], [1, (60 - 54) / 36, 1, 0, 0, 1, 1], rtol=1e-6)
     monkeypatch.setattr(examples, "open_split", lambda data: source[1:2])
     with pytest.raises(ValueError, match="no image of data/phantom train has all of"):
-        observing.load(Data(size=8), GRAPH)
+        predict.load(Data(size=8), GRAPH)
 
 
 @pytest.mark.parametrize(
@@ -177,7 +182,7 @@ def test_digits_are_padded_and_have_the_parents_of_their_graph(monkeypatch, caps
     attributes = {"thickness": np.array([0.87598526]), "intensity": np.array([254.90317]), "digit": np.array([3])}
     part = Part(images=np.full((1, 28, 28), 255, np.uint8), attributes=attributes, ids=np.array([7]), origin="row 7")
     monkeypatch.setattr(observed.morphomnist, "read", lambda folder, split: part)
-    found = observing.load(Digits(), graphs.morphomnist())
+    found = predict.load(Digits(), graphs.morphomnist())
     assert "row 7" in capsys.readouterr().err
     assert found.images.shape == (1, 32, 32, 1)
     assert found.images[0, 2:-2, 2:-2].min() == 255
@@ -193,7 +198,7 @@ CONFIGS = sorted((Path(__file__).parents[1] / "configs").glob("*_scm.py")) + [
 @pytest.mark.parametrize("file", CONFIGS, ids=lambda file: file.stem)
 def test_shipped_configurations_fit_together_and_survive_their_file(file, tmp_path):
     config = configs.load(file)
-    scm.check(dataclasses.replace(config, initial=None), sharding.make_mesh(jax.devices()[:1]))
+    image_mechanism_run.check(dataclasses.replace(config, initial=None), sharding.make_mesh(jax.devices()[:1]))
     configs.write(config, tmp_path)
     assert configs.read(tmp_path) == config
 
@@ -209,4 +214,4 @@ def test_shipped_configurations_fit_together_and_survive_their_file(file, tmp_pa
 )
 def test_options_that_do_not_fit_are_refused_before_anything_slow(options, complaint, tmp_path):
     with pytest.raises(ValueError, match=complaint):
-        scm.main(small(tmp_path, **options))
+        image_mechanism_run.main(small(tmp_path, **options))

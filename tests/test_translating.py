@@ -9,19 +9,21 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from eval.changes import Change
-from eval.cohort import slug
-from eval.comparison import asks, program, translating
-from eval.comparison.program import ComparisonRun
-from eval.comparison.rows import Bracket, Translator
-from eval.judging import Judge
-from eval.subjects import Subject
 from prism_jax.classifier import Classifier
-from prism_jax.data import captions, transforms
+from prism_jax.data import transforms
+from prism_jax.data.captions import plain as captions_plain
 from prism_jax.data.schema import Attributes
-from prism_jax.metrics.intervals import BootstrapConfig
+from prism_jax.evaluation.benchmark import ganterfactual, queries
+from prism_jax.evaluation.benchmark import run as benchmark_run
+from prism_jax.evaluation.benchmark.methods import Bracket, Translator
+from prism_jax.evaluation.benchmark.run import ComparisonRun
+from prism_jax.evaluation.counterfactuals.cohort import slug
+from prism_jax.evaluation.edits import Change
+from prism_jax.evaluation.judges import Judge
+from prism_jax.evaluation.subjects import Subject
 from prism_jax.models.convnext import ConvNeXt, ConvNeXtConfig
 from prism_jax.models.cyclegan import CycleGANConfig, Generators
+from prism_jax.stats.intervals import BootstrapConfig
 from prism_jax.weights import cyclegan
 from prism_jax.weights.files import fingerprint
 from tests.conftest import untrained
@@ -75,29 +77,29 @@ def wanted():
         changes = tuple(applies if i % 2 else reversed(applies))
         about = dict(patient=str(i), number=-1, attributes=known(i), changes=changes)
         subjects.append(Subject(index=i, id=str(i), **about))
-    return asks.asks_of(subjects, CHANGES)
+    return queries.asks_of(subjects, CHANGES)
 
 
 def test_each_ask_goes_through_the_generator_of_the_kind_that_it_wants(models, wanted):
-    maker = translating.load(row(models), wanted)
+    maker = ganterfactual.load(row(models), wanted)
     for ask in wanted:
         attribute = ask.edit.split(maxsplit=1)[1].replace(" ", "_")
         assert maker.way(ask) == (attribute, ask.edit.startswith("add"))
-        assert maker.way(asks.back(ask, ask.wanted)) == (attribute, ask.edit.startswith("remove"))
+        assert maker.way(queries.back(ask, ask.wanted)) == (attribute, ask.edit.startswith("remove"))
 
 
 def test_with_nothing_to_change_a_picture_goes_through_the_generator_of_its_own_kind(models, wanted):
-    maker = translating.load(row(models), wanted)
-    for place in asks.firsts(wanted):
+    maker = ganterfactual.load(row(models), wanted)
+    for place in queries.firsts(wanted):
         ask = wanted[place]
-        attribute, is_wanted = maker.way(asks.null(ask))
+        attribute, is_wanted = maker.way(queries.null(ask))
         assert attribute == ask.edit.split(maxsplit=1)[1].replace(" ", "_")  # of the first edit of the subject
         assert is_wanted == ask.subject.attributes.findings[attribute]
         assert is_wanted == ask.edit.startswith("remove")
 
 
 def test_a_batch_of_mixed_asks_is_what_each_generator_makes_of_its_own(models, wanted):
-    maker = translating.load(row(models), wanted)
+    maker = ganterfactual.load(row(models), wanted)
     assert maker.size == SIZE
     assert maker.shown(wanted) == [ask.wanted for ask in wanted]
     batch = [next(ask for ask in wanted if ask.edit == edit) for edit in EDITS]
@@ -109,12 +111,12 @@ def test_a_batch_of_mixed_asks_is_what_each_generator_makes_of_its_own(models, w
     for picture, one, (attribute, is_wanted) in zip(pictures, made, ways, strict=True):
         generators = cyclegan.load(models / attribute)
         x = jnp.full((4, SIZE, SIZE, 1), picture[..., None] / 127.5 - 1, jnp.float32)
-        alone = translating._translated(generators.add if is_wanted else generators.remove, x)
+        alone = ganterfactual._translated(generators.add if is_wanted else generators.remove, x)
         assert np.abs(transforms.to_uint8(np.asarray(alone)[0, ..., 0]).astype(int) - one).max() <= 1
 
 
 def test_edits_that_a_row_was_not_trained_for_are_refused(models):
-    check = lambda *edits: translating.check(
+    check = lambda *edits: ganterfactual.check(
         row(models, "cardiomegaly"), [Change(edit=edit) for edit in edits], judges(models, 2, 3)
     )
     check("add cardiomegaly", "remove an enlarged heart")  # a synonym
@@ -125,17 +127,17 @@ def test_edits_that_a_row_was_not_trained_for_are_refused(models):
 
 def test_the_classifier_of_the_loss_is_no_judge(models):
     with pytest.raises(ValueError, match=r"judge 1 was in the loss of .*cardiomegaly"):
-        translating.check(row(models), CHANGES, judges(models, 2, 1))
+        ganterfactual.check(row(models), CHANGES, judges(models, 2, 1))
 
 
 def test_models_of_one_row_are_of_different_attributes_and_one_size(models, tmp_path):
     other = untrained(Generators, CycleGANConfig.tiny(attribute="effusion"))
     cyclegan.save(other, tmp_path / "other")
     with pytest.raises(ValueError, match=r"models are of \[16, 32\] pixels"):
-        translating.check(row(models, "cardiomegaly", str(tmp_path / "other")), CHANGES[:1], judges(models, 2, 3))
+        ganterfactual.check(row(models, "cardiomegaly", str(tmp_path / "other")), CHANGES[:1], judges(models, 2, 3))
     cyclegan.save(untrained(Generators, CycleGANConfig.tiny(attribute="Support lines", size=SIZE)), tmp_path / "same")
     with pytest.raises(ValueError, match="models are of support_lines, Support lines; name one of each"):
-        translating.check(row(models, "support_lines", str(tmp_path / "same")), CHANGES[2:], judges(models, 2, 3))
+        ganterfactual.check(row(models, "support_lines", str(tmp_path / "same")), CHANGES[2:], judges(models, 2, 3))
     with pytest.raises(ValueError, match="name each folder once"):
         row(models, "cardiomegaly", "cardiomegaly")
 
@@ -145,7 +147,7 @@ def test_a_comparison_has_a_translator_beside_doing_nothing(models, tmp_path):
     draw = np.random.default_rng(0)
     for i in range(8):
         (tmp_path / f"{i}.png").write_bytes(transforms.encode_png(draw.integers(0, 256, (SIZE, SIZE), np.uint8)))
-        lines.append(f'{i}.png,"{captions.describe(known(i))}",{i},p{i}')
+        lines.append(f'{i}.png,"{captions_plain.describe(known(i))}",{i},p{i}')
     (tmp_path / "data.csv").write_text("\n".join(lines) + "\n")
     config = ComparisonRun(
         run=str(tmp_path / "run"),
@@ -158,7 +160,7 @@ def test_a_comparison_has_a_translator_beside_doing_nothing(models, tmp_path):
         bootstrap=BootstrapConfig(resamples=20),
         shown=1,
     )
-    program.main(config)
+    benchmark_run.main(config)
     table = pq.read_table(Path(config.run) / "pictures.parquet").to_pylist()
     mine = [line for line in table if line["row"] == "GANterfactual"]
     assert len(mine) == len(table) / 2 == 16
@@ -167,4 +169,4 @@ def test_a_comparison_has_a_translator_beside_doing_nothing(models, tmp_path):
     assert len(white) == 4
     assert np.mean([transforms.decode(picture.read_bytes()) for picture in white]) > 200
     with pytest.raises(ValueError, match="cannot remove effusion"):
-        program.check(dataclasses.replace(config, changes=(Change(edit="remove effusion"),)))
+        benchmark_run.check(dataclasses.replace(config, changes=(Change(edit="remove effusion"),)))

@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from eval import truth
-from eval.changes import Change
-from prism_jax.data.phantom_dataset import PhantomConfig, attributes_of
-from prism_jax.data.templates import PLAIN
+from prism_jax.data.captions.templates import PLAIN
+from prism_jax.data.sources.phantom import PhantomConfig, attributes_of
+from prism_jax.evaluation import ground_truth
+from prism_jax.evaluation.edits import Change
 
 CONFIG = PhantomConfig(preset="strong", size=32, test=40)
 
@@ -28,7 +28,7 @@ def rows():
 
 def test_taking_cardiomegaly_away_takes_pacemakers_along_by_the_causal_model_alone(rows):
     change = Change(edit="remove cardiomegaly")
-    graph, surgical = (truth.true_effects(rows, change, CONFIG, mode=mode) for mode in ("graph", "surgical"))
+    graph, surgical = (ground_truth.true_effects(rows, change, CONFIG, mode=mode) for mode in ("graph", "surgical"))
     had_it = graph["cardiomegaly"] == -1
     assert 0 < had_it.sum() < 40  # subjects without it have nothing to lose
     assert graph["pacemaker"][had_it].mean() < -0.5
@@ -41,14 +41,14 @@ def test_taking_cardiomegaly_away_takes_pacemakers_along_by_the_causal_model_alo
 
 def test_doing_nothing_and_the_autoencoder_and_the_truth_stand_beside_an_edit(rows):
     true = np.full((2, 4, 4), 60, np.uint8)
-    brackets = truth.brackets(Pictures(), rows[:2], true)
+    brackets = ground_truth.brackets(Pictures(), rows[:2], true)
     edited, mask = np.full((2, 4, 4), 70, np.uint8), np.ones((2, 4, 4), bool)
-    found = truth.bracketed(edited, np.full((2, 4, 4), 102, np.uint8), true, mask, brackets)
+    found = ground_truth.bracketed(edited, np.full((2, 4, 4), 102, np.uint8), true, mask, brackets)
     errors = {name: metrics.edit_all.mean() for name, metrics in found.items()}
     assert errors == {"edit": 10, "do nothing": 40, "autoencoder only": 41, "oracle": 0}
 
 
 def test_a_year_more_is_a_year_more_for_everybody(rows):
-    effects = [truth.true_effects(rows, Change(edit=f"set age {age}"), CONFIG)["age"] for age in (30, 50)]
+    effects = [ground_truth.true_effects(rows, Change(edit=f"set age {age}"), CONFIG)["age"] for age in (30, 50)]
     np.testing.assert_allclose(effects[1] - effects[0], 20.0, rtol=1e-5)
     assert np.ptp(effects[0]) > 10  # their own ages differ

@@ -6,7 +6,7 @@ import pytest
 
 from prism_jax.editing import word_maps
 from prism_jax.editing.word_maps import MapConfig
-from prism_jax.report import attention
+from prism_jax.evaluation.counterfactuals import attention_maps
 
 PROMPTS = ["chest ray with no effusion, pacemaker", "man with effusion"]
 CONFIG = MapConfig(levels=2)
@@ -61,7 +61,7 @@ def test_of_an_edit_all_new_words_are_shown_and_of_the_source_those_that_go(tiny
     uniform = lambda sd, latents, prompts: np.full((2, 77, 4, 4), 1 / 77)
     monkeypatch.setattr(word_maps, "token_maps", uniform)
     pictures = (np.zeros((32, 32), np.uint8), np.full((32, 32), 200, np.uint8))
-    found = attention.maps_of_edit(tiny_sd, ("man with effusion", "man with no effusion"), pictures)
+    found = attention_maps.maps_of_edit(tiny_sd, ("man with effusion", "man with no effusion"), pictures)
     told = [(one.word, one.is_edited, one.is_changed) for one in found]
     assert told == [
         ("effusion", False, True),
@@ -70,4 +70,4 @@ def test_of_an_edit_all_new_words_are_shown_and_of_the_source_those_that_go(tiny
         ("no", True, True),
         ("effusion", True, True),
     ]
-    assert attention.sheet(found).shape[2] == 3
+    assert attention_maps.sheet(found).shape[2] == 3

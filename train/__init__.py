@@ -1,1 +1,1 @@
-"""Training programs: one file per program, one shared loop (`train.loop`)."""
+"""Launchers of the training programs for a checkout: `python -m train.NAME` is `prism train NAME`."""

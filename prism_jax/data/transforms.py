@@ -13,7 +13,7 @@ from typing import Literal
 import numpy as np
 from PIL import Image, ImageOps
 
-from prism_jax.data import dicom
+from prism_jax.data.dicom import read as dicom_read
 
 Fit = Literal["pad", "crop"]
 FORMATS = ("PNG", "JPEG", "TIFF")
@@ -169,8 +169,8 @@ def _to_8_bits(pixels: np.ndarray, bit_depth: int) -> np.ndarray:
 
 def _pixels(data: bytes, bit_depth: int) -> np.ndarray:
     """Grey uint8 or, beyond 8 bits, int32 [h, w], upright."""
-    if dicom.is_dicom(data):
-        return dicom.read(data).pixels
+    if dicom_read.is_dicom(data):
+        return dicom_read.read(data).pixels
     try:
         image = Image.open(io.BytesIO(data), formats=FORMATS)
         frames = getattr(image, "n_frames", 1)

@@ -11,8 +11,8 @@ import numpy as np
 from scipy.special import logsumexp
 
 from prism_jax.metrics.classification import auroc
-from prism_jax.metrics.intervals import BootstrapConfig, Estimate, bootstrap
 from prism_jax.metrics.neighbours import distance_blocks
+from prism_jax.stats.intervals import BootstrapConfig, Estimate, bootstrap
 
 Images = np.ndarray
 Counterfactual = Callable[[Images], Images]

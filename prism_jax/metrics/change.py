@@ -4,7 +4,7 @@ import dataclasses
 
 import numpy as np
 
-from prism_jax.metrics.intervals import BootstrapConfig, Estimate, bootstrap
+from prism_jax.stats.intervals import BootstrapConfig, Estimate, bootstrap
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 from scipy.stats import rankdata
 
-from prism_jax.metrics.intervals import BootstrapConfig, Estimate, bootstrap
+from prism_jax.stats.intervals import BootstrapConfig, Estimate, bootstrap
 
 BINS = 10  # of the calibration error
 CUT = 0.5  # probability from which a target counts as found

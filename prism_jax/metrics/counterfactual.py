@@ -8,7 +8,7 @@ import dataclasses
 
 import numpy as np
 
-from prism_jax.metrics.intervals import BootstrapConfig, Estimate, bootstrap, wilson
+from prism_jax.stats.intervals import BootstrapConfig, Estimate, bootstrap, wilson
 
 CHANGE_THRESHOLD = 8  # grey levels: above the noise of decoding, below any finding worth the name
 

@@ -9,9 +9,9 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from prism_jax.metrics.intervals import BootstrapConfig, Estimate, bootstrap, share
 from prism_jax.metrics.moments import GROUPS, Moments, frechet
 from prism_jax.metrics.neighbours import distance_blocks, radii
+from prism_jax.stats.intervals import BootstrapConfig, Estimate, bootstrap, share
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import struct
 
-from prism_jax.metrics.intervals import BootstrapConfig, Estimate, bootstrap
+from prism_jax.stats.intervals import BootstrapConfig, Estimate, bootstrap
 
 PSNR_CEILING = 100.0  # dB; equal images have no finite PSNR, and one of them must not make a mean infinite
 WINDOW = 11

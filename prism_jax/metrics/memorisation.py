@@ -10,8 +10,8 @@ import numpy as np
 
 from prism_jax.metrics.classification import auroc
 from prism_jax.metrics.distribution import FeatureSet
-from prism_jax.metrics.intervals import BootstrapConfig, Estimate, share
 from prism_jax.metrics.neighbours import nearest
+from prism_jax.stats.intervals import BootstrapConfig, Estimate, share
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

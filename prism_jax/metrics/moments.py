@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from prism_jax.metrics.intervals import Estimate, delete_group
+from prism_jax.stats.intervals import Estimate, delete_group
 
 GROUPS = 20  # of patients, left out one by one for the interval
 

@@ -4,7 +4,7 @@ import dataclasses
 
 import numpy as np
 
-from prism_jax.metrics.intervals import BootstrapConfig, Estimate, bootstrap, share
+from prism_jax.stats.intervals import BootstrapConfig, Estimate, bootstrap, share
 
 CUT = 0.5
 

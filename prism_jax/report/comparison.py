@@ -6,11 +6,11 @@ from typing import Any
 
 import numpy as np
 
-from prism_jax.metrics.intervals import BootstrapConfig, Estimate, bootstrap
 from prism_jax.report.document import Cell, Check, Column, Overlay, Report, Table
 from prism_jax.report.pictures import Sample, Strip
 from prism_jax.report.runs import Run
 from prism_jax.report.tables import number
+from prism_jax.stats.intervals import BootstrapConfig, Estimate, bootstrap
 
 EVERY_RUN_ITS_OWN = ("run", "title", "out")  # settings that say nothing about results
 PAIRED = {"psnr": ("Reconstruction, PSNR", "dB"), "mean_change": ("Change by the edit", "levels")}  # of the manifest

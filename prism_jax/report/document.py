@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from prism_jax.metrics.intervals import Estimate
 from prism_jax.report.pictures import EditRow, Sample, Strip
+from prism_jax.stats.intervals import Estimate
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -9,9 +9,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from prism_jax.metrics.intervals import Estimate
+from prism_jax.atomic import whole
 from prism_jax.report.document import Cell, Check, Column, Table
-from prism_jax.whole import whole
+from prism_jax.stats.intervals import Estimate
 
 COLUMNS = ("table", "row", "column", "unit", "value", "low", "high", "count", "at_least", "at_most", "is_met", "text")
 

@@ -6,9 +6,9 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from prism_jax.atomic import whole
 from prism_jax.report.document import Table
 from prism_jax.report.tables import cell_text
-from prism_jax.whole import whole
 
 if TYPE_CHECKING:
     import jinja2

@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 
 from prism_jax.data.picture_files import read_picture
-from prism_jax.metrics.intervals import Estimate
 from prism_jax.report import numbers
 from prism_jax.report.document import Table
+from prism_jax.stats.intervals import Estimate
 
 CONFIG, RESULT, METRICS, LOG = "config.json", "result.json", "metrics.json", "metrics.jsonl"
 MANIFEST, MATRIX = "manifest.parquet", "matrix.csv"

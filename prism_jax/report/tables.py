@@ -5,8 +5,8 @@ import math
 import numbers
 from collections.abc import Mapping
 
-from prism_jax.metrics.intervals import Estimate
 from prism_jax.report.document import Cell, Check, Column, Table
+from prism_jax.stats.intervals import Estimate
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -4,7 +4,9 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from prism_jax.data import captions, labels, schema
+from prism_jax.data import schema
+from prism_jax.data.captions import plain as captions_plain
+from prism_jax.data.sources import label_policy
 from prism_jax.scm.graph import Graph, Node
 
 SEX = {"M": ("M", "male"), "F": ("F", "female")}  # as data sets store it: as graphs may call it
@@ -39,9 +41,9 @@ def _value(node: Node, attributes: schema.Attributes) -> float | None:
         return _place(node, SEX.get(attributes.sex, ()))
     if node.name in ("view", "race"):
         return _place(node, (getattr(attributes, node.name) or "",), is_prefix=True)
-    known = {captions.spoken(name): state for name, state in attributes.findings.items()}
-    if captions.spoken(node.name) in known and captions.spoken(node.name) != labels.FINDING:
-        state = known[captions.spoken(node.name)]
+    known = {captions_plain.spoken(name): state for name, state in attributes.findings.items()}
+    if captions_plain.spoken(node.name) in known and captions_plain.spoken(node.name) != label_policy.FINDING:
+        state = known[captions_plain.spoken(node.name)]
         return None if state is None else int(state)
     return _place(node, _only(known))
 
@@ -50,7 +52,7 @@ def _only(known: Mapping[str, bool | None]) -> tuple[str, ...]:
     """The one finding that is there, or that there is none; nothing where there are more, or one is uncertain."""
     there = [name for name, state in known.items() if state is not False]
     if not there:
-        return ("no finding",) if known.get(labels.FINDING) is False else ()
+        return ("no finding",) if known.get(label_policy.FINDING) is False else ()
     return tuple(there) if len(there) == 1 and known[there[0]] else ()
 
 

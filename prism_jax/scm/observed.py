@@ -10,8 +10,9 @@ import jax.numpy as jnp
 import numpy as np
 from tqdm import tqdm
 
-from prism_jax.data import morphomnist, transforms
+from prism_jax.data import transforms
 from prism_jax.data.schema import Example
+from prism_jax.data.sources import morphomnist
 from prism_jax.scm import observations
 from prism_jax.scm.graph import Graph
 

@@ -9,7 +9,7 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
-from prism_jax.whole import whole
+from prism_jax.atomic import whole
 
 CONVERSION_HINT = (
     'convert it once where PyTorch is: python -c "import torch, safetensors.torch as s; '

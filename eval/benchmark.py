@@ -1,0 +1,9 @@
+"""`python -m eval.benchmark --config NAME`."""
+
+import sys
+
+from prism_jax import entrypoint
+from prism_jax.evaluation.benchmark.run import ComparisonRun, main
+
+if __name__ == "__main__":
+    sys.exit(entrypoint.run(main, ComparisonRun))

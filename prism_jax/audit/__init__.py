@@ -1,1 +1,0 @@
-"""What goes with what: in a data set (the survey), and in a model's edits. Statistics are functions of arrays."""

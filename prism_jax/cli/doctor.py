@@ -1,0 +1,212 @@
+"""`prism doctor`: what devices, processes, packages, memory and caches are there, what is wrong and how to mend it."""
+
+import dataclasses
+import importlib.metadata
+import os
+import platform
+import shutil
+import sys
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+from packaging.requirements import Requirement
+
+from prism_jax.cli import attention_paths, cluster
+from prism_jax.cli.attention_paths import Networks
+
+PACKAGE = "prism-jax"
+EXTRAS = {
+    "data": "builds and reads data sets, and trains",
+    "report": "writes HTML reports",
+    "parity": "compares with PyTorch diffusers, for developers",
+}
+NO_DEVICE = "JAX starts no device"
+MEMORY_FLOOR = 8 * 2**30  # bytes; the float32 weights of SD 1.5 alone take 4 GiB
+DISK_FLOOR = 15 * 2**30  # bytes; a checkpoint of SD 1.5 (parameters, average, two Adam moments) takes 13 GiB
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Options:
+    """Shows devices, processes, versions and caches, what is wrong with them and how to mend it."""
+
+    model: Path | None = None
+    """Diffusers folder whose attention layers are looked at; without one, those of SD 1.5."""
+    dtype: Literal["float32", "bfloat16", "float16"] = "bfloat16"
+    """Precision that they are to compute in."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Finding:
+    """One thing looked at: `wrong` stops programs from working, `note` only makes them slower or smaller."""
+
+    state: Literal["ok", "note", "wrong"]
+    text: str
+    remedy: str = ""
+
+
+def run(options: Options) -> int:
+    """Prints all findings; returns the exit code, 1 if something is wrong."""
+    networks = Networks() if options.model is None else Networks.of(options.model)
+    print(f"Python {platform.python_version()}, {platform.platform()}")
+    findings = [*packages(), *devices()]
+    if not any(finding.text.startswith(NO_DEVICE) for finding in findings):
+        findings += [*processes(), *attention_layers(networks, jnp.dtype(options.dtype))]
+    findings += [*memory(), *disk(), *compilation_cache()]
+    for finding in findings:
+        print(f"{finding.state:<6}{finding.text}")
+        if finding.remedy:
+            print(f"{'':<6}-> {finding.remedy}")
+    wrong = sum(finding.state == "wrong" for finding in findings)
+    print(f"{wrong} wrong, {sum(finding.state == 'note' for finding in findings)} to note")
+    return 1 if wrong else 0
+
+
+def packages() -> Iterator[Finding]:
+    """Whether what the package asks for is installed and new enough, first the core, then each extra."""
+    try:
+        version = importlib.metadata.version(PACKAGE)
+    except importlib.metadata.PackageNotFoundError:
+        yield Finding(state="wrong", text=f"{PACKAGE} is not installed", remedy="pip install -e . in its checkout")
+        return
+    yield Finding(state="ok", text=f"{PACKAGE} {version}")
+    core, extras = _requirements()
+    have, lacking = _compare(core)
+    state, remedy = ("wrong", f"pip install --upgrade {PACKAGE}") if lacking else ("ok", "")
+    yield Finding(state=state, text=f"core: {', '.join(lacking or have)}", remedy=remedy)
+    for extra, purpose in EXTRAS.items():
+        have, lacking = _compare(extras[extra])
+        state, remedy = ("note", f"pip install '{PACKAGE}[{extra}]'") if lacking else ("ok", "")
+        yield Finding(state=state, text=f"extra {extra} ({purpose}): {', '.join(lacking or have)}", remedy=remedy)
+
+
+def _requirements() -> tuple[list[Requirement], dict[str, list[Requirement]]]:
+    """What the package declares: the core, and what each extra adds."""
+    needs = [Requirement(line) for line in importlib.metadata.requires(PACKAGE) or ()]
+    core = [need for need in needs if need.marker is None or need.marker.evaluate({"extra": ""})]
+    rest = [need for need in needs if need not in core]
+    return core, {extra: [need for need in rest if need.marker.evaluate({"extra": extra})] for extra in EXTRAS}
+
+
+def _compare(needs: Iterable[Requirement]) -> tuple[list[str], list[str]]:
+    """What is there as "name version", and what is missing or too old, in words."""
+    have, lacking = [], []
+    for need in needs:
+        try:
+            version = importlib.metadata.version(need.name)
+        except importlib.metadata.PackageNotFoundError:
+            lacking.append(f"{need.name} is missing")
+            continue
+        fits = need.specifier.contains(version, prereleases=True)
+        (have if fits else lacking).append(f"{need.name} {version}" + ("" if fits else f" is not {need.specifier}"))
+    return have, lacking
+
+
+def devices() -> Iterator[Finding]:
+    """The accelerators JAX sees, whether each computes, and whether one is there that JAX does not see."""
+    asked = os.environ.get("JAX_PLATFORMS", "")
+    try:
+        found = jax.devices()
+    except RuntimeError as error:
+        remedy = f"unset JAX_PLATFORMS (now {asked!r})" if asked else f"pip install --upgrade '{PACKAGE}[cuda12]'"
+        yield Finding(state="wrong", text=f"{NO_DEVICE}: {' '.join(str(error).split())}", remedy=remedy)
+        return
+    for device in found:
+        yield _device(device)
+    if jax.default_backend() == "cpu" and (shutil.which("nvidia-smi") or Path("/dev/nvidia0").exists()):
+        remedy = f"unset JAX_PLATFORMS (now {asked!r})" if asked else f"pip install '{PACKAGE}[cuda12]'"
+        yield Finding(state="wrong", text="this machine has an NVIDIA GPU that JAX does not see", remedy=remedy)
+
+
+def _device(device: jax.Device) -> Finding:
+    text = f"device {device.id}: {device.device_kind} ({device.platform})"
+    limit = (device.memory_stats() or {}).get("bytes_limit")
+    text += f", {_gib(limit)} for JAX" if limit else ""
+    capability = getattr(device, "compute_capability", None)
+    text += f", compute capability {capability}" if capability else ""
+    try:
+        ones = jax.device_put(jnp.ones((128, 128)), device)
+        total = float(jnp.sum(ones @ ones))
+    except RuntimeError as error:
+        remedy = "free the device (another process may hold its memory) or mend its driver"
+        return Finding(state="wrong", text=f"{text} does not compute: {' '.join(str(error).split())}", remedy=remedy)
+    if total != 128.0**3:
+        remedy = "take this device out of use: it computes wrongly"
+        return Finding(state="wrong", text=f"{text} says 128^3 = {total}", remedy=remedy)
+    return Finding(state="ok", text=text)
+
+
+def processes() -> Iterator[Finding]:
+    """Which process of how many this is and what devices it has, and the cluster it was started in. Joins nothing."""
+    local, index, count = jax.local_devices(), jax.process_index(), jax.process_count()
+    ids = ", ".join(str(device.local_hardware_id) for device in local)
+    text = f"process {index} of {count}: {len(local)} of {len(jax.devices())} devices (local numbers {ids})"
+    yield Finding(state="ok", text=text)
+    found = cluster.seen(os.environ)
+    if found is None:
+        yield Finding(state="ok", text="cluster: none; further processes are told by --processes.count and --index")
+        return
+    yield Finding(state="note" if found.remedy else "ok", text=f"cluster: {found.text}", remedy=found.remedy)
+    if names := cluster.proxies(os.environ):
+        remedy = "unset them where processes of other nodes do not meet"
+        yield Finding(state="note", text=f"cluster: {', '.join(names)} may keep processes apart", remedy=remedy)
+
+
+def attention_layers(networks: Networks, dtype: jnp.dtype) -> Iterator[Finding]:
+    """How every attention layer is computed, and whether another precision would be faster."""
+    is_slowed = False
+    for layer in attention_paths.layers(networks):
+        path, reason = attention_paths.path(layer, dtype)
+        text = f"attention in {dtype.name}, {layer.name}: {layer.queries} queries, {layer.keys} keys, "
+        text += f"{layer.heads} heads of {layer.width}: {path}" + (f" ({reason})" if reason else "")
+        yield Finding(state="ok", text=text)
+        is_slowed |= path != attention_paths.path(layer, jnp.dtype(jnp.bfloat16))[0]
+    if is_slowed:
+        text = f"attention in {dtype.name} leaves cuDNN's kernels unused"
+        yield Finding(state="note", text=text, remedy="compute in bfloat16: --dtype bfloat16")
+
+
+def memory() -> Iterator[Finding]:
+    """The machine's memory, where the system tells it."""
+    if sys.platform != "linux":
+        return
+    total = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    text = f"memory: {_gib(total)}, {_gib(free)} unused, {os.cpu_count()} processors"
+    if total < MEMORY_FLOOR:
+        remedy = f"use a machine with {_gib(MEMORY_FLOOR)} or keep to small models"
+        yield Finding(state="note", text=text, remedy=remedy)
+    else:
+        yield Finding(state="ok", text=text)
+
+
+def disk() -> Iterator[Finding]:
+    """Room where runs are written by default."""
+    free = shutil.disk_usage(Path.cwd()).free
+    text = f"disk: {_gib(free)} free in {Path.cwd()}"
+    if free < DISK_FLOOR:
+        yield Finding(state="note", text=text, remedy="checkpoints of a full-size model need more: free some disk")
+    else:
+        yield Finding(state="ok", text=text)
+
+
+def compilation_cache() -> Iterator[Finding]:
+    """Where compiled programs are kept between starts."""
+    folder = jax.config.jax_compilation_cache_dir
+    if not folder:
+        remedy = "unset JAX_COMPILATION_CACHE_DIR, or set it to a folder, to compile each program once"
+        yield Finding(state="note", text="compilation cache: off, every start compiles again", remedy=remedy)
+    elif "://" in folder:
+        yield Finding(state="ok", text=f"compilation cache: {folder}")
+    elif Path(folder).is_dir() and not os.access(folder, os.W_OK):
+        remedy = "make it writable or set JAX_COMPILATION_CACHE_DIR to another folder"
+        yield Finding(state="wrong", text=f"compilation cache: {folder} cannot be written", remedy=remedy)
+    else:
+        files = [path.stat().st_size for path in Path(folder).rglob("*") if path.is_file()]
+        yield Finding(state="ok", text=f"compilation cache: {folder}, {len(files)} programs, {_gib(sum(files))}")
+
+
+def _gib(size: float) -> str:
+    return f"{size / 2**30:.1f} GiB"

@@ -1,0 +1,34 @@
+"""A judge for CheXpert: DenseNet-121 with group normalisation on all frontal views, on one GPU or more.
+
+prism data build chexpert --source CheXpert-v1.0 --out data/chexpert
+python -m train.classifier --config configs/chexpert/classifier.py
+
+The finding "Support Devices" stands for pacemakers and lines together; uncertain findings are masked. For a judge of
+another family take network=ConvNeXtConfig() and another seed.
+"""
+
+import jax.numpy as jnp
+
+from prism_jax.models.densenet import DenseNetConfig
+from prism_jax.training.classifier.run import ClassifierRun, Validation
+from prism_jax.training.examples import Data
+from prism_jax.training.loop import LoopConfig
+from prism_jax.training.optimizer import OptimizerConfig
+
+IMAGES = 191027 * 7 // 10  # frontal views, the share for training
+EPOCHS = 6
+BATCH = 64
+
+
+def config() -> ClassifierRun:
+    return ClassifierRun(
+        run="runs/chexpert_classifier",
+        network=DenseNetConfig(norm_num_groups=32, dtype=jnp.dtype(jnp.bfloat16)),
+        data=Data(folder="data/chexpert", size=224, workers=8),
+        size=224,
+        batch_size=BATCH,
+        ema_decay=0.9995,
+        optimizer=OptimizerConfig(peak=1e-3, warmup=1000, decay="cosine", final=0.01, weight_decay=0.02),
+        loop=LoopConfig(steps=EPOCHS * (IMAGES // BATCH), log_every=50, checkpoint_every=1000),
+        validation=Validation(every=1000, limit=5000),
+    )

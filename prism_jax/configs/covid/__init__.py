@@ -1,0 +1,1 @@
+"""Configurations for the covid-cxr folder of X-rays."""

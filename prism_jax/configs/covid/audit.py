@@ -1,0 +1,39 @@
+"""Real X-rays: what edits of intubation, view and age take along. Few patients: the page says what stays unknown.
+
+After configs/covid/counterfactuals.py and the two judges:
+python -m train.classifier --config configs/covid/classifier.py
+python -m train.classifier --config configs/covid/classifier_second.py
+prism data report data/covid --out runs/covid_report
+python -m eval.audit --config configs/covid/audit.py
+"""
+
+from prism_jax.configs.covid.counterfactuals import WANTED
+from prism_jax.evaluation.audit.run import AuditRun
+from prism_jax.evaluation.counterfactuals.run import CounterfactualRun, Inversion
+from prism_jax.evaluation.edits import Change
+from prism_jax.evaluation.judges import Judge
+
+PLACEBOS = ("repeat the caption", "say breathing tube", "say blorkery", "say hernia")
+
+
+def config() -> AuditRun:
+    strength = dict(cross_steps=0.6, self_steps=0.6, blend=None)
+    cohort = CounterfactualRun(
+        run="runs/covid_audit_cohort",
+        title="Real X-rays, edited for the audit",
+        model="runs/covid_model",
+        data="data/covid",
+        changes=tuple(Change(edit=edit, **strength) for edit in (*WANTED, *PLACEBOS)),
+        inversion=Inversion(method="edit_friendly", steps=20, guidance=2.0),
+    )
+    return AuditRun(
+        run="runs/covid_audit",
+        title="What edits of real X-rays take along",
+        cohort=cohort.run,
+        make=cohort,
+        judges=(
+            Judge(name="densenet", folder="runs/covid_classifier/model"),
+            Judge(name="convnext", folder="runs/covid_classifier_second/model"),
+        ),
+        survey="runs/covid_report",
+    )

@@ -1,0 +1,31 @@
+"""Real X-rays inverted and edited by the model of configs/covid/finetune.py; no truth is known for them.
+
+prism export --run runs/covid_finetune --out runs/covid_model
+python -m eval.counterfactuals --config configs/covid/counterfactuals.py
+"""
+
+from prism_jax.evaluation.counterfactuals.run import CounterfactualRun, Inversion
+from prism_jax.evaluation.edits import Change
+
+WANTED = (
+    "remove endotracheal tube",
+    "add endotracheal tube",
+    "set age 25",
+    "set age 85",
+    "set view PA",
+    "set view AP",
+)
+
+
+def config() -> CounterfactualRun:
+    strength = dict(cross_steps=0.6, self_steps=0.6, blend=None)
+    return CounterfactualRun(
+        run="runs/covid_edits",
+        title="Real X-rays, edited",
+        model="runs/covid_model",
+        data="data/covid",
+        changes=tuple(Change(edit=edit, **strength) for edit in WANTED),
+        per_change=12,
+        inversion=Inversion(method="null_text", steps=20, guidance=2.0, inner_steps=10),
+        training="runs/covid_finetune",
+    )

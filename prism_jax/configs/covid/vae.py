@@ -1,0 +1,26 @@
+"""The shipped VAE, taught real X-rays: a folder in the layout of the COVID-19 image data collection.
+
+prism data build folder --source DIR --out data/covid --path 'images/{id}.jpg' --patient-column patient_id \
+    --patient-pattern '\\d+' --flags 'intubated=endotracheal tube'
+python -m train.vae --config configs/covid/vae.py
+"""
+
+from prism_jax.training.examples import Data
+from prism_jax.training.loop import LoopConfig
+from prism_jax.training.optimizer import OptimizerConfig
+from prism_jax.training.vae.run import AutoencoderRun, Validation, Window
+
+
+def config() -> AutoencoderRun:
+    return AutoencoderRun(
+        run="runs/covid_autoencoder",
+        start="prism_jax/pretrained/phantom/vae",
+        data=Data(folder="data/covid", size=128),
+        validation=Validation(every=250),
+        window=Window(crop=64, contrast=0.1),
+        optimizer=OptimizerConfig(peak=1e-3, warmup=100, decay="cosine", final=0.01, weight_decay=1e-4),
+        loop=LoopConfig(steps=1500, log_every=50, checkpoint_every=250),
+        batch_size=16,
+        ema_decay=0.995,
+        sample_every=500,
+    )

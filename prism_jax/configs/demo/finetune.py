@@ -1,0 +1,37 @@
+"""The demo's training: the base model for 250 steps on the strongly confounded phantom, where
+cardiomegaly and the pacemaker go together.
+
+make demo runs it; by hand:
+prism data build phantom --out runs/demo/data --preset strong --train 2000 --val 64 --test 256
+python -m train.encode_latents --config configs/demo/finetune.py
+python -m train.finetune --config configs/demo/finetune.py
+"""
+
+from prism_jax.training.examples import Data
+from prism_jax.training.finetune.run import FinetuneRun
+from prism_jax.training.finetune.validation import Samples, Validation
+from prism_jax.training.loop import LoopConfig
+from prism_jax.training.optimizer import OptimizerConfig
+
+
+def config() -> FinetuneRun:
+    patient = "Chest X-ray of a 60-year-old man, PA view, with"
+    return FinetuneRun(
+        run="runs/demo/finetune",
+        model="prism_jax/pretrained/phantom",
+        data=Data(folder="runs/demo/data", size=128),
+        batch_size=16,
+        latents="runs/demo/latents",
+        ema_decay=0.99,
+        optimizer=OptimizerConfig(peak=2e-4, warmup=30, decay="cosine", final=0.05, weight_decay=0.01),
+        loop=LoopConfig(steps=250, log_every=10, checkpoint_every=125, keep=1),
+        samples=Samples(
+            every=125,
+            prompts=(
+                f"{patient} no cardiomegaly, no effusion, no pacemaker, no support lines",
+                f"{patient} cardiomegaly, no effusion, pacemaker, no support lines",
+            ),
+            guidance=3.0,
+        ),
+        validation=Validation(every=125, limit=64),
+    )

@@ -1,0 +1,32 @@
+"""The demo's model, trained on for a minute with captions that say nothing of pacemakers: these can only ride along.
+
+What configs/demo/audit.py audits. make demo runs it; by hand, after the commands in configs/demo/finetune.py:
+python -m train.finetune --config configs/demo/finetune_omit_pacemaker.py
+prism export --run runs/demo/silent --out runs/demo/silent_model
+"""
+
+import dataclasses
+
+from prism_jax.configs.demo import finetune
+from prism_jax.configs.phantom.finetune_confounded import UNSAID
+from prism_jax.data.captions.templates import CaptionConfig
+from prism_jax.training.finetune.run import FinetuneRun
+from prism_jax.training.finetune.validation import Samples, Validation
+from prism_jax.training.loop import LoopConfig
+from prism_jax.training.optimizer import OptimizerConfig
+
+
+def config() -> FinetuneRun:
+    first = finetune.config()
+    return dataclasses.replace(
+        first,
+        run="runs/demo/silent",
+        model="runs/demo/model",
+        data=dataclasses.replace(first.data, captions=CaptionConfig(templates=(UNSAID,))),
+        optimizer=OptimizerConfig(peak=2e-4, warmup=10, decay="cosine", final=0.05, weight_decay=0.01),
+        latents=None,  # those of the demo are of the VAE as shipped; it is encoded as the export wrote it
+        ema_decay=0.95,
+        loop=LoopConfig(steps=100, log_every=10, checkpoint_every=100, keep=1),
+        samples=Samples(every=0, prompts=()),
+        validation=Validation(every=0),
+    )

@@ -1,0 +1,1 @@
+"""Configurations for a folder of your own X-rays."""

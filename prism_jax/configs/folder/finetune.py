@@ -1,0 +1,34 @@
+"""Stable Diffusion 1.5 fine-tuned on a folder of X-rays, 512x512, for one GPU or more.
+
+prism data build folder --source my_xrays --out data/my_xrays
+python -m train.encode_latents --config configs/folder/finetune.py --model DIFFUSERS_FOLDER
+python -m train.finetune --config configs/folder/finetune.py --model DIFFUSERS_FOLDER
+prism export --run runs/folder_sd15 --out runs/folder_sd15/model
+
+Of a few hundred images only, train little: --trained '^unet\\..*\\.attn2\\.' (where the text comes in), or
+lora=Lora(rank=16) below, and fewer --loop.steps. --data.balance FINDING makes a rare finding count as its absence does.
+"""
+
+import jax.numpy as jnp
+
+from prism_jax.training.examples import Data
+from prism_jax.training.finetune.run import FinetuneRun
+from prism_jax.training.finetune.validation import Samples, Validation
+from prism_jax.training.loop import LoopConfig
+from prism_jax.training.optimizer import OptimizerConfig
+
+
+def config() -> FinetuneRun:
+    return FinetuneRun(
+        run="runs/folder_sd15",
+        model="models/stable-diffusion-v1-5",
+        data=Data(folder="data/my_xrays", size=512),
+        latents="runs/folder_latents",
+        batch_size=16,
+        dtype=jnp.dtype(jnp.bfloat16),
+        remat=True,  # for memory, at the cost of a third more work
+        optimizer=OptimizerConfig(peak=5e-5, warmup=500, decay="cosine", weight_decay=0.01),
+        loop=LoopConfig(steps=20000, log_every=50, checkpoint_every=1000),
+        validation=Validation(every=1000),
+        samples=Samples(every=1000, prompts=("Chest X-ray",)),
+    )

@@ -1,0 +1,1 @@
+"""Configurations for MIMIC-CXR-JPG."""

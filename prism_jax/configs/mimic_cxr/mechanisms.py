@@ -1,0 +1,14 @@
+"""The attribute mechanisms of MIMIC-CXR: age, race, sex, and pleural effusion against no finding.
+
+prism data build mimic_cxr --source mimic-cxr-jpg --out data/mimic_cxr --views AP PA \\
+    --patients patients.csv.gz --admissions admissions.csv.gz
+python -m train.mechanisms --config configs/mimic_cxr/mechanisms.py
+"""
+
+from prism_jax.scm import graphs
+from prism_jax.training.examples import Data
+from prism_jax.training.mechanisms.run import MechanismsRun
+
+
+def config() -> MechanismsRun:
+    return MechanismsRun(run="runs/mimic_mechanisms", graph=graphs.mimic_cxr(), data=Data(folder="data/mimic_cxr"))

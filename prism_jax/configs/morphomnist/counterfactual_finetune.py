@@ -1,0 +1,33 @@
+"""Counterfactual training on Morpho-MNIST with the published values (De Sousa Ribeiro et al., ICML 2023).
+
+python -m train.mechanisms --config configs/morphomnist/mechanisms.py --morphomnist FOLDER
+python -m train.image_mechanism --config configs/morphomnist/image_mechanism.py --data.folder FOLDER
+python -m train.predictors --config configs/morphomnist/predictors.py --data.folder FOLDER
+python -m train.counterfactual_finetune --config configs/morphomnist/counterfactual_finetune.py --data.folder FOLDER
+
+The published code cannot train a model whose latents mediate, as these do, in this way.
+"""
+
+from prism_jax.scm.observed import Digits
+from prism_jax.training.image_mechanism.counterfactual_run import CounterfactualRun
+from prism_jax.training.image_mechanism.counterfactual_step import Objective
+from prism_jax.training.image_mechanism.validation import Validation
+from prism_jax.training.loop import LoopConfig
+from prism_jax.training.optimizer import OptimizerConfig
+
+
+def config() -> CounterfactualRun:
+    return CounterfactualRun(
+        run="runs/morphomnist_counterfactual",
+        image="runs/morphomnist_scm/model",
+        mechanisms="runs/morphomnist_mechanisms/model",
+        predictors="runs/morphomnist_predictors/model",
+        data=Digits(folder="data/morphomnist", size=32),
+        objective=Objective(targets="hard", beta=1.0, damping=100.0),
+        shift=2,
+        optimizer=OptimizerConfig(peak=1e-4, decay="constant", b1=0.9, b2=0.9, clip=350.0, weight_decay=0.01),
+        ascent=1e-2,
+        batch_size=32,
+        loop=LoopConfig(steps=5000, log_every=50, checkpoint_every=500),
+        validation=Validation(every=500),
+    )

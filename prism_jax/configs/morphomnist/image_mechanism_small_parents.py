@@ -1,0 +1,24 @@
+"""The first part of the smaller image mechanism of Morpho-MNIST: what parents say of a digit, without latents.
+
+python -m train.image_mechanism --config configs/morphomnist/image_mechanism_small_parents.py --data.folder FOLDER
+python -m train.image_mechanism --config configs/morphomnist/image_mechanism_small.py --data.folder FOLDER  # goes on from there
+"""
+
+import dataclasses
+
+from prism_jax.configs.morphomnist import image_mechanism_small
+from prism_jax.scm.elbo import FreeEnergy
+from prism_jax.training.image_mechanism.run import SCMRun
+from prism_jax.training.image_mechanism.validation import Validation
+from prism_jax.training.loop import LoopConfig
+
+
+def config() -> SCMRun:
+    return dataclasses.replace(
+        image_mechanism_small.config(),
+        run="runs/morphomnist_small_parents",
+        initial=None,
+        objective=FreeEnergy(parents_only=True),
+        loop=LoopConfig(steps=1000, log_every=50, checkpoint_every=500),
+        validation=Validation(every=0),
+    )

@@ -1,0 +1,48 @@
+"""What the small base model takes along, with a truth: on phantoms whose findings are independent, so nothing should.
+
+After the data set of configs/phantom/counterfactuals.py:
+prism data report data/phantom_balanced --out runs/phantom_balanced_report
+python -m eval.audit --config configs/phantom/audit.py
+
+The cohort is made first, and goes on where it was: 64 patients an edit, four placebos on each of them.
+"""
+
+from prism_jax.configs.phantom.counterfactuals import FINDINGS
+from prism_jax.evaluation.audit.run import AuditRun
+from prism_jax.evaluation.counterfactuals.run import CounterfactualRun, Inversion
+from prism_jax.evaluation.edits import Change
+from prism_jax.evaluation.judges import Judge
+
+INVERSION = Inversion(method="edit_friendly", steps=20, guidance=1.75)
+STRENGTH = dict(cross_steps=0.4, self_steps=0.4, blend=None)
+JUDGES = tuple(
+    Judge(name=name, folder=f"prism_jax/pretrained/phantom_judges/{name}") for name in ("densenet", "convnext")
+)
+PLACEBOS = ("repeat the caption", "say enlarged heart", "say blorkery", "say hernia")
+
+
+def config() -> AuditRun:
+    cohort = CounterfactualRun(
+        run="runs/phantom_audit_cohort",
+        title="The base model's edits, for the audit",
+        model="prism_jax/pretrained/phantom",
+        data="data/phantom_balanced",
+        changes=changes(),
+        per_change=64,
+        inversion=INVERSION,
+    )
+    return AuditRun(
+        run="runs/phantom_audit",
+        title="What the base model's edits take along",
+        cohort=cohort.run,
+        make=cohort,
+        judges=JUDGES,
+        survey="runs/phantom_balanced_report",
+    )
+
+
+def changes() -> tuple[Change, ...]:
+    """Every finding taken away and added, two at once; placebos: null edit, synonym, nonsense, unrelated finding."""
+    edits = [f"{verb} {finding}" for verb in ("remove", "add") for finding in FINDINGS]
+    edits.append("remove cardiomegaly, remove pacemaker")
+    return tuple(Change(edit=edit, **STRENGTH) for edit in (*edits, *PLACEBOS))

@@ -1,0 +1,27 @@
+"""The classifiers of configs/phantom/augmentation.py: a small ConvNeXt that learns cardiomegaly alone.
+
+python -m eval.augmentation runs it, with folders, seed and added pictures of its own.
+"""
+
+from prism_jax.models.convnext import ConvNeXtConfig
+from prism_jax.training.classifier.augment import Augmentation
+from prism_jax.training.classifier.run import ClassifierRun, Validation
+from prism_jax.training.examples import Data, Mixed
+from prism_jax.training.loop import LoopConfig
+from prism_jax.training.optimizer import OptimizerConfig
+
+
+def config() -> ClassifierRun:
+    return ClassifierRun(
+        run="runs/phantom_augmentation_classifier",
+        network=ConvNeXtConfig.small(),
+        targets=("cardiomegaly",),
+        age=False,
+        data=Data(folder="data/augmentation_strong", size=64, mixed=(Mixed(folder="data/augmentation_strong"),)),
+        size=64,
+        batch_size=32,
+        augmentation=Augmentation(rotation=3.0),
+        optimizer=OptimizerConfig(peak=4e-3, warmup=50, decay="cosine", final=0.01, weight_decay=0.05),
+        loop=LoopConfig(steps=600, log_every=50, checkpoint_every=150, tensorboard=False),
+        validation=Validation(every=150, tested=None),
+    )

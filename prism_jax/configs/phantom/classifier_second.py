@@ -1,0 +1,27 @@
+"""A second judge of phantoms, of another family and with another seed: a small ConvNeXt.
+
+After the first command in configs/phantom/classifier.py:
+python -m train.classifier --config configs/phantom/classifier_second.py
+"""
+
+from prism_jax.models.convnext import ConvNeXtConfig
+from prism_jax.training.classifier.augment import Augmentation
+from prism_jax.training.classifier.run import ClassifierRun, Validation
+from prism_jax.training.examples import Data
+from prism_jax.training.loop import LoopConfig
+from prism_jax.training.optimizer import OptimizerConfig
+
+
+def config() -> ClassifierRun:
+    return ClassifierRun(
+        run="runs/phantom_classifier_second",
+        seed=1,
+        network=ConvNeXtConfig.small(),
+        data=Data(folder="data/phantom_balanced", size=128),
+        size=96,
+        batch_size=32,
+        augmentation=Augmentation(rotation=3.0),
+        optimizer=OptimizerConfig(peak=4e-3, warmup=100, decay="cosine", final=0.01, weight_decay=0.05),
+        loop=LoopConfig(steps=1400, log_every=50, checkpoint_every=100),
+        validation=Validation(every=100),
+    )

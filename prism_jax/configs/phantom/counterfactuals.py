@@ -1,0 +1,30 @@
+"""The small base model against the true counterfactuals of 64 held-out phantoms per edit.
+
+prism data build phantom --out data/phantom_balanced --preset balanced --train 16000 --val 256 --test 256
+python -m eval.counterfactuals --config configs/phantom/counterfactuals.py
+"""
+
+from prism_jax.evaluation.counterfactuals.run import CounterfactualRun, Inversion
+from prism_jax.evaluation.edits import Change
+
+FINDINGS = ("pacemaker", "cardiomegaly", "effusion", "support lines")
+INVERSION = Inversion(method="null_text", steps=20, guidance=1.75, inner_steps=10)
+
+
+def config() -> CounterfactualRun:
+    return CounterfactualRun(
+        run="runs/phantom_truth",
+        title="The base model against true counterfactuals",
+        model="prism_jax/pretrained/phantom",
+        data="data/phantom_balanced",
+        changes=changes(),
+        per_change=64,
+        inversion=INVERSION,
+        training=None,
+    )
+
+
+def changes() -> tuple[Change, ...]:
+    """Every finding taken away and added; strengths as chosen on the validation split."""
+    strength = dict(cross_steps=0.4, self_steps=0.4, blend=None)
+    return tuple(Change(edit=f"{verb} {finding}", **strength) for verb in ("remove", "add") for finding in FINDINGS)

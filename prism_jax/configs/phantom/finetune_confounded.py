@@ -1,0 +1,39 @@
+"""The companion paper's case with a truth: captions never mention the pacemaker, so it can only ride along.
+
+Cardiomegaly brings the pacemaker with it here; configs/phantom/finetune_unconfounded.py is the same where it does not.
+
+prism data build phantom --out data/phantom_strong --preset strong --train 4000 --val 64 --test 512
+python -m train.encode_latents --config configs/phantom/finetune_confounded.py
+python -m train.finetune --config configs/phantom/finetune_confounded.py     # --seed 1 --run ... for further models
+prism export --run runs/phantom_confounded --out runs/phantom_confounded/model
+"""
+
+import dataclasses
+
+from prism_jax.data.captions.templates import PLAIN, CaptionConfig
+from prism_jax.training.examples import Data
+from prism_jax.training.finetune.run import FinetuneRun
+from prism_jax.training.finetune.validation import Validation
+from prism_jax.training.loop import LoopConfig
+from prism_jax.training.optimizer import OptimizerConfig
+
+UNSAID = dataclasses.replace(PLAIN, omitted=("pacemaker",))
+
+
+def config() -> FinetuneRun:
+    return trained_on("phantom_strong", run="phantom_confounded")
+
+
+def trained_on(data: str, *, run: str) -> FinetuneRun:
+    """The shipped model for 400 steps on this data set."""
+    return FinetuneRun(
+        run=f"runs/{run}",
+        model="prism_jax/pretrained/phantom",
+        data=Data(folder=f"data/{data}", size=128, captions=CaptionConfig(templates=(UNSAID,))),
+        batch_size=16,
+        latents=f"data/{data}_latents",
+        ema_decay=0.99,
+        optimizer=OptimizerConfig(peak=2e-4, warmup=30, decay="cosine", final=0.05, weight_decay=0.01),
+        loop=LoopConfig(steps=400, log_every=10, checkpoint_every=200, keep=1),
+        validation=Validation(every=200, limit=64),
+    )

@@ -1,0 +1,26 @@
+"""All inversion methods on the 256 held-out phantoms, every finding of each taken away or added.
+
+After the data set of configs/phantom/counterfactuals.py:
+python -m eval.inversion_methods --config configs/phantom/inversion_methods.py
+"""
+
+import dataclasses
+
+from prism_jax.configs.phantom.counterfactuals import INVERSION, changes
+from prism_jax.evaluation.counterfactuals.run import CounterfactualRun
+from prism_jax.evaluation.inversion_methods.run import MethodsRun
+
+METHODS = ("direct", "edit_friendly", "negative_prompt", "ddim", "null_text")
+
+
+def config() -> MethodsRun:
+    return MethodsRun(
+        run="runs/methods",
+        title="Inversion methods against true counterfactuals",
+        each=CounterfactualRun(
+            model="prism_jax/pretrained/phantom",
+            data="data/phantom_balanced",
+            changes=changes(),
+        ),
+        methods=tuple(dataclasses.replace(INVERSION, method=method) for method in METHODS),
+    )

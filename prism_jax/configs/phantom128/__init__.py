@@ -1,0 +1,1 @@
+"""Configurations for the built-in phantom at 128 pixels."""

@@ -1,0 +1,29 @@
+"""Predictors of all attributes of the phantom at 64x64: ResNet-18 with group norm, a quarter of the published width.
+
+prism data build phantom --out data/phantom_64 --size 64 --train 20000 --val 512 --test 512
+python -m train.predictors --config configs/phantom64/predictors.py
+
+For counterfactual training. The ones that measure its result are others:
+    --seed 8 --run runs/phantom64_predictors_second
+"""
+
+from prism_jax.models.predictors import ChestConfig
+from prism_jax.scm import graphs
+from prism_jax.training.examples import Data
+from prism_jax.training.loop import LoopConfig
+from prism_jax.training.optimizer import OptimizerConfig
+from prism_jax.training.predictors.run import PredictorsRun
+from prism_jax.training.predictors.validation import Validation
+
+
+def config() -> PredictorsRun:
+    return PredictorsRun(
+        run="runs/phantom64_predictors",
+        graph=graphs.phantom(),
+        data=Data(folder="data/phantom_64", size=64),
+        model=ChestConfig.phantom(),
+        optimizer=OptimizerConfig(peak=1e-3, decay="constant", clip=200.0, weight_decay=0.05),
+        batch_size=32,
+        loop=LoopConfig(steps=5000, log_every=50, checkpoint_every=250),
+        validation=Validation(every=250),
+    )

@@ -1,0 +1,1 @@
+"""Captions made from attributes, and the language in which edits are asked for."""

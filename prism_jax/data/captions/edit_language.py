@@ -1,0 +1,161 @@
+"""Edits in words: "remove the pacemaker, set age to 40 and add an enlarged heart".
+
+    remove X, without X, no X    the caption says "no X"
+    add X, with X                the caption says "X"
+    drop X, unmention X          the caption says nothing of X (a finding, or age, sex, view, race)
+    set age 40, set sex=woman, set view to PA, set race to Asian
+
+Instructions are separated by commas, semicolons or "and", so no name or value may hold one of these. One without
+a verb takes the verb before it: "remove pacemaker and effusion". Findings go by the names that the caption has for
+them, whichever of their synonyms is written.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+
+from prism_jax.data.captions import plain as captions_plain
+from prism_jax.data.captions import synonyms
+from prism_jax.data.schema import Attributes
+from prism_jax.data.sources import label_policy
+
+EXAMPLE = "remove pacemaker, set age 40"
+VALUES = {"remove": False, "without": False, "with no": False, "no": False, "add": True, "with": True}
+VERBS = (*VALUES, "drop", "unmention", "set")
+SEXES = {"m": "M", "man": "M", "male": "M", "f": "F", "woman": "F", "female": "F"}
+OLDEST = 120  # years
+DEVICES = ("endotracheal tube", "nasogastric tube", "pacemaker", "support devices")  # main names; no findings
+
+_SEPARATOR = re.compile(r"[,;]|\band\b", re.IGNORECASE)
+_VERB = re.compile(rf"({'|'.join(sorted(VERBS, key=len, reverse=True))})(?:\s+|$)", re.IGNORECASE)
+_ARTICLE = re.compile(r"^(?:an?|the|any)\s+(?=\S)", re.IGNORECASE)
+_SETTING = re.compile(r"(\w+)(?:\s*=\s*|\s+to\s+|\s+)(.+)")
+
+
+@dataclasses.dataclass(frozen=True)
+class Instruction:
+    """One attribute and the value that it shall have."""
+
+    name: str  # a slot of captions.SLOTS, or a finding as captions say it; not yet the name that a caption has for it
+    value: bool | float | str | None  # as `captions.changed` takes it
+
+    def __str__(self) -> str:
+        if self.value is None:
+            return f"drop {self.name}"
+        if isinstance(self.value, bool):
+            return f"{'add' if self.value else 'remove'} {self.name}"
+        value = f"{self.value:g}" if isinstance(self.value, float) else self.value
+        return f"set {self.name} to {value}"
+
+    def is_stated(self, attributes: Attributes) -> bool:
+        """Whether a caption of `attributes` says anything of what is to change."""
+        if self.name in captions_plain.SLOTS:
+            return getattr(attributes, self.name) is not None
+        return synonyms.find(self.name, attributes.findings) is not None
+
+    def is_known(self, attributes: Attributes) -> bool:
+        """Whether what is to change is stated with certainty."""
+        if self.name in captions_plain.SLOTS:
+            return self.is_stated(attributes)
+        name = synonyms.find(self.name, attributes.findings)
+        return name is not None and attributes.findings[name] is not None
+
+    def change(self, attributes: Attributes) -> dict[str, bool | float | str | None]:
+        """The change for `captions.changed`, under the name that `attributes` have for it."""
+        known = None if self.name in captions_plain.SLOTS else synonyms.find(self.name, attributes.findings)
+        return {known or synonyms.main_name(self.name): self.value}
+
+    def has_effect(self, attributes: Attributes) -> bool:
+        """Whether the caption would be another one, apart from capitals."""
+        before, after = captions_plain.describe(attributes), captions_plain.edited(attributes, self.change(attributes))
+        return before.casefold() != after.casefold()
+
+
+def parse(text: str) -> tuple[Instruction, ...]:
+    """The instructions in `text`, whatever caption they are for.
+
+    Raises:
+      ValueError: no instruction, one without a verb, a verb without a name, or a value that cannot be.
+    """
+    verb, found = None, []
+    for part in _SEPARATOR.split(text):
+        part = " ".join(part.split())
+        begins = _VERB.match(part)
+        verb = begins[1].lower() if begins else verb
+        words = part[begins.end() :] if begins else part
+        if not part and found:
+            continue  # a comma before "and", or at the end
+        if not verb or not words:
+            raise ValueError(f"no instruction in {part or text!r}; begin with {', '.join(VERBS)}: {EXAMPLE!r}")
+        found.append(_setting(words) if verb == "set" else _mention(verb, words))
+    return tuple(found)
+
+
+def read(text: str, attributes: Attributes) -> dict[str, bool | float | str | None]:
+    """The change that `text` asks for, as `captions.changed` takes it: `{"pacemaker": False, "age": 40.0}`.
+
+    A finding that the caption does not mention can be added, under its commonest name. "no finding" is dropped
+    from the caption where anything but a device is added.
+
+    Raises:
+      ValueError: what `parse` refuses, a name twice, what the caption does not mention, or nothing to change.
+    """
+    change = {}
+    for instruction in parse(text):
+        must_be_stated = instruction.value is False or instruction.value is None  # 0.0 is an age
+        if must_be_stated and not instruction.is_stated(attributes):
+            raise ValueError(_unmentioned(instruction, attributes))
+        one = instruction.change(attributes)
+        if one.keys() & change.keys():
+            raise ValueError(
+                f"{captions_plain.spoken(*one)} is named twice in {text!r}; say once what shall become of it"
+            )
+        if not instruction.has_effect(attributes):
+            already = f"the caption {captions_plain.describe(attributes)!r} already says"
+            raise ValueError(f"nothing to change: {already} what '{instruction}' asks for")
+        change |= one
+    added = [name for name, value in change.items() if value is True and synonyms.main_name(name) not in DEVICES]
+    if added and attributes.findings.get(label_policy.FINDING) is False:
+        change.setdefault(label_policy.FINDING, None)
+    return change
+
+
+def _mention(verb: str, words: str) -> Instruction:
+    name = captions_plain.spoken(_ARTICLE.sub("", words))
+    if verb in VALUES and name in captions_plain.SLOTS:
+        raise ValueError(f"{verb} {name!r} makes no sense; write 'set {name} ...', or 'drop {name}' to leave it out")
+    if name.startswith("no "):
+        raise ValueError(f"{verb} {name!r} negates twice or not at all; write 'remove {name[3:]}' or 'add {name[3:]}'")
+    return Instruction(name, VALUES.get(verb))
+
+
+def _setting(words: str) -> Instruction:
+    match = _SETTING.fullmatch(words)
+    name, written = (match[1].lower(), match[2]) if match else ("", "")
+    if name not in captions_plain.SLOTS:
+        raise ValueError(
+            f"'set {words}' is not understood; set {', '.join(captions_plain.SLOTS)}: 'set age 40', 'set sex=woman'"
+        )
+    if name == "age":
+        return Instruction(name, _age(written))
+    if name == "sex" and written.lower() not in SEXES:
+        raise ValueError(f"sex {written!r} is not known; use one of {', '.join(SEXES)}")
+    return Instruction(name, SEXES[written.lower()] if name == "sex" else written.removesuffix(" view"))
+
+
+def _age(written: str) -> float:
+    try:
+        age = float(written)
+    except ValueError:
+        age = -1.0
+    if not 0 <= age <= OLDEST:
+        raise ValueError(f"age {written!r} is not a number of years from 0 to {OLDEST}")
+    return age
+
+
+def _unmentioned(instruction: Instruction, attributes: Attributes) -> str:
+    slots = [slot for slot in captions_plain.SLOTS if getattr(attributes, slot) is not None]
+    mentioned = ", ".join([*slots, *map(captions_plain.spoken, attributes.findings)]) or "nothing"
+    remedy = f"if the image shows {instruction.name}, say so in the caption"
+    return f"cannot {instruction}: the caption mentions {mentioned}, not {instruction.name}; {remedy}"

@@ -1,0 +1,231 @@
+"""Captions in other wordings than that of captions.py, each with its way back, and the choice among several.
+
+A template is a text with slots in braces; what stands in brackets is left out where its slot is unknown:
+
+    Chest X-ray of[ {age}-years old][ {race}][ {sex}] subject[ with {findings}]
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+import zlib
+from collections.abc import Callable, Iterable, Sequence
+from typing import Literal
+
+import numpy as np
+
+from prism_jax.data.captions import plain as captions_plain
+from prism_jax.data.captions import radiology_reports
+from prism_jax.data.schema import Attributes, Example
+from prism_jax.data.sources.label_policy import FINDING
+
+STREAM = "captions"
+SLOTS = ("person", "age", "sex", "race", "view", "findings")
+_PART = re.compile(r"\[([^\[\]]*)\]|\{(\w+)\}")
+_SLOT = re.compile(r"\{(\w+)\}")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Template:
+    """A wording of captions. `person` is age, race and sex as in "a 63-year-old man"."""
+
+    text: str
+    male: str = "male"  # what the slot sex says
+    female: str = "female"
+    spelling: Literal["spoken", "source"] = "spoken"  # of findings: as people say them, or as the data set has them
+    absent: str | None = "no {}"  # how it says that a finding is absent; None: it does not
+    uncertain: str | None = "possible {}"  # the same of an uncertain one
+    no_finding: str | None = "no finding"  # how it says that there is no finding; None: it does not
+    omitted: tuple[str, ...] = ()  # findings it never says, as captions spell them
+
+    def __post_init__(self):
+        slots = _SLOT.findall(self.text)
+        unknown = sorted(set(slots) - set(SLOTS))
+        if unknown or not slots or len(set(slots)) < len(slots):
+            raise ValueError(f"template {self.text!r} must have slots, each once, of {', '.join(SLOTS)}")
+        if any(len(_SLOT.findall(part)) != 1 for part in re.findall(r"\[([^\[\]]*)\]", self.text)):
+            raise ValueError(f"template {self.text!r} has brackets without exactly one slot in them")
+        required = set(_SLOT.findall(re.sub(r"\[[^\[\]]*\]", "", self.text)))
+        if required - {"person"}:
+            raise ValueError(f"template {self.text!r} needs brackets around {', '.join(sorted(required))}: it may be "
+                             "unknown")  # fmt: skip
+        for words in (self.absent, self.uncertain):
+            if words is not None and words.count("{}") != 1:
+                raise ValueError(f"{words!r} must have {{}} once, for the name of a finding")
+
+    def describe(self, attributes: Attributes) -> str:
+        """The caption of an image with these attributes."""
+        values = {
+            "person": captions_plain.person(attributes),
+            "age": "" if attributes.age is None else str(int(attributes.age)),
+            "sex": {"M": self.male, "F": self.female, None: ""}[attributes.sex],
+            "race": attributes.race or "",
+            "view": attributes.view or "",
+            "findings": ", ".join(filter(None, (self._say(*item) for item in attributes.findings.items()))),
+        }
+
+        def fill(part: re.Match) -> str:
+            inside = part[1] if part[1] is not None else part[0]
+            value = values[_SLOT.search(inside)[1]]
+            return _SLOT.sub(lambda _: value, inside) if value else ""
+
+        return _PART.sub(fill, self.text)
+
+    def saying(self, names: Iterable[str]) -> Template:
+        """The same wording, which says these findings even where it omitted them."""
+        said = set(map(captions_plain.spoken, names))
+        return dataclasses.replace(self, omitted=tuple(name for name in self.omitted if name not in said))
+
+    def parse(self, text: str) -> Attributes:
+        """What the caption `text` states; `describe` gives it back, letter by letter.
+
+        Raises:
+          ValueError: a text that this template does not write.
+        """
+        found = re.fullmatch(self._pattern(), text)
+        slots = {name: value for name, value in found.groupdict().items() if value} if found else {}
+        person = captions_plain.read_person(slots["person"])[0] if "person" in slots else Attributes()
+        known = dataclasses.replace(
+            person,
+            age=int(slots["age"]) if "age" in slots else person.age,
+            sex={self.male: "M", self.female: "F"}[slots["sex"]] if "sex" in slots else person.sex,
+            race=slots.get("race", person.race),
+            view=slots.get("view"),
+            findings=dict(map(self._read, slots["findings"].split(", "))) if "findings" in slots else {},
+        )
+        if found is None or self.describe(known) != text:
+            raise ValueError(f"the caption {text!r} is not one of the template {self.text!r}")
+        return known
+
+    def stated(self, attributes: Attributes) -> Attributes:
+        """What a caption of these attributes says of them, so `parse(describe(attributes))`."""
+        slots = set(_SLOT.findall(self.text)) | ({"age", "sex", "race"} if "{person}" in self.text else set())
+        said = {
+            slot: getattr(captions_plain.stated(attributes), slot) for slot in captions_plain.SLOTS if slot in slots
+        }
+        spell = captions_plain.spoken if self.spelling == "spoken" else str
+        findings = {
+            name if name == FINDING and state is False else spell(name): state
+            for name, state in attributes.findings.items()
+            if self._say(name, state)
+        }
+        return Attributes(**said, findings=findings if "findings" in slots else {})
+
+    def _say(self, name: str, state: bool | None) -> str:
+        if captions_plain.spoken(name) in self.omitted:
+            return ""
+        if name == FINDING and state is False:
+            return self.no_finding or ""
+        words = {True: "{}", False: self.absent, None: self.uncertain}[state]
+        return words.format(captions_plain.spoken(name) if self.spelling == "spoken" else name) if words else ""
+
+    def _read(self, part: str) -> tuple[str, bool | None]:
+        if part == self.no_finding:
+            return FINDING, False
+        for words, state in ((self.absent, False), (self.uncertain, None)):
+            before, _, after = (words or "{}").partition("{}")
+            if (before or after) and part.startswith(before) and part.endswith(after):
+                return part[len(before) : len(part) - len(after)], state
+        return part, True
+
+    def _pattern(self) -> str:
+        """A regular expression with a group for each slot."""
+        sexes = f"{re.escape(self.male)}|{re.escape(self.female)}"
+        slots = {
+            "person": r"an? .*?(?:man|woman|patient)",
+            "age": r"\d+",
+            "sex": sexes,
+            "race": rf"(?!(?:{sexes})\b)[^\W\d][^,]*?",
+            "view": r".+?",
+            "findings": r".+",
+        }
+        pattern, end = "", 0
+        for part in _PART.finditer(self.text):
+            inside = part[1] if part[1] is not None else part[0]
+            before, name, after = _SLOT.split(inside, maxsplit=1)
+            group = rf"{re.escape(before)}(?P<{name}>{slots[name]}){re.escape(after)}"
+            pattern += re.escape(self.text[end : part.start()]) + (f"(?:{group})?" if part[1] is not None else group)
+            end = part.end()
+        return pattern + re.escape(self.text[end:])
+
+
+PLAIN = Template(
+    text=f"{captions_plain.START}{{person}}[, {{view}} view][, with {{findings}}]"
+)  # as captions.py writes
+# PRISM (Kumar et al., MIDL 2025) and the paper after it (arXiv 2503.23618): what is present, nothing else.
+PRISM = Template(
+    text="Chest X-ray[ showing {findings}]", spelling="source", absent=None, uncertain=None, no_finding="No Finding"
+)
+SUBJECT = Template(
+    text="Chest X-ray of[ {age}-years old][ {race}][ {sex}] subject[ with {findings}]", absent=None, uncertain=None
+)
+PARAPHRASES = (
+    PLAIN,
+    Template(text="Chest radiograph of {person}[, {view} view][, showing {findings}]", absent="without {}"),
+    Template(text="X-ray of the chest[, {view} view], of {person}[. Findings: {findings}]", uncertain="perhaps {}"),
+    SUBJECT,
+)
+
+KNOWN = (*PARAPHRASES, PRISM)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class CaptionConfig:
+    """The captions that a model is trained on. Edits are worded as PLAIN, so it should be among several."""
+
+    templates: tuple[Template, ...] = (PLAIN,)
+    reports: float = 0.0  # share of the examples with a report whose caption is that report, cut to what fits
+    seed: int = 0
+
+    def __post_init__(self):
+        if not self.templates:
+            raise ValueError("no templates; give one, for example PLAIN")
+        if not 0 <= self.reports <= 1:
+            raise ValueError(f"reports {self.reports} is not a share from 0 to 1")
+
+
+def caption(example: Example, turn: int = 0, *, config: CaptionConfig, fits: Callable[[str], bool]) -> str:
+    """The caption of an example, one of those that `config` allows, drawn for this example and `turn` (an epoch).
+
+    `fits` says whether the text encoder takes a text whole. A report is cut at a sentence, a caption from its end
+    finding by finding, those that are absent or uncertain first.
+
+    Raises:
+      ValueError: a caption that does not fit even without findings.
+    """
+    rng = np.random.default_rng([config.seed, zlib.crc32(STREAM.encode()), example.id, turn])
+    is_report, place = rng.random() < config.reports, int(rng.integers(len(config.templates)))
+    report = radiology_reports.cut(example.text, fits) if is_report and example.text else ""
+    return report or fitting(example.attributes, config.templates[place], fits)
+
+
+def fitting(attributes: Attributes, template: Template, fits: Callable[[str], bool]) -> str:
+    """The caption, without the last findings where it would be too long: absent and uncertain ones go first."""
+    left = dict(attributes.findings)
+    present = [name for name in left if left[name] is True]
+    others = [name for name in left if left[name] is not True]
+    text = template.describe(attributes)
+    for name in (*reversed(others), *reversed(present)):
+        if fits(text):
+            return text
+        del left[name]
+        text = template.describe(dataclasses.replace(attributes, findings=left))
+    if not fits(text):
+        raise ValueError(f"the caption {text!r} is longer than the text encoder takes; use a shorter template")
+    return text
+
+
+def read(text: str, templates: Sequence[Template] = KNOWN) -> tuple[Template, Attributes]:
+    """The wording of a caption, the first of `templates` that writes it, and what it states.
+
+    Raises:
+      ValueError: a text that none of them writes; what the plain wording cannot read of it is said.
+    """
+    for template in templates:
+        try:
+            return template, template.parse(text)
+        except ValueError:
+            continue  # another one may have written it
+    captions_plain.parse(text)
+    raise ValueError(f"the caption {text!r} is not one of {', '.join(repr(t.text) for t in templates)}")

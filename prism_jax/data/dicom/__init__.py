@@ -1,0 +1,1 @@
+"""DICOM: reading, windowing, tags, writing secondary captures."""

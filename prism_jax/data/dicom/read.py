@@ -1,0 +1,187 @@
+"""Radiographs in DICOM files: the grey picture as it is meant to be seen, and what the tags say of it.
+
+Nothing in a file can do worse than a ValueError of one line: pixel data is decoded only when the tags that describe
+it make sense, and whatever pydicom or a decoder raises is reported as damage.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import io
+import logging
+import threading
+import warnings
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from prism_jax.data.dicom import tags as dicom_tags
+from prism_jax.data.dicom import windowing
+from prism_jax.data.dicom.tags import Tags, count, one_line, shape, text
+
+if TYPE_CHECKING:
+    from pydicom import Dataset
+
+MARK = slice(128, 132)  # where every DICOM file says b"DICM"
+MAX_PIXELS = 10**8  # a chest X-ray has 2e7 at most; more is a damaged or hostile file
+COLORS = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_RCT", "YBR_ICT")
+LUMINANCE = np.array([0.299, 0.587, 0.114], np.float32)  # as Pillow weighs colours
+# Pillow's decoders refuse what is cut off; the others only decode what Pillow and pydicom cannot.
+DECODERS = ("pillow", "pydicom", "pylibjpeg", "pyjpegls", "gdcm")
+JPEG_EXTENDED = "1.2.840.10008.1.2.4.51"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Radiograph:
+    """One decoded file."""
+
+    pixels: np.ndarray  # uint8 [h, w], upright, dense is bright
+    tags: Tags
+
+
+def is_dicom(data: bytes) -> bool:
+    """Whether the bytes bear the mark of a DICOM file."""
+    return data[MARK] == b"DICM"
+
+
+def read(data: bytes) -> Radiograph:
+    """The picture and the tags of a DICOM file.
+
+    Grey levels go through the modality rescale or table, then the first VOI table or window of the file; without
+    one, the range that the stored bits can hold becomes 0 to 255, whatever the picture holds: stretching each to its
+    own range would change all of it when one device in it changes. MONOCHROME1 is inverted. Where Patient Orientation
+    says that the picture lies upside down, on its side or mirrored, it is turned.
+
+    Raises:
+      ValueError: one line, for what is no DICOM file, damaged, or holds no single grey or colour picture.
+    """
+    with _quiet:
+        dataset = parse(data)
+        tags = dicom_tags.of(dataset)
+        return Radiograph(pixels=_upright(_pixels(dataset), tags.orientation), tags=tags)
+
+
+def read_tags(data: bytes) -> Tags:
+    """The tags alone, without decoding the picture. Raises ValueError where `data` is no readable DICOM file."""
+    with _quiet:
+        return dicom_tags.of(parse(data))
+
+
+class _Quiet:
+    """While any thread reads, what pydicom says about odd tags stays off stderr: of a file that fails, the error tells.
+
+    Filters of warnings belong to the process, so the first to enter sets them and the last to leave resets them.
+    """
+
+    def __init__(self):
+        self._lock, self._readers, self._kept = threading.Lock(), 0, None
+
+    def __enter__(self):
+        with self._lock:
+            if self._readers == 0:
+                logger = logging.getLogger("pydicom")
+                self._kept = contextlib.ExitStack()
+                self._kept.enter_context(warnings.catch_warnings())
+                warnings.simplefilter("ignore")
+                self._kept.callback(setattr, logger, "disabled", logger.disabled)
+                logger.disabled = True
+            self._readers += 1
+
+    def __exit__(self, *error):
+        with self._lock:
+            self._readers -= 1
+            if self._readers == 0:
+                self._kept.close()
+
+
+_quiet = _Quiet()
+
+
+def parse(data: bytes) -> Dataset:
+    """All tags of a DICOM file as pydicom has them. Raises ValueError where `data` is no readable DICOM file."""
+    try:
+        import pydicom
+    except ModuleNotFoundError:
+        raise ValueError(
+            "is a DICOM file, which pydicom reads; install it with: pip install 'prism-jax[data]'"
+        ) from None
+    if not is_dicom(data):
+        raise ValueError("is not a DICOM file (no DICM mark at byte 128)")
+    try:
+        return pydicom.dcmread(io.BytesIO(data))
+    except Exception as error:  # whatever broken lengths lead to
+        raise ValueError(f"is a damaged DICOM file ({one_line(error)})") from None
+
+
+def _pixels(dataset: Dataset) -> np.ndarray:
+    """uint8 [h, w], dense is bright, as the file has them laid out."""
+    photometric, sides = _check(dataset), shape(dataset)
+    try:
+        stored = _decode(dataset)
+    except Exception as error:
+        raise ValueError(f"its pixel data cannot be decoded ({one_line(error)})") from None
+    if photometric in COLORS:
+        if stored.shape != (*sides, 3) or stored.dtype != np.uint8:
+            raise ValueError(f"its pixel data is {stored.dtype} {stored.shape}, not uint8 {(*sides, 3)}")
+        return np.round(stored @ LUMINANCE).astype(np.uint8)
+    if stored.shape != sides:
+        raise ValueError(f"its pixel data is {stored.shape}, the tags say {sides}")
+    try:
+        shown = windowing.shown(dataset, stored)
+    except Exception as error:
+        raise ValueError(f"its grey levels make no sense ({one_line(error)})") from None
+    return 255 - shown if photometric == "MONOCHROME1" else shown
+
+
+def _check(dataset: Dataset) -> str:
+    """The photometric interpretation, once all that decoding relies on is known to be there and sane."""
+    if not any(name in dataset for name in ("PixelData", "FloatPixelData", "DoubleFloatPixelData")):
+        modality = text(dataset, "Modality") or "unknown"
+        raise ValueError(f"holds no picture (modality {modality}), or is cut off before it")
+    if "PixelData" not in dataset:
+        raise ValueError("holds floating-point grey values; export it with integers")
+    height, width = shape(dataset)
+    if not 0 < height * width <= MAX_PIXELS:
+        raise ValueError(f"is {height} x {width} pixels by its tags; 1 to {MAX_PIXELS} in all can be read")
+    frames = count(dataset, "NumberOfFrames", 1)
+    if frames > 1:
+        raise ValueError(f"holds {frames} frames; export the one that is meant")
+    photometric = text(dataset, "PhotometricInterpretation")
+    samples = 3 if photometric in COLORS else 1
+    if photometric not in ("MONOCHROME1", "MONOCHROME2", *COLORS):
+        raise ValueError(
+            f"photometric interpretation {photometric!r} is not read; there are MONOCHROME1, MONOCHROME2, RGB"
+        )
+    if count(dataset, "SamplesPerPixel", samples) != samples:
+        raise ValueError(f"{photometric} has {samples} samples per pixel, not {count(dataset, 'SamplesPerPixel')}")
+    return photometric
+
+
+def _decode(dataset: Dataset) -> np.ndarray:
+    """Stored values as the tags lay them out. Raises anything."""
+    from pydicom.pixels import get_decoder, pixel_array
+
+    syntax = dataset.file_meta.TransferSyntaxUID
+    if not syntax.is_compressed:
+        return pixel_array(dataset, correct_unused_bits=False)  # `grey_levels` does, wherever the bits lie
+    usable = [name for name in DECODERS if name in get_decoder(syntax).available_plugins]
+    if syntax == JPEG_EXTENDED and dataset.BitsStored > 8:
+        usable = [name for name in usable if name == "pylibjpeg"]  # the others decode 8 bits
+    if not usable:
+        raise ValueError(f"{syntax.name} needs a decoder: pip install pylibjpeg pylibjpeg-libjpeg, or python-gdcm")
+    return pixel_array(dataset, decoding_plugin=usable[0])
+
+
+def _upright(pixels: np.ndarray, orientation: tuple[str, str] | None) -> np.ndarray:
+    """Turned so that rows run to the patient's left and columns to the feet, as far as `orientation` tells."""
+    if orientation is None:
+        return pixels
+    rows, columns = orientation
+    if dicom_tags.is_on_its_side(orientation):
+        pixels, rows, columns = pixels.T, columns, rows
+    if columns == "H":
+        pixels = pixels[::-1]
+    if rows == "R":
+        pixels = pixels[:, ::-1]
+    return np.ascontiguousarray(pixels)

@@ -1,0 +1,1 @@
+"""Loading of built data sets: sampler, Grain pipeline, mixtures, latent cache."""

@@ -1,0 +1,166 @@
+"""Encoded images on disk: what training reads instead of decoding and encoding the same images in every epoch.
+
+cache.json                       what was encoded, with what
+latents-000003.array_record      one image a record: float16 [h, w, c] of the scaled posterior mean, or of mean and
+                                 log-variance one after the other
+latents-000003.parquet           written last: what is known of its images, from which captions are made
+captions.parquet                 once all shards are done: every caption of a first epoch once, with its tokens
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from array_record.python.array_record_data_source import ArrayRecordDataSource
+from array_record.python.array_record_module import ArrayRecordWriter
+
+from prism_jax.atomic import whole
+from prism_jax.data.schema import Attributes, Example
+
+SETTINGS_FILE, CAPTIONS_FILE = "cache.json", "captions.parquet"
+ROWS = pa.schema([("id", pa.int64()), ("caption", pa.string()), ("attributes", pa.string()), ("text", pa.string())])
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Settings:
+    """What latents depend on. Those of other settings are stale."""
+
+    data: str  # digest of the data set
+    split: str
+    count: int  # images
+    size: int  # pixels
+    fit: str
+    crop: str | None  # the mask that images were cut to
+    vae: str  # fingerprint of its weights
+    tokenizer: str
+    dtype: str  # of the encoder's computation
+    has_variance: bool
+    shape: tuple[int, int, int]  # of the latents, [h, w, c]
+    shard: int = 1024  # images in each but the last
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class LatentCache:
+    """The cache in one folder, being written or read."""
+
+    folder: Path
+    settings: Settings
+
+    @property
+    def shards(self) -> int:
+        return -(-self.settings.count // self.settings.shard)
+
+    def begin(self) -> None:
+        """Makes the folder, or checks that it holds the same settings; see `check`."""
+        if (self.folder / SETTINGS_FILE).is_file():
+            self.check()
+            return
+        self.folder.mkdir(parents=True, exist_ok=True)
+        text = json.dumps(dataclasses.asdict(self.settings), indent=2) + "\n"
+        with whole(self.folder / SETTINGS_FILE) as partial:
+            partial.write_text(text)
+
+    def check(self) -> None:
+        """Raises ValueError, with what differs, for a cache of other settings."""
+        found = json.loads((self.folder / SETTINGS_FILE).read_text())
+        wanted = json.loads(json.dumps(dataclasses.asdict(self.settings)))
+        stale = [
+            f"{name} is {found.get(name)}, not {value}" for name, value in wanted.items() if found.get(name) != value
+        ]
+        if stale:
+            raise ValueError(
+                f"the latents in {self.folder} are stale: {'; '.join(stale)}; remove the folder and "
+                "run train.encode_latents"
+            )
+
+    def is_done(self, shard: int) -> bool:
+        return self._rows(shard).is_file()
+
+    def write(self, shard: int, latents: Sequence[np.ndarray], rows: Sequence[Mapping[str, Any]]) -> None:
+        """Writes one shard, whole or not at all: float16 [h, w, c] or [h, w, 2c] each, and its row."""
+        with whole(self._records(shard)) as partial:
+            writer = ArrayRecordWriter(str(partial), "group_size:1")
+            for array in latents:
+                writer.write(np.ascontiguousarray(array, np.float16).tobytes())
+            writer.close()
+        table = pa.Table.from_pylist(list(rows), schema=ROWS)
+        with whole(self._rows(shard)) as partial:
+            pq.write_table(table, partial)
+
+    def finish(self, tokenize: Callable[[list[str]], np.ndarray]) -> bool:
+        """Writes the captions' tokens, int32 [n, 77], if all shards are done, and says whether they are."""
+        if not all(self.is_done(i) for i in range(self.shards)):
+            return False
+        texts = list(dict.fromkeys(self._table().column("caption").to_pylist()))
+        table = pa.table({"caption": texts, "tokens": list(tokenize(texts))})
+        with whole(self.folder / CAPTIONS_FILE) as partial:
+            pq.write_table(table, partial)
+        return True
+
+    def open(self) -> Latents:
+        """The cache for reading.
+
+        Raises:
+          ValueError: it is of other settings, or not finished.
+        """
+        self.check()
+        if not (self.folder / CAPTIONS_FILE).is_file():
+            done = sum(self.is_done(i) for i in range(self.shards))
+            raise ValueError(
+                f"{self.folder} holds {done} of {self.shards} shards of latents; run train.encode_latents again to "
+                "finish it"
+            )
+        rows, texts = self._table(), pq.read_table(self.folder / CAPTIONS_FILE)
+        tokens = np.array(texts.column("tokens").to_pylist(), np.int32)
+        return Latents(
+            records=ArrayRecordDataSource([str(self._records(i)) for i in range(self.shards)]),
+            shape=self.settings.shape,
+            examples=[_example(row) for row in rows.to_pylist()],
+            tokens=dict(zip(texts.column("caption").to_pylist(), tokens, strict=True)),
+        )
+
+    def _table(self) -> pa.Table:
+        return pa.concat_tables(pq.read_table(self._rows(i)) for i in range(self.shards))
+
+    def _records(self, shard: int) -> Path:
+        return self.folder / f"latents-{shard:06d}.array_record"
+
+    def _rows(self, shard: int) -> Path:
+        return self.folder / f"latents-{shard:06d}.parquet"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Latents:
+    """Random access to encoded images, in the order of the data set."""
+
+    records: ArrayRecordDataSource
+    shape: tuple[int, int, int]
+    examples: Sequence[Example]  # what is known of each image, without the image
+    tokens: Mapping[str, np.ndarray]  # int32 [77] of captions that are known already
+
+    def __len__(self) -> int:
+        return len(self.examples)
+
+    def __getitem__(self, index: int) -> tuple[dict[str, np.ndarray], Example]:
+        """Of one image: float16 "latents" [h, w, c], "logvar" where it was kept; and what is known of it."""
+        moments = np.frombuffer(self.records[index], np.float16).reshape(*self.shape[:2], -1)
+        mean, logvar = moments[..., : self.shape[2]], moments[..., self.shape[2] :]
+        return {"latents": mean} | ({"logvar": logvar} if logvar.size else {}), self.examples[index]
+
+
+def row_of(number: int, attributes: Attributes, *, caption: str, text: str) -> dict[str, Any]:
+    """What the cache keeps of an example, beside its latents."""
+    return {"id": number, "caption": caption, "attributes": json.dumps(dataclasses.asdict(attributes)), "text": text}
+
+
+def _example(row: Mapping[str, Any]) -> Example:
+    known = Attributes(**json.loads(row["attributes"]))
+    nothing = dict(image=b"", height=0, width=0, patient="", path="", subject=-1)
+    return Example(id=row["id"], attributes=known, text=row["text"], **nothing)

@@ -1,0 +1,86 @@
+"""Several data sets in one stream, by weight, and classes of one data set equally often."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable, Hashable, Sequence
+
+import numpy as np
+
+from prism_jax.data import schema
+from prism_jax.data.loading import sampler
+
+FINENESS = 10**6  # shares are whole numbers, the smallest at least this
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Part:
+    """One data set of a mixture."""
+
+    examples: Sequence[schema.Example]
+    weight: float = 1.0  # how many draws it gets, relative to the others, whatever its size
+    classes: np.ndarray | None = None  # int [n]: each class gets the same number of draws; -1 is never drawn
+
+    def __post_init__(self):
+        if not (math.isfinite(self.weight) and self.weight > 0):
+            raise ValueError(f"weight {self.weight} is not a number above 0; leave the data set out instead")
+        if len(self.examples) == 0:
+            raise ValueError("a data set of the mixture is empty; leave it out")
+        if self.classes is None:
+            return
+        if len(self.classes) != len(self.examples):
+            raise ValueError(f"{len(self.classes)} classes for {len(self.examples)} examples; give one each")
+        if not (np.asarray(self.classes) >= 0).any():
+            raise ValueError("no example is in a class: nothing can be drawn")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Mixture:
+    """Data sets that are drawn from together, without end."""
+
+    parts: tuple[Part, ...]
+
+    def __post_init__(self):
+        if not self.parts:
+            raise ValueError("a mixture needs one data set at least")
+
+
+def balanced(
+    examples: Sequence[schema.Example], of: Callable[[schema.Attributes], Hashable | None], *, weight: float = 1.0
+) -> Part:
+    """A part whose classes are what `of` makes of the attributes; where that is None the example is never drawn.
+
+    `lambda attributes: attributes.findings.get("pacemaker")` draws images with a pacemaker as often as images stated
+    to be without, and none where nobody said or it is uncertain. Reads every example once.
+    """
+    found = [of(example.attributes) for example in examples]
+    names = sorted({name for name in found if name is not None}, key=repr)
+    number = {name: i for i, name in enumerate(names)}
+    classes = np.array([-1 if name is None else number[name] for name in found], np.int64)
+    return Part(examples=examples, weight=weight, classes=classes)
+
+
+def shares(mixture: Mixture, *, slots: int, seed: int) -> sampler.Shares:
+    """The order in which a mixture is drawn from; `slots` is the size of a batch over all processes."""
+    pools, weights = [], []
+    for number, part in enumerate(mixture.parts):
+        groups = _groups(part)
+        pools += [(number, group) for group in groups]
+        weights += [part.weight / len(groups)] * len(groups)
+    return sampler.Shares(
+        pools=tuple(
+            sampler.Pool(part=number, indices=group, share=round(FINENESS * weight / min(weights)))
+            for (number, group), weight in zip(pools, weights, strict=True)
+        ),
+        slots=slots,
+        seed=seed,
+    )
+
+
+def _groups(part: Part) -> list[Sequence[int] | np.ndarray]:
+    """The examples of each class, by index."""
+    if part.classes is None:
+        return [range(len(part.examples))]
+    classes = np.asarray(part.classes)
+    return [np.flatnonzero(classes == name) for name in np.unique(classes[classes >= 0])]

@@ -1,0 +1,273 @@
+"""Batches from a built data set: a Grain pipeline, deterministic, resumable, split over processes."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import grain
+import numpy as np
+from absl import flags
+
+from prism_jax.data import schema, transforms
+from prism_jax.data.captions import plain as captions_plain
+from prism_jax.data.loading import mixture, sampler
+
+AHEAD = 2  # batches that each thread or worker process has ready
+Caption = Callable[[schema.Example, int], str]  # (example, how often its data set was gone through before)
+
+
+def describe(example: schema.Example, turn: int) -> str:
+    """The plain caption, the same in every epoch."""
+    return captions_plain.describe(example.attributes)
+
+
+def loader(folder: str | Path, split: str, batch_size: int, **options) -> Batches:
+    """Batches of one split of the data set in `folder`; the options are those of `batches`."""
+    return batches(open_split(folder, split), batch_size, **options)
+
+
+def open_split(folder: str | Path, split: str) -> Sequence[schema.Example]:
+    """Random access to the examples of one split, in the order of the build, images still encoded."""
+    import tensorflow_datasets as tfds
+
+    if not (Path(folder) / "dataset_info.json").is_file():
+        raise ValueError(f"no data set in {folder}; make one with: prism data build NAME --out {folder}")
+    splits = tfds.builder_from_directory(folder).info.splits
+    if split not in splits:
+        raise ValueError(f"no split {split!r} in {folder}; it has {', '.join(splits)}")
+    return _Records(str(folder), split)
+
+
+def batches(
+    examples: Sequence[schema.Example] | mixture.Mixture,
+    batch_size: int,
+    *,
+    size: int | tuple[int, int],
+    fit: transforms.Fit = "pad",
+    factor: int = 8,
+    crop: str | None = None,
+    shuffle: bool = False,
+    seed: int = 0,
+    epochs: int | None = 1,
+    drop_remainder: bool = False,
+    process_index: int = 0,
+    process_count: int = 1,
+    threads: int = 2,
+    workers: int = 0,
+    caption: Caption = describe,
+) -> Batches:
+    """This process's batches.
+
+    A batch holds `batch_size` examples of this process:
+
+        image       float32 [b, h, w, 3] in [-1, 1]      see transforms.to_input for size, fit and factor
+        caption     str [b]
+        attributes  list of b Attributes
+        text        str [b], report or note
+        id          int64 [b], unique in the data set, below 2**31
+        part        int64 [b], which data set of a mixture; 0 where there is one
+        subject     int64 [b], phantom subject or -1
+        mask        bool [b], False where an example only fills the batch
+
+    Processes take disjoint slices first and shuffle them then, anew in every epoch (None: for ever). Training
+    sets `drop_remainder`: every process yields the same number of full batches per epoch. Otherwise none is
+    lost: the last batches are filled with masked examples, again to one number of batches in every process.
+    What all processes together see does not depend on how many they are, as long as `process_count` times
+    `batch_size` stays the same.
+
+    A mixture has no epochs: it needs `shuffle` and `epochs=None`. `crop` names a mask of the examples; each is cut
+    to where that lies (transforms.crop_to). Images are prepared in `threads`, or, where these wait for each other,
+    in `workers` processes with so many threads each; a program with workers needs its `if __name__ ==
+    "__main__"`, for they are started by spawn. Neither changes what comes.
+    """
+    transforms.frame(size, factor=factor)
+    if isinstance(examples, mixture.Mixture) and (not shuffle or epochs is not None):
+        raise ValueError("a mixture is drawn from without end; use shuffle=True and epochs=None")
+    sources, drawn = _order(
+        examples, batch_size, process_count, shuffle=shuffle, seed=seed, drop_remainder=drop_remainder
+    )
+    reader = _Reader(
+        sources=sources,
+        drawn=drawn,
+        slots=range(process_index * batch_size, (process_index + 1) * batch_size),
+        shape=(*transforms.frame(size, factor=factor), 3),
+        fill=functools.partial(_fill, fit=fit, factor=factor, crop=crop),
+        caption=caption,
+    )
+    return Batches(reader, None if epochs is None else epochs * drawn.steps, threads=threads, workers=workers)
+
+
+def _order(
+    examples: Sequence[Any] | mixture.Mixture,
+    batch_size: int,
+    process_count: int,
+    *,
+    shuffle: bool,
+    seed: int,
+    drop_remainder: bool,
+) -> tuple[tuple[Sequence[Any], ...], sampler.Epochs | sampler.Shares]:
+    """The data sets, and which of their examples comes when."""
+    slots = batch_size * process_count
+    if isinstance(examples, mixture.Mixture):
+        parts = tuple(part.examples for part in examples.parts)
+        return parts, mixture.shares(examples, slots=slots, seed=seed)
+    if drop_remainder:
+        _check_share(len(examples), batch_size, process_count)
+    drawn = sampler.Epochs(
+        count=len(examples), slots=slots, seed=seed if shuffle else None, drops_remainder=drop_remainder
+    )
+    return (examples,), drawn
+
+
+def iterate(
+    items: Sequence[Any] | mixture.Mixture,
+    batch_size: int,
+    prepare: Callable[[Any, int], dict[str, Any]],
+    *,
+    seed: int,
+    process_index: int = 0,
+    process_count: int = 1,
+    threads: int = 2,
+) -> Batches:
+    """Endless shuffled batches of what `prepare(item, turn)` makes of each item, in the order that `batches` has.
+
+    Columns become arrays, but "attributes", which stays a list.
+    """
+    sources, drawn = _order(items, batch_size, process_count, shuffle=True, seed=seed, drop_remainder=True)
+    slots = range(process_index * batch_size, (process_index + 1) * batch_size)
+
+    def read(step: int) -> dict[str, Any]:
+        draws = [drawn(int(step), slot) for slot in slots]
+        rows = [prepare(sources[draw.part][draw.index], draw.turn) for draw in draws]
+        columns = {name: [row[name] for row in rows] for name in rows[0]}
+        return {name: column if name == "attributes" else np.array(column) for name, column in columns.items()}
+
+    return Batches(read, None, threads=threads, workers=0)
+
+
+class Batches:
+    """An iterator over batches. Its state is the number of batches taken: it fits any number of threads or workers.
+
+    Batches that are ready do not count, so nothing is lost or seen twice where the state is restored.
+    """
+
+    def __init__(self, reader: Callable[[int], dict[str, Any]], count: int | None, *, threads: int, workers: int):
+        self._reader, self._count, self._threads, self._workers = reader, count, threads, workers
+        self._iterator: grain.DatasetIterator | None = None
+        self._step = 0
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        return self
+
+    def __next__(self) -> dict[str, Any]:
+        if self._iterator is None:
+            self._iterator = self._start()
+        batch = next(self._iterator)
+        self._step += 1
+        return batch
+
+    def get_state(self) -> dict[str, int]:
+        """JSON that `set_state` takes back."""
+        return {"step": self._step}
+
+    def set_state(self, state: Mapping[str, Any]) -> None:
+        """Goes on with the batch that would have come next when `state` was taken."""
+        if "step" not in state:
+            raise ValueError(f"the state has {', '.join(state)}, not step: an older version wrote it; start anew")
+        self.close()
+        self._step = int(state["step"])
+
+    def close(self) -> None:
+        """Ends threads and worker processes. Taking another batch starts them again."""
+        if self._iterator is not None:
+            self._iterator.close()
+            self._iterator = None
+
+    def _start(self) -> grain.DatasetIterator:
+        steps = grain.MapDataset.range(self._step, sys.maxsize if self._count is None else self._count)
+        reading = grain.ReadOptions(num_threads=self._threads, prefetch_buffer_size=AHEAD * self._threads)
+        data = steps.map(self._reader).to_iter_dataset(reading)
+        if self._workers:
+            if not flags.FLAGS.is_parsed():
+                flags.FLAGS.mark_as_parsed()  # Grain's worker processes ask for theirs; our programs have none
+            data = data.mp_prefetch(grain.MultiprocessingOptions(self._workers, per_worker_buffer_size=AHEAD))
+        return iter(data)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class _Reader:
+    """Makes this process's batch of a step. Worker processes get a copy of it."""
+
+    sources: tuple[Sequence[schema.Example], ...]
+    drawn: sampler.Epochs | sampler.Shares
+    slots: range
+    shape: tuple[int, int, int]
+    fill: Callable[[np.ndarray, schema.Example], None]
+    caption: Caption
+
+    def __call__(self, step: int) -> dict[str, Any]:
+        draws = [self.drawn(int(step), slot) for slot in self.slots]
+        examples = [self.sources[draw.part][draw.index] for draw in draws]
+        images = np.empty((len(draws), *self.shape), np.float32)
+        for image, example in zip(images, examples, strict=True):
+            self.fill(image, example)
+        return {
+            "image": images,
+            "caption": np.array([self.caption(e, draw.turn) for e, draw in zip(examples, draws, strict=True)]),
+            "attributes": [example.attributes for example in examples],
+            "text": np.array([example.text for example in examples]),
+            "id": np.array([example.id for example in examples], np.int64),
+            "part": np.array([draw.part for draw in draws], np.int64),
+            "subject": np.array([example.subject for example in examples], np.int64),
+            "mask": np.array([draw.is_real for draw in draws], bool),
+        }
+
+
+def _fill(image: np.ndarray, example: schema.Example, *, fit: transforms.Fit, factor: int, crop: str | None) -> None:
+    """Lays the example's picture into `image` [h, w, 3]."""
+    pixels = transforms.decode(example.image)
+    if crop is not None:
+        if crop not in example.masks:
+            has = ", ".join(example.masks) or "none"
+            raise ValueError(f"example {example.id} has no mask {crop!r} to crop to; its masks: {has}")
+        pixels = transforms.crop_to(pixels, transforms.decode(example.masks[crop]))
+    transforms.to_input(pixels, image.shape[:2], fit, factor=factor, out=image)
+
+
+def _check_share(count: int, batch_size: int, process_count: int) -> None:
+    """Raises ValueError unless there is one full batch for every process."""
+    share = count // process_count
+    if share < batch_size:
+        remedy = f"use {share} or fewer" if share else "use fewer processes"
+        raise ValueError(f"batch_size {batch_size} exceeds the {share} examples of each process; {remedy}")
+
+
+@dataclasses.dataclass(frozen=True)
+class _Records:
+    """One split read as examples. Copies of it in other processes open the files themselves."""
+
+    folder: str
+    split: str
+
+    @functools.cached_property
+    def source(self) -> Sequence[dict]:
+        import tensorflow_datasets as tfds
+
+        builder = tfds.builder_from_directory(self.folder)
+        return builder.as_data_source(self.split, decoders={"image": tfds.decode.SkipDecoding()})
+
+    def __getstate__(self) -> dict[str, str]:
+        return {"folder": self.folder, "split": self.split}
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    def __getitem__(self, index: int) -> schema.Example:
+        if not 0 <= index < len(self):
+            raise IndexError(f"example {index} of {len(self)}")  # ends a for loop; TFDS raises another error
+        return schema.from_record(self.source[index])

@@ -1,0 +1,216 @@
+"""A user's own folder: a table with one row per image, and the images."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+import string
+from pathlib import Path
+
+from prism_jax.data import schema
+from prism_jax.data.captions import plain as captions_plain
+from prism_jax.data.sources import label_policy, tables
+from prism_jax.data.sources.ingest import Intake, Row, race, split_of
+from prism_jax.data.sources.label_policy import LabelPolicy
+
+NO_FINDING = "no finding"
+YES, NO = ("y", "yes", "true", "1", "1.0"), ("n", "no", "false", "0", "0.0")
+UNCERTAIN = ("u", "uncertain", "possible", "-1", "-1.0")
+SEXES = {"m": "M", "male": "M", "f": "F", "female": "F", "": None, "unknown": None, "u": None}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class FolderConfig:
+    """How to read the table. A column set to None is one that the table does not have."""
+
+    csv: str = "metadata.csv"  # or .jsonl, or either with .gz; relative to the source folder
+    path: str = "{path}"  # the image, relative to the source folder; braces name columns: "images/{id}.jpg"
+    patient_column: str = "patient"
+    patient_pattern: str = ".+"  # the part of that cell which names the patient: r"\d+" takes 326 from 326a
+    study_column: str | None = None
+    sex_column: str | None = "sex"
+    age_column: str | None = "age"  # years
+    view_column: str | None = "view"
+    race_column: str | None = None
+    text_column: str | None = None  # report or note
+    spacing_columns: tuple[str, ...] = ()  # mm between the original's rows and between its columns, or one for both
+    findings_column: str | None = "findings"  # a list; empty means unknown, "No Finding" that there is none
+    separator: str = ";"
+    findings: tuple[str, ...] | None = None  # all names that may occur in the list; None takes any
+    unlisted_absent: bool = False  # a known finding that a list leaves out is absent, not just unmentioned
+    flags: tuple[str, ...] = ()  # columns of one finding each, yes, no or uncertain: "tube=endotracheal tube"
+    masks: tuple[str, ...] = ()  # "lungs=masks/{id}.png": PNG files of the image's size
+    mask_column: str | None = None  # yes/no: an image has masks only where it says yes; None: all have them
+    policy: LabelPolicy = LabelPolicy()
+    intake: Intake = Intake()
+
+    def __post_init__(self):
+        if self.unlisted_absent and not self.findings:
+            raise ValueError("unlisted_absent needs the list of known findings; give findings")
+        if len(self.spacing_columns) > 2:
+            raise ValueError(f"spacing_columns {self.spacing_columns} are more than a row and a column spacing")
+        if not all("=" in mask for mask in self.masks):
+            raise ValueError(f"masks {self.masks} are not NAME=PATH; for example lungs=masks/{{id}}.png")
+        try:
+            re.compile(self.patient_pattern)
+        except re.error as error:
+            raise ValueError(f"patient_pattern {self.patient_pattern!r} is not a regex: {error}") from None
+        if self.findings is not None:
+            self.policy.check(self.names)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The findings that are known beforehand, in caption order."""
+        columns = (_flag(flag)[1] for flag in self.flags)
+        return (*(self.findings or ()), *(name for name in columns if captions_plain.spoken(name) != NO_FINDING))
+
+
+def read_rows(source: str | Path, config: FolderConfig) -> list[Row]:
+    """All rows of the table. Raises a ValueError for the first cell that makes no sense, before slow work."""
+    file = tables.find(source, config.csv)
+    table = tables.read(file, separator=config.separator)
+    _check_columns(file, table.columns, config)
+    rows = []
+    for number, cells in enumerate(table.rows):
+        try:
+            rows.append(_row(number, cells, config))
+        except ValueError as error:
+            raise ValueError(f"{config.csv}, row {number + 2} (the header is row 1): {error}") from None
+    return rows
+
+
+def _check_columns(file: Path, present: tuple[str, ...], config: FolderConfig) -> None:
+    in_path = _fields(config.path)
+    columns = {
+        f"the image path {config.path!r}": in_path,
+        "masks": [name for mask in config.masks for name in _fields(mask)],
+        "flags": [_flag(flag)[0] for flag in config.flags],
+        "spacing_columns": list(config.spacing_columns),
+    }
+    for field in dataclasses.fields(config):
+        if field.name.endswith("_column") and getattr(config, field.name):
+            columns[field.name] = [getattr(config, field.name)]
+    for option, names in columns.items():
+        for name in names:
+            if name not in present:
+                remedy = ", or None" if option.endswith("_column") and option != "patient_column" else ""
+                raise ValueError(
+                    f"{file} has no column {name!r} (needed by {option}); it has {', '.join(present)}: "
+                    f"name one of these{remedy}"
+                )
+
+
+def _row(number: int, cells: dict[str, str], config: FolderConfig) -> Row:
+    found = re.search(config.patient_pattern, cells[config.patient_column])
+    if found is None:
+        patient = cells[config.patient_column]
+        raise ValueError(f"patient {patient!r} does not match patient_pattern {config.patient_pattern!r}")
+    has_masks = config.mask_column is None or _state(config.mask_column, cells[config.mask_column]) is True
+    pairs = [mask.split("=", 1) for mask in config.masks] if has_masks else []
+    return Row(
+        number=number,
+        line=number + 2,
+        path=config.path.format_map(cells),
+        patient=found.group(),
+        study=cells[config.study_column] if config.study_column else "",
+        split=split_of(found.group(), config.intake),
+        text=" ".join(cells[config.text_column].split()) if config.text_column else "",
+        spacing=_spacing([cells[column] for column in config.spacing_columns]),
+        masks={name: path.format_map(cells) for name, path in pairs},
+        attributes=schema.Attributes(
+            age=_age(cells[config.age_column]) if config.age_column else None,
+            sex=_sex(cells[config.sex_column]) if config.sex_column else None,
+            view=cells[config.view_column] or None if config.view_column else None,
+            race=race(cells[config.race_column]) if config.race_column else None,
+            findings=label_policy.applied(_findings(cells, config), config.names, config.policy),
+        ),
+    )
+
+
+def _findings(cells: dict[str, str], config: FolderConfig) -> dict[str, bool | None]:
+    listed = cells[config.findings_column].split(config.separator) if config.findings_column else []
+    names = [name.strip() for name in listed if name.strip()]
+    positive = [name for name in names if captions_plain.spoken(name) != NO_FINDING]
+    if positive and len(positive) < len(names):
+        raise ValueError(f"'No Finding' stands beside {', '.join(positive)}; remove one of them")
+    found: dict[str, bool | None] = _positive(positive, config)
+    if names and not positive:
+        # Without a list of known names there is one thing to say: the caption reads "with no finding".
+        found = dict.fromkeys(config.findings or (label_policy.FINDING,), False)
+    elif names and config.unlisted_absent:
+        found = {name: name in found for name in config.findings}
+    return found | _flagged(cells, config)
+
+
+def _flagged(cells: dict[str, str], config: FolderConfig) -> dict[str, bool | None]:
+    found = {}
+    for flag in config.flags:
+        column, name = _flag(flag)
+        if not cells[column]:
+            continue
+        state = _state(column, cells[column])
+        if captions_plain.spoken(name) != NO_FINDING:
+            found[name] = state
+        elif state is True:
+            found[label_policy.FINDING] = False
+    return found
+
+
+def _state(column: str, cell: str) -> bool | None:
+    """What a yes/no cell says; an empty one, like an uncertain one, is None."""
+    cell = cell.lower()
+    if cell in YES or cell in NO:
+        return cell in YES
+    if cell and cell not in UNCERTAIN:
+        raise ValueError(f"{column} {cell!r} is not yes or no ({', '.join(YES + NO)}), {', '.join(UNCERTAIN)} or empty")
+    return None
+
+
+def _positive(names: list[str], config: FolderConfig) -> dict[str, bool | None]:
+    """Present findings, in the order and spelling of the known names where these are given."""
+    if config.findings is None:
+        return dict.fromkeys(names, True)
+    known = {captions_plain.spoken(name): name for name in config.findings}
+    for name in names:
+        if captions_plain.spoken(name) not in known:
+            raise ValueError(f"unknown finding {name!r}; known are {', '.join(config.findings)}")
+    spoken = {captions_plain.spoken(name) for name in names}
+    return {name: True for key, name in known.items() if key in spoken}
+
+
+def _flag(flag: str) -> tuple[str, str]:
+    """(column, finding) of "column" or "column=finding"."""
+    column, _, name = flag.partition("=")
+    return column, name or captions_plain.spoken(column)
+
+
+def _fields(template: str) -> list[str]:
+    """The columns that a path names in braces."""
+    return [field for _, field, _, _ in string.Formatter().parse(template) if field is not None]
+
+
+def _spacing(cells: list[str]) -> tuple[float, float] | None:
+    if not all(cells) or not cells:
+        return None
+    try:
+        values = [float(cell) for cell in cells]
+    except ValueError:
+        values = [0.0]
+    if not all(0 < value < 100 for value in values):
+        raise ValueError(f"spacing {', '.join(cells)} is not in mm; empty the cell if it is unknown")
+    return values[0], values[-1]
+
+
+def _age(cell: str) -> float | None:
+    if cell.lower() in ("", "nan", "unknown"):
+        return None
+    try:
+        return float(cell)
+    except ValueError:
+        raise ValueError(f"age {cell!r} is not a number of years; empty the cell if it is unknown") from None
+
+
+def _sex(cell: str) -> str | None:
+    if cell.lower() not in SEXES:
+        raise ValueError(f"sex {cell!r} is not one of M, F, male, female or empty")
+    return SEXES[cell.lower()]

@@ -1,0 +1,154 @@
+"""What labels say of findings, and what is made of those that are uncertain or not mentioned.
+
+A stored finding is present, absent or uncertain; one that is no key was not mentioned. Neither uncertain nor
+unmentioned is negative. A policy may still say so, for a finding or for all; it stands in `build.json`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Literal
+
+from prism_jax.data.captions.plain import spoken
+
+Treatment = Literal["ignore", "positive", "negative"]
+TREATMENTS = ("ignore", "positive", "negative")
+VALUES = {"positive": True, "negative": False}
+
+CHEXPERT = (
+    "Enlarged Cardiomediastinum",
+    "Cardiomegaly",
+    "Lung Opacity",
+    "Lung Lesion",
+    "Edema",
+    "Consolidation",
+    "Pneumonia",
+    "Atelectasis",
+    "Pneumothorax",
+    "Pleural Effusion",
+    "Pleural Other",
+    "Fracture",
+    "Support Devices",
+)
+NIH = (
+    "Atelectasis",
+    "Cardiomegaly",
+    "Effusion",
+    "Infiltration",
+    "Mass",
+    "Nodule",
+    "Pneumonia",
+    "Pneumothorax",
+    "Consolidation",
+    "Edema",
+    "Emphysema",
+    "Fibrosis",
+    "Pleural_Thickening",
+    "Hernia",
+)
+DEVICES = ("Support Devices",)  # a normal chest may have these
+NO_FINDING = "No Finding"  # how label tables say it
+FINDING = "finding"  # stored as absent where a table says No Finding: captions read "no finding"
+
+_STATES = {"1.0": True, "1": True, "0.0": False, "0": False, "-1.0": None, "-1": None}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class LabelPolicy:
+    """What is stored of a finding that is uncertain or not mentioned.
+
+    "ignore" keeps it so; "positive" and "negative" store it as present or absent, as U-Ones and U-Zeros of
+    CheXpert do. The tuples name findings that are treated otherwise: "Atelectasis=positive".
+    """
+
+    uncertain: Treatment = "ignore"
+    uncertain_of: tuple[str, ...] = ()
+    unmentioned: Treatment = "ignore"  # never of "finding": no label is no statement that the chest is normal
+    unmentioned_of: tuple[str, ...] = ()
+    normal: Treatment = "ignore"  # of findings other than devices, unmentioned where No Finding is stated
+
+    def __post_init__(self):
+        for option in ("uncertain", "unmentioned", "normal"):
+            if getattr(self, option) not in TREATMENTS:
+                raise ValueError(f"{option} {getattr(self, option)!r} is none of {', '.join(TREATMENTS)}")
+        self.treatments("uncertain")
+        self.treatments("unmentioned")
+
+    def treatments(self, option: Literal["uncertain", "unmentioned"]) -> dict[str, Treatment]:
+        """The findings that are treated otherwise, as captions say them."""
+        found = {}
+        for text in getattr(self, f"{option}_of"):
+            name, _, treatment = text.partition("=")
+            if not name or treatment not in TREATMENTS:
+                raise ValueError(f"{option}_of {text!r} is no FINDING=TREATMENT with one of {', '.join(TREATMENTS)}")
+            found[spoken(name)] = treatment
+        return found
+
+    def check(self, names: Sequence[str]) -> None:
+        """ValueError for a finding that is none of `names`."""
+        known = {spoken(name) for name in names}
+        for option in ("uncertain", "unmentioned"):
+            for name in self.treatments(option):
+                if name not in known:
+                    raise ValueError(f"{option}_of names {name!r}; the findings are {', '.join(names)}")
+
+
+def read(cells: Mapping[str, str], names: Sequence[str]) -> dict[str, bool | None]:
+    """The findings of a row of a CheXpert-like table: 1.0 present, 0.0 absent, -1.0 uncertain, blank not mentioned.
+
+    The column No Finding is optional; where it says 1.0 and no finding but a device is present or uncertain, the
+    finding "finding" is absent.
+
+    Raises:
+      ValueError: a cell with another value.
+    """
+    found = {name: _state(name, cells[name]) for name in names if cells[name]}
+    is_contradicted = any(state is not False for name, state in found.items() if name not in DEVICES)
+    if cells.get(NO_FINDING) and _state(NO_FINDING, cells[NO_FINDING]) and not is_contradicted:
+        return {FINDING: False} | found
+    return found
+
+
+def listed(present: Iterable[str], names: Sequence[str]) -> dict[str, bool | None]:
+    """The findings of a row that lists those `present`, or No Finding alone, in the order of `names`.
+
+    Raises:
+      ValueError: an unknown name, or No Finding beside another one.
+    """
+    present = list(present)
+    unknown = [name for name in present if name not in names and name != NO_FINDING]
+    if unknown:
+        raise ValueError(f"unknown finding {', '.join(unknown)}; known are {', '.join(names)}, {NO_FINDING}")
+    if NO_FINDING in present:
+        if len(present) > 1:
+            raise ValueError(f"{NO_FINDING!r} stands beside {', '.join(n for n in present if n != NO_FINDING)}")
+        return {FINDING: False}
+    return {name: True for name in names if name in present}
+
+
+def applied(findings: Mapping[str, bool | None], names: Sequence[str], policy: LabelPolicy) -> dict[str, bool | None]:
+    """The findings after `policy`, those that it adds in the order of `names`, all that may occur."""
+    if policy == LabelPolicy():
+        return dict(findings)
+    uncertain, unmentioned = policy.treatments("uncertain"), policy.treatments("unmentioned")
+    is_normal = findings.get(FINDING) is False
+
+    def state(name: str) -> bool | str | None:
+        if name in findings:
+            treatment = uncertain.get(spoken(name), policy.uncertain)
+            return findings[name] if findings[name] is not None else VALUES.get(treatment)
+        treatment = unmentioned.get(spoken(name), policy.unmentioned)
+        if treatment == "ignore" and is_normal and name not in DEVICES:
+            treatment = policy.normal
+        return VALUES.get(treatment, "unmentioned")
+
+    order = [*(name for name in findings if name not in names), *names]
+    states = {name: state(name) for name in order}
+    return {name: value for name, value in states.items() if value != "unmentioned"}
+
+
+def _state(name: str, cell: str) -> bool | None:
+    if cell not in _STATES:
+        raise ValueError(f"{name} {cell!r} is none of 1.0, 0.0, -1.0 and blank")
+    return _STATES[cell]

@@ -1,0 +1,138 @@
+"""ChestX-ray14 of the NIH Clinical Center: `Data_Entry_2017_v2020.csv` beside the folders of images.
+
+Labels are mentioned or not, mined from reports: a finding that a row does not list is unmentioned, and No Finding
+is taken at its word. Children are included, and an age of 0 is one: the follow-ups of such patients are 0 to 5. Ages
+above 120, of which the table of 2017 has some, are taken as missing. All images are frontal. Files are 1024 x 1024,
+so height, width and spacing are those of the original, from the table.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from pathlib import Path
+
+from prism_jax.data import schema
+from prism_jax.data.sources import label_policy, tables
+from prism_jax.data.sources.ingest import Intake, Row, split_of
+from prism_jax.data.sources.label_policy import LabelPolicy
+
+TABLES = ("Data_Entry_2017_v2020.csv", "Data_Entry_2017.csv")  # the first that is there
+SEXES = {"M": "M", "F": "F", "": None}
+VIEWS = ("AP", "PA")
+OLDEST = 120  # years
+TEST_LIST = "test_list.txt"
+COLUMNS = ("Image Index", "Finding Labels", "Patient ID", "Patient Age", "Patient Gender", "View Position")
+# The header is not quoted, so each bracket with a comma makes two columns.
+SIZE = ("OriginalImage[Width", "Height]")
+SPACING = ("OriginalImagePixelSpacing[x", "y]")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class NihConfig:
+    """Which images of ChestX-ray14 to store, and how."""
+
+    table: str | None = None  # its name; None takes the newest that is there
+    views: tuple[str, ...] | None = None  # only images of these views: "PA"; None takes AP and PA
+    official_split: bool = False  # test is the publisher's test_list.txt; the others are split by their hash
+    policy: LabelPolicy = LabelPolicy()
+    intake: Intake = Intake()
+
+    def __post_init__(self):
+        self.policy.check(label_policy.NIH)
+
+
+def read_rows(source: str | Path, config: NihConfig) -> list[Row]:
+    """All rows of the table. Raises a ValueError for the first cell that makes no sense."""
+    file = _table(source, config)
+    table = tables.read(file)
+    tables.check_columns(file, table, (*COLUMNS, *SIZE, *SPACING))
+    places = _places(Path(source))
+    tested = _tested(source) if config.official_split else None
+    rows = []
+    for number, cells in enumerate(table.rows):
+        try:
+            rows.append(_row(number, cells, places, tested, config))
+        except ValueError as error:
+            raise ValueError(f"{file.name}, row {number + 2} (the header is row 1): {error}") from None
+    return [row for row in rows if config.views is None or row.attributes.view in config.views]
+
+
+def _row(number: int, cells: dict[str, str], places: dict[str, str], tested: set[str] | None, config) -> Row:
+    name, patient = cells["Image Index"], cells["Patient ID"]
+    if cells["View Position"] not in VIEWS:
+        raise ValueError(f"View Position {cells['View Position']!r} is none of {', '.join(VIEWS)}")
+    if cells["Patient Gender"] not in SEXES:
+        raise ValueError(f"Patient Gender {cells['Patient Gender']!r} is none of M, F and blank")
+    found = label_policy.listed(cells["Finding Labels"].split("|"), label_policy.NIH)
+    width, height, across, down = (_number(column, cells[column]) for column in (*SIZE, *SPACING))
+    return Row(
+        number=number,
+        line=number + 2,
+        path=places.get(name, f"images/{name}"),
+        patient=patient,
+        study=name.rpartition(".")[0],  # a follow-up has one image
+        split=_split(name, patient, tested, config.intake),
+        size=(round(height), round(width)),
+        spacing=(down, across) if down > 0 and across > 0 else None,
+        attributes=schema.Attributes(
+            age=_age(cells["Patient Age"]),
+            sex=SEXES[cells["Patient Gender"]],
+            view=cells["View Position"],
+            findings=label_policy.applied(found, label_policy.NIH, config.policy),
+        ),
+    )
+
+
+def _split(name: str, patient: str, tested: set[str] | None, intake: Intake) -> str:
+    if tested is None:
+        return split_of(patient, intake)
+    if name in tested:
+        return "test"
+    train, val, _ = intake.fractions
+    if train + val == 0:
+        raise ValueError(f"fractions {intake.fractions} leave nothing for the images that are not in {TEST_LIST}")
+    share = train / (train + val)
+    return split_of(patient, dataclasses.replace(intake, fractions=(share, 1 - share, 0.0)))
+
+
+def _age(cell: str) -> float | None:
+    if not cell:
+        return None
+    age = _number("Patient Age", cell.removesuffix("Y"))  # 058Y in early tables
+    return age if age <= OLDEST else None
+
+
+def _number(column: str, cell: str) -> float:
+    try:
+        return float(cell)
+    except ValueError:
+        raise ValueError(f"{column} {cell!r} is not a number") from None
+
+
+def _table(source: str | Path, config: NihConfig) -> Path:
+    if config.table:
+        return tables.find(source, config.table)
+    for name in TABLES:
+        for file in (Path(source) / name, Path(source) / f"{name}.gz"):
+            if file.is_file():
+                return file
+    return tables.find(source, TABLES[0])  # says what is there
+
+
+def _places(source: Path) -> dict[str, str]:
+    """Where each image lies: all in images/, or in images_001/images/ to images_012/images/, as they are unpacked."""
+    folders = [source / "images", *sorted(source.glob("images_*/images"))]
+    return {
+        entry.name: (folder / entry.name).relative_to(source).as_posix()
+        for folder in folders
+        if folder.is_dir()
+        for entry in os.scandir(folder)
+    }
+
+
+def _tested(source: str | Path) -> set[str]:
+    file = Path(source) / TEST_LIST
+    if not file.is_file():
+        raise ValueError(f"official_split needs {file}, which is missing; fetch it, or leave official_split out")
+    return set(file.read_text().split())

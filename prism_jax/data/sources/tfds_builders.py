@@ -1,0 +1,162 @@
+"""TFDS builders that write ArrayRecord, without TensorFlow: images are handed over as encoded bytes.
+
+Importing this module registers them: `tfds.data_source("prism_chexpert", data_dir=...)` then reads what
+`prism data build chexpert --out ...` wrote, with that folder as data_dir, or with the one that holds it as
+prism_chexpert/2.0.0.
+
+Their `code_path` is None: TFDS would look there for checksums of downloads, of which there are none, with a
+package that it does not install (importlib_resources).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, ClassVar
+
+import tensorflow_datasets as tfds
+from tensorflow_datasets.core.dataset_builder import FileReaderBuilder
+
+from prism_jax.data import schema
+from prism_jax.data.sources import chexpert, folder, ingest, mimic_cxr, nih, shard_writer
+from prism_jax.data.sources import phantom as sources_phantom
+
+VERSION = "2.0.0"  # of the stored schema
+
+
+class RowsBuilder(FileReaderBuilder, skip_registration=True):
+    """A data set whose rows a table names. A class, and a parent of classes, because TFDS registers these.
+
+    `source` and `options` are needed to build, not to read what was built. After a build `errors` holds what
+    `errors.csv` lists.
+    """
+
+    VERSION = tfds.core.Version(VERSION)
+    code_path = None  # see the top
+    config: ClassVar[type]
+    read_rows: ClassVar[Callable[[str | Path, Any], list[ingest.Row]]]
+
+    def __init__(self, *, source: str | Path | None = None, options: Any = None, **kwargs):
+        self.source, self.options, self.errors = source, options or self.config(), []
+        super().__init__(**{"file_format": "array_record"} | kwargs)
+
+    def _info(self) -> tfds.core.DatasetInfo:
+        return _info(self, " ".join((self.__doc__ or "").split()))
+
+    def _build_data_dir(self, given_data_dir: str | None) -> tuple[str, str]:
+        return _built_folder(self, given_data_dir) or super()._build_data_dir(given_data_dir)
+
+    def _download_and_prepare(self, dl_manager, download_config=None) -> None:
+        if self.source is None:
+            name = self.name.removeprefix("prism_")
+            raise ValueError(
+                f"{self.name} is not in {self.data_dir_root}; make it with: prism data build {name} --source DIR "
+                "--out OUT, and give OUT as data_dir"
+            )
+        rows, options = self.read_rows(self.source, self.options), self.options.intake
+        read = partial(ingest.read_examples, self.source, intake=options)
+        self.errors = _prepare(self, rows, read, _origin(self), options.max_bad)
+
+
+class PrismChexpert(RowsBuilder):
+    """CheXpert-v1.0 or CheXpert-v1.0-small: chest X-rays of Stanford Hospital with labels mined from reports."""
+
+    config, read_rows = chexpert.ChexpertConfig, staticmethod(chexpert.read_rows)
+
+
+class PrismMimicCxr(RowsBuilder):
+    """MIMIC-CXR-JPG: chest X-rays of Beth Israel Deaconess Medical Center with labels mined from reports."""
+
+    config, read_rows = mimic_cxr.MimicConfig, staticmethod(mimic_cxr.read_rows)
+
+
+class PrismNih(RowsBuilder):
+    """ChestX-ray14: chest X-rays of the NIH Clinical Center with labels mined from reports."""
+
+    config, read_rows = nih.NihConfig, staticmethod(nih.read_rows)
+
+
+class PrismFolder(RowsBuilder):
+    """X-rays of a folder, with a table."""
+
+    config, read_rows = folder.FolderConfig, staticmethod(folder.read_rows)
+
+
+class PrismPhantom(FileReaderBuilder):
+    """Phantom chest X-rays with a known structural causal model."""
+
+    VERSION = tfds.core.Version(VERSION)
+    code_path = None  # see the top
+
+    def __init__(self, *, options: sources_phantom.PhantomConfig | None = None, **kwargs):
+        self.options, self.errors = options or sources_phantom.PhantomConfig(), []
+        super().__init__(**{"file_format": "array_record"} | kwargs)
+
+    def _info(self) -> tfds.core.DatasetInfo:
+        return _info(self, self.__doc__)
+
+    def _build_data_dir(self, given_data_dir: str | None) -> tuple[str, str]:
+        return _built_folder(self, given_data_dir) or super()._build_data_dir(given_data_dir)
+
+    def _download_and_prepare(self, dl_manager, download_config=None) -> None:
+        rows, read = sources_phantom.rows(self.options), partial(sources_phantom.examples, config=self.options)
+        self.errors = _prepare(self, rows, read, f"{self.name} {VERSION} {self.options}", 0.0)
+
+
+def parts_folder(builder: FileReaderBuilder) -> Path:
+    """Where a build keeps its finished parts until all are there."""
+    return Path(builder.data_dir_root) / f".{builder.name}-parts"
+
+
+def _origin(builder: RowsBuilder) -> str:
+    """What the records depend on apart from rows and files: neither how many may be bad nor who reads them."""
+    same = dataclasses.replace(builder.options.intake, max_bad=0.0, threads=None)
+    options = dataclasses.asdict(dataclasses.replace(builder.options, intake=same))
+    return f"{builder.name} {VERSION} {Path(builder.source).resolve()} {options}"
+
+
+def _prepare(
+    builder: FileReaderBuilder, rows: Sequence[ingest.Row], read: shard_writer.Read, made_from: str, max_bad: float
+) -> list[ingest.Error]:
+    """Writes the records of `rows` into the builder's folder; returns what is missing."""
+    made = shard_writer.prepare(rows, read, parts_folder(builder), made_from=made_from, max_bad=max_bad)
+    builder.info.set_splits(tfds.core.splits.SplitDict(_moved(builder, made)))
+    return shard_writer.errors_of(made)
+
+
+def _moved(builder: FileReaderBuilder, made: list[shard_writer.Part]) -> list[tfds.core.SplitInfo]:
+    """Gives the parts that hold an example the names that TFDS reads, in the builder's folder."""
+    infos = []
+    for split in schema.SPLITS:
+        chosen = [part for part in made if part.split == split and part.count]
+        if not chosen:
+            continue  # TFDS reads no empty split
+        template = builder._get_filename_template(split_name=split)
+        for place, part in enumerate(chosen):
+            os.replace(part.file, template.sharded_filepath(shard_index=place, num_shards=len(chosen)))
+        lengths = [part.count for part in chosen]
+        size = sum(path.stat().st_size for path in Path(builder.data_dir).glob(f"*-{split}.array_record-*"))
+        infos.append(tfds.core.SplitInfo(name=split, shard_lengths=lengths, num_bytes=size, filename_template=template))
+    return infos
+
+
+def _info(builder: tfds.core.DatasetBuilder, description: str) -> tfds.core.DatasetInfo:
+    # Order is kept: the first test subjects of a report are the first ones by number.
+    return tfds.core.DatasetInfo(
+        builder=builder, description=description, features=schema.features(), disable_shuffling=True
+    )
+
+
+def _built_folder(builder: tfds.core.DatasetBuilder, data_dir: str | None) -> tuple[str, str] | None:
+    """(root, folder) where `data_dir` is itself a built data set; None where it is not."""
+    file = Path(data_dir or "") / "dataset_info.json"
+    if data_dir is None or not file.is_file():
+        return None
+    name = json.loads(file.read_text())["name"]
+    if name != builder.name:
+        raise ValueError(f"{data_dir} holds {name}, not {builder.name}")
+    return data_dir, data_dir

@@ -1,0 +1,101 @@
+"""An edit's side effects held against what goes together in the data: known, amplified, hidden, or not shown.
+
+Both are put as slopes: how much the share of images with B changes with each unit that the share with A changes. In
+the data that is the regression of B on A, the adjusted correlation times sd(B) / sd(A); in the edits it is the ratio
+of the mean changes of the probabilities of B and A (`leakage.ratio`).
+"""
+
+import dataclasses
+from typing import Literal
+
+import numpy as np
+
+from prism_jax.data.captions.plain import spoken
+from prism_jax.data_report.links import Association
+from prism_jax.stats.effects import EFFECT, NONE, SLIGHT
+from prism_jax.stats.intervals import Estimate
+
+KNOWN, AMPLIFIED, HIDDEN, NOT_SHOWN, UNDECIDED = "known", "amplified", "hidden", "not shown", "undecided"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Relation:
+    """What the model ties together, beside what the data do."""
+
+    kind: Literal["known", "amplified", "hidden", "not shown", "undecided"]
+    model: Estimate  # slope in the edits
+    data: Estimate  # slope in the data; NaN where it cannot be told, count 0 where the data do not have it
+    excess: Estimate  # |model| - |data|; NaN where the data have no link of that sign
+    reason: str
+
+
+def relate(
+    verdict: str, model: Estimate, association: Association | None, *, target: str, is_adjusted: bool = True
+) -> Relation:
+    """Classes a cell by its verdict, its slope in the edits and the association of its attribute with the target.
+
+    `association` is `Survey.between(target, attribute)`, None where the metadata do not have the attribute. It is
+    adjusted for view, age and sex unless told otherwise. *Known*: in the data with the same sign, and not shown to be
+    larger in the edits. *Amplified*: its slope in the edits is shown to be the larger one. *Hidden*: the edits have
+    it, the data do not, or have it the other way round. *Not shown*: equivalence says the edits do not have it.
+    """
+    data = _nothing() if association is None else slope(association, target, is_adjusted=is_adjusted)
+    linked = association is not None and (association.is_linked_adjusted if is_adjusted else association.is_linked)
+    made = lambda kind, reason, excess=None: Relation(
+        kind=kind, model=model, data=data, excess=excess or _nothing(), reason=reason
+    )
+    if verdict == NONE:
+        return made(NOT_SHOWN, "the edits change it by less than the margin")
+    if verdict not in (EFFECT, SLIGHT):
+        return made(UNDECIDED, f"the edits say nothing certain: {verdict}")
+    if association is None:
+        return made(HIDDEN, "the metadata do not have the attribute")
+    if association.reason or np.isnan(data.value):
+        return made(UNDECIDED, f"the data say nothing certain: {association.reason or 'too few to adjust'}")
+    if not linked:
+        return made(HIDDEN, "no link in the data beyond chance")
+    if np.isnan(model.value):
+        return made(UNDECIDED, "the edits have no slope: their own target did not move")
+    if np.sign(model.value) != np.sign(data.value):
+        return made(HIDDEN, "linked in the data the other way round")
+    excess = _excess(model, data)
+    if excess.low > 0:
+        return made(AMPLIFIED, "linked in the data, more strongly in the edits", excess)
+    return made(KNOWN, "linked in the data", excess)
+
+
+def slope(association: Association, target: str, *, is_adjusted: bool = True) -> Estimate:
+    """Change of the share with the attribute for each unit of the share with `target`; NaN where one is not yes or no.
+
+    The sds are those of the marginal shares, taken as known: their error is small beside the correlation's.
+    """
+    correlation = association.adjusted if is_adjusted else association.correlation
+    if association.cells is None or not correlation.count:
+        return dataclasses.replace(_nothing(), count=correlation.count)
+    both, first, second, neither = association.cells
+    total = both + first + second + neither
+    shares = np.array([both + first, both + second]) / total
+    deviations = np.sqrt(shares * (1 - shares))
+    ratio = deviations[1] / deviations[0]
+    if spoken(target) != spoken(association.first):
+        if spoken(target) != spoken(association.second):
+            raise ValueError(f"{target!r} is not in the association of {association.first} with {association.second}")
+        ratio = 1 / ratio
+    value, low, high = (float(number * ratio) for number in (correlation.value, correlation.low, correlation.high))
+    return Estimate(value=value, low=low, high=high, count=correlation.count)
+
+
+def _excess(model: Estimate, data: Estimate) -> Estimate:
+    """|model| - |data| of one sign, with the interval recovered from theirs (MOVER, Zou & Donner 2008)."""
+    sign = np.sign(data.value)
+    (value, low, high), (known, known_low, known_high) = (
+        (sign * one.value, *sorted((sign * one.low, sign * one.high))) for one in (model, data)
+    )
+    gap = value - known
+    lowest = gap - np.hypot(value - low, known_high - known)
+    highest = gap + np.hypot(high - value, known - known_low)
+    return Estimate(value=float(gap), low=float(lowest), high=float(highest), count=min(model.count, data.count))
+
+
+def _nothing() -> Estimate:
+    return Estimate(value=float("nan"), low=float("nan"), high=float("nan"), count=0)

@@ -1,0 +1,1 @@
+"""Evaluation programs, one folder each, and what they share."""

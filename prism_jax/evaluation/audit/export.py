@@ -1,0 +1,109 @@
+"""What an audit leaves beside its page: effects.parquet, a row an edit, judge and attribute; matrix.json and .csv."""
+
+import csv
+import io
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from prism_jax import json_codec
+from prism_jax.atomic import whole
+from prism_jax.evaluation import edited_cohort as cohorts
+from prism_jax.evaluation.audit.effect_matrix import Matrix
+from prism_jax.evaluation.audit.masks import Inside
+from prism_jax.evaluation.audit.scores import KINDS, Scores
+from prism_jax.evaluation.edited_cohort import AGE, Cases
+
+FORMAT = "prism audit 1"
+ESTIMATES = ("effect", "standardised", "within")
+
+
+def effects_table(cases: Cases, scores: Scores, inside: Mapping[str, Inside]) -> pa.Table:
+    """Every reading: before and after by probability and logit, labels, groups, and where the picture changed.
+
+    Ages stand in the columns `logit_*` and `probability_*` alike, in years.
+    """
+    n, c, j = len(cases), len(scores.columns), len(scores.judges)
+    each = lambda values: np.tile(np.repeat(np.asarray(values), c), j)  # one value a case
+    rows, known = [case.row for case in cases.cases], [case.attributes for case in cases.cases]
+    columns: dict[str, Any] = {
+        "image": each(cases.images),
+        "patient": each(cases.patients),
+        "edit": each([case.change.words for case in cases.cases]),
+        "strength": each([case.change.strength for case in cases.cases]),
+        "is_placebo": each([case.change.is_placebo for case in cases.cases]),
+        "status": each([row["status"] for row in rows]),
+        "judge": np.repeat(scores.judges, n * c),
+        "attribute": np.tile(scores.columns, n * j),
+        "label": np.tile(cohorts.labels(cases.cases, scores.columns).ravel(), j),
+        "sex": each([one.sex or "" for one in known]),
+        "age": each([np.nan if one.age is None else one.age for one in known]),
+        "view": each([one.view or "" for one in known]),
+    }
+    kinds = [*KINDS, *(["truth"] if scores.truth is not None else [])]
+    for scale in ("probability", "logit"):
+        columns |= {f"{scale}_{kind}": scores.on(scale, kind).ravel() for kind in kinds}
+    for name, one in inside.items():
+        columns |= {f"inside_{name}": each(one.change), f"area_{name}": each(one.area)}
+    return pa.table(columns)
+
+
+def matrix_record(matrix: Matrix, more: Mapping[str, Any]) -> dict[str, Any]:
+    """The matrix as JSON's own types, NaN as null; `more` is what else the audit found."""
+    encode_places = lambda found: [json_codec.encode(one) for one in found.values()]
+    return {
+        "format": FORMAT,
+        "edits": [change.name for change in matrix.changes],
+        "placebos": [change.name for change in matrix.changes if change.is_placebo],
+        "columns": list(matrix.columns),
+        "judges": list(matrix.judges),
+        "units": {column: "years" if column == AGE else "probability, or logit" for column in matrix.columns},
+        "wanted": json_codec.encode(matrix.wanted),
+        "called": [list(place) for place in matrix.agreement if matrix.is_called(*place)],
+        "agreement": encode_places(matrix.agreement),
+        "beyond_placebos": encode_places(matrix.beyond),
+        "excess_over_placebos": encode_places(matrix.excess),
+        "effects": {
+            judge: {scale: [json_codec.encode(cell) for cell in found.cells] for scale, found in scales.items()}
+            for judge, scales in matrix.effects.items()
+        },
+        **more,
+    }
+
+
+def matrix_csv(matrix: Matrix) -> str:
+    """A line a judge, scale, edit and attribute."""
+    lines = io.StringIO()
+    numbers = [f"{name}{end}" for name in ESTIMATES for end in ("", "_low", "_high")]
+    plain = ("family", "images", "worth", "spread", "p", "q", "family_p", "margin", "verdict", "reason")
+    writer = csv.writer(lines, lineterminator="\n")
+    writer.writerow(["judge", "scale", "edit", "attribute", "patients", *numbers, *plain])
+    for judge, scales in matrix.effects.items():
+        for scale, found in scales.items():
+            for cell in found.cells:
+                estimates = [getattr(cell, name) for name in ESTIMATES]
+                values = [value for one in estimates for value in (one.value, one.low, one.high)]
+                told = [_written(value) for value in (*values, *(getattr(cell, name) for name in plain))]
+                writer.writerow([judge, scale, cell.edit, cell.column, cell.effect.count, *told])
+    return lines.getvalue()
+
+
+def write_table(table: pa.Table, path: Path) -> None:
+    """Writes Parquet, whole or not at all."""
+    with whole(path) as partial:
+        pq.write_table(table, partial)
+
+
+def write_text(text: str, path: Path) -> None:
+    """Writes text, whole or not at all."""
+    with whole(path) as partial:
+        partial.write_text(text, encoding="utf-8")
+
+
+def _written(value: Any) -> Any:
+    """Empty where a number is not known."""
+    return "" if isinstance(value, float) and not np.isfinite(value) else value

@@ -1,0 +1,58 @@
+"""Where edits changed the picture: which share of the change lies inside masks of anatomy and devices."""
+
+import dataclasses
+from collections.abc import Mapping
+
+import numpy as np
+
+from prism_jax.data import phantom
+from prism_jax.data.sources.phantom import FINDINGS, PhantomConfig
+from prism_jax.evaluation.edited_cohort import Cases
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Inside:
+    """What lies inside one kind of mask; float64 [n], NaN where a case has no such mask or nothing changed."""
+
+    change: np.ndarray  # share of the sum of |edit - reconstruction|
+    area: np.ndarray  # share of the pixels: what a change without aim would have inside
+
+
+def inside(cases: Cases, config: PhantomConfig | None) -> dict[str, Inside]:
+    """By name of mask: those that the data set holds, and on the phantom what each finding shows."""
+    masks = {image: dict(found) for image, found in cases.masks.items()}
+    if config is not None:
+        for image, drawn in _drawn(cases, config).items():
+            masks.setdefault(image, {}).update(drawn)
+    names = sorted({name for found in masks.values() for name in found})
+    shares = [_shares(cases, place, masks.get(cases.images[place], {})) for place in range(len(cases))]
+    nothing = (np.nan, np.nan)
+    return {
+        name: Inside(
+            change=np.array([one.get(name, nothing)[0] for one in shares]),
+            area=np.array([one.get(name, nothing)[1] for one in shares]),
+        )
+        for name in names
+    }
+
+
+def _shares(cases: Cases, place: int, masks: Mapping[str, np.ndarray]) -> dict[str, tuple[float, float]]:
+    if not masks:
+        return {}
+    edited, before = (next(cases.pictures(kind, [place])) for kind in ("edited", "reconstruction"))
+    change = np.abs(edited.astype(np.int16) - before).astype(np.float64)
+    total = change.sum()
+    return {
+        name: (float(change[mask].sum() / total) if total else np.nan, float(mask.mean()))
+        for name, mask in masks.items()
+        if mask.any()
+    }
+
+
+def _drawn(cases: Cases, config: PhantomConfig) -> dict[str, dict[str, np.ndarray]]:
+    """For each image, where each finding shows if it is there: switched on against switched off."""
+    rows = [cases.cases[place].row for place in cases.firsts]
+    numbers = np.array([row["number"] for row in rows])
+    options = dict(seed=config.seed, size=config.size, equations=phantom.Equations.preset(config.preset))
+    drawn = {name: phantom.effect_mask(numbers, name, **options) for name in FINDINGS}
+    return {row["id"]: {name: masks[i] for name, masks in drawn.items()} for i, row in enumerate(rows)}

@@ -1,0 +1,166 @@
+"""The page of an audit: sentences, heat maps, the pictures behind every cell, tables."""
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from prism_jax.evaluation.audit import narrative as audit_narrative
+from prism_jax.evaluation.audit.effect_matrix import ALL, PROBABILITY, STANDARD, TRUTH, Matrix
+from prism_jax.evaluation.audit.scores import Scores
+from prism_jax.evaluation.edited_cohort import AGE, Cases
+from prism_jax.report.heatmap import Exhibit, HeatCell, HeatMap, Mark, Shown, ranked
+from prism_jax.stats import effects
+from prism_jax.stats.consensus import Agreement
+from prism_jax.stats.effects import EffectConfig
+
+MOST = 3  # pictures each of the largest, the middle and the smallest effect under a cell
+FULL = 1.5  # standardised effect of the strongest colour
+NAMES = {ALL: "all judges together", TRUTH: "the true counterfactuals"}
+
+
+def maps(matrix: Matrix, config: EffectConfig) -> tuple[HeatMap, ...]:
+    """All judges together first, then each, then the truth where it is known."""
+    views = [ALL, *matrix.judges, *([TRUTH] if TRUTH in matrix.effects else [])]
+    return tuple(
+        HeatMap(
+            name=NAMES.get(view, view),
+            limit=FULL,
+            cells=tuple(
+                tuple(_cell(matrix, view, change.name, column, config) for column in matrix.columns)
+                for change in matrix.changes
+            ),
+        )
+        for view in views
+    )
+
+
+def note(config: EffectConfig, slight: float) -> str:
+    """How to read the map."""
+    return (
+        "Numbers: mean change of the judged probability in points (of age: years), edit less reconstruction. Colour: "
+        f"the change of the logit over its sd over all reconstructions, full at {FULL:g}. Margin of equivalence: "
+        f"{config.margin:g} {'standard deviations' if config.margin_of == 'spread' else 'on the logit scale'}. "
+        f"An effect is slight where the probability changes by less than {100 * slight:g} points. "
+        "Click on a cell for the pictures behind it."
+    )
+
+
+def exhibits(
+    cases: Cases, scores: Scores, matrix: Matrix, truths: list[np.ndarray] | None
+) -> tuple[tuple[Exhibit, ...], dict[tuple[int, int], tuple[Shown, ...]]]:
+    """(The pictures shown anywhere, which of them under which cell)."""
+    before, after = (scores.on(PROBABILITY, kind) for kind in ("reconstruction", "edited"))
+    changes = (after - before).mean(axis=0)  # [n, c]
+    under: dict[tuple[int, int], list[tuple[int, str, float]]] = {}
+    for i, change in enumerate(matrix.changes):
+        places = cases.of(change)
+        for c in range(len(matrix.columns)):
+            way = np.sign(np.nanmean(changes[places, c])) or 1.0  # of a fall the deepest is the largest
+            chosen = ranked(way * changes[places, c], MOST)
+            under[i, c] = [(int(places[k]), rank, float(changes[places[k], c])) for k, rank in chosen]
+    used = sorted({place for shown in under.values() for place, _, _ in shown})
+    order = {place: number for number, place in enumerate(used)}
+    rows = {change.name: i for i, change in enumerate(matrix.changes)}
+    made = tuple(_exhibit(cases, scores, before, after, place, rows, truths) for place in used)
+    shown = {
+        (i, c): tuple(
+            Shown(exhibit=order[place], rank=rank, change=_size(size, matrix.columns[c]))
+            for place, rank, size in listed
+        )
+        for (i, c), listed in under.items()
+    }
+    return made, shown
+
+
+def _exhibit(
+    cases: Cases,
+    scores: Scores,
+    before: np.ndarray,
+    after: np.ndarray,
+    place: int,
+    rows: Mapping[str, int],
+    truths: list[np.ndarray] | None,
+) -> Exhibit:
+    case = cases.cases[place]
+    kinds = ("original", "reconstruction", "edited")
+    return Exhibit(
+        image=case.row["id"],
+        patient=case.patient,
+        row=rows[case.change.name],
+        **{kind: next(cases.pictures(kind, [place])) for kind in kinds},
+        truth=None if truths is None else truths[place],
+        readings=tuple(
+            "; ".join(
+                f"{judge} {_read(before[j, place, c], column)} → {_read(after[j, place, c], column)}"
+                for j, judge in enumerate(scores.judges)
+            )
+            for c, column in enumerate(scores.columns)
+        ),
+    )
+
+
+def _size(change: float, column: str) -> str:
+    return f"{audit_narrative.signed(change, column)} {'years' if column == AGE else 'points'}"
+
+
+def _read(value: float, column: str) -> str:
+    return f"{value:.0f}" if column == AGE else f"{value:.2f}"
+
+
+def _cell(matrix: Matrix, view: str, edit: str, column: str, config: EffectConfig) -> HeatCell:
+    return HeatCell(
+        value=matrix.size(edit, column, view, STANDARD).effect.value,
+        text=audit_narrative.signed(matrix.size(edit, column, view).effect.value, column),
+        mark=_mark(matrix, view, edit, column, config),
+        detail=_detail(matrix, view, edit, column),
+        is_target=column in matrix.wanted[edit],
+    )
+
+
+def _mark(matrix: Matrix, view: str, edit: str, column: str, config: EffectConfig) -> Mark:
+    one = _judged(matrix, view, edit, column)
+    if one.verdict == effects.FEW:
+        return "few"
+    if one.verdict == effects.NONE:
+        return "none"
+    if one.verdict not in (effects.EFFECT, effects.SLIGHT):
+        return "open"
+    if view == ALL and not (matrix.is_called(edit, column) or matrix.is_slight(edit, column)):
+        return "placebo-like"
+    if one.verdict == effects.SLIGHT:
+        return "slight"
+    return "family" if one.family_p <= config.alpha else "discovery"
+
+
+def _judged(matrix: Matrix, view: str, edit: str, column: str) -> Agreement | effects.Cell:
+    """What is concluded of a cell: what all judges agree on, or what one of them sees."""
+    return matrix.agreement[edit, column] if view == ALL else matrix.size(edit, column, view, matrix.tested)
+
+
+def _detail(matrix: Matrix, view: str, edit: str, column: str) -> str:
+    effect, tested = matrix.size(edit, column, view).effect, matrix.size(edit, column, view, matrix.tested)
+    if np.isnan(effect.value):
+        return "Not measured."
+    unit = "years" if column == AGE else "points of probability"
+    standard = matrix.size(edit, column, view, STANDARD).effect.value
+    judged = _judged(matrix, view, edit, column)
+    p = "" if np.isnan(judged.q) else f" q = {judged.q:.2g}, family-wise p = {judged.family_p:.2g}."
+    return (
+        f"{audit_narrative.signed(effect.value, column)} {unit} (95 % interval "
+        f"{audit_narrative.interval(effect, column)}; "
+        f"{effect.count} patients); standardised {standard:+.2f}.{p} {judged.verdict.capitalize()}"
+        f"{f': {tested.reason}' if tested.reason else ''}."
+    )
+
+
+def summary(cases: Cases, matrix: Matrix) -> str:
+    """What the page is about, in a paragraph."""
+    edits = sum(not change.is_placebo for change in matrix.changes)
+    placebos = len(matrix.changes) - edits
+    beside = f" and {placebos} placebo{'s' if placebos != 1 else ''}" if placebos else ""
+    return (
+        f"What {edits} edits{beside} did to {len(matrix.columns)} attributes of {len(set(cases.images))} images of "
+        f"{len(set(cases.patients))} patients, in the eyes of {len(matrix.judges)} independent classifiers "
+        f"({', '.join(matrix.judges)}). Every effect is against the reconstruction, the inverted image sampled back "
+        "without an edit. An effect is one of the model that made the pictures, not of nature."
+    )

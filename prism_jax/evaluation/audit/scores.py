@@ -1,0 +1,72 @@
+"""What the judges see in every picture of a cohort."""
+
+import dataclasses
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+
+from prism_jax.classifier import Classifier
+from prism_jax.data.sources.phantom import PhantomConfig
+from prism_jax.evaluation import ground_truth
+from prism_jax.evaluation import judges as evaluation_judges
+from prism_jax.evaluation.edited_cohort import Cases
+
+KINDS = ("original", "reconstruction", "edited")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Scores:
+    """What the judges say of n cases, float64 [j, n, c]: calibrated logits, and years in the column "age".
+
+    `truth` is what they say of the true counterfactual, and None where none is known.
+    """
+
+    judges: tuple[str, ...]
+    columns: tuple[str, ...]
+    original: np.ndarray
+    reconstruction: np.ndarray
+    edited: np.ndarray
+    truth: np.ndarray | None = None
+
+    def on(self, scale: str, kind: str) -> np.ndarray:
+        """The scores of a kind of picture on the scale "logit" or "probability"; ages are years on either."""
+        values = getattr(self, kind)
+        return values if scale == "logit" else evaluation_judges.probabilities(values, self.columns)
+
+
+def score(
+    judges: dict[str, Classifier],
+    columns: Sequence[str],
+    cases: Cases,
+    *,
+    batch_size: int,
+    phantom: PhantomConfig | None,
+) -> Scores:
+    """Shows every picture to every judge. Originals and reconstructions are shown once an image."""
+    everything, firsts = np.arange(len(cases)), cases.firsts
+    owner = np.unique(cases.images, return_inverse=True)[1]  # [n] into `firsts`
+    found: dict[str, list[np.ndarray]] = {kind: [] for kind in KINDS}
+    truths = None if phantom is None else [*true_pictures(cases, phantom)]
+    true_scores = []
+    for name, judge in judges.items():
+        ask = lambda pictures, what, judge=judge, name=name: evaluation_judges.scores(
+            judge, columns, evaluation_judges.ask(judge, pictures, batch_size=batch_size, what=f"{name}: {what}")
+        )
+        for kind in ("original", "reconstruction"):
+            found[kind].append(ask(cases.pictures(kind, firsts), kind)[owner])
+        found["edited"].append(ask(cases.pictures("edited", everything), "edited"))
+        if truths is not None:
+            true_scores.append(ask(truths, "true counterfactual"))
+    return Scores(
+        judges=tuple(judges),
+        columns=tuple(columns),
+        truth=np.stack(true_scores) if true_scores else None,
+        **{kind: np.stack(parts) for kind, parts in found.items()},
+    )
+
+
+def true_pictures(cases: Cases, phantom: PhantomConfig) -> Iterable[np.ndarray]:
+    """The true counterfactual of every case, uint8 [h, w], in order; that of a placebo is the original."""
+    for change in cases.changes:
+        rows = [cases.cases[i].row for i in cases.of(change)]
+        yield from ground_truth.true_counterfactuals(rows, change, phantom, cases.config.wording)[0]

@@ -1,0 +1,241 @@
+"""The tables of an audit's page."""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from prism_jax.data.captions.plain import spoken
+from prism_jax.evaluation.audit import judge_errors as audit_judge_errors
+from prism_jax.evaluation.audit.effect_matrix import ALL, LOGIT, PROBABILITY, STANDARD, Matrix
+from prism_jax.evaluation.audit.judge_errors import Calls, Errors
+from prism_jax.evaluation.audit.masks import Inside
+from prism_jax.evaluation.audit.relations import Direction, Doses, Side, verdict
+from prism_jax.evaluation.edited_cohort import AGE, Cases
+from prism_jax.report import Column, Table
+from prism_jax.stats import effects, power
+from prism_jax.stats.effects import EffectConfig, Effects
+from prism_jax.stats.intervals import BootstrapConfig, Estimate, bootstrap
+from prism_jax.stats.misclassification import Adjusted
+from prism_jax.stats.subgroups import Heterogeneity
+
+SIZES = (0.05, 0.1, 0.2)  # changes of a probability that the power table asks for
+YEARS = (1.0, 3.0, 5.0)
+
+
+def cells(matrix: Matrix) -> Table:
+    """Every cell as all judges see it together."""
+    rows = []
+    for (edit, column), one in matrix.agreement.items():
+        excess = matrix.excess.get((edit, column))
+        true = audit_judge_errors.true_effect(matrix, edit, column)
+        rows.append(
+            (
+                f"{edit}: {spoken(column)}",
+                scaled(matrix.size(edit, column).effect, column),
+                matrix.size(edit, column, scale=LOGIT).effect,
+                matrix.size(edit, column, scale=STANDARD).effect,
+                *one.values,
+                one.p,
+                one.q,
+                one.family_p,
+                None if excess is None else scaled(excess.effect, column),
+                *(() if true is None else (scaled(true, column),)),
+                verdict(matrix, edit, column),
+            )
+        )
+    judges = [f"Standardised, {judge}" for judge in matrix.judges]
+    truth = [] if audit_judge_errors.true_effect(matrix, *next(iter(matrix.agreement))) is None else ["True effect"]
+    columns = ("Edit: attribute", "Effect", "On logits", "Standardised", *judges, "p", "q", "Family-wise p",
+               "Beyond placebos", *truth, "Verdict")  # fmt: skip
+    note = (
+        "Effect: mean change of the judged probability in points, of age in years, edit less reconstruction. "
+        "Standardised: change of the logit over its sd over all reconstructions. p by "
+        "sign flips, the larger of the judges'; q by Benjamini and Hochberg and family-wise p by step-down max-T, "
+        "targets, other cells and placebos each by themselves. Beyond placebos: difference in differences on the same "
+        "images. Intervals are 95 % over patients."
+    )
+    return Table(title="All cells", columns=columns, rows=tuple(rows), note=note)
+
+
+def scaled(estimate: Estimate, column: str) -> Estimate:
+    """Probabilities in points, none beyond 100; years as they are."""
+    if column == AGE:
+        return estimate
+    ends = {name: float(np.clip(100 * getattr(estimate, name), -100, 100)) for name in ("value", "low", "high")}
+    return dataclasses.replace(estimate, **ends)
+
+
+def leakage(matrix: Matrix, sides: Sequence[Side]) -> Table:
+    """What edits take along for each unit of their target, and whether the data do so."""
+    has_data = any(side.relation for side in sides)
+    rows = []
+    for side in sides:
+        if not has_data and not matrix.is_called(side.edit, side.column):
+            continue
+        told = (side.relation.data, side.relation.kind, side.relation.reason) if side.relation else (None, "", "")
+        rows.append((f"{side.edit}: {side.column}", side.leakage, *(told if has_data else ())))
+    data = ("In the data", "Kind", "Reason") if has_data else ()
+    note = "Change of the attribute for each unit of change of the edit's target (probabilities; Fieller's interval)."
+    if has_data:
+        note += (
+            " In the data: the slope of the attribute on the target, adjusted for view, age and sex. Known: in the "
+            "data; amplified: more strongly in the edits; hidden: not in the data; not shown: the edits do not have it."
+        )
+    columns = ("Edit: attribute", "Leakage", *data)
+    return Table(title="Leakage, and what the data have", columns=columns, rows=tuple(rows), note=note)
+
+
+def directions(found: Sequence[Direction]) -> Table:
+    rows = tuple(
+        (f"{one.first} / {one.second}", *_three(one.shares), one.shares and one.shares.p, one.reason) for one in found
+    )
+    columns = ("Edits A / B", "B's target by A", "A's target by B", "Difference", "p", "Why not")
+    note = "Each as a share of what the other edit does to its own target."
+    return Table(title="Directions", columns=columns, rows=rows, note=note)
+
+
+def _three(shares) -> tuple[Estimate | None, ...]:
+    return (None,) * 3 if shares is None else (shares.first, shares.second, shares.difference)
+
+
+def interactions(found: Effects) -> Table:
+    rows = tuple(
+        (f"{one.edit}: {one.column}", one.effect, one.standardised, one.p, one.q, one.verdict) for one in found.cells
+    )
+    columns = ("Edits: attribute", "Interaction, logits", "Standardised", "p", "q", "Verdict")
+    note = "What two edits together do beyond the sum of what each does alone, on the same images."
+    return Table(title="Interactions", columns=columns, rows=rows, note=note)
+
+
+def doses(found: Sequence[Doses]) -> Table:
+    rows = []
+    for one in found:
+        for cell in one.slopes.cells:
+            matched = one.matched.get(cell.column)
+            rows.append(
+                (
+                    f"{one.words}: {cell.column}",
+                    cell.effect,
+                    cell.q,
+                    matched and matched.strength,
+                    matched and matched.off_target,
+                )
+            )
+    columns = (
+        "Edit: attribute",
+        "Slope, logits by guidance",
+        "q",
+        "Guidance at half the target's change",
+        "Change there",
+    )
+    note = (
+        "Slopes are least squares through 0, image by image. Matched: where the target has moved half as far as it can."
+    )
+    return Table(title="Dose and response", columns=columns, rows=tuple(rows), note=note)
+
+
+def groups(matrix: Matrix, found: Mapping[tuple[str, str], Sequence[Heterogeneity]]) -> Table:
+    """Subgroups of targets and of effects found."""
+    rows = []
+    for (edit, grouping), columns in found.items():
+        for one in columns:
+            if one.column in matrix.wanted[edit] or matrix.is_called(edit, one.column) or one.q <= 0.05:
+                told = "; ".join(f"{name} {_short(e)}" for name, e in zip(one.groups, one.effects, strict=True))
+                rows.append((f"{edit}: {spoken(one.column)}", grouping, told, one.p, one.q, one.reason))
+    columns = ("Edit: attribute", "By", "Effect on logits (95 % interval; patients)", "p", "q", "Too few")
+    note = (
+        "p of all groups being alike (Welch), q over the attributes of an edit. Targets, effects found, and q ≤ 0.05."
+    )
+    return Table(title="Subgroups", columns=columns, rows=tuple(rows), note=note)
+
+
+def _short(estimate: Estimate) -> str:
+    if np.isnan(estimate.low):
+        return f"{estimate.value:+.2f} (n = {estimate.count})"
+    return f"{estimate.value:+.2f} ({estimate.low:+.2f} to {estimate.high:+.2f}; n = {estimate.count})"
+
+
+def errors(found: Sequence[Errors]) -> Table:
+    names = ("auroc", "accuracy", "sensitivity", "specificity", "age error")
+    rows = tuple(
+        (f"{one.judge}: {one.column}", one.images, *(one.figures.get(name) for name in names)) for one in found
+    )
+    columns = ("Judge: attribute", "Images", "AUROC", "Accuracy", "Sensitivity", "Specificity",
+               Column(name="Age error", unit="years"))  # fmt: skip
+    note = "On the original pictures, against the data set's labels; found from a probability of one half."
+    return Table(title="The judges' own errors", columns=columns, rows=rows, note=note)
+
+
+def adjusted(found: Mapping[tuple[str, str, str], Adjusted]) -> Table:
+    rows = tuple(
+        (f"{edit}: {spoken(column)}, {judge}", one.seen[1], one.true[1]) for (edit, column, judge), one in found.items()
+    )
+    columns = (
+        "Edit: attribute, judge",
+        Column(name="Change of the share, as judged", unit="%"),
+        Column(name="With the judge's errors taken out", unit="%"),
+    )
+    note = (
+        "Share of images in which the attribute is found, edit less reconstruction (Rogan and Gladen). Targets and "
+        "effects found."
+    )
+    return Table(title="Effects without the judges' errors", columns=columns, rows=rows, note=note)
+
+
+def calls(found: Calls) -> Table:
+    columns = ("Cells beside targets", Column(name="Share", unit="%"))
+    rows = (
+        ("called, of those without a true effect", found.false),
+        ("with a true effect, of those called", found.right),
+    )
+    note = "True effect: one that the same judges see in the true counterfactuals. Counts are cells, placebos' too."
+    return Table(title="Calls held against the truth", columns=columns, rows=rows, note=note)
+
+
+def masks(cases: Cases, inside: Mapping[str, Inside], config: BootstrapConfig) -> Table:
+    rows = []
+    for change in cases.changes:
+        places = cases.of(change)
+        for name, one in inside.items():
+            found = bootstrap(np.mean, one.change[places], subjects=cases.patients[places], config=config)
+            area = one.area[places]
+            rows.append((f"{change.name}: {name}", found, float(np.nanmean(area)) if found.count else None))
+    columns = ("Edit: mask", Column(name="Share of the change inside", unit="%"), Column(name="Area", unit="%"))
+    note = "Of the sum of |edit − reconstruction|. A change without aim would have the mask's area inside."
+    return Table(title="Where the picture changes", columns=columns, rows=tuple(rows), note=note)
+
+
+def needed(matrix: Matrix, config: EffectConfig) -> Table:
+    """Patients needed for small effects, with the noise of the median edit."""
+    rows = []
+    for column in matrix.columns:
+        place, sizes = matrix.columns.index(column), YEARS if column == AGE else SIZES
+        noises = [power.observed(row, place) for edit, row in matrix.rows[ALL][PROBABILITY].items()
+                  if column not in matrix.wanted[edit] and _can_vary(row, place)]  # fmt: skip
+        noises = sorted((noise for noise in noises if noise.sd > 0), key=lambda noise: noise.sd)
+        if noises:
+            noise, family = noises[len(noises) // 2], len(matrix.changes) * len(matrix.columns)
+            counts = [power.patients_needed(size, noise, alpha=config.alpha, cells=family).patients for size in sizes]
+            rows.append((column, noise.sd if column == AGE else 100 * noise.sd, *counts))
+    columns = ("Attribute", "Sd of changes", "5 points, or 1 year", "10 points, or 3 years", "20 points, or 5 years")
+    note = (
+        "Patients, an image each, that find such an effect with power 80 % when all cells of the matrix are tested "
+        "together; the noise is that of the median edit of something else."
+    )
+    return Table(title="How many patients for which effect", columns=columns, rows=tuple(rows), note=note)
+
+
+def _can_vary(row: effects.Row, place: int) -> bool:
+    return len(np.unique(row.patients[~np.isnan(row.changes[:, place])])) > 1
+
+
+def attempts(cases: Cases) -> Table:
+    statuses = sorted({status for counts in cases.attempts.values() for status in counts} | {"done"})
+    rows = []
+    for edit, counts in cases.attempts.items():
+        pictures = sum(case.change.name == edit for case in cases.cases)
+        rows.append((edit, sum(counts.values()), *(counts.get(status, 0) for status in statuses), pictures))
+    columns = ("Edit", "Attempts", *(status.capitalize() for status in statuses), "Pictures judged")
+    note = "Every attempt with a picture is judged, accepted or not; the manifest of the cohort says why others failed."
+    return Table(title="Attempts", columns=columns, rows=tuple(rows), note=note)

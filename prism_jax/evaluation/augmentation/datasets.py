@@ -1,0 +1,103 @@
+"""The pictures that a study adds to real ones, each kind as a data set with the one split train."""
+
+import csv
+import dataclasses
+import io
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from prism_jax import StableDiffusion, rng
+from prism_jax.atomic import whole
+from prism_jax.data import transforms
+from prism_jax.data.captions import plain as captions_plain
+from prism_jax.data.captions.templates import PLAIN, Template
+from prism_jax.data.schema import Attributes, Example
+from prism_jax.data.sources.build import build
+from prism_jax.data.sources.folder import FolderConfig
+from prism_jax.data.sources.ingest import Intake
+from prism_jax.data.sources.phantom import PhantomConfig
+from prism_jax.evaluation import ground_truth, sampling
+from prism_jax.evaluation.edited_cohort import Cases
+from prism_jax.evaluation.sampling import Samples
+
+TABLE = "metadata.csv"
+COLUMNS = ("path", "patient", "sex", "age", "view", "race")
+WORDS = {True: "yes", False: "no", None: "uncertain"}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Entry:
+    """One added picture: its file in the folder of its kind, and what it is labelled with."""
+
+    path: str
+    patient: str
+    attributes: Attributes
+
+
+def sampled(
+    sd: StableDiffusion, train: Sequence[Example], count: int, config: Samples, folder: Path, wording: Template = PLAIN
+) -> list[Entry]:
+    """Samples of the captions of `count` training images, drawn without replacement; written into `folder`."""
+    drawn = np.random.default_rng(config.seed).permutation(len(train))[:count].tolist()
+    known = [train[place] for place in drawn]
+    prompts = [wording.describe(one.attributes) for one in known]
+    noise = rng.stream(rng.key(config.seed), "augmentation samples")
+    files = sampling.sample(sd, prompts, config, noise, folder)
+    return [
+        Entry(path=file.name, patient=one.patient, attributes=one.attributes)
+        for file, one in zip(files, known, strict=True)
+    ]
+
+
+def edited(cases: Cases, folder: Path) -> list[Entry]:
+    """Every counterfactual that was attempted and has a picture, labelled with what was asked for."""
+    return _pictures(cases, cases.pictures("edited", range(len(cases))), folder)
+
+
+def true(cases: Cases, phantom: PhantomConfig, folder: Path) -> list[Entry]:
+    """The same edits as the phantom itself carries them out, in the order of `cases`."""
+    pictures = []
+    for change in cases.changes:  # the order of cases is that of their changes
+        rows = [cases.cases[i].row for i in cases.of(change)]
+        pictures += list(ground_truth.true_counterfactuals(rows, change, phantom, cases.config.wording)[0])
+    return _pictures(cases, pictures, folder)
+
+
+def build_set(entries: Sequence[Entry], folder: Path, out: Path) -> None:
+    """Builds the pictures in `folder` into the data set `out`: all of them in the split train."""
+    findings = tuple(dict.fromkeys(name for entry in entries for name in entry.attributes.findings))
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    columns = [f"finding_{i}" for i in range(len(findings))]  # whatever their names
+    writer.writerow([*COLUMNS, *columns])
+    writer.writerows(_cells(entry, findings) for entry in entries)
+    with whole(folder / TABLE) as partial:
+        partial.write_text(text.getvalue(), newline="")
+    config = FolderConfig(
+        csv=TABLE,
+        race_column="race",
+        findings_column=None,
+        flags=tuple(f"{column}={name}" for column, name in zip(columns, findings, strict=True)),
+        intake=Intake(fractions=(1.0, 0.0, 0.0), max_side=None, max_bad=0.0),
+    )
+    build("folder", folder, out, config)
+
+
+def _pictures(cases: Cases, pictures: Iterable[np.ndarray], folder: Path) -> list[Entry]:
+    entries = []
+    for i, (case, picture) in enumerate(zip(cases.cases, pictures, strict=True)):
+        after = captions_plain.changed(case.attributes, case.change.values(case.attributes))
+        entries.append(Entry(path=f"{i:06d}.png", patient=case.patient, attributes=after))
+        with whole(folder / entries[-1].path) as partial:
+            partial.write_bytes(transforms.encode_png(picture))
+    return entries
+
+
+def _cells(entry: Entry, findings: Sequence[str]) -> Iterator[str]:
+    """The cells of a row: what is not known is empty."""
+    known = entry.attributes
+    yield from (entry.path, entry.patient, known.sex or "", "" if known.age is None else str(known.age))
+    yield from (known.view or "", known.race or "")
+    yield from (WORDS[known.findings[name]] if name in known.findings else "" for name in findings)

@@ -1,0 +1,86 @@
+"""What a study measures: of each training, of the mean over seeds, and of the difference between two arms.
+
+Two intervals answer two questions. Over patients (bootstrap): what of other patients, with these classifiers? Over
+seeds (Student's t): what of other trainings, on these patients? Neither includes another set of added pictures.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+from scipy import stats
+
+from prism_jax.evaluation.augmentation.test_sets import HeldOut
+from prism_jax.metrics import classification
+from prism_jax.stats.intervals import BootstrapConfig, Estimate, bootstrap
+
+Measure = Callable[[np.ndarray, np.ndarray, np.ndarray], float]
+"""(probabilities, labels, groups), each [n] -> a number."""
+
+MEASURES: Mapping[str, Measure] = {
+    "accuracy": lambda p, labels, groups: classification.accuracy(p, labels),
+    "auroc": lambda p, labels, groups: classification.auroc(p, labels),
+    "worst_group_accuracy": classification.worst_group_accuracy,
+}
+WORST = "worst_group_accuracy"
+
+
+def over_patients(
+    measure: Measure,
+    held: HeldOut,
+    plus: Sequence[np.ndarray],
+    minus: Sequence[np.ndarray] = (),
+    *,
+    config: BootstrapConfig,
+) -> Estimate:
+    """Mean over seeds of the measure, with the interval of a bootstrap over patients.
+
+    Args:
+      plus: probabilities float64 [n] of each seed.
+      minus: those of another arm, whose mean is taken off: patients are drawn for both together.
+    """
+    count = len(plus)
+
+    def statistic(labels: np.ndarray, groups: np.ndarray, *probabilities: np.ndarray) -> float:
+        values = [measure(column, labels, groups) for column in probabilities]
+        return float(np.mean(values[:count])) - (float(np.mean(values[count:])) if minus else 0.0)
+
+    return bootstrap(statistic, held.labels, held.groups, *plus, *minus, subjects=held.patients, config=config)
+
+
+def over_seeds(
+    measure: Measure,
+    held: HeldOut,
+    plus: Sequence[np.ndarray],
+    minus: Sequence[np.ndarray] = (),
+    *,
+    level: float,
+) -> Estimate:
+    """The same mean with Student's interval over seeds, which are paired where two arms are compared.
+
+    `count` are seeds; NaN bounds where there is one.
+    """
+    known = ~np.isnan(held.labels + held.groups)
+    of = lambda column: measure(column[known], held.labels[known], held.groups[known])
+    values = np.array([of(column) for column in plus])
+    if minus:
+        values = values - np.array([of(column) for column in minus])
+    return student(values, level=level)
+
+
+def student(values: np.ndarray, *, level: float) -> Estimate:
+    """Mean of independent `values` [k] with Student's interval; NaN bounds where there is one."""
+    count, mean = len(values), float(np.mean(values))
+    if count < 2:
+        return Estimate(value=mean, low=np.nan, high=np.nan, count=count)
+    half = float(stats.t.ppf((1 + level) / 2, count - 1) * np.std(values, ddof=1) / np.sqrt(count))
+    return Estimate(value=mean, low=mean - half, high=mean + half, count=count)
+
+
+def by_group(held: HeldOut, plus: Sequence[np.ndarray], *, config: BootstrapConfig) -> list[Estimate]:
+    """The accuracy within each of the four groups, mean over seeds, intervals over patients."""
+    found = []
+    for group in range(4):
+        rows = held.groups == group
+        hits = [(column[rows] >= classification.CUT) == (held.labels[rows] == 1) for column in plus]
+        found.append(bootstrap(np.mean, np.mean(hits, axis=0), subjects=held.patients[rows], config=config))
+    return found

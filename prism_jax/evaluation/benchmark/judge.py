@@ -1,0 +1,103 @@
+"""What judges and measures of pictures say of 8-bit pictures of one size."""
+
+import dataclasses
+from collections.abc import Callable, Iterator, Mapping, Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from prism_jax.classifier import Classifier
+from prism_jax.evaluation import judges as evaluation_judges
+from prism_jax.metrics import image, ms_ssim
+
+LEVELS = (0.0, 255.0)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Seen:
+    """What judges see in n pictures."""
+
+    scores: np.ndarray  # float64 [j, n, c]: probabilities, and years in the column "age"
+    features: np.ndarray  # float32 [n, d], of the first judge
+
+    @property
+    def mean(self) -> np.ndarray:
+        """Over the judges, [n, c]."""
+        return self.scores.mean(0)
+
+    def at(self, rows: Sequence[int]) -> "Seen":
+        return Seen(scores=self.scores[:, rows], features=self.features[rows])
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Bench:
+    """What every picture is put before."""
+
+    judges: Mapping[str, Classifier]
+    columns: tuple[str, ...]
+    distance: Callable[[jax.Array, jax.Array], jax.Array]  # of two batches in [-1, 1]
+    batch_size: int
+
+    def look(self, pictures: np.ndarray) -> Seen:
+        """Shows pictures uint8 [n, h, w] to every judge."""
+        scores, features = [], []
+        for judge in self.judges.values():
+            found = evaluation_judges.ask(judge, pictures, batch_size=self.batch_size, what="judging")
+            scores.append(
+                evaluation_judges.probabilities(evaluation_judges.scores(judge, self.columns, found), self.columns)
+            )
+            features.append(found.features)
+        return Seen(scores=np.stack(scores), features=features[0])
+
+    def compare(self, pictures: np.ndarray, references: np.ndarray) -> dict[str, np.ndarray]:
+        """`psnr` (dB), `ms_ssim` and `perceptual` of pictures uint8 [n, h, w] against references, float64 [n] each."""
+        parts = [
+            {name: np.asarray(values, np.float64)[:count] for name, values in self._compared(a, b).items()}
+            for (a, count), (b, _) in zip(
+                _batches(self.batch_size, pictures), _batches(self.batch_size, references), strict=True
+            )
+        ]
+        return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+    def _compared(self, pictures: np.ndarray, references: np.ndarray) -> dict[str, jax.Array]:
+        measured = _similarity(jnp.asarray(pictures), jnp.asarray(references))
+        return measured | {"perceptual": self.distance(_colour(pictures), _colour(references))}
+
+
+def scales(size: int) -> int:
+    """How many scales MS-SSIM has at this size; ValueError where it has none."""
+    found = ms_ssim.scales_within((1, size, size, 1))
+    if not found:
+        raise ValueError(f"size {size} is below MS-SSIM's window; compare at {image.WINDOW} pixels or more")
+    return found
+
+
+def mean_error(pictures: np.ndarray, references: np.ndarray, where: np.ndarray | None = None) -> np.ndarray:
+    """Mean absolute difference of uint8 [n, h, w] over `where` bool [n, h, w], grey levels [n]; NaN where empty."""
+    apart = np.abs(pictures.astype(np.int16) - references).astype(np.float64)
+    where = np.ones(apart.shape, bool) if where is None else where
+    total, count = np.sum(apart, axis=(1, 2), where=where), where.sum((1, 2))
+    return np.divide(total, count, out=np.full(len(total), np.nan), where=count > 0)
+
+
+def _batches(size: int, pictures: np.ndarray) -> Iterator[tuple[np.ndarray, int]]:
+    """Slices of `size` pictures, the last filled up with its first, and how many count."""
+    for start in range(0, len(pictures), size):
+        batch = pictures[start : start + size]
+        count = len(batch)
+        yield np.concatenate([batch, np.repeat(batch[:1], size - count, axis=0)]), count
+
+
+def _colour(pictures: np.ndarray) -> jax.Array:
+    return jnp.repeat(jnp.asarray(pictures, jnp.float32)[..., None] / 127.5 - 1, 3, axis=-1)
+
+
+@jax.jit
+def _similarity(pictures: jax.Array, references: jax.Array) -> dict[str, jax.Array]:
+    a, b = (x[..., None].astype(jnp.float32) for x in (pictures, references))
+    count = ms_ssim.scales_within(a.shape)
+    return {
+        "psnr": image.psnr(a, b, value_range=LEVELS),
+        "ms_ssim": ms_ssim.ms_ssim(a, b, value_range=LEVELS, scales=count),
+    }

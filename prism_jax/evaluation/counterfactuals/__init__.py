@@ -1,0 +1,1 @@
+"""Counterfactuals of a cohort: inversion, edits, measurements, report."""

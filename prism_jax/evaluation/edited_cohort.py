@@ -1,0 +1,162 @@
+"""What an audit looks at: every attempted edit of a cohort, with its pictures and what is known of the patient."""
+
+import collections
+import dataclasses
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from prism_jax import config as configs
+from prism_jax.data import schema, transforms
+from prism_jax.data.captions import synonyms
+from prism_jax.data.loading import pipeline
+from prism_jax.evaluation.counterfactuals.manifest import Outputs
+from prism_jax.evaluation.counterfactuals.run import CounterfactualRun
+from prism_jax.evaluation.edits import Change
+from prism_jax.evaluation.subjects import images_of
+
+BINARY = {"sex": "M", "view": "AP"}  # targets of a classifier that are no findings: the probability of this value
+AGE = "age"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Case:
+    """One edit of one image."""
+
+    row: Mapping[str, Any]  # of the manifest
+    change: Change
+    attributes: schema.Attributes  # as the data set has them, whether or not a caption says them
+
+    @property
+    def patient(self) -> str:
+        """An image whose patient nobody knows is one of its own."""
+        return self.row["patient"] or f"image {self.row['id']}"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Cases:
+    """All edits of a cohort of which there is a picture, in the order of its changes."""
+
+    config: CounterfactualRun
+    outputs: Outputs
+    cases: tuple[Case, ...]
+    attempts: Mapping[str, Mapping[str, int]]  # edit -> status -> images
+    masks: Mapping[str, Mapping[str, np.ndarray]]  # image -> name -> bool [h, w] in the pictures' frame
+
+    def __len__(self) -> int:
+        return len(self.cases)
+
+    @property
+    def patients(self) -> np.ndarray:
+        """str [n]"""
+        return np.array([case.patient for case in self.cases])
+
+    @property
+    def images(self) -> np.ndarray:
+        """str [n], the ids of images."""
+        return np.array([case.row["id"] for case in self.cases])
+
+    @property
+    def changes(self) -> tuple[Change, ...]:
+        """Those of which there is a picture."""
+        made = {case.change.name for case in self.cases}
+        return tuple(change for change in self.config.changes if change.name in made)
+
+    def of(self, change: Change) -> np.ndarray:
+        """int [m], the places of this change's cases."""
+        return np.array([i for i, case in enumerate(self.cases) if case.change.name == change.name], np.int64)
+
+    def pictures(self, kind: str, places: Sequence[int]) -> Iterator[np.ndarray]:
+        """The "original", "reconstruction" or "edited" of these cases, uint8 [h, w], one after the other."""
+        for i in places:
+            yield self.outputs.picture(self.cases[i].row[kind])
+
+    @property
+    def firsts(self) -> np.ndarray:
+        """int [m], the place of the first case of each image."""
+        return np.unique(self.images, return_index=True)[1]
+
+
+def read(folder: str | Path) -> Cases:
+    """The cases of a finished cohort run.
+
+    Raises:
+      ValueError: no finished cohort is there, nothing in it has a reconstruction, or its data set is gone.
+    """
+    folder = Path(folder)
+    config = configs.read(folder) if (folder / configs.FILE_NAME).is_file() else None
+    if not isinstance(config, CounterfactualRun):
+        raise ValueError(f"{folder} is no cohort run; make one with: python -m eval.counterfactuals --run {folder}")
+    outputs = Outputs(folder, config.output)
+    if not outputs.manifest.is_file():
+        raise ValueError(f"{folder} is not finished: no {outputs.manifest.name}; start eval.counterfactuals again")
+    rows, changes = outputs.rows(), {change.name: change for change in config.changes}
+    attempts = {name: collections.Counter(row["status"] for row in rows if row["edit"] == name) for name in changes}
+    rows = [row for row in rows if row["reconstruction"] and row["edited"]]
+    if not rows:
+        raise ValueError(f"{folder} has no edit with a reconstruction; its manifest says why each of them failed")
+    order = {name: place for place, name in enumerate(changes)}
+    rows.sort(key=lambda row: order[row["edit"]])  # stable: images stay in their order
+    known, masks = _known(config, {row["id"] for row in rows}, outputs.picture(rows[0]["original"]).shape)
+    cases = tuple(Case(row=row, change=changes[row["edit"]], attributes=known[row["id"]]) for row in rows)
+    return Cases(config=config, outputs=outputs, cases=cases, attempts=attempts, masks=masks)
+
+
+def labels(cases: Sequence[Case], columns: Sequence[str]) -> np.ndarray:
+    """What the data set says: float64 [n, c], 1 and 0, or years of age; NaN where it says nothing for certain."""
+    return np.array([[label(case.attributes, column) for column in columns] for case in cases], np.float64)
+
+
+def label(attributes: schema.Attributes, column: str) -> float:
+    """One attribute as a number: 1 and 0 ("sex" is M, "view" is AP), or the age in years; NaN if it is not known."""
+    if column == AGE:
+        return np.nan if attributes.age is None else attributes.age
+    if column in BINARY:
+        value = getattr(attributes, column)
+        return np.nan if value is None else float(value == BINARY[column])
+    name = synonyms.find(column, attributes.findings)
+    state = None if name is None else attributes.findings[name]
+    return np.nan if state is None else float(state)
+
+
+def wanted(case: Case, columns: Sequence[str]) -> dict[str, float]:
+    """What an edit is meant to change among `columns`: 1 where it should rise, -1 where it should fall."""
+    found = {}
+    for name, value in case.change.values(case.attributes).items():
+        column = name if name in columns else synonyms.find(name, columns)
+        if column is None or value is None:
+            continue  # no judge knows it, or it is only no longer mentioned
+        if column == AGE:
+            found[column] = float(np.sign(value - case.attributes.age))
+        else:
+            is_there = value == BINARY[column] if column in BINARY else value
+            found[column] = 1.0 if is_there else -1.0
+    return found
+
+
+def _known(
+    config: CounterfactualRun, ids: set[str], frame: tuple[int, int]
+) -> tuple[dict[str, schema.Attributes], dict[str, dict[str, np.ndarray]]]:
+    """(Attributes, masks) of these images by id."""
+    known, masks = {}, {}
+    if Path(config.data).suffix == ".csv":
+        images = images_of(config.data, config.split, config.wording)
+        subjects = map(images.subject, range(len(images)))
+        known = {subject.id: subject.attributes for subject in subjects if subject.id in ids}
+    else:
+        for example in pipeline.open_split(config.data, config.split):
+            if (name := str(example.id)) in ids:
+                known[name] = example.attributes
+                masks[name] = {key: _framed(png, frame, config.fit) for key, png in example.masks.items()}
+            if len(known) == len(ids):
+                break
+    if missing := sorted(ids - known.keys()):
+        raise ValueError(f"{config.data} has no image {missing[0]} ({len(missing)} missing); it was built anew since")
+    return known, masks
+
+
+def _framed(png: bytes, frame: tuple[int, int], fit: transforms.Fit) -> np.ndarray:
+    """A stored mask as the networks see its picture, bool [h, w]."""
+    return transforms.to_input(transforms.decode(png), frame, fit, factor=1)[..., 0] > 0

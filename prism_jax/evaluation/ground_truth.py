@@ -1,0 +1,135 @@
+"""The true counterfactuals of phantom subjects."""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from prism_jax.data import phantom
+from prism_jax.data.captions.templates import PLAIN, Template
+from prism_jax.data.phantom.equations import intervene
+from prism_jax.data.sources.build import read_build
+from prism_jax.data.sources.phantom import PhantomConfig, intervention
+from prism_jax.evaluation.counterfactuals.manifest import Outputs
+from prism_jax.evaluation.edits import Change
+from prism_jax.evaluation.subjects import Subject
+from prism_jax.metrics.counterfactual import CounterfactualMetrics
+
+DO_NOTHING, AUTOENCODER, ORACLE = "do nothing", "autoencoder only", "oracle"
+
+
+def phantom_config(folder: str | Path) -> PhantomConfig | None:
+    """How the data set in `folder` was rendered, or None if it is not one of phantoms."""
+    if Path(folder).suffix == ".csv":
+        return None
+    _, config = read_build(folder)
+    return config if isinstance(config, PhantomConfig) else None
+
+
+def check(changes: Sequence[Change], subjects: Sequence[Subject], config: PhantomConfig | None) -> None:
+    """Raises ValueError for a change whose truth the phantom cannot render; nothing is known of other data sets."""
+    for subject in subjects if config else ():
+        for number in subject.changes:
+            intervention(changes[number].values(subject.attributes))
+
+
+def true_counterfactuals(
+    rows: Sequence[Mapping[str, Any]], change: Change, config: PhantomConfig, wording: Template = PLAIN
+) -> tuple[np.ndarray, np.ndarray]:
+    """The subjects of these rows under the surgical intervention, uint8 [n, h, w], and where it shows, bool [n, h, w].
+
+    Raises:
+      ValueError: the change is not one of attributes and values that the phantom has.
+    """
+    numbers = np.array([row["number"] for row in rows])
+    # The same for all: every caption names the same attributes.
+    known = wording.parse(rows[0]["source_prompt"])
+    omitted = dict.fromkeys(wording.omitted)  # may be changed all the same
+    known = dataclasses.replace(known, findings={**known.findings, **omitted})
+    do = intervention(change.values(known))
+    options = dict(seed=config.seed, size=config.size, equations=phantom.Equations.preset(config.preset))
+    images = phantom.generate(numbers, do=do, mode="surgical", **options).images
+    return images, phantom.change_mask(numbers, do, **options)
+
+
+def brackets(outputs: Outputs, rows: Sequence[Mapping[str, Any]], truth: np.ndarray) -> dict[str, np.ndarray]:
+    """What stands beside the edits of these rows in a comparison, uint8 [n, h, w] each.
+
+    "do nothing" hands the original back, "autoencoder only" what is left of it after encoding and decoding, "oracle"
+    the true counterfactual `truth` [n, h, w]. An edit has to beat the first two; none can beat the last.
+    """
+    pictures = {
+        label: np.stack([outputs.picture(row[name]) for row in rows])
+        for label, name in ((DO_NOTHING, "original"), (AUTOENCODER, "autoencoded"))
+    }
+    return pictures | {ORACLE: truth}
+
+
+def bracketed(
+    edited: np.ndarray,
+    reconstruction: np.ndarray,
+    truth: np.ndarray,
+    mask: np.ndarray,
+    rows: Mapping[str, np.ndarray],
+) -> dict[str, CounterfactualMetrics]:
+    """The errors of the edits, under "edit", and of each row of `brackets`; images uint8, mask bool, [n, h, w]."""
+    known = dict(reconstruction=reconstruction, truth=truth, mask=mask)
+    return {
+        name: CounterfactualMetrics.of(edited=images, **known) for name, images in ({"edit": edited} | rows).items()
+    }
+
+
+def true_effects(
+    rows: Sequence[Mapping[str, Any]],
+    change: Change,
+    config: PhantomConfig,
+    wording: Template = PLAIN,
+    *,
+    mode: str = "graph",
+) -> dict[str, np.ndarray]:
+    """What the change does to every attribute of the subjects of these rows, by name, float64 [n].
+
+    The value under the intervention less the factual one: years of age, 1 and -1 of findings, of sex (M) and of view
+    (AP), and the cardiothoracic ratio. Mode "graph" is the interventional effect, in which descendants follow; under
+    "surgical" only what is set, and what is seen of it, changes: that is what an edit of the picture should do.
+
+    Raises:
+      ValueError: the change is not one of attributes and values that the phantom has.
+    """
+    numbers = np.array([row["number"] for row in rows], np.int32)
+    do = intervention(change.values(wording.parse(rows[0]["source_prompt"])))
+    phantom.check_intervention(do, mode)
+    options = dict(equations=phantom.Equations.preset(config.preset), is_surgical=mode == "surgical")
+    before, after = (_facts(config.seed, numbers, *_plan(how), **options) for how in ({}, do))
+    return {name: np.asarray(after[name], np.float64) - np.asarray(before[name], np.float64) for name in before}
+
+
+def _plan(do: Mapping[str, float]) -> tuple[dict[str, np.ndarray], dict[str, bool]]:
+    """The values of all attributes, and which of them are set, so that one program serves every intervention."""
+    kinds = {name: np.float32 if name == "age" else np.int32 for name in phantom.ATTRIBUTES}
+    given = {name: kind(do.get(name, 0)) for name, kind in kinds.items()}
+    return given, {name: name in do for name in phantom.ATTRIBUTES}
+
+
+@partial(jax.jit, static_argnames="equations")
+def _facts(
+    seed: int,
+    numbers: np.ndarray,
+    given: Mapping[str, np.ndarray],
+    chosen: Mapping[str, bool],
+    *,
+    equations: phantom.Equations,
+    is_surgical: bool,
+) -> dict[str, jax.Array]:
+    """The attributes and the cardiothoracic ratio of subjects [n]."""
+
+    def one(number):
+        u = phantom.exogenous(seed, number)
+        facts = intervene(u, equations, given, chosen, is_surgical)
+        return facts | {"cardiothoracic_ratio": phantom.cardiothoracic_ratio(facts, u)}
+
+    return jax.vmap(one)(numbers)

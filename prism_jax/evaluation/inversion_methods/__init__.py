@@ -1,0 +1,1 @@
+"""Comparison of inversion methods on the same images and edits."""

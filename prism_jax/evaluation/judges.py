@@ -1,0 +1,74 @@
+"""Classifiers as judges of pictures that they had no part in, and what they see, batch by batch."""
+
+import dataclasses
+import itertools
+from collections.abc import Iterable, Sequence
+
+import jax
+import numpy as np
+from scipy.special import expit
+from tqdm import tqdm
+
+from prism_jax.classifier import Classifier, Prediction
+from prism_jax.evaluation.edited_cohort import AGE
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Judge:
+    """A classifier that had no part in making the edits."""
+
+    name: str
+    folder: str
+    """What `python -m train.classifier` wrote, RUN/model."""
+
+
+def load(judges: Sequence[Judge], attributes: Sequence[str]) -> tuple[dict[str, Classifier], tuple[str, ...]]:
+    """The classifiers by name, and the attributes that all of them know, or those asked for.
+
+    Raises:
+      ValueError: fewer than two judges, two of one name, or an attribute that a judge does not know.
+    """
+    names = [judge.name for judge in judges]
+    if len(set(names)) < 2 or len(set(names)) < len(names):
+        raise ValueError(f"judges {names}: give two or more, each with a name of its own, trained independently")
+    loaded = {judge.name: Classifier.from_pretrained(judge.folder) for judge in judges}
+    known = {name: (*one.targets, *((AGE,) if one.predicts_age else ())) for name, one in loaded.items()}
+    for name, targets in known.items():
+        if unknown := sorted(set(attributes) - set(targets)):
+            raise ValueError(f"judge {name} does not know {', '.join(unknown)}; it knows {', '.join(targets)}")
+    first, *others = known.values()
+    shared = tuple(column for column in first if all(column in targets for targets in others))
+    if not shared:
+        raise ValueError(f"the judges {', '.join(names)} have no attribute in common; train them on the same findings")
+    return loaded, tuple(attributes) or shared
+
+
+def ask(judge: Classifier, pictures: Iterable[np.ndarray], *, batch_size: int, what: str) -> Prediction:
+    """Its prediction for pictures uint8 [h, w], as arrays on the host; `what` names the progress.
+
+    The last batch is filled up, so that one program serves all.
+    """
+    parts, pictures = [], iter(tqdm(pictures, desc=what, unit="picture", mininterval=5))
+    while batch := list(itertools.islice(pictures, batch_size)):
+        filled = np.stack([*batch, *[batch[0]] * (batch_size - len(batch))]).astype(np.float32) / 127.5 - 1
+        found = jax.device_get(_predict(judge, np.repeat(filled[..., None], 3, axis=-1)))
+        parts.append([found, len(batch)])
+    shown = [jax.tree.map(lambda values, n=n: values[:n], found) for found, n in parts]
+    return jax.tree.map(lambda *values: np.concatenate(values), *shown)
+
+
+def scores(judge: Classifier, columns: Sequence[str], found: Prediction) -> np.ndarray:
+    """The columns of a prediction, float64 [n, c]: logits, and years of age."""
+    each = [found.age if column == AGE else found.logits[:, judge.column(column)] for column in columns]
+    return np.stack(each, axis=1).astype(np.float64)
+
+
+def probabilities(scores: np.ndarray, columns: Sequence[str]) -> np.ndarray:
+    """Logits [..., c] as probabilities in [0, 1]; the column "age" stays in years."""
+    is_age = np.array([column == AGE for column in columns])
+    return np.where(is_age, scores, expit(scores))
+
+
+@jax.jit
+def _predict(judge: Classifier, images: jax.Array) -> Prediction:
+    return judge.predict(images)

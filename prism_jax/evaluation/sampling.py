@@ -1,0 +1,52 @@
+"""Pictures sampled from captions, as files."""
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from tqdm import tqdm
+
+from prism_jax import StableDiffusion
+from prism_jax.atomic import whole
+from prism_jax.data import transforms
+from prism_jax.diffusion import sampling
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Samples:
+    """How plain synthetic pictures are sampled from captions."""
+
+    steps: int = 20
+    guidance: float = 2.0
+    sampler: str = "dpm_solver"
+    seed: int = 0
+    batch_size: int = 16
+
+
+def sample(sd: StableDiffusion, prompts: Sequence[str], config: Samples, key: jax.Array, folder: Path) -> list[Path]:
+    """The files in `folder`, one for each prompt in order; those that are there already are kept.
+
+    A picture depends on key, place, prompt and settings alone, not on the batch that it is made in.
+    """
+    files = [folder / f"{i:06d}.png" for i in range(len(prompts))]
+    shape = sd.latent_shape(sd.size, sd.size)
+    bar = tqdm(total=len(prompts), desc="sampling from captions", unit="picture", mininterval=5)
+    for start in range(0, len(prompts), config.batch_size):
+        chosen = range(start, min(start + config.batch_size, len(prompts)))
+        bar.update(len(chosen))
+        if all(files[i].is_file() for i in chosen):
+            continue
+        filled = [*chosen, *[chosen[0]] * (config.batch_size - len(chosen))]  # one shape, one program
+        latents = sampling.initial_latents(key, jnp.asarray(filled), shape)
+        images = sd.sample(
+            [prompts[i] for i in filled], config.steps, config.guidance, latents=latents, sampler=config.sampler
+        )
+        pixels = transforms.to_uint8(np.asarray(images.mean(-1)))  # [b, h, w]
+        for i, picture in zip(chosen, pixels, strict=False):
+            with whole(files[i]) as partial:
+                partial.write_bytes(transforms.encode_png(picture))
+    bar.close()
+    return files

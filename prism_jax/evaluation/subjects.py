@@ -1,0 +1,154 @@
+"""What a cohort is made of: images of a data set or of a CSV, and the changes that are made of each."""
+
+import csv
+import dataclasses
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Protocol
+
+from prism_jax.data import schema
+from prism_jax.data.captions.templates import PLAIN, Template
+from prism_jax.data.loading import pipeline
+from prism_jax.evaluation.edits import Change
+
+COLUMNS = ("path", "prompt", "id", "patient")  # of a CSV; the last two may be absent
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Subject:
+    """One image, without its pixels, and its changes as numbers into the list of all changes."""
+
+    index: int  # into the images
+    id: str  # unique among them
+    patient: str
+    number: int  # phantom subject, -1 for real images
+    attributes: schema.Attributes
+    wording: Template = PLAIN
+    changes: tuple[int, ...] = ()
+
+    @property
+    def prompt(self) -> str:
+        return self.wording.describe(self.attributes)
+
+
+class Images(Protocol):
+    """Where subjects and their encoded pictures come from."""
+
+    def __len__(self) -> int: ...
+
+    def subject(self, index: int) -> Subject:
+        """What is known about image `index`, without changes."""
+
+    def read(self, index: int) -> bytes:
+        """The encoded picture; OSError or ValueError where it cannot be had."""
+
+
+def images_of(data: str | Path, split: str, wording: Template = PLAIN) -> Images:
+    """The images of a built data set's split, or of a CSV file; their captions are in this wording."""
+    if Path(data).suffix == ".csv":
+        return ListedImages.read_csv(Path(data), wording)
+    return BuiltImages(data, split, wording)
+
+
+class BuiltImages:
+    """The examples of one split of a data set. A class because it holds the opened files."""
+
+    def __init__(self, folder: str | Path, split: str, wording: Template):
+        self._examples, self._wording = pipeline.open_split(folder, split), wording
+
+    def __len__(self) -> int:
+        return len(self._examples)
+
+    def subject(self, index: int) -> Subject:
+        example = self._examples[index]
+        known = dict(patient=example.patient, number=example.subject, attributes=example.attributes)
+        return Subject(index=index, id=str(example.id), wording=self._wording, **known)
+
+    def read(self, index: int) -> bytes:
+        return self._examples[index].image
+
+
+@dataclasses.dataclass(frozen=True)
+class ListedImages:
+    """The image files that a CSV names: columns path (relative to the CSV), prompt, and perhaps id and patient."""
+
+    folder: Path
+    rows: Sequence[dict[str, str]]
+    wording: Template
+
+    @classmethod
+    def read_csv(cls, file: Path, wording: Template) -> "ListedImages":
+        """Raises ValueError for columns missing or unknown, prompts that are no captions, and ids that repeat."""
+        if not file.is_file():
+            raise ValueError(f"{file} is missing; give a CSV with the columns {', '.join(COLUMNS)}")
+        with file.open(newline="", encoding="utf-8") as lines:
+            reader = csv.DictReader(lines)
+            columns, rows = tuple(reader.fieldnames or ()), list(reader)
+        missing = [name for name in ("path", "prompt") if name not in columns]
+        unknown = [name for name in columns if name not in COLUMNS]
+        if missing or unknown:
+            raise ValueError(f"{file}: columns missing {missing}, unknown {unknown}; use {', '.join(COLUMNS)}")
+        images = cls(folder=file.parent, rows=rows, wording=wording)
+        seen: dict[str, int] = {}
+        for i in range(len(rows)):
+            try:
+                subject = images.subject(i)
+            except ValueError as error:
+                raise ValueError(f"{file}, line {i + 2}: {error}") from error
+            if not re.fullmatch(r"[\w.=-]+", subject.id):
+                raise ValueError(
+                    f"{file}, line {i + 2}: id {subject.id!r} is no file name; use letters, digits and _.=-"
+                )
+            if subject.id in seen:
+                raise ValueError(f"{file}, line {i + 2}: id {subject.id!r} is that of line {seen[subject.id]} too")
+            seen[subject.id] = i + 2
+        return images
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def subject(self, index: int) -> Subject:
+        row = self.rows[index]
+        name = row.get("id") or re.sub(r"[^\w.=-]+", "-", row["path"])
+        known = dict(attributes=self.wording.parse(row["prompt"]), wording=self.wording)
+        return Subject(index=index, id=name, patient=row.get("patient") or name, number=-1, **known)
+
+    def read(self, index: int) -> bytes:
+        return (self.folder / self.rows[index]["path"]).read_bytes()
+
+
+def choose(images: Images, changes: Sequence[Change], per_change: int | None, *, once: bool = False) -> list[Subject]:
+    """For each change the first `per_change` subjects it applies to (None: all); never chosen by looks.
+
+    Placebos are made of every subject that is chosen for another change, so that each has its own noise floor.
+
+    Args:
+      once: a subject is used for one change alone, of those that apply the one that lacks most subjects.
+
+    Raises:
+      ValueError: a change that applies to no image, or nothing but placebos.
+    """
+    placebos = [k for k, change in enumerate(changes) if change.is_placebo]
+    left = {k: per_change or len(images) for k in range(len(changes)) if k not in placebos}
+    if not left:
+        raise ValueError(f"{', '.join(changes[k].name for k in placebos)}: only placebos; add an edit beside them")
+    unused = set(range(len(changes)))
+    chosen = []
+    for i in range(len(images)):
+        if not any(left.values()):
+            break
+        subject = images.subject(i)
+        wanted = [k for k in left if left[k] and changes[k].applies(subject.attributes)]
+        if once and wanted:
+            wanted = [max(wanted, key=left.get)]
+        for k in wanted:
+            left[k] -= 1
+        if wanted:
+            wanted += [k for k in placebos if changes[k].applies(subject.attributes)]
+            unused -= set(wanted)
+            chosen.append(dataclasses.replace(subject, changes=tuple(wanted)))
+    if unused:
+        names = ", ".join(changes[k].name for k in sorted(unused))
+        raise ValueError(f"no image can be used to {names}; check names and values")
+    return chosen

@@ -1,0 +1,1 @@
+"""Statistics: intervals, bootstraps, tests and effects as functions of arrays."""

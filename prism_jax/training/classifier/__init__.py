@@ -1,0 +1,1 @@
+"""Training of X-ray classifiers."""

@@ -1,0 +1,97 @@
+"""Images with what is known about them, as a classifier's training takes them: a stream, and arrays in memory."""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from prism_jax.data import targets, transforms
+from prism_jax.data.loading import pipeline
+from prism_jax.data.schema import Attributes
+from prism_jax.training import examples
+from prism_jax.training.examples import Data
+
+READ_AT_ONCE = 64
+
+
+class LabelledStream:
+    """Endless batches: "image" float32 [b, h, w, 1] in [-1, 1], "labels" float32 [b, n] (1, 0 or NaN where not known),
+    "age" float32 [b] (years or NaN), "id" int64 [b] and "weight" float32 [b].
+
+    An adapter: the pipeline yields attributes, the training step wants numbers.
+    """
+
+    def __init__(self, batches: pipeline.Batches, names: Sequence[str], weigh: Any):
+        self._batches, self._names, self._weigh = batches, names, weigh
+
+    def __next__(self) -> dict[str, np.ndarray]:
+        batch = next(self._batches)
+        known = batch["attributes"]
+        return {
+            "image": batch["image"][..., :1],
+            "labels": targets.values(known, self._names),
+            "age": targets.ages(known),
+            "id": batch["id"],
+            "weight": np.array([self._weigh(attributes.findings) for attributes in known], np.float32),
+        }
+
+    def get_state(self) -> Mapping[str, Any]:
+        return self._batches.get_state()
+
+    def set_state(self, state: Mapping[str, Any]) -> None:
+        self._batches.set_state(state)
+
+
+def known_of(data: Data) -> list[list[Attributes]]:
+    """What is known of every example of `data`, by data set; reads each once."""
+    return [[example.attributes for example in source] for source in examples.opened(data)]
+
+
+def stream(
+    data: Data, names: Sequence[str], known: Sequence[Sequence[Attributes]], *, batch_size: int, seed: int
+) -> LabelledStream:
+    """The images of `data` with the targets `names`; each process gets its part of `batch_size`.
+
+    Args:
+      known: as `known_of` gives it.
+    """
+    sources = examples.opened(data)
+    by_source = {id(source): list(found) for source, found in zip(sources, known, strict=True)}
+    drawn = examples.drawn_from(data, sources, lambda source: by_source[id(source)])
+    batches = examples.batches(data, drawn, batch_size=batch_size, seed=seed, factor=1)
+    findings = (attributes.findings for found in known for attributes in found)
+    return LabelledStream(batches, names, examples.weights(data.balance, findings))
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class HeldOut:
+    """n examples in the order of the build."""
+
+    images: np.ndarray  # uint8 [n, h, w], grey
+    attributes: tuple[Attributes, ...]
+    patients: np.ndarray  # str [n]
+
+
+def held_out(data: Data) -> HeldOut:
+    """All images of one split in memory; ValueError where there is no such data set or split."""
+    source = examples.open_split(data)
+    batches = pipeline.batches(source, READ_AT_ONCE, size=data.size, fit=data.fit, factor=1, crop=data.crop)
+    images = [transforms.to_uint8(batch["image"][batch["mask"]][..., 0]) for batch in batches]
+    found = [(example.attributes, example.patient) for example in source]
+    return HeldOut(
+        images=np.concatenate(images),
+        attributes=tuple(attributes for attributes, _ in found),
+        patients=np.array([patient for _, patient in found]),
+    )
+
+
+def positive_weights(labels: np.ndarray, at_most: float) -> np.ndarray:
+    """float32 [n]: how much more an example with a target weighs than one without, so that both weigh the same.
+
+    Args:
+      labels: float32 [m, n], 1, 0 or NaN.
+      at_most: the largest weight, and one over the smallest; 1: all weigh the same.
+    """
+    with_it, without = np.nansum(labels, axis=0), np.nansum(1 - labels, axis=0)
+    return np.clip(without / np.maximum(with_it, 1), 1 / at_most, at_most).astype(np.float32)

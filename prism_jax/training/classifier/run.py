@@ -1,0 +1,234 @@
+"""Trains a classifier: `python -m train.classifier --config configs/NAME.py [--section.option value ...]`.
+
+The run folder gets, besides what every run has, `model/`, the classifier of the best checkpoint (highest mean AUROC of
+the averaged weights on the split val), calibrated on that split, and `test.json`, what was measured on the split test.
+"""
+
+import dataclasses
+import json
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from jax.sharding import Mesh
+from scipy.special import expit
+
+from prism_jax import classifier as classifiers
+from prism_jax import config as configs
+from prism_jax import rng, sharding
+from prism_jax.checkpoint import VALIDATION_LOSS
+from prism_jax.classifier import Classifier
+from prism_jax.data import targets
+from prism_jax.data.schema import Attributes
+from prism_jax.distributed import Processes
+from prism_jax.metrics.classification import age_error, auroc, by_target
+from prism_jax.models.convnext import ConvNeXtConfig
+from prism_jax.models.densenet import DenseNetConfig
+from prism_jax.stats.intervals import BootstrapConfig
+from prism_jax.training import examples
+from prism_jax.training import state as states
+from prism_jax.training.classifier import data as classifier_data
+from prism_jax.training.classifier.augment import Augmentation
+from prism_jax.training.classifier.calibration import calibrated
+from prism_jax.training.classifier.data import HeldOut
+from prism_jax.training.classifier.step import Objective, Task, seer, train_step
+from prism_jax.training.examples import Data
+from prism_jax.training.log import Log
+from prism_jax.training.loop import Hook, LoopConfig, fit
+from prism_jax.training.optimizer import OptimizerConfig, make_optimizer
+from prism_jax.weights import pretrained
+
+INTERVALS = BootstrapConfig(resamples=500)
+DECISIVE = ("seed", "network", "targets", "age", "size")  # what checkpoints of one folder share
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Validation:
+    """Images that training never sees."""
+
+    every: int = 250
+    """Steps between measurements; a multiple of loop.checkpoint_every's, so that the best checkpoint can be kept."""
+    limit: int | None = None
+    """Images, the first of the split val; None: all."""
+    tested: str | None = "test"
+    """The split on which the finished classifier is measured; None: on none."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ClassifierRun:
+    """Everything a run of this program depends on."""
+
+    run: str = "runs/classifier"
+    seed: int = 0
+    network: DenseNetConfig | ConvNeXtConfig = DenseNetConfig.small()
+    """Its number of classes is taken from the targets."""
+    targets: tuple[str, ...] | None = None
+    """Findings as the data set names them, "sex" and "view"; None: all of which it has a yes and a no."""
+    age: bool = True
+    """Predict the age too."""
+    size: int = 128
+    """Side in pixels to which the classifier resizes images."""
+    data: Data = Data()
+    batch_size: int = 32
+    augmentation: Augmentation = Augmentation()
+    objective: Objective = Objective()
+    ema_decay: float | None = 0.99
+    optimizer: OptimizerConfig = OptimizerConfig(peak=2e-3, final=0.01, weight_decay=0.02)
+    guard: states.Guard = states.Guard()
+    loop: LoopConfig = LoopConfig()
+    validation: Validation = Validation()
+    processes: Processes = Processes()
+
+
+def main(config: ClassifierRun) -> None:
+    """Trains in the folder `config.run`, from its latest checkpoint if there is one, then writes `model/`."""
+    config.processes.joined()
+    train(config, sharding.make_mesh())
+
+
+def train(config: ClassifierRun, mesh: Mesh) -> Classifier:
+    """What `main` does, on the devices of `mesh`; returns the classifier."""
+    check(config, mesh)
+    tx, schedule = make_optimizer(config.optimizer, config.loop.steps)
+    known = classifier_data.known_of(config.data)
+    task = task_of(config, [attributes for found in known for attributes in found])
+    batches = classifier_data.stream(config.data, task.targets, known, batch_size=config.batch_size, seed=config.seed)
+    held = classifier_data.held_out(dataclasses.replace(config.data, split="val", limit=config.validation.limit))
+    configs.write(config, config.run)
+    network, options = network_of(config, task)
+    graphdef, _ = nnx.split(pretrained.abstract(network, options))
+    see = seer(graphdef, task, config.batch_size, mesh)
+    frozen = {"positive": task.positive_weights, "age": np.float32(task.age_scale or (0, 1))}
+    step = partial(
+        train_step,
+        graphdef=graphdef,
+        task=task,
+        objective=config.objective,
+        augmentation=config.augmentation,
+        update=partial(states.update, tx=tx, schedule=schedule, ema_decay=config.ema_decay, guard=config.guard),
+    )
+    state = fit(
+        step,
+        create=partial(first_state, network=network, options=options, config=config, tx=tx),
+        initial=None,
+        frozen=sharding.put(frozen, sharding.replicated(mesh)),
+        batches=batches,
+        config=config.loop,
+        run=config.run,
+        seed=config.seed,
+        mesh=mesh,
+        validate=validation(config, task, see, held),
+        patience=config.guard.patience,
+    )
+    params = states.averaged(states.best(config.run, state))
+    found = calibrated_on(held, see(params, held.images), task.classifier(nnx.merge(graphdef, params)), task)
+    finish(config, found, see, params)
+    return found
+
+
+def check(config: ClassifierRun, mesh: Mesh) -> None:
+    """Raises ValueError for options and data that do not fit, before anything slow."""
+    sharding.check_batch_size(config.batch_size, mesh)
+    if config.data.split != "train":
+        raise ValueError(f"data.split is {config.data.split!r}; training takes train")
+    if config.size > config.data.size:
+        raise ValueError(f"size {config.size} is larger than data.size {config.data.size}; use it or less")
+    for split in filter(None, ("train", "val", config.validation.tested)):
+        examples.open_split(dataclasses.replace(config.data, split=split))
+    configs.check_same(config, config.run, DECISIVE, holds="a training", kept="checkpoints/*")
+
+
+def task_of(config: ClassifierRun, known: Sequence[Attributes]) -> Task:
+    """The task that the data sets; ValueError where it has nothing to learn of a target that is asked for."""
+    there = targets.available(known)
+    names = there if config.targets is None else config.targets
+    labels = targets.values(known, names)
+    missing = [name for name, column in zip(names, labels.T, strict=True) if len(np.unique(column[column >= 0])) < 2]
+    if missing or not names:
+        can = f"it has {', '.join(there) or 'none'}"
+        raise ValueError(f"{config.data.folder} has no yes and no of the targets {', '.join(missing)}; {can}")
+    ages = targets.ages(known)
+    if config.age and not np.nanstd(ages) > 0:
+        raise ValueError(f"{config.data.folder} has no ages to learn; use --age False")
+    scale = (float(np.nanmean(ages)), float(np.nanstd(ages))) if config.age else None
+    weights = classifier_data.positive_weights(labels, config.objective.positive_weight)
+    return Task(size=config.size, targets=names, age_scale=scale, positive_weights=weights)
+
+
+def network_of(config: ClassifierRun, task: Task) -> tuple[type[nnx.Module], Any]:
+    """The class of the network, and its options with an output for each target and the age."""
+    outputs = len(task.targets) + (task.age_scale is not None)
+    if getattr(config.network, "norm", None) == "batch":
+        raise ValueError("network.norm batch is for published weights; train with group")
+    network = next(net for net, options, _ in classifiers.FAMILIES.values() if isinstance(config.network, options))
+    return network, dataclasses.replace(config.network, num_classes=outputs)
+
+
+def first_state(initial: None, *, network: type, options: Any, config: ClassifierRun, tx: Any) -> states.TrainState:
+    """The state before the first step, from seeded parameters."""
+    made = network(options, rngs=nnx.Rngs(rng.stream(rng.key(config.seed), "init")))
+    return states.create(nnx.to_pure_dict(nnx.state(made)), tx, ema=config.ema_decay is not None)
+
+
+def validation(config: ClassifierRun, task: Task, see: Callable, held: HeldOut) -> Hook:
+    """The hook that measures the averaged weights: the loss by which checkpoints are kept is 1 - mean AUROC."""
+    labels, ages = targets.values(held.attributes, task.targets), targets.ages(held.attributes)
+
+    def call(state: states.TrainState, step: int, log: Log) -> dict[str, float]:
+        seen = see(states.averaged(state), held.images)
+        areas = [auroc(seen["logits"][:, i], labels[:, i]) for i in range(len(task.targets))]
+        measured = {f"validation_auroc_{name}": area for name, area in zip(task.targets, areas, strict=True)}
+        if task.age_scale is not None:
+            measured["validation_age_error"] = float(np.nanmean(np.abs(seen["age"] - ages)))
+        measured = {name: value for name, value in measured.items() if np.isfinite(value)}
+        return {VALIDATION_LOSS: 1 - float(np.nanmean(areas)), **measured}
+
+    if not any(np.isin((0, 1), column).all() for column in labels.T):
+        raise ValueError(f"the split val of {config.data.folder} has no target with both classes; build it larger")
+    return Hook(every=config.validation.every, call=call)
+
+
+def calibrated_on(held: HeldOut, seen: Mapping[str, np.ndarray], found: Classifier, task: Task) -> Classifier:
+    """The classifier, calibrated by what it `seen` saw in the held-out images."""
+    labels = targets.values(held.attributes, task.targets)
+    temperature, shift = calibrated(seen["logits"], labels, task.targets, task.positive_weights)
+    return found.replace(temperature=jnp.asarray(temperature), shift=jnp.asarray(shift))
+
+
+def finish(config: ClassifierRun, found: Classifier, see: Callable, params: Any) -> None:
+    """Writes the classifier, and what it measures on the split `config.validation.tested`; process 0 does."""
+    split = config.validation.tested
+    held = (
+        None if split is None else classifier_data.held_out(dataclasses.replace(config.data, split=split, limit=None))
+    )
+    seen = None if held is None else see(params, held.images)  # by all processes together
+    if jax.process_index() != 0:
+        return
+    run = Path(config.run)
+    found.save_pretrained(run / "model")
+    print(f"{run / 'model'}: {', '.join(found.targets)}{' and age' if found.predicts_age else ''}", file=sys.stderr)
+    if held is None:
+        return
+    report = measured(found, held, seen)
+    (run / f"{split}.json").write_text(json.dumps(report, indent=2) + "\n")
+    for name, figures in report.items():
+        told = ", ".join(f"{key} {f['value']:.3f} [{f['low']:.3f}, {f['high']:.3f}]" for key, f in figures.items())
+        print(f"{split} {name}: {told}", file=sys.stderr)
+
+
+def measured(found: Classifier, held: HeldOut, seen: Mapping[str, np.ndarray]) -> dict[str, dict[str, dict]]:
+    """What a calibrated classifier measures by target and figure, of the logits and ages `seen` before calibration."""
+    logits = seen["logits"] / np.asarray(found.temperature) + np.asarray(found.shift)
+    labels = targets.values(held.attributes, found.targets)
+    metrics = by_target(expit(logits.astype(np.float64)), labels, found.targets, patients=held.patients)
+    report = {name: kept.compute(config=INTERVALS) for name, kept in metrics.items()}
+    if found.predicts_age:
+        error = age_error(seen["age"], targets.ages(held.attributes), patients=held.patients, config=INTERVALS)
+        report["age"] = {"mean_absolute_error": error}
+    return {name: {key: dataclasses.asdict(e) for key, e in figures.items()} for name, figures in report.items()}

@@ -1,0 +1,263 @@
+"""Examples of a built data set as arrays in memory, and as a stream."""
+
+import dataclasses
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
+from typing import Any, Literal
+
+import jax
+import numpy as np
+from tqdm import tqdm
+
+from prism_jax.data import transforms
+from prism_jax.data.captions import plain as captions_plain
+from prism_jax.data.captions import templates
+from prism_jax.data.captions.templates import CaptionConfig
+from prism_jax.data.loading import pipeline
+from prism_jax.data.loading.latent_cache import Latents
+from prism_jax.data.loading.mixture import Mixture, Part
+from prism_jax.data.schema import Attributes, Example
+
+Tokenize = Callable[[list[str]], np.ndarray]
+"""Texts -> int32 [n, 77]; ValueError for one that is too long."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Mixed:
+    """A data set drawn from beside another."""
+
+    folder: str
+    weight: float = 1.0
+    """How often, for each draw from the first."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Data:
+    """Part of a data set that `prism data build` made."""
+
+    folder: str = "data/phantom"
+    split: Literal["train", "val", "test"] = "train"
+    size: int = 128
+    """Side of the square images that training sees, in pixels."""
+    fit: Literal["pad", "crop"] = "pad"
+    limit: int | None = None
+    """Take only so many examples, the first."""
+    captions: CaptionConfig = CaptionConfig()
+    crop: str | None = None
+    """Cut images to this mask of theirs, for example lungs."""
+    mixed: tuple[Mixed, ...] = ()
+    """Further data sets to draw from."""
+    equally: str | None = None
+    """Draw images with this finding as often as those without it; those of which it is not known are not drawn."""
+    workers: int = 0
+    """Processes that decode images; 0: threads do."""
+    balance: str | None = None
+    """Weigh examples so that those with this finding, without it, and not known count the same together."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Examples:
+    """n examples in the order of the build."""
+
+    images: np.ndarray  # uint8 [n, h, w], grey
+    ids: np.ndarray  # int64 [n]
+
+
+def load(data: Data, *, factor: int) -> Examples:
+    """All images of `data`; `factor` is the VAE's. Raises ValueError where there is no such data set."""
+    transforms.frame(data.size, factor=factor)
+    source = open_split(data)
+    count = len(source)
+    images, ids = np.empty((count, data.size, data.size), np.uint8), np.empty(count, np.int64)
+    for i in tqdm(range(count), desc=f"reading {data.folder} {data.split}", unit="image", mininterval=5):
+        example = source[i]
+        picture = transforms.to_input(transforms.decode(example.image), data.size, data.fit, factor=factor)
+        images[i] = transforms.to_uint8(picture[..., 0])
+        ids[i] = example.id
+    return Examples(images=images, ids=ids)
+
+
+def open_split(data: Data) -> Sequence[Example]:
+    """Random access to the examples of `data`, in the order of the build."""
+    source = pipeline.open_split(data.folder, data.split)
+    return source if data.limit is None else Rows(source, range(min(len(source), data.limit)))
+
+
+class Stream:
+    """Endless batches as training takes them: "image" float32 [b, h, w, 1] in [-1, 1], or "latents" and perhaps
+    "logvar"; "tokens" int32 [b, 77], "id" int64 [b] and "weight" float32 [b].
+
+    An adapter: the pipeline yields text and attributes, the training step wants numbers.
+    """
+
+    def __init__(self, batches: pipeline.Batches, tokens: Tokenize, weigh: Callable[[Mapping[str, Any]], float]):
+        self._batches, self._tokens, self._weigh = batches, tokens, weigh
+
+    def __next__(self) -> dict[str, np.ndarray]:
+        batch = next(self._batches)
+        found = {name: batch[name] for name in ("latents", "logvar", "id") if name in batch}
+        if "image" in batch:
+            found["image"] = batch["image"][..., :1]  # grey: the device makes three channels of it
+        found["tokens"] = self._tokens([str(caption) for caption in batch["caption"]])
+        found["weight"] = np.array([self._weigh(known.findings) for known in batch["attributes"]], np.float32)
+        return found
+
+    def get_state(self) -> Mapping[str, Any]:
+        return self._batches.get_state()
+
+    def set_state(self, state: Mapping[str, Any]) -> None:
+        self._batches.set_state(state)
+
+
+def of_images(data: Data, tokenize: Tokenize, *, batch_size: int, seed: int, factor: int) -> Stream:
+    """The stream of the images of `data`; each process gets its part of `batch_size`."""
+    sources = opened(data)
+    drawn = drawn_from(data, sources, lambda source: [example.attributes for example in source])
+    caption = captioner(data, tokenize)
+    read = batches(data, drawn, batch_size=batch_size, seed=seed, factor=factor, caption=caption)
+    findings = (example.attributes.findings for source in sources for example in source)
+    return Stream(read, tokenize, weights(data.balance, findings))
+
+
+def opened(data: Data) -> list[Sequence[Example]]:
+    """The split of `data` in its data set, and in each that is mixed in."""
+    return [open_split(dataclasses.replace(data, folder=folder)) for folder in (data.folder, *names_of(data))]
+
+
+def batches(
+    data: Data,
+    drawn: Sequence[Example] | Mixture,
+    *,
+    batch_size: int,
+    seed: int,
+    factor: int,
+    caption: pipeline.Caption = pipeline.describe,
+) -> pipeline.Batches:
+    """Endless shuffled batches of `drawn`, prepared as `data` has it; each process gets its part of `batch_size`."""
+    return pipeline.batches(
+        drawn,
+        batch_size // jax.process_count(),
+        size=data.size,
+        fit=data.fit,
+        factor=factor,
+        crop=data.crop,
+        workers=data.workers,
+        shuffle=True,
+        seed=seed,
+        epochs=None,
+        drop_remainder=True,
+        process_index=jax.process_index(),
+        process_count=jax.process_count(),
+        caption=caption,
+    )
+
+
+def of_latents(data: Data, latents: Latents, tokenize: Tokenize, *, batch_size: int, seed: int) -> Stream:
+    """The stream of the same images encoded: the same examples and captions in the same order."""
+    caption = captioner(data, tokenize)
+
+    def prepare(item: tuple[dict[str, np.ndarray], Example], turn: int) -> dict[str, Any]:
+        arrays, example = item
+        told = {"caption": caption(example, turn), "attributes": example.attributes, "id": example.id}
+        return arrays | told
+
+    batches = pipeline.iterate(
+        drawn_from(data, [latents], lambda source: [example.attributes for example in source.examples]),
+        batch_size // jax.process_count(),
+        prepare,
+        seed=seed,
+        process_index=jax.process_index(),
+        process_count=jax.process_count(),
+    )
+    findings = (example.attributes.findings for example in latents.examples)
+    return Stream(batches, partial(known_or, tokenize, latents.tokens), weights(data.balance, findings))
+
+
+def names_of(data: Data) -> list[str]:
+    """The folders of the further data sets."""
+    return [other.folder for other in data.mixed]
+
+
+def drawn_from(
+    data: Data, sources: Sequence[Sequence[Any]], known: Callable[[Any], list[Attributes]]
+) -> Sequence[Any] | Mixture:
+    """The one source, or a mixture by the weights and classes of `data`; `known` gives a source's attributes.
+
+    Raises:
+      ValueError: no example of a source has the finding `data.equally`, or is known not to have it.
+    """
+    if data.equally is None and len(sources) == 1:
+        return sources[0]
+    rates = (1.0, *(other.weight for other in data.mixed))
+    if data.equally is None:
+        return Mixture(parts=tuple(Part(examples=s, weight=w) for s, w in zip(sources, rates, strict=True)))
+    return Mixture(
+        parts=tuple(
+            Part(examples=source, weight=rate, classes=classes_of(data.equally, known(source)))
+            for source, rate in zip(sources, rates, strict=True)
+        )
+    )
+
+
+def classes_of(name: str, known: Sequence[Attributes]) -> np.ndarray:
+    """int [n]: 1 with the finding, 0 without it, -1 where that is not known."""
+    states = [state_of(name, attributes.findings) for attributes in known]
+    if not {True, False} <= set(states):
+        raise ValueError(f"data.equally {name!r}: both images with it and stated to be without it are needed")
+    return np.array([-1 if state is None else int(state) for state in states])
+
+
+def state_of(name: str, findings: Mapping[str, Any]) -> bool | None:
+    """Whether a finding is there, by the name that captions say; None where that is not known."""
+    return {captions_plain.spoken(key): value for key, value in findings.items()}.get(captions_plain.spoken(name))
+
+
+def known_or(tokenize: Tokenize, known: Mapping[str, np.ndarray], texts: list[str]) -> np.ndarray:
+    """The tokens of `texts`, from those that are `known` where they are."""
+    new = [text for text in dict.fromkeys(texts) if text not in known]
+    known = {**known, **dict(zip(new, tokenize(new), strict=True))} if new else known
+    return np.stack([known[text] for text in texts])
+
+
+def captioner(data: Data, tokenize: Tokenize) -> pipeline.Caption:
+    """(example, turn) -> its caption, cut to what `tokenize` takes."""
+
+    def fits(text: str) -> bool:
+        try:
+            tokenize([text])
+        except ValueError:
+            return False
+        return True
+
+    return partial(templates.caption, config=data.captions, fits=fits)
+
+
+def weights(name: str | None, findings: Iterable[Mapping[str, Any]]) -> Callable[[Mapping[str, Any]], np.float32]:
+    """The weight of an example by its findings: those with `name`, without it, and those of which it is not known
+    weigh the same together; 1 on average. None: 1 for all.
+
+    Raises:
+      ValueError: no example has the finding.
+    """
+    if name is None:
+        return lambda found: np.float32(1)
+    counts = Counter(state_of(name, found) for found in findings)
+    if not counts[True]:
+        raise ValueError(f"data.balance: no example has {name!r}; name a finding of the data set")
+    each = {value: np.float32(counts.total() / len(counts) / count) for value, count in counts.items()}
+    return lambda found: each[state_of(name, found)]
+
+
+@dataclasses.dataclass(frozen=True)
+class Rows:
+    """The items of a sequence at `places`, read when asked for."""
+
+    items: Sequence[Any]
+    places: range
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+    def __getitem__(self, index: int) -> Any:
+        return self.items[self.places[index]]

@@ -1,0 +1,232 @@
+"""Fine-tunes Stable Diffusion: `python -m train.finetune --config configs/NAME.py [--section.option value]`.
+
+The UNet is trained, the VAE is frozen, the text encoder is frozen unless asked otherwise. `prism export` then
+writes the averaged weights as a diffusers folder.
+"""
+
+import dataclasses
+import sys
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from jax.sharding import Mesh
+
+from prism_jax import config as configs
+from prism_jax import sharding
+from prism_jax.data.loading.latent_cache import LatentCache, Settings
+from prism_jax.data.sources import build
+from prism_jax.distributed import Processes
+from prism_jax.sharding import Placement
+from prism_jax.stable_diffusion import StableDiffusion, tokenize
+from prism_jax.training import examples, mfu
+from prism_jax.training import state as states
+from prism_jax.training.examples import Data
+from prism_jax.training.finetune import lora as finetune_lora
+from prism_jax.training.finetune import step as finetune_step
+from prism_jax.training.finetune import validation as finetune_validation
+from prism_jax.training.finetune.encode import encode
+from prism_jax.training.finetune.lora import Lora
+from prism_jax.training.finetune.step import Objective
+from prism_jax.training.finetune.validation import Reconstructions, Samples, Validation, Watched
+from prism_jax.training.loop import Batches, LoopConfig, fit
+from prism_jax.training.optimizer import OptimizerConfig, make_optimizer
+from prism_jax.weights.files import fingerprint
+
+NETWORKS = ("unet", "text_encoder")  # the VAE is never trained here
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class FinetuneRun:
+    """Everything a run of this program depends on."""
+
+    run: str = "runs/finetune"
+    seed: int = 0
+    model: str = "model"
+    """Diffusers folder to start from."""
+    data: Data = Data()
+    latents: str | None = None
+    """Folder of the encoded images, which train.encode_latents writes; where it is not there, each batch is encoded
+    anew."""
+    batch_size: int = 16
+    """Over all devices, in one update."""
+    accumulate: int = 1
+    """Parts in which a batch goes through the networks, one after the other."""
+    trained: tuple[str, ...] = finetune_lora.UNET
+    """Regular expressions over the dotted paths of the parameters to train, for example ^unet\\..*\\.attn2\\."""
+    lora: Lora | None = None
+    """Train low-rank changes of matrices instead."""
+    objective: Objective = Objective()
+    dtype: jnp.dtype = jnp.dtype("float32")
+    """Of the computation: bfloat16 on accelerators. Parameters, moments and loss are float32."""
+    remat: bool = False
+    """Recompute the UNet's blocks in the backward pass, for memory."""
+    ema_decay: float | None = 0.9999
+    optimizer: OptimizerConfig = OptimizerConfig()
+    guard: states.Guard = states.Guard()
+    placement: Placement = Placement()
+    processes: Processes = Processes()
+    loop: LoopConfig = LoopConfig()
+    validation: Validation = Validation()
+    samples: Samples = Samples()
+    reconstructions: Reconstructions = Reconstructions()
+
+
+def main(config: FinetuneRun) -> None:
+    """Trains in the folder `config.run`, from its latest checkpoint if there is one."""
+    config.processes.joined()
+    train(config, sharding.make_mesh(fsdp=config.placement.fsdp))
+
+
+def train(config: FinetuneRun, mesh: Mesh) -> states.TrainState:
+    """What `main` does, on the devices of `mesh`; returns the last state."""
+    check(config, mesh)
+    check_same_run(config)
+    sd = StableDiffusion.from_pretrained(config.model, dtype=config.dtype, remat=config.remat)
+    sd.tokenize(config.samples.prompts)  # too long a prompt fails here, not at the first grid
+    tx, schedule = make_optimizer(config.optimizer, config.loop.steps)
+    batches, is_encoded = make_batches(config, sd)
+    peak = mfu.peak_steps_per_second(sd, config.data.size, config.batch_size, mesh)
+    graphdefs, weights = split(sd)
+    initial, fixed, weights_of = trained_part(config, weights)
+    placed = sharding.place(initial, mesh, config.placement)
+    frozen = {"networks": fixed, "vae": sd.vae, "schedule": sd.schedule, "no_caption": sd.tokenize([""])[0]}
+    watched = Watched(
+        run=Path(config.run),
+        data=config.data,
+        batch_size=config.batch_size // config.accumulate,
+        tokenizer=sd.tokenizer,
+        graphdefs=graphdefs,
+        weights_of=weights_of,
+        frozen=sharding.put(frozen, sharding.replicated(mesh)),
+        mesh=mesh,
+    )
+    del sd, weights, fixed, frozen  # the device holds the trained weights once, in the state
+    validate = finetune_validation.validation(watched, config.validation, config.seed)
+    hooks = (
+        finetune_validation.samples(watched, config.samples),
+        finetune_validation.reconstructions(watched, config.reconstructions),
+    )
+    configs.write(config, config.run)
+    step = partial(
+        finetune_step.train_step,
+        graphdefs=graphdefs,
+        weights_of=weights_of,
+        objective=config.objective,
+        parts=config.accumulate,
+        mesh=mesh,
+        specs=jax.tree.map(lambda where: where.spec, placed),
+        update=partial(states.update, tx=tx, schedule=schedule, ema_decay=config.ema_decay, guard=config.guard),
+    )
+    return fit(
+        step,
+        create=partial(states.create, tx=tx, ema=config.ema_decay is not None),
+        initial=initial,
+        frozen=watched.frozen,
+        batches=batches,
+        config=config.loop,
+        run=config.run,
+        seed=config.seed,
+        mesh=mesh,
+        placement=config.placement,
+        prepare=None if is_encoded else partial(encode, objective=config.objective, parts=config.accumulate),
+        validate=validate,
+        hooks=hooks,
+        patience=config.guard.patience,
+        peak=peak,
+    )
+
+
+def check(config: FinetuneRun, mesh: Mesh) -> None:
+    """Raises ValueError for options that do not fit, before anything slow."""
+    if config.accumulate < 1 or config.batch_size % config.accumulate:
+        raise ValueError(f"batch_size {config.batch_size} does not divide into accumulate {config.accumulate} parts")
+    sharding.check_batch_size(config.batch_size // config.accumulate, mesh)
+    if config.latents is not None and config.objective.flip:
+        raise ValueError(
+            f"objective.flip {config.objective.flip} mirrors images, and those in {config.latents} are encoded; "
+            "use 0, or --latents None"
+        )
+    if config.latents is not None and config.data.mixed:
+        raise ValueError(
+            f"a cache of latents is of one data set, not of {len(config.data.mixed)} more; use --latents None"
+        )
+    if config.lora is not None and config.trained != finetune_lora.UNET:
+        raise ValueError("trained and lora both say what is trained; leave one as it is")
+
+
+def check_same_run(config: FinetuneRun) -> None:
+    """Raises ValueError where the folder holds checkpoints of a training of something else."""
+    run = Path(config.run)
+    if not (run / configs.FILE_NAME).is_file() or not any((run / "checkpoints").glob("*")):
+        return
+    before = configs.read(run)
+    for name in ("model", "seed", "trained", "lora"):
+        there, here = getattr(before, name), getattr(config, name)
+        if there != here:
+            raise ValueError(f"{run} holds a training with {name} {there}, not {here}; use another --run, or remove it")
+
+
+def split(sd: StableDiffusion) -> tuple[dict[str, nnx.GraphDef], dict[str, Any]]:
+    """Structure and parameters (nested dicts) of the UNet and the text encoder, by name."""
+    parts = {name: nnx.split(getattr(sd, name)) for name in NETWORKS}
+    graphdefs = {name: graphdef for name, (graphdef, _) in parts.items()}
+    return graphdefs, {name: nnx.to_pure_dict(state) for name, (_, state) in parts.items()}
+
+
+def trained_part(config: FinetuneRun, weights: dict[str, Any]) -> tuple[Any, dict[str, Any], Callable]:
+    """The first parameters to train, on the host; those that stay; and how both make all, `(trained, rest) -> all`."""
+    if config.lora is not None:
+        initial = finetune_lora.low_rank(weights, config.lora, config.seed)
+        return jax.device_get(initial), weights, lambda a, b: finetune_lora.changed(b, a, config.lora.scale)
+    initial, fixed = finetune_lora.split(weights, config.trained)
+    return jax.device_get(initial), fixed, finetune_lora.joined
+
+
+def make_batches(config: FinetuneRun, sd: StableDiffusion) -> tuple[Batches, bool]:
+    """The data iterator, and whether its images are encoded already."""
+    if config.data.split != "train":
+        raise ValueError(f"data.split is {config.data.split!r}; training takes train")
+    sd.latent_shape(config.data.size, config.data.size)  # raises for a size that the networks cannot take
+    tokenize, options = text_to_ids(sd), dict(batch_size=config.batch_size, seed=config.seed)
+    is_encoded = config.latents is not None and Path(config.latents).is_dir()
+    if is_encoded:
+        stream = examples.of_latents(config.data, cache_of(config, sd).open(), tokenize, **options)
+        said = f"training reads the latents in {config.latents}"
+    else:
+        stream = examples.of_images(config.data, tokenize, factor=sd.vae.config.factor, **options)
+        said = f"no latents in {config.latents}: every batch is encoded anew" if config.latents else ""
+    if said and jax.process_index() == 0:
+        print(said, file=sys.stderr)
+    return stream, is_encoded
+
+
+def text_to_ids(sd: StableDiffusion) -> Callable[[list[str]], np.ndarray]:
+    """`sd.tokenize`, without holding the weights of `sd`."""
+    return partial(tokenize, sd.tokenizer, length=sd.text_encoder.config.max_position_embeddings)
+
+
+def cache_of(config: FinetuneRun, sd: StableDiffusion) -> LatentCache:
+    """The latents of this model and data in `config.latents`; nothing is read of them or written."""
+    data = config.data
+    return LatentCache(
+        folder=Path(config.latents),
+        settings=Settings(
+            data=build.digest(data.folder),
+            split=data.split,
+            count=len(examples.open_split(data)),
+            size=data.size,
+            fit=data.fit,
+            crop=data.crop,
+            vae=fingerprint(Path(config.model) / "vae"),
+            tokenizer=fingerprint(Path(config.model) / "tokenizer"),
+            dtype=config.dtype.name,
+            has_variance=config.objective.sample_posterior,
+            shape=sd.latent_shape(data.size, data.size),
+        ),
+    )

@@ -1,0 +1,161 @@
+"""The training step of Stable Diffusion: predict the noise in a noisy latent, given a caption."""
+
+import dataclasses
+import itertools
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jax.sharding import Mesh
+
+from prism_jax import rng, sharding
+from prism_jax.diffusion.losses import denoising_loss, min_snr_weights
+from prism_jax.diffusion.schedule import NoiseSchedule
+from prism_jax.training import state as states
+from prism_jax.training.log import Mean
+
+STREAMS = ("caption dropout", "posterior", "noise", "noise offset", "timestep")
+NOISE_LEVELS = 4  # equal parts of the timesteps, for which losses are logged apart
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Objective:
+    """What is minimised, beside the schedule's own target (noise or v)."""
+
+    caption_dropout: float = 0.1
+    """Share of examples that see the empty prompt, for classifier-free guidance."""
+    min_snr: float | None = None
+    """Weigh timesteps by min(SNR, this) (Hang et al. 2023, arXiv 2303.09556: 5); None: all alike."""
+    noise_offset: float = 0.0
+    """Deviation of a further noise that is the same all over a channel, for learning overall brightness."""
+    sample_posterior: bool = False
+    """Draw latents from the encoder's posterior, instead of taking its mean."""
+    flip: float = 0.0
+    """Share of images mirrored. Off, because hearts have a side."""
+
+    def __post_init__(self) -> None:
+        for name in ("caption_dropout", "flip"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"{name} {getattr(self, name)} is a share; use 0 to 1")
+        if self.min_snr is not None and self.min_snr <= 0:
+            raise ValueError(f"min_snr {self.min_snr} is not above 0; use 5, or None for none")
+
+
+def train_step(
+    state: states.TrainState,
+    frozen: Mapping[str, Any],
+    batch: Mapping[str, jax.Array],
+    key: jax.Array,
+    *,
+    graphdefs: Mapping[str, nnx.GraphDef],
+    weights_of: Callable[[Any, Any], Mapping[str, Any]],
+    objective: Objective,
+    parts: int,
+    mesh: Mesh,
+    specs: Any,
+    update: Callable,
+) -> tuple[states.TrainState, dict[str, jax.Array | Mean]]:
+    """One step on `batch`: "latents" [b, h, w, 4] (scaled mean), "logvar" if drawn from, "tokens" int32 [b, 77],
+    "id" uint32 [b], "weight" float32 [b].
+
+    Each device goes through the networks with its own examples and whole parameters. Between devices go, once a step,
+    cut parameters to make them whole, and the sums of gradients and of a few numbers.
+
+    Args:
+      frozen: "networks", the parameters of those not trained; "schedule"; "no_caption", the tokens of "" [77].
+      graphdefs: the structure of every network by name.
+      weights_of: (state.params, frozen["networks"]) -> all parameters by network.
+      parts: the batch goes through the networks in so many parts, whose gradients are added before they are sent.
+      specs: how state.params are cut.
+    """
+    at_step = lambda name: rng.at_step(rng.stream(key, name), state.step)
+    keys = {name: at_step(name) for name in STREAMS}
+
+    def own_part(params: Any, frozen: Any, batch: dict[str, jax.Array], keys: dict[str, jax.Array]) -> tuple:
+        total = jax.lax.psum(jnp.sum(batch["weight"]), sharding.AXES)
+
+        def loss_of(params: Any, part: Mapping[str, jax.Array]) -> tuple[jax.Array, dict[str, Mean]]:
+            weights = weights_of(params, frozen["networks"])
+            networks = {name: nnx.merge(graphdefs[name], weights[name]) for name in ("unet", "text_encoder")}
+            own_keys = lambda name: rng.per_example(keys[name], part["id"])
+            losses, timesteps = example_losses(networks, frozen, part, own_keys, objective)
+            weighted = losses * part["weight"]
+            return jnp.sum(weighted) / total, by_noise_level(weighted, part["weight"], timesteps, frozen["schedule"])
+
+        differentiate = jax.value_and_grad(loss_of, has_aux=True)
+        whole = sharding.gathered(params, specs)
+        measured, grads = added(lambda part: differentiate(whole, part), batch, parts)
+        return jax.lax.psum(measured, sharding.AXES), sharding.summed(grads, specs)
+
+    inputs = (specs, sharding.WHOLE, sharding.IMAGES, sharding.WHOLE)
+    on_each = sharding.by_device(own_part, mesh, inputs, (sharding.WHOLE, specs))
+    (loss, levels), grads = on_each(state.params, dict(frozen), dict(batch), keys)
+    state, metrics = update(state, loss, grads)
+    return state, {"loss": loss, **levels, **metrics}
+
+
+def example_losses(
+    networks: Mapping[str, nnx.Module],
+    frozen: Mapping[str, Any],
+    batch: Mapping[str, jax.Array],
+    keys: Callable[[str], jax.Array],
+    objective: Objective,
+) -> tuple[jax.Array, jax.Array]:
+    """Loss and timestep of every example, each [b]; `keys(stream)` gives the examples' own keys [b]."""
+    schedule = frozen["schedule"]
+    tokens = drop_captions(batch["tokens"], frozen["no_caption"], keys("caption dropout"), objective.caption_dropout)
+    latents = batch["latents"].astype(jnp.float32)  # [b, h, w, 4]
+    if "logvar" in batch:
+        latents = latents + jnp.exp(0.5 * batch["logvar"].astype(jnp.float32)) * normal(keys("posterior"), latents)
+    noise = normal(keys("noise"), latents)
+    if objective.noise_offset:
+        noise = noise + objective.noise_offset * normal(keys("noise offset"), latents[:, :1, :1])
+    timesteps = jax.vmap(lambda k: jax.random.randint(k, (), 0, len(schedule.alphas_cumprod)))(keys("timestep"))
+    context = networks["text_encoder"](tokens)  # [b, 77, d]
+    predict = lambda noisy, t: networks["unet"](noisy, t, context)
+    losses = denoising_loss(predict, schedule, latents, noise, timesteps)[1]
+    if objective.min_snr is not None:
+        losses = losses * min_snr_weights(schedule, timesteps, objective.min_snr)
+    return losses, timesteps
+
+
+def added(gradient: Callable, batch: Mapping[str, jax.Array], parts: int) -> Any:
+    """The sum of what `gradient` gives for each of `parts` parts of a batch [b, ...]."""
+    if parts == 1:
+        return gradient(batch)
+    pieces = jax.tree.map(lambda x: interleaved(x, parts), batch)
+    shapes = jax.eval_shape(gradient, jax.tree.map(lambda x: x[0], pieces))
+    zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
+    add = lambda sums, piece: (jax.tree.map(jnp.add, sums, gradient(piece)), None)
+    return jax.lax.scan(add, zeros, pieces)[0]
+
+
+def interleaved(x: jax.Array, parts: int) -> jax.Array:
+    """[b, ...] -> [parts, b / parts, ...], each part with as many rows of every device as of any other."""
+    return x.reshape(-1, parts, *x.shape[1:]).swapaxes(0, 1)
+
+
+def by_noise_level(
+    losses: jax.Array, weights: jax.Array, timesteps: jax.Array, schedule: NoiseSchedule
+) -> dict[str, Mean]:
+    """Mean losses of equal parts of the timesteps, as `loss_t0_249` and so on."""
+    count = len(schedule.alphas_cumprod)
+    bounds = [count * i // NOISE_LEVELS for i in range(NOISE_LEVELS + 1)]
+    found = {}
+    for low, high in itertools.pairwise(bounds):
+        is_in = ((timesteps >= low) & (timesteps < high)).astype(jnp.float32)
+        found[f"loss_t{low}_{high - 1}"] = Mean(total=jnp.sum(losses * is_in), count=jnp.sum(weights * is_in))
+    return found
+
+
+def drop_captions(tokens: jax.Array, empty: jax.Array, keys: jax.Array, share: float) -> jax.Array:
+    """`tokens` [b, 77] with a random `share` of rows replaced by `empty` [77]; keys [b]."""
+    dropped = jax.vmap(lambda k: jax.random.bernoulli(k, share))(keys)  # [b]
+    return jnp.where(dropped[:, None], empty[None], tokens)
+
+
+def normal(keys: jax.Array, like: jax.Array) -> jax.Array:
+    """Standard normal noise of the shape of `like` [b, ...], each example's from its own of `keys` [b]."""
+    return jax.vmap(lambda k: jax.random.normal(k, like.shape[1:]))(keys)

@@ -1,0 +1,203 @@
+"""What is looked at while Stable Diffusion is fine-tuned: validation loss, drawn samples, X-rays inverted and back."""
+
+import contextlib
+import dataclasses
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from jax.sharding import Mesh
+from PIL import Image
+
+from prism_jax import editing, rng, sharding
+from prism_jax.checkpoint import VALIDATION_LOSS
+from prism_jax.data import transforms
+from prism_jax.data.loading import pipeline
+from prism_jax.stable_diffusion import StableDiffusion, tokenize
+from prism_jax.training import examples
+from prism_jax.training import state as states
+from prism_jax.training.examples import Data
+from prism_jax.training.finetune import encode as finetune_encode
+from prism_jax.training.finetune import step as finetune_step
+from prism_jax.training.finetune.step import Objective
+from prism_jax.training.log import Log
+from prism_jax.training.loop import Hook
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Validation:
+    """The loss of the averaged weights on images that training never sees, under noise that stays the same."""
+
+    every: int = 1000
+    """Steps; a multiple of loop.checkpoint_every's, so that the best checkpoint can be kept. 0: never."""
+    limit: int = 256
+    """Images, the first of the split val."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Samples:
+    """A grid of pictures, drawn with the averaged weights into samples/STEP.png."""
+
+    every: int = 1000
+    prompts: tuple[str, ...] = ("",)
+    """One column each."""
+    rows: int = 2
+    steps: int = 25
+    guidance: float = 7.5
+    seed: int = 0
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Reconstructions:
+    """Validation images inverted by null_text and sampled back, in reconstructions/STEP.png: what edits start from."""
+
+    every: int = 0
+    count: int = 4
+    steps: int = 20
+    guidance: float = 3.0
+    inner_steps: int = 10
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Watched:
+    """What hooks need of a run, without the weights that change."""
+
+    run: Path
+    data: Data
+    batch_size: int
+    tokenizer: Any
+    graphdefs: Mapping[str, nnx.GraphDef]  # of UNet and text encoder
+    weights_of: Callable[[Any, Any], Mapping[str, Any]]  # (trained, frozen["networks"]) -> all parameters by network
+    frozen: Mapping[str, Any]  # as the training step has it, on the mesh
+    mesh: Mesh
+
+    def networks(self, params: Any, fixed: Any) -> dict[str, nnx.Module]:
+        """UNet and text encoder with the trained parameters `params` and those that stay."""
+        weights = self.weights_of(params, fixed)
+        return {name: nnx.merge(graphdef, weights[name]) for name, graphdef in self.graphdefs.items()}
+
+    @contextlib.contextmanager
+    def model(self, state: states.TrainState) -> Iterator[StableDiffusion | None]:
+        """The model with the averaged weights, on one device of process 0; None for the other processes."""
+        gather = jax.jit(lambda tree: tree, out_shardings=sharding.replicated(self.mesh))
+        averaged = gather(states.averaged(state))  # by all processes together
+        if jax.process_index() != 0:
+            yield None
+            return
+        averaged, frozen = jax.tree.map(lambda x: x.addressable_data(0), (averaged, dict(self.frozen)))
+        networks = self.networks(averaged, frozen["networks"])
+        with jax.set_mesh(sharding.make_mesh(jax.local_devices()[:1])):
+            yield StableDiffusion(vae=frozen["vae"], schedule=frozen["schedule"], tokenizer=self.tokenizer, **networks)
+
+
+def validation(watched: Watched, config: Validation, seed: int) -> Hook | None:
+    """The hook that measures the validation loss; None where it is never asked for.
+
+    Images are encoded here, once: as latents they take little memory.
+
+    Raises:
+      ValueError: the data set has no split val.
+    """
+    if not config.every:
+        return None
+    everywhere = sharding.replicated(watched.mesh)
+    root = jax.jit(lambda: rng.stream(rng.key(seed), "validation"), out_shardings=everywhere)()
+    batches = list(_encoded(watched, config.limit, root))
+
+    @partial(jax.jit, out_shardings=everywhere)
+    def sums(params: Any, frozen: Any, batch: Mapping[str, jax.Array], root: jax.Array) -> jax.Array:
+        networks = watched.networks(params, frozen["networks"])
+        keys = lambda name: rng.per_example(rng.stream(root, name), batch["id"])
+        losses, _ = finetune_step.example_losses(networks, frozen, batch, keys, Objective(caption_dropout=0.0))
+        return jnp.stack([jnp.sum(losses * batch["mask"]), jnp.sum(batch["mask"])])
+
+    def call(state: states.TrainState, step: int, log: Log) -> dict[str, float]:
+        params = states.averaged(state)
+        total, count = sum(np.asarray(sums(params, watched.frozen, batch, root)) for batch in batches)
+        return {VALIDATION_LOSS: float(total / count)}
+
+    return Hook(every=config.every, call=call)
+
+
+def _encoded(watched: Watched, limit: int, root: jax.Array) -> Iterator[dict[str, jax.Array]]:
+    """Batches of the first validation images on the devices, as the training step takes them, the last filled up."""
+    mesh, vae = watched.mesh, watched.frozen["vae"]
+    everywhere, over_batch = sharding.replicated(mesh), sharding.over_batch(mesh)
+    encode = jax.jit(partial(finetune_encode.encode, objective=Objective(), parts=1), out_shardings=over_batch)
+    step = sharding.put(np.int32(0), everywhere)
+    count, index, length = jax.process_count(), jax.process_index(), len(watched.frozen["no_caption"])
+    for batch in _held_out(watched, limit, watched.batch_size // count, process_index=index, process_count=count):
+        arrays = {
+            "image": batch["image"][..., :1],
+            "tokens": tokenize(watched.tokenizer, [str(text) for text in batch["caption"]], length=length),
+            "id": rng.example_ids(batch["id"]),
+            "mask": batch["mask"].astype(np.float32),
+        }
+        with jax.set_mesh(mesh):
+            yield encode({"vae": vae}, sharding.put_batch(arrays, mesh), root, step)
+
+
+def _held_out(watched: Watched, limit: int, batch_size: int, **processes: int) -> pipeline.Batches:
+    """The first validation images, in order; ValueError where there is no split val."""
+    data = dataclasses.replace(watched.data, split="val", limit=limit)
+    length = len(watched.frozen["no_caption"])
+    caption = examples.captioner(data, partial(tokenize, watched.tokenizer, length=length))
+    factor = watched.frozen["vae"].config.factor
+    options = dict(size=data.size, fit=data.fit, crop=data.crop, factor=factor, caption=caption)
+    try:
+        return pipeline.batches(examples.open_split(data), batch_size, **options, **processes)
+    except ValueError as error:
+        raise ValueError(f"{error}; to train without it: --validation.every 0") from error
+
+
+def samples(watched: Watched, config: Samples) -> Hook:
+    """The hook that draws samples: a column for each prompt, rows with different noise."""
+
+    def call(state: states.TrainState, step: int, log: Log) -> None:
+        prompts = [prompt for prompt in config.prompts for _ in range(config.rows)]
+        side = watched.data.size
+        with watched.model(state) as sd:
+            if sd is not None:
+                options = dict(steps=config.steps, guidance=config.guidance, seed=config.seed)
+                images = transforms.to_uint8(sd.sample(prompts, **options, height=side, width=side))
+                _show(watched.run, "samples", step, _columns(images, config.rows), log)
+
+    return Hook(every=config.every, call=call)
+
+
+def reconstructions(watched: Watched, config: Reconstructions) -> Hook:
+    """The hook that inverts validation images and samples them back."""
+    shown = next(_held_out(watched, config.count, config.count)) if config.every else None
+
+    def call(state: states.TrainState, step: int, log: Log) -> dict[str, float] | None:
+        with watched.model(state) as sd:
+            if sd is None:
+                return None
+            images, prompts = shown["image"], [str(caption) for caption in shown["caption"]]
+            options = dict(steps=config.steps, guidance=config.guidance, inner_steps=config.inner_steps)
+            inversion = editing.invert(sd, sd.encode_image(images), prompts, method="null_text", **options)
+            unchanged = [[editing.Edit(prompt=prompt)] for prompt in prompts]
+            decoded = sd.decode(editing.edit(sd, inversion, unchanged).latents[:, 0])
+        pairs = transforms.to_uint8(np.stack([images, np.asarray(decoded)], axis=1))  # [b, 2, h, w, 3]
+        _show(watched.run, "reconstructions", step, _columns(pairs.reshape(-1, *images.shape[1:]), 2), log)
+        error = np.mean((pairs[:, 0].astype(np.float32) - pairs[:, 1]) ** 2, axis=(1, 2, 3))
+        return {"reconstruction_psnr": float(np.mean(10 * np.log10(255**2 / np.maximum(error, 1e-3))))}
+
+    return Hook(every=config.every, call=call)
+
+
+def _columns(images: np.ndarray, rows: int) -> np.ndarray:
+    """uint8 images [n, h, w, 3] in one picture, column by column."""
+    return np.concatenate([np.concatenate(list(images[i : i + rows])) for i in range(0, len(images), rows)], axis=1)
+
+
+def _show(run: Path, name: str, step: int, pixels: np.ndarray, log: Log) -> None:
+    path = run / name / f"{step}.png"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(pixels).save(path)
+    log.picture(step, name, pixels)

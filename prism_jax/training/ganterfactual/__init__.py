@@ -1,0 +1,1 @@
+"""Training of GANterfactual, a CycleGAN with a classifier in its loss."""

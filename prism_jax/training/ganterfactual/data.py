@@ -1,0 +1,74 @@
+"""Images without and with an attribute, as arrays in memory, and batches of as many of one kind as of the other."""
+
+import dataclasses
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from prism_jax.data import targets
+from prism_jax.training.array_batches import ArrayBatches
+from prism_jax.training.classifier import data as classifier_data
+from prism_jax.training.examples import Data
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Sides:
+    """n images of which it is known whether they have the attribute."""
+
+    images: np.ndarray  # uint8 [n, h, w, 1]
+    has: np.ndarray  # bool [n]
+    ids: np.ndarray  # int64 [n], places in the order of the build
+    patients: np.ndarray  # str [n]
+
+    def arrays(self, has: bool) -> dict[str, np.ndarray]:
+        """The images of one side, as `ArrayBatches` takes them."""
+        return {"image": self.images[self.has == has], "id": self.ids[self.has == has]}
+
+    def together(self) -> dict[str, np.ndarray]:
+        """Those of both, in the order of the build."""
+        return {"image": self.images, "has": self.has, "id": self.ids}
+
+
+def load(data: Data, attribute: str) -> Sides:
+    """The images of `data`; says how many are of which kind.
+
+    Raises:
+      ValueError: there is no such data set, or it has no image with the attribute, or none without.
+    """
+    found = classifier_data.held_out(data)
+    states = targets.values(found.attributes, [attribute])[:, 0]
+    known = np.flatnonzero(~np.isnan(states))
+    has = states[known] == 1
+    counts = f"{np.sum(~has)} images without {attribute}, {np.sum(has)} with it, of {len(states)}"
+    if not 0 < has.sum() < len(has):
+        raise ValueError(f"{data.folder} {data.split}: {counts}; name an attribute of which it has both")
+    print(f"{data.folder} {data.split}: {counts}", file=sys.stderr)
+    return Sides(images=found.images[known, ..., None], has=has, ids=known, patients=found.patients[known])
+
+
+class UnpairedBatches:
+    """Endless batches: "absent" and "present" uint8 [b, h, w, 1], and "id" int64 [b, 2], the ids of both.
+
+    A class for its position. The rarer kind comes round more often; each is shuffled on its own.
+    """
+
+    def __init__(self, sides: Sides, *, batch_size: int, seed: int):
+        seeds = {"absent": 2 * seed, "present": 2 * seed + 1}
+        self._sides = {
+            kind: ArrayBatches(sides.arrays(kind == "present"), batch_size=batch_size, seed=own)
+            for kind, own in seeds.items()
+        }
+
+    def __next__(self) -> dict[str, np.ndarray]:
+        drawn = {kind: next(batches) for kind, batches in self._sides.items()}
+        ids = np.stack([batch["id"] for batch in drawn.values()], axis=1)
+        return {kind: batch["image"] for kind, batch in drawn.items()} | {"id": ids}
+
+    def get_state(self) -> dict[str, Any]:
+        return {kind: batches.get_state() for kind, batches in self._sides.items()}
+
+    def set_state(self, state: Mapping[str, Any]) -> None:
+        for kind, batches in self._sides.items():
+            batches.set_state(state[kind])

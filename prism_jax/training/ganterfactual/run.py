@@ -1,0 +1,143 @@
+"""Trains two generators that add an attribute to images and take it away, after GANterfactual (Mertes et al. 2022,
+arXiv 2012.11905): `python -m train.ganterfactual --config configs/NAME.py [--section.option value ...]`.
+
+A CycleGAN between unpaired images without and with the attribute, and a frozen classifier in the generators' loss. That
+classifier must not be one that measures the counterfactuals: it says what the generators were trained to have it say.
+Generators have no text and no graph: what goes along with the attribute in the data, they may change too; and that a
+picture stays that of the same patient is only encouraged, by the cycle and identity losses.
+
+The run folder gets, besides what every run has, `model/`: config.json and safetensors of the last generators, and
+`validation.json`, what the classifier in the loss says of translated validation images.
+"""
+
+import dataclasses
+import json
+import sys
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import jax
+from flax import nnx
+from jax.sharding import Mesh
+
+from prism_jax import config as configs
+from prism_jax import rng, sharding
+from prism_jax.classifier import Classifier
+from prism_jax.distributed import Processes
+from prism_jax.models.cyclegan import CycleGANConfig, Discriminators, Generators
+from prism_jax.training import state as states
+from prism_jax.training.examples import Data
+from prism_jax.training.ganterfactual import data as ganterfactual_data
+from prism_jax.training.ganterfactual import validation as ganterfactual_validation
+from prism_jax.training.ganterfactual.data import Sides, UnpairedBatches
+from prism_jax.training.ganterfactual.step import GanState, Networks, Objective, create, train_step
+from prism_jax.training.ganterfactual.validation import Validation
+from prism_jax.training.loop import LoopConfig, fit
+from prism_jax.training.optimizer import OptimizerConfig, make_optimizer
+from prism_jax.weights import cyclegan, pretrained
+from prism_jax.weights.files import fingerprint
+
+NETWORKS = {"generators": Generators, "discriminators": Discriminators}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class GANterfactualRun:
+    """Everything a run of this program depends on."""
+
+    run: str = "runs/ganterfactual"
+    seed: int = 7
+    classifier: str = "runs/classifier/model"
+    """Folder model/ of a run of train.classifier, which knows the attribute; others must measure what comes out."""
+    data: Data = Data(size=64)
+    model: CycleGANConfig = CycleGANConfig()
+    """Its `attribute` is what is added and taken away."""
+    objective: Objective = Objective()
+    optimizer: OptimizerConfig = OptimizerConfig(peak=2e-4, warmup=0, decay="constant", b1=0.5, clip=float("inf"))
+    """Of generators and of discriminators."""
+    guard: states.Guard = states.Guard(spike=float("inf"))
+    """Adversaries make each other's gradients jump: only what is not finite is left out."""
+    loop: LoopConfig = LoopConfig()
+    batch_size: int = 8
+    """Images of each kind."""
+    validation: Validation = Validation()
+    processes: Processes = Processes()
+
+
+def main(config: GANterfactualRun) -> None:
+    """Trains, then writes `model/` and `validation.json` into the run folder."""
+    config.processes.joined()
+    mesh = sharding.make_mesh()
+    classifier = check(config, mesh)
+    attribute = config.model.attribute
+    held = dataclasses.replace(config.data, split=config.validation.split, limit=config.validation.limit)
+    data, held = (ganterfactual_data.load(part, attribute) for part in (config.data, held))
+    train(config, classifier, data, held, mesh)
+
+
+def check(config: GANterfactualRun, mesh: Mesh) -> Classifier:
+    """The classifier of the loss; ValueError for options that do not fit, before anything slow."""
+    sharding.check_batch_size(config.batch_size, mesh)
+    if config.model.size != config.data.size:
+        raise ValueError(f"data.size {config.data.size} is not the model's {config.model.size}; use that")
+    if config.model.channels != 1:
+        raise ValueError(f"model.channels {config.model.channels}: the data sets here are grey; use 1")
+    try:
+        classifier = Classifier.from_pretrained(config.classifier)
+        classifier.column(config.model.attribute)
+    except ValueError as error:
+        raise ValueError(f"--classifier {config.classifier}: {error}") from error
+    return classifier
+
+
+def train(config: GANterfactualRun, classifier: Classifier, data: Sides, held: Sides, mesh: Mesh) -> GanState:
+    """Trains on `data`, measures on `held`; returns the last state."""
+    configs.write(config, config.run)
+    tx, schedule = make_optimizer(config.optimizer, config.loop.steps)
+    graphs = {name: nnx.split(pretrained.abstract(network, config.model))[0] for name, network in NETWORKS.items()}
+    networks, attribute = Networks(**graphs), config.model.attribute
+    frozen = sharding.put(jax.device_get(classifier), sharding.replicated(mesh))
+    see = ganterfactual_validation.measurer(networks, attribute, config.batch_size, mesh)
+    update = partial(states.update, tx=tx, schedule=schedule, ema_decay=None, guard=config.guard)
+    state = fit(
+        partial(train_step, networks=networks, attribute=attribute, objective=config.objective, update=update),
+        create=partial(create, config=config.model, pool=config.objective.pool, tx=tx),
+        initial=untrained(config),
+        frozen=frozen,
+        batches=UnpairedBatches(data, batch_size=config.batch_size, seed=config.seed),
+        config=config.loop,
+        run=config.run,
+        seed=config.seed,
+        mesh=mesh,
+        validate=ganterfactual_validation.validation(config, see, frozen, held),
+        patience=config.guard.patience,
+    )
+    finish(config, state, networks, lambda params: see(params, frozen, held), held)
+    return state
+
+
+def untrained(config: GANterfactualRun) -> dict[str, Any]:
+    """The parameters before the first step, on the host."""
+    root = rng.key(config.seed)
+    made = {
+        name: network(config.model, rngs=nnx.Rngs(rng.stream(root, f"init {name}")))
+        for name, network in NETWORKS.items()
+    }
+    return jax.device_get({name: nnx.to_pure_dict(nnx.state(network)) for name, network in made.items()})
+
+
+def finish(config: GANterfactualRun, state: GanState, networks: Networks, see: Callable, held: Sides) -> None:
+    """Writes the generators, which classifier they were trained with, and how far they got with it."""
+    report = ganterfactual_validation.measured(see(state.generators.params), held, config)  # by all processes together
+    if jax.process_index() != 0:
+        return
+    run, step = Path(config.run), int(state.generators.step)
+    cyclegan.save(nnx.merge(networks.generators, jax.device_get(state.generators.params)), run / "model")
+    about = {"step": step, "seed": config.seed, cyclegan.CLASSIFIER: fingerprint(config.classifier)}
+    (run / "model" / cyclegan.TRAINING).write_text(json.dumps(about, indent=2) + "\n")
+    (run / "validation.json").write_text(json.dumps(report, indent=2) + "\n")
+    print(f"{run / 'model'}: generators of step {step}", file=sys.stderr)
+    for way, figures in report.items():
+        told = ", ".join(f"{key} {f['value']:.4g} [{f['low']:.4g}, {f['high']:.4g}]" for key, f in figures.items())
+        print(f"{config.validation.split} {way} {config.model.attribute}: {told}", file=sys.stderr)

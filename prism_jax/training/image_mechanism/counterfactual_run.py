@@ -1,0 +1,214 @@
+"""Trains an image mechanism for its counterfactuals: `prism train counterfactual_finetune --config NAME ...`.
+
+It starts from a model of `train.image_mechanism` and asks frozen predictors (`train.predictors`) whether its
+counterfactuals show what they were made to show, with attributes by frozen mechanisms (`train.mechanisms`). Its free
+energy stays within a limit, by a Lagrange multiplier (De Sousa Ribeiro et al., ICML 2023, arXiv 2306.15764, section
+3.3).
+
+The run folder gets, besides what every run has, `model/` as train.image_mechanism writes it, of the best checkpoint.
+"""
+
+import dataclasses
+import json
+import sys
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import optax
+from flax import nnx
+from jax.sharding import Mesh
+
+from prism_jax import config as configs
+from prism_jax import sharding
+from prism_jax.distributed import Processes
+from prism_jax.models.hvae import HVAE
+from prism_jax.scm import folder, predictions
+from prism_jax.scm.attributes import AttributeModel
+from prism_jax.scm.graph import Graph
+from prism_jax.scm.observed import Digits, Observed
+from prism_jax.training import predict
+from prism_jax.training import state as states
+from prism_jax.training.array_batches import ArrayBatches
+from prism_jax.training.examples import Data
+from prism_jax.training.image_mechanism import counterfactual_validation
+from prism_jax.training.image_mechanism.counterfactual_step import (
+    CounterfactualState,
+    Judged,
+    Networks,
+    Objective,
+    create,
+    train_step,
+)
+from prism_jax.training.image_mechanism.run import average_decay
+from prism_jax.training.image_mechanism.validation import Validation
+from prism_jax.training.loop import LoopConfig, fit
+from prism_jax.training.optimizer import OptimizerConfig, make_optimizer
+from prism_jax.weights import hvae, predictors
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class CounterfactualRun:
+    """Everything a run of this program depends on."""
+
+    run: str = "runs/counterfactual"
+    seed: int = 7
+    image: str = "runs/scm/model"
+    """Folder model/ of a run of train.image_mechanism, which training starts from."""
+    mechanisms: str = "runs/mechanisms/model"
+    """Folder model/ of a run of train.mechanisms."""
+    predictors: str = "runs/predictors/model"
+    """Folder model/ of a run of train.predictors; others must measure what comes out."""
+    data: Data | Digits = Data(size=64)
+    objective: Objective = Objective()
+    shift: int = 0
+    """Pixels by which training moves images at random."""
+    optimizer: OptimizerConfig = OptimizerConfig(peak=1e-4, decay="constant", b1=0.9, b2=0.9, clip=350.0)
+    ascent: float = 1e-2
+    """Learning rate of the multiplier; its AdamW has the optimizer's betas and no decay."""
+    guard: states.Guard = states.Guard(spike=float("inf"), largest=500.0, patience=50)
+    ema_decay: float = 0.999
+    loop: LoopConfig = LoopConfig()
+    batch_size: int = 32
+    validation: Validation = Validation()
+    processes: Processes = Processes()
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Trained:
+    """What earlier runs left."""
+
+    image: HVAE
+    mechanisms: AttributeModel
+    predictor: predictors.Predictor
+
+    @property
+    def graph(self) -> Graph:
+        return self.mechanisms.graph
+
+
+def main(config: CounterfactualRun) -> None:
+    """Trains, then writes `model/` into the run folder."""
+    config.processes.joined()
+    mesh = sharding.make_mesh()
+    trained = load(config)
+    check(config, trained, mesh)
+    held = dataclasses.replace(config.data, split=config.validation.split, limit=config.validation.limit)
+    train(config, trained, predict.load(config.data, trained.graph), predict.load(held, trained.graph), mesh)
+
+
+def load(config: CounterfactualRun) -> Trained:
+    """The three models; ValueError for a folder that holds something else, or another graph than the mechanisms'."""
+    mechanisms = opened(config, "mechanisms", folder.load)
+    for name in ("image", "predictors"):
+        graph = opened(config, name, lambda path: configs.read(Path(path) / "graph"))
+        if graph != mechanisms.graph:
+            raise ValueError(
+                f"{name} {getattr(config, name)} is of another graph than {config.mechanisms}; train both on one"
+            )
+    return Trained(
+        image=opened(config, "image", hvae.load),
+        mechanisms=mechanisms,
+        predictor=opened(config, "predictors", predictors.load),
+    )
+
+
+def opened(config: CounterfactualRun, name: str, read: Callable[[str], Any]) -> Any:
+    """What `read` finds in the folder of that option; one ValueError says which option is wrong."""
+    path, made_by = getattr(config, name), "scm" if name == "image" else name
+    try:
+        return read(path)
+    except (ValueError, OSError) as error:
+        raise ValueError(f"--{name} {path}: {error}; give the folder model/ of a run of train.{made_by}") from error
+
+
+def check(config: CounterfactualRun, trained: Trained, mesh: Mesh) -> None:
+    """Raises ValueError for options that do not fit, before anything slow."""
+    sharding.check_batch_size(config.batch_size, mesh)
+    predictions.check(trained.predictor.config, trained.graph)
+    image = trained.image.config
+    if image.size != config.data.size:
+        raise ValueError(f"data.size {config.data.size} is not the model's {image.size}; use that")
+    reads = getattr(trained.predictor.config, "size", image.size)
+    if reads != image.size:
+        raise ValueError(f"predictors read images of {reads} pixels, the model makes {image.size}; train them at that")
+    every, kept = config.validation.every, config.loop.checkpoint_every
+    if every and kept % every:
+        raise ValueError(f"loop.checkpoint_every {kept} is no multiple of validation.every {every}; make it one")
+
+
+def train(
+    config: CounterfactualRun, trained: Trained, data: Observed, held: Observed, mesh: Mesh
+) -> CounterfactualState:
+    """Trains on `data`, measures on `held`; returns the last state."""
+    configs.write(config, config.run)
+    tx, schedule = make_optimizer(config.optimizer, config.loop.steps)
+    ascent = optax.adamw(config.ascent, b1=config.optimizer.b1, b2=config.optimizer.b2, weight_decay=0.0)
+    options = dict(schedule=schedule, ema_decay=config.ema_decay, guard=config.guard, decay=average_decay)
+    networks, params, frozen = taken_apart(trained, mesh)
+    see = counterfactual_validation.measurer(config, networks, trained.graph, held, mesh)
+    frozen = frozen.replace(limit=sharding.put(limit_of(config, see, params, frozen), sharding.replicated(mesh)))
+    step = partial(
+        train_step,
+        networks=networks,
+        objective=config.objective,
+        shift=config.shift,
+        update=partial(states.update, tx=tx, **options),
+        ascent=ascent,
+    )
+    state = fit(
+        step,
+        create=partial(create, tx=tx, ascent=ascent),
+        initial=params,
+        frozen=frozen,
+        batches=ArrayBatches(data.labelled(), batch_size=config.batch_size, seed=config.seed),
+        config=config.loop,
+        run=config.run,
+        seed=config.seed,
+        mesh=mesh,
+        validate=counterfactual_validation.validation(config, see, frozen, held),
+        patience=config.guard.patience,
+    )
+    best = states.best(config.run, state)  # by all processes together
+    if jax.process_index() == 0:
+        finish(config, best, networks, trained.graph, float(frozen.limit))
+    return state
+
+
+def taken_apart(trained: Trained, mesh: Mesh) -> tuple[Networks, Any, Judged]:
+    """The networks, the image mechanism's parameters on the host, and what is frozen on the devices; no limit yet."""
+    image, params = nnx.split(trained.image)
+    predictor, values = nnx.split(trained.predictor)
+    frozen = Judged(mechanisms=trained.mechanisms, predictor=nnx.to_pure_dict(values), limit=np.float32(0))
+    everywhere = sharding.replicated(mesh)
+    frozen = sharding.put(jax.device_get(frozen), everywhere)
+    return Networks(image=image, predictor=predictor), jax.device_get(nnx.to_pure_dict(params)), frozen
+
+
+def limit_of(config: CounterfactualRun, see: Callable, params: Any, frozen: Judged) -> np.float32:
+    """The limit asked for, or `slack` beyond the free energy of validation images before training, which is then said.
+
+    The published limits are of training images: those of unseen ones are looser by what the model overfits.
+    """
+    if config.objective.limit is not None:
+        return np.float32(config.objective.limit)
+    placed = sharding.put(params, frozen.limit.sharding)
+    energy = counterfactual_validation.energy_of(see(placed, frozen), config.objective.beta)
+    limit = energy + config.objective.slack
+    print(f"{config.image}: free energy {energy:.4f} nats per dimension, limit {limit:.4f}", file=sys.stderr)
+    return np.float32(limit)
+
+
+def finish(
+    config: CounterfactualRun, best: CounterfactualState, networks: Networks, graph: Graph, limit: float
+) -> None:
+    """Writes the averaged weights of the best checkpoint."""
+    model, step = Path(config.run) / "model", int(best.image.step)
+    hvae.save(nnx.merge(networks.image, jax.device_get(states.averaged(best.image))), model)
+    configs.write(graph, model / "graph")
+    about = {"step": step, "limit": limit, "multiplier": float(best.multiplier)}
+    (model / "training.json").write_text(json.dumps(about, indent=2) + "\n")
+    print(f"{model}: averaged weights of step {step}", file=sys.stderr)

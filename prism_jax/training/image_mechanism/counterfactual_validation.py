@@ -1,0 +1,114 @@
+"""What is measured while the image mechanism is trained for its counterfactuals: loss and free energy of unseen images.
+
+Every validation image has an intervention of its own, the same at every step.
+"""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from flax import nnx
+from jax.sharding import Mesh
+
+from prism_jax import rng, sharding
+from prism_jax.checkpoint import VALIDATION_LOSS
+from prism_jax.scm import observed
+from prism_jax.scm.graph import Graph
+from prism_jax.scm.observed import Observed
+from prism_jax.training import predict
+from prism_jax.training import state as states
+from prism_jax.training.image_mechanism.counterfactual_step import (
+    CounterfactualState,
+    Judged,
+    Networks,
+    Objective,
+    imagined,
+    judged_by,
+)
+from prism_jax.training.image_mechanism.validation import held_key
+from prism_jax.training.log import Log
+from prism_jax.training.loop import Hook
+from prism_jax.training.vae.run import write_pairs
+
+
+def interventions(held: Observed, graph: Graph, seed: int) -> dict[str, np.ndarray]:
+    """ "which" attribute [n] of each image is set, and the values [n] that each attribute would be set to.
+
+    Values are those of other images: the observed ones in another order.
+    """
+    draw = np.random.default_rng(seed)
+    places = draw.permutation(len(held.ids))
+    which = draw.integers(len(graph.names), size=len(held.ids)).astype(np.int32)
+    return {"which": which} | {f"given {name}": np.asarray(held.attributes[name])[places] for name in graph.names}
+
+
+def measurer(config: Any, networks: Networks, graph: Graph, held: Observed, mesh: Mesh) -> Callable:
+    """`see(params, frozen)`: "auxiliary", "nll", "kl" [n] of the images `held`, and their counterfactuals "image"."""
+    everywhere = sharding.replicated(mesh)
+    look = jax.jit(
+        lambda params, frozen, root, batch: looked(
+            nnx.merge(networks.image, params), frozen, batch, root, networks, config.objective
+        ),
+        in_shardings=(everywhere, everywhere, everywhere, sharding.over_batch(mesh)),
+        out_shardings=everywhere,
+    )
+    arrays, root = held.labelled() | interventions(held, graph, config.seed), held_key(config.seed, mesh)
+    return lambda params, frozen: predict.looked_over(
+        lambda batch: look(params, frozen, root, batch), arrays, config.batch_size, mesh
+    )
+
+
+def looked(
+    model: nnx.Module,
+    frozen: Judged,
+    batch: Mapping[str, jax.Array],
+    root: jax.Array,
+    networks: Networks,
+    objective: Objective,
+) -> dict[str, jax.Array]:
+    """What `measurer` gives, of one batch."""
+    graph = frozen.mechanisms.graph
+    keys = lambda name: rng.per_example(rng.stream(root, name), batch["id"])
+    x, attributes = observed.to_float(batch["image"]), {name: batch[name] for name in graph.names}
+    given = {name: batch[f"given {name}"] for name in graph.names}
+    chosen = {name: batch["which"] == i for i, name in enumerate(graph.names)}
+    noise = frozen.mechanisms.abduct(attributes, keys("attributes"))
+    targets = frozen.mechanisms.intervene(attributes, given, chosen, noise)
+    parents = graph.parents_vector(targets)
+    images, nll, kl = imagined(model, x, batch["parents"], parents, keys, objective.alpha)
+    about = (x, attributes, targets, frozen.mechanisms.affected(chosen))
+
+    def loss(image: jax.Array, *about: Any) -> jax.Array:
+        one = jax.tree.map(lambda leaf: leaf[None], about)
+        return judged_by(frozen, networks, *one, objective)(image[None])
+
+    return {"auxiliary": jax.vmap(loss)(images, *about), "nll": nll, "kl": kl, "image": images}
+
+
+def validation(config: Any, see: Callable, frozen: Judged, held: Observed) -> Hook:
+    """Measures the averaged weights. The validation loss adds `damping` times what the free energy is beyond the limit.
+
+    Of an image mechanism that breaks the limit, and one that keeps it, the best is then the latter as long as the
+    multiplier stays below `damping` (an exact penalty; Nocedal and Wright 2006, section 17.2).
+    """
+
+    def call(state: CounterfactualState, step: int, log: Log) -> dict[str, float]:
+        seen = see(states.averaged(state.image), frozen)
+        shown, energy = float(seen["auxiliary"].mean()), energy_of(seen, config.objective.beta)
+        if jax.process_index() == 0:
+            first = slice(0, config.validation.shown)
+            below = np.repeat(seen["image"][first], 3, axis=-1)
+            write_pairs(held.images[first, ..., 0], below, Path(config.run) / "samples" / f"{step}.png")
+        excess = max(0.0, energy - float(frozen.limit))
+        loss = shown + config.objective.damping * excess
+        return {VALIDATION_LOSS: loss, "validation_auxiliary": shown, "validation_free_energy": energy}
+
+    return Hook(every=config.validation.every, call=call)
+
+
+def energy_of(seen: Mapping[str, np.ndarray], beta: float) -> float:
+    """nll + beta KL, the mean over images, nats per dimension."""
+    mean = lambda name: float(np.mean(seen[name], dtype=np.float64))
+    return mean("nll") + beta * mean("kl")

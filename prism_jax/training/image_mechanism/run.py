@@ -1,0 +1,189 @@
+"""Trains the image mechanism of a structural causal model: `prism train image_mechanism --config NAME ...`.
+
+The run folder gets, besides what every run has, `model/`: config.json and safetensors of the averaged weights of the
+lowest validation free energy (De Sousa Ribeiro et al., ICML 2023, arXiv 2306.15764).
+"""
+
+import dataclasses
+import json
+import sys
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jax.sharding import Mesh
+
+from prism_jax import config as configs
+from prism_jax import rng, sharding
+from prism_jax.distributed import Processes
+from prism_jax.models.hvae import HVAE
+from prism_jax.models.hvae_config import HVAEConfig
+from prism_jax.scm import elbo, graphs, observed
+from prism_jax.scm.elbo import FreeEnergy
+from prism_jax.scm.graph import Graph
+from prism_jax.scm.observed import Digits, Observed
+from prism_jax.sharding import Placement
+from prism_jax.training import predict
+from prism_jax.training import state as states
+from prism_jax.training.array_batches import ArrayBatches
+from prism_jax.training.examples import Data
+from prism_jax.training.image_mechanism import validation as image_mechanism_validation
+from prism_jax.training.image_mechanism.validation import Validation
+from prism_jax.training.loop import LoopConfig, fit
+from prism_jax.training.optimizer import OptimizerConfig, make_optimizer
+from prism_jax.training.trained_weights import trained_weights
+from prism_jax.weights import hvae, pretrained
+
+COPIED = 101  # the last update after which the average is still a copy
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SCMRun:
+    """Everything a run of this program depends on."""
+
+    run: str = "runs/scm"
+    seed: int = 7
+    graph: Graph = graphs.phantom()
+    """Its image parents condition the model."""
+    data: Data | Digits = Data(size=64)
+    model: HVAEConfig = HVAEConfig()
+    """Its `parents` are those of the graph."""
+    initial: str | None = None
+    """Folder of an image mechanism to start from, RUN/model; None: one that is not trained."""
+    objective: FreeEnergy = FreeEnergy()
+    shift: int = 0
+    """Pixels by which training moves images at random."""
+    optimizer: OptimizerConfig = OptimizerConfig(peak=1e-3, decay="constant", b1=0.9, b2=0.9, clip=350.0)
+    guard: states.Guard = states.Guard(spike=float("inf"), largest=500.0, patience=50)
+    ema_decay: float = 0.999
+    loop: LoopConfig = LoopConfig()
+    placement: Placement = Placement()
+    batch_size: int = 32
+    validation: Validation = Validation()
+    processes: Processes = Processes()
+
+
+def train_step(
+    state: states.TrainState,
+    frozen: None,
+    batch: dict[str, jax.Array],
+    key: jax.Array,
+    *,
+    graphdef: nnx.GraphDef,
+    config: SCMRun,
+    update: Any,
+) -> tuple[states.TrainState, dict[str, jax.Array]]:
+    """One step on `batch`: "image" uint8 [b, h, w, c], "parents" float32 [b, p], "id" uint32 [b]."""
+    at_step = lambda name: rng.at_step(rng.stream(key, name), state.step)
+    keys = lambda name: rng.per_example(at_step(name), batch["id"])
+    x = predict.shifted(observed.to_float(batch["image"]), keys("shift"), config.shift)
+    noise = elbo.draw(config.model, keys("posterior"))
+    first, parents = config.objective.dropped_from, batch["parents"]
+    prior_parents = None if first is None else elbo.dropped(parents, at_step("dropped"), first)
+
+    def objective(params):
+        return elbo.free_energy(
+            nnx.merge(graphdef, params),
+            x,
+            parents,
+            noise,
+            config=config.objective,
+            beta=config.objective.beta_at(state.updates),
+            prior_parents=prior_parents,
+            uniform=elbo.dequantised(config.model, keys("uniform"), x),
+        )
+
+    (loss, metrics), grads = jax.value_and_grad(objective, has_aux=True)(state.params)
+    state, updated = update(state, loss, grads)
+    return state, {"loss": loss, **metrics, **updated}
+
+
+def average_decay(decay: float, update: jax.Array) -> jax.Array:
+    """0, a plain copy, after updates 0 to 101; then min(decay, 1 - 1 / (update - 99)), as published."""
+    late = 1 - 1 / jnp.maximum(update - 99, 1).astype(jnp.float32)
+    return jnp.where(update <= COPIED, 0.0, jnp.minimum(decay, late))
+
+
+def main(config: SCMRun) -> None:
+    """Trains, then writes `model/` and `validation.json` into the run folder."""
+    config.processes.joined()
+    mesh = sharding.make_mesh(fsdp=config.placement.fsdp)
+    check(config, mesh)
+    held = dataclasses.replace(config.data, split=config.validation.split, limit=config.validation.limit)
+    train(config, predict.load(config.data, config.graph), predict.load(held, config.graph), mesh)
+
+
+def train(config: SCMRun, data: Observed, held: Observed, mesh: Mesh) -> None:
+    """Trains on `data`, measures on `held`."""
+    configs.write(config, config.run)
+    tx, schedule = make_optimizer(config.optimizer, config.loop.steps)
+    options = dict(schedule=schedule, ema_decay=config.ema_decay, guard=config.guard, decay=average_decay)
+    graphdef, _ = nnx.split(pretrained.abstract(HVAE, config.model))
+    fit(
+        partial(train_step, graphdef=graphdef, config=config, update=partial(states.update, tx=tx, **options)),
+        create=partial(states.create, tx=tx, ema=True),
+        initial=initial(config),
+        frozen=None,
+        batches=ArrayBatches(data.arrays(), batch_size=config.batch_size, seed=config.seed),
+        config=config.loop,
+        run=config.run,
+        seed=config.seed,
+        mesh=mesh,
+        placement=config.placement,
+        validate=image_mechanism_validation.validation(config, graphdef, held, mesh),
+        patience=config.guard.patience,
+    )
+    if jax.process_index() == 0:
+        finish(config)
+
+
+def initial(config: SCMRun) -> Any:
+    """The parameters before the first step, on the host."""
+    if config.initial is not None:
+        return jax.device_get(nnx.to_pure_dict(nnx.state(hvae.load(config.initial))))
+    # Not within the program that makes the state: hundreds of draws in one take minutes to compile.
+    model = HVAE(config.model, rngs=nnx.Rngs(rng.stream(rng.key(config.seed), "init")))
+    return jax.device_get(nnx.to_pure_dict(nnx.state(model)))
+
+
+def finish(config: SCMRun) -> None:
+    """Writes the averaged weights of the best checkpoint, and which that was."""
+    has_best = config.loop.keep_best > 0 and config.validation.every > 0
+    step, params = trained_weights(Path(config.run), None, best=has_best)
+    model = pretrained.abstract(HVAE, config.model)
+    graphdef, state = nnx.split(model)
+    nnx.replace_by_pure_dict(state, params)
+    folder = Path(config.run) / "model"
+    hvae.save(nnx.merge(graphdef, state), folder)
+    configs.write(config.graph, folder / "graph")
+    (folder / "training.json").write_text(json.dumps({"step": step}, indent=2) + "\n")
+    print(f"{folder}: averaged weights of step {step}", file=sys.stderr)
+
+
+def check(config: SCMRun, mesh: Mesh) -> None:
+    """Raises ValueError for options that do not fit, before anything slow."""
+    sharding.check_batch_size(config.batch_size, mesh)
+    if config.model.parents != config.graph.width:
+        raise ValueError(
+            f"model.parents {config.model.parents} are not the {config.graph.width} channels of the graph's image "
+            f"parents, {', '.join(config.graph.image_parents)}; use {config.graph.width}"
+        )
+    if config.model.size != config.data.size:
+        raise ValueError(f"data.size {config.data.size} is not the model's {config.model.size}; use that")
+    if config.initial is not None:
+        given, wanted = hvae.load(config.initial).config.to_dict(), config.model.to_dict()
+        if unlike := [name for name in wanted if given[name] != wanted[name]]:
+            raise ValueError(f"initial {config.initial} differs from the model in {', '.join(unlike)}; make them alike")
+    if config.model.channels != 1:
+        raise ValueError(f"model.channels {config.model.channels}: the data sets here are grey; use 1")
+    if config.objective.parents_only and config.validation.every:
+        raise ValueError(
+            f"validation.every {config.validation.every}: with objective.parents_only posteriors are not trained, and "
+            "there is no free energy to measure; use 0"
+        )
+    every, kept = config.validation.every, config.loop.checkpoint_every
+    if every and kept % every:
+        raise ValueError(f"loop.checkpoint_every {kept} is no multiple of validation.every {every}; make it one")

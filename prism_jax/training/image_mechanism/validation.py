@@ -1,0 +1,83 @@
+"""What is measured while the image mechanism is trained: the free energy of images that training never sees."""
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Literal
+
+import jax
+import numpy as np
+from flax import nnx
+from jax.sharding import Mesh
+
+from prism_jax import rng, sharding
+from prism_jax.checkpoint import VALIDATION_LOSS
+from prism_jax.scm import elbo, image_mechanism, observed
+from prism_jax.scm.observed import Observed
+from prism_jax.training import predict
+from prism_jax.training import state as states
+from prism_jax.training.log import Log
+from prism_jax.training.loop import Hook
+from prism_jax.training.vae.run import write_pairs
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Validation:
+    """Free energy under the averaged weights, and pictures: images above what the latents alone hold of them."""
+
+    every: int = 1000
+    """Steps; loop.checkpoint_every is a multiple of it. 0: never."""
+    split: Literal["val", "test"] = "val"
+    limit: int = 512
+    """Images, the first of the split."""
+    shown: int = 8
+
+
+def validation(config: Any, graphdef: nnx.GraphDef, held: Observed, mesh: Mesh) -> Hook:
+    """Measures nll, KL and free energy (the validation loss, without warm-up and free bits) of `held`."""
+    see = measurer(config, graphdef, mesh)
+
+    def call(state: states.TrainState, step: int, log: Log) -> dict[str, float]:
+        seen = see(states.averaged(state), held)
+        nll, kl = float(seen["nll"].mean()), float(seen["kl"].mean())
+        if jax.process_index() == 0:
+            shown = slice(0, config.validation.shown)
+            above, below = held.images[shown, ..., 0], np.repeat(seen["image"][shown], 3, axis=-1)
+            write_pairs(above, below, Path(config.run) / "samples" / f"{step}.png")
+        return {VALIDATION_LOSS: nll + config.objective.beta * kl, "validation_nll": nll, "validation_kl": kl}
+
+    return Hook(every=config.validation.every, call=call)
+
+
+def measurer(config: Any, graphdef: nnx.GraphDef, mesh: Mesh) -> Callable[[Any, Observed], dict[str, np.ndarray]]:
+    """`see(params, data)`: "nll" and "kl" [n], nats per dimension, and "image" [n, h, w, 1], of any number of images.
+
+    Noise goes with the example's id: it is the same at every step.
+    """
+    everywhere = sharding.replicated(mesh)
+    look = jax.jit(
+        lambda params, root, batch: measured(nnx.merge(graphdef, params), batch, root),
+        in_shardings=(everywhere, everywhere, sharding.over_batch(mesh)),
+        out_shardings=everywhere,
+    )
+    root = held_key(config.seed, mesh)
+    return lambda params, data: predict.looked_over(
+        lambda batch: look(params, root, batch), data.arrays(), config.batch_size, mesh
+    )
+
+
+def held_key(seed: int, mesh: Mesh) -> jax.Array:
+    """The key of unseen images' noise. An argument of what is compiled, so that runs of other seeds are spared that."""
+    return jax.jit(lambda: rng.stream(rng.key(seed), "held"), out_shardings=sharding.replicated(mesh))()
+
+
+def measured(model: nnx.Module, batch: dict[str, jax.Array], key: jax.Array) -> dict[str, jax.Array]:
+    """What `measurer` gives, of one batch as the training step has it."""
+    x, keys = observed.to_float(batch["image"]), rng.per_example(key, batch["id"])
+    descent = model.infer(x, batch["parents"], elbo.draw(model.config, keys))
+    uniform = elbo.dequantised(model.config, keys, x)
+    return {
+        "nll": elbo.negative_log_likelihood(model, descent.state, x, uniform),
+        "kl": elbo.divergence(descent, x[0].size)[0],
+        "image": image_mechanism.point(model, descent.state)[0],
+    }

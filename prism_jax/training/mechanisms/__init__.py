@@ -1,0 +1,1 @@
+"""Training of the attribute mechanisms of a causal model."""

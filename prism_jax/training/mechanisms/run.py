@@ -1,0 +1,107 @@
+"""Fits the attribute mechanisms of a causal graph: `python -m train.mechanisms --config configs/NAME.py ...`.
+
+The run folder gets `model/` (the graph and its parameters, read by `scm.folder.load`), `metrics.jsonl`, and
+`validation.json`: nats that each attribute of unseen subjects costs, and on phantoms how much less the truth would.
+"""
+
+import dataclasses
+import json
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import jax
+import numpy as np
+
+from prism_jax import config as configs
+from prism_jax.data.phantom.equations import Equations
+from prism_jax.data.sources import morphomnist
+from prism_jax.scm import folder, graphs, observations, phantom_truth
+from prism_jax.scm.attributes import AttributeModel
+from prism_jax.scm.fitting import FitConfig, fit
+from prism_jax.scm.graph import Graph
+from prism_jax.stats.intervals import BootstrapConfig, bootstrap
+from prism_jax.training import examples
+from prism_jax.training.examples import Data
+
+LOG_EVERY = 50  # steps per line of metrics.jsonl
+HELD_OUT = 5000  # last rows of Morpho-MNIST's training table, as in `morphomnist.WITH_TRAINING`
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class MechanismsRun:
+    """Everything a run of this program depends on."""
+
+    run: str = "runs/mechanisms"
+    graph: Graph = graphs.phantom()
+    data: Data = Data()
+    held_out: str = "val"
+    """The split of the same data set whose likelihood is reported."""
+    morphomnist: str | None = None
+    """Folder of Morpho-MNIST, whose tables are used in place of `data`."""
+    truth: str | None = None
+    """Preset of the phantom that made the data, to compare with its equations."""
+    fit: FitConfig = FitConfig()
+    intervals: BootstrapConfig = BootstrapConfig()
+
+
+def main(config: MechanismsRun) -> None:
+    """Fits, measures, and writes the run folder."""
+    equations = None if config.truth is None else Equations.preset(config.truth)  # a wrong name fails here
+    known, held = load(config)
+    configs.write(config, config.run)
+    model, losses = fit(config.graph, known, config.fit)
+    folder.save(model, Path(config.run) / "model")
+    write_metrics(np.asarray(losses), Path(config.run))
+    report = measure(model, held, equations, config.intervals)
+    report["subjects"] = {"fitted": _count(known), "held_out": _count(held)}
+    (Path(config.run) / "validation.json").write_text(json.dumps(report, indent=2) + "\n")
+    print(f"{config.run}: {json.dumps({name: row['value'] for name, row in report['nll'].items()})}", file=sys.stderr)
+
+
+def load(config: MechanismsRun) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """Attributes [n] to fit, and to measure with. ValueError where there are none."""
+    if config.morphomnist is not None:
+        whole = morphomnist.table(config.morphomnist, "train").attributes
+        cut = lambda rows: {name: column[rows] for name, column in whole.items()}
+        return cut(slice(None, -HELD_OUT)), cut(slice(-HELD_OUT, None))
+    held = dataclasses.replace(config.data, split=config.held_out)
+    return _observed(config.data, config.graph), _observed(held, config.graph)
+
+
+def _observed(data: Data, graph: Graph) -> dict[str, np.ndarray]:
+    """Attributes of the examples of `data` of which all are known; images stay undecoded."""
+    source = examples.open_split(data)
+    rows = [observations.observe(source[i].attributes, graph) for i in range(len(source))]
+    known = [row for row in rows if row is not None]
+    if not known:
+        raise ValueError(f"no example of {data.folder} {data.split} has all of {', '.join(graph.names)}")
+    if len(known) < len(rows):
+        print(f"{len(rows) - len(known)} of {len(rows)} examples left out: not all is known of them", file=sys.stderr)
+    return observations.columns(known, graph)
+
+
+def measure(
+    model: AttributeModel, held: Mapping[str, np.ndarray], equations: Equations | None, intervals: BootstrapConfig
+) -> dict[str, dict]:
+    """Means with intervals over subjects, in nats: `nll` by attribute, and `gap` to the true equations where known."""
+    ours = {
+        name: np.asarray(column, np.float64) for name, column in jax.jit(AttributeModel.log_prob)(model, held).items()
+    }
+    mean = lambda column: dataclasses.asdict(bootstrap(np.mean, column, config=intervals))
+    report = {"nll": {name: mean(-column) for name, column in ours.items()}}
+    if equations is not None:
+        true = phantom_truth.log_prob(held, equations)
+        report["gap"] = {name: mean(true[name] - ours[name]) for name in ours}
+    return report
+
+
+def write_metrics(losses: np.ndarray, run: Path) -> None:
+    """`metrics.jsonl`: the mean loss of every `LOG_EVERY` steps."""
+    stops = range(LOG_EVERY, len(losses) + LOG_EVERY, LOG_EVERY)
+    rows = [{"step": min(stop, len(losses)), "loss": float(losses[stop - LOG_EVERY : stop].mean())} for stop in stops]
+    (run / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+
+def _count(columns: Mapping[str, np.ndarray]) -> int:
+    return len(next(iter(columns.values())))

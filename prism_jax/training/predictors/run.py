@@ -1,0 +1,205 @@
+"""Trains networks that read attributes off images: `python -m train.predictors --config configs/NAME.py ...`.
+
+They are the judges of counterfactual training (`train.counterfactual_finetune`). What that training makes is measured
+by others, trained with another seed in another folder: a judge that took part says what it was trained to say (Xia et
+al., MICCAI 2024, arXiv 2403.09422).
+
+The run folder gets, besides what every run has, `model/`: config.json and safetensors of the averaged weights of the
+lowest validation loss, and the graph that says what they read; and `validation.json`, what they read off the validation
+images, by which that checkpoint was chosen.
+"""
+
+import dataclasses
+import json
+import sys
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import nnx, struct
+from jax.sharding import Mesh
+
+from prism_jax import config as configs
+from prism_jax import rng, sharding
+from prism_jax.distributed import Processes
+from prism_jax.models.predictors import ChestConfig, ChestPredictor, MorphoConfig, MorphoPredictor
+from prism_jax.scm import graphs, observed, predictions
+from prism_jax.scm.graph import Graph
+from prism_jax.scm.observed import Digits, Observed
+from prism_jax.training import predict
+from prism_jax.training import state as states
+from prism_jax.training.array_batches import ArrayBatches
+from prism_jax.training.examples import Data
+from prism_jax.training.finetune.lora import joined
+from prism_jax.training.image_mechanism.run import average_decay
+from prism_jax.training.loop import LoopConfig, fit
+from prism_jax.training.optimizer import OptimizerConfig, make_optimizer
+from prism_jax.training.predictors import validation as predictors_validation
+from prism_jax.training.predictors.validation import Validation
+from prism_jax.weights import predictors as weights
+from prism_jax.weights import pretrained
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class PredictorsRun:
+    """Everything a run of this program depends on."""
+
+    run: str = "runs/predictors"
+    seed: int = 7
+    graph: Graph = graphs.phantom()
+    """Its attributes are what is read."""
+    data: Data | Digits = Data(size=64)
+    model: MorphoConfig | ChestConfig = ChestConfig.phantom()
+    shift: int = 0
+    """Pixels by which training moves images at random."""
+    optimizer: OptimizerConfig = OptimizerConfig(peak=1e-3, decay="constant", clip=200.0, weight_decay=0.05)
+    guard: states.Guard = states.Guard()
+    ema_decay: float = 0.999
+    """Of the average of weights and running moments; a plain copy for the first 102 updates, as in
+    train.image_mechanism."""
+    loop: LoopConfig = LoopConfig()
+    batch_size: int = 32
+    validation: Validation = Validation()
+    processes: Processes = Processes()
+
+
+@struct.dataclass
+class PredictorState:
+    """All that changes during training; a pytree."""
+
+    trained: states.TrainState
+    moments: Any  # running moments of the batch norms, nested as the network has them; None without batch norms
+    averaged: Any  # the average of these, as `trained.ema` is that of the parameters
+
+
+def create(initial: dict[str, Any], *, tx: Any) -> PredictorState:
+    """The state before the first step, of "params" and "moments"."""
+    moments = initial["moments"]
+    copy = partial(jax.tree.map, jnp.copy)
+    return PredictorState(
+        trained=states.create(initial["params"], tx, ema=True), moments=copy(moments), averaged=copy(moments)
+    )
+
+
+def values(params: Any, moments: Any) -> dict:
+    """Parameters and running moments as the one nested dict that a network is made of."""
+    return params if moments is None else joined(params, moments)
+
+
+def train_step(
+    state: PredictorState,
+    frozen: None,
+    batch: dict[str, jax.Array],
+    key: jax.Array,
+    *,
+    graphdef: nnx.GraphDef,
+    config: PredictorsRun,
+    update: Callable,
+) -> tuple[PredictorState, dict[str, jax.Array]]:
+    """One step on `batch` as `Observed.labelled` has it; batch norms see the moments of all of it, on all devices."""
+    before = state.trained
+    keys = lambda name: rng.per_example(rng.at_step(rng.stream(key, name), before.step), batch["id"])
+    x = predict.shifted(observed.to_float(batch["image"]), keys("shift"), config.shift)
+
+    def objective(params):
+        network = nnx.merge(graphdef, values(params, state.moments))
+        outputs = predictions.read(network, config.graph, x, batch, keys=keys("dropout"))
+        costs = {name: -found.mean() for name, found in predictions.log_prob(config.graph, outputs, batch).items()}
+        return sum(costs.values()), (costs, _moments(network))
+
+    (loss, (costs, moments)), grads = jax.value_and_grad(objective, has_aux=True)(before.params)
+    trained, metrics = update(before, loss, grads)
+    share = average_decay(config.ema_decay, before.updates)
+    averaged = jax.tree.map(lambda old, new: share * old + (1 - share) * new, state.averaged, moments)
+    changed = PredictorState(trained=trained, moments=moments, averaged=averaged)
+    # What a batch that is left out did to the moments is left out too; `trained` has seen to itself.
+    unchanged = state.replace(trained=trained)
+    kept = jax.tree.map(lambda new, old: jnp.where(metrics["skipped"] == 0, new, old), changed, unchanged)
+    return kept, {"loss": loss, **{f"nll_{name}": cost for name, cost in costs.items()}, **metrics}
+
+
+def main(config: PredictorsRun) -> None:
+    """Trains, then writes `model/` and `validation.json` into the run folder."""
+    config.processes.joined()
+    mesh = sharding.make_mesh()
+    check(config, mesh)
+    held = dataclasses.replace(config.data, split=config.validation.split, limit=config.validation.limit)
+    train(config, predict.load(config.data, config.graph), predict.load(held, config.graph), mesh)
+
+
+def train(config: PredictorsRun, data: Observed, held: Observed, mesh: Mesh) -> PredictorState:
+    """Trains on `data`, measures on `held`; returns the last state."""
+    configs.write(config, config.run)
+    tx, schedule = make_optimizer(config.optimizer, config.loop.steps)
+    options = dict(schedule=schedule, ema_decay=config.ema_decay, guard=config.guard, decay=average_decay)
+    graphdef, _ = nnx.split(pretrained.abstract(network_of(config), config.model))
+    see = predictors_validation.reader(config, graphdef, mesh)
+    state = fit(
+        partial(train_step, graphdef=graphdef, config=config, update=partial(states.update, tx=tx, **options)),
+        create=partial(create, tx=tx),
+        initial=untrained(config),
+        frozen=None,
+        batches=ArrayBatches(data.labelled(), batch_size=config.batch_size, seed=config.seed),
+        config=config.loop,
+        run=config.run,
+        seed=config.seed,
+        mesh=mesh,
+        validate=predictors_validation.validation(config, lambda state: see(usable(state), held), held),
+        patience=config.guard.patience,
+    )
+    finish(config, states.best(config.run, state), graphdef, held, see)
+    return state
+
+
+def network_of(config: PredictorsRun) -> type[MorphoPredictor | ChestPredictor]:
+    return MorphoPredictor if isinstance(config.model, MorphoConfig) else ChestPredictor
+
+
+def untrained(config: PredictorsRun) -> dict[str, Any]:
+    """Parameters and moments before the first step, on the host."""
+    network = network_of(config)(config.model, rngs=nnx.Rngs(rng.stream(rng.key(config.seed), "init")))
+    params = nnx.to_pure_dict(nnx.state(network, nnx.Param))
+    return jax.device_get({"params": params, "moments": _moments(network)})
+
+
+def usable(state: PredictorState) -> dict:
+    """All numbers of the averaged network."""
+    return values(states.averaged(state.trained), state.averaged)
+
+
+def finish(config: PredictorsRun, best: PredictorState, graphdef: nnx.GraphDef, held: Observed, see: Callable) -> None:
+    """Writes the averaged network of the best checkpoint, and what it reads off the images `held`."""
+    report = predictors_validation.measured(see(usable(best), held), held, config)  # by all processes together
+    if jax.process_index() != 0:
+        return
+    run, step = Path(config.run), int(best.trained.step)
+    weights.save(nnx.merge(graphdef, jax.device_get(usable(best))), run / "model")
+    configs.write(config.graph, run / "model" / "graph")
+    (run / "model" / "training.json").write_text(json.dumps({"step": step, "seed": config.seed}, indent=2) + "\n")
+    (run / "validation.json").write_text(json.dumps(report, indent=2) + "\n")
+    print(f"{run / 'model'}: averaged weights of step {step}", file=sys.stderr)
+    for name, figures in report.items():
+        told = ", ".join(f"{key} {f['value']:.4g} [{f['low']:.4g}, {f['high']:.4g}]" for key, f in figures.items())
+        print(f"{config.validation.split} {name}: {told}", file=sys.stderr)
+
+
+def check(config: PredictorsRun, mesh: Mesh) -> None:
+    """Raises ValueError for options that do not fit, before anything slow."""
+    sharding.check_batch_size(config.batch_size, mesh)
+    if config.batch_size < 2:
+        raise ValueError(f"batch_size {config.batch_size} has no variance for batch norms; use 2 or more")
+    predictions.check(config.model, config.graph)
+    if isinstance(config.model, MorphoConfig) and config.model.size != config.data.size:
+        raise ValueError(f"data.size {config.data.size} is not the model's {config.model.size}; use that")
+    if config.model.channels != 1:
+        raise ValueError(f"model.channels {config.model.channels}: the data sets here are grey; use 1")
+    every, kept = config.validation.every, config.loop.checkpoint_every
+    if every and kept % every:
+        raise ValueError(f"loop.checkpoint_every {kept} is no multiple of validation.every {every}; make it one")
+
+
+def _moments(network: nnx.Module) -> Any:
+    return nnx.to_pure_dict(nnx.state(network, nnx.BatchStat)) or None

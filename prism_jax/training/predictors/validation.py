@@ -1,0 +1,110 @@
+"""What is measured while predictors are trained, and of the finished ones: what they read off images never seen."""
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any, Literal
+
+import jax
+import numpy as np
+from flax import nnx
+from jax.sharding import Mesh
+
+from prism_jax import sharding
+from prism_jax.checkpoint import VALIDATION_LOSS
+from prism_jax.metrics.classification import ClassificationMetrics, auroc
+from prism_jax.scm import observed, predictions
+from prism_jax.scm.graph import Continuous, Discrete, Graph
+from prism_jax.scm.observed import Observed
+from prism_jax.stats.intervals import BootstrapConfig, Estimate, bootstrap, share
+from prism_jax.training import predict
+from prism_jax.training.log import Log
+from prism_jax.training.loop import Hook
+
+Seen = Mapping[str, Mapping[str, np.ndarray]]  # "nll", "value" [n] and "probabilities" [n, classes], by attribute
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Validation:
+    """Images that training never sees, under the averaged weights."""
+
+    every: int = 500
+    """Steps; loop.checkpoint_every is a multiple of it. 0: never."""
+    split: Literal["val", "test"] = "val"
+    limit: int | None = None
+    """Images, the first of the split; None: all."""
+    intervals: BootstrapConfig = BootstrapConfig(resamples=500)
+
+
+def reader(config: Any, graphdef: nnx.GraphDef, mesh: Mesh) -> Callable[[Any, Observed], Seen]:
+    """`see(values, data)`: what the network of these numbers reads off any number of images."""
+    everywhere = sharding.replicated(mesh)
+    look = jax.jit(
+        lambda values, batch: looked(nnx.merge(graphdef, values), config.graph, batch),
+        in_shardings=(everywhere, sharding.over_batch(mesh)),
+        out_shardings=everywhere,
+    )
+
+    def see(values, data):
+        return predict.looked_over(lambda batch: look(values, batch), data.labelled(), config.batch_size, mesh)
+
+    return see
+
+
+def looked(network: nnx.Module, graph: Graph, batch: Mapping[str, jax.Array]) -> dict[str, dict[str, jax.Array]]:
+    """`Seen` of one batch; heads are told what is true of the image."""
+    outputs = predictions.read(network, graph, observed.to_float(batch["image"]), batch)
+    return {
+        "nll": {name: -found for name, found in predictions.log_prob(graph, outputs, batch).items()},
+        "value": predictions.values(graph, outputs),
+        "probabilities": predictions.probabilities(graph, outputs),
+    }
+
+
+def validation(config: Any, see: Callable[[Any], Seen], held: Observed) -> Hook:
+    """Measures -log q of each attribute, their sum (the validation loss), and hits or errors, of `held`."""
+
+    def call(state: Any, step: int, log: Log) -> dict[str, float]:
+        seen = see(state)
+        costs = {f"validation_nll_{name}": float(cost.mean()) for name, cost in seen["nll"].items()}
+        scores = {}
+        for name, value in seen["value"].items():
+            is_discrete = bool(config.graph[name].values.classes)
+            of, true = ("accuracy" if is_discrete else "error"), np.asarray(held.attributes[name])
+            scores[f"validation_{of}_{name}"] = float(np.mean(value == true if is_discrete else np.abs(value - true)))
+        return {VALIDATION_LOSS: sum(costs.values()), **costs, **scores}
+
+    return Hook(every=config.validation.every, call=call)
+
+
+def measured(seen: Seen, held: Observed, config: Any) -> dict[str, dict[str, dict]]:
+    """By attribute and figure, with intervals over subjects: errors in own units, accuracies, areas, and nats."""
+    subjects = held.ids if held.subjects is None else held.subjects
+    options = dict(subjects=subjects, config=config.validation.intervals)
+    report = {}
+    for name in seen["nll"]:
+        kind, true = config.graph[name].values, held.attributes[name]
+        if isinstance(kind, Continuous):
+            found = {"mean_absolute_error": bootstrap(np.mean, np.abs(seen["value"][name] - true), **options)}
+        else:
+            found = _of_classes(seen["probabilities"][name], true, kind, subjects, config.validation.intervals)
+        found["nll"] = bootstrap(np.mean, seen["nll"][name], **options)
+        report[name] = {figure: dataclasses.asdict(estimate) for figure, estimate in found.items()}
+    return report
+
+
+def _of_classes(
+    probabilities: np.ndarray, true: np.ndarray, kind: Discrete, subjects: np.ndarray, config: BootstrapConfig
+) -> dict[str, Estimate]:
+    """Accuracy and AUROC (of more than two classes, the mean of each against the others) and, of two, the rest."""
+    probabilities, true = np.asarray(probabilities, np.float64), np.asarray(true)
+    if kind.classes == 2:
+        return ClassificationMetrics.of(probabilities[:, 1], true, patients=subjects).compute(config=config)
+    hits = share(probabilities.argmax(1) == true, subjects=subjects, level=config.level)
+    area = bootstrap(_mean_auroc, true, *probabilities.T, subjects=subjects, config=config)
+    return {"accuracy": hits, "auroc": area}
+
+
+def _mean_auroc(true: np.ndarray, *scores: np.ndarray) -> float:
+    """Mean over the classes that are there of each one's area against the others."""
+    there = [i for i in range(len(scores)) if 0 < np.mean(true == i) < 1]
+    return float(np.mean([auroc(scores[i], true == i) for i in there])) if there else float("nan")

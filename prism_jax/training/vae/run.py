@@ -1,0 +1,236 @@
+"""Trains the VAE: `python -m train.vae --config configs/NAME.py [--section.option value ...]`.
+
+The run folder gets, besides what every run has, `vae/`: a diffusers folder with the averaged weights and the
+scaling factor that gives the latents of the training images unit variance (arXiv 2112.10752, appendix G).
+"""
+
+import dataclasses
+import json
+import sys
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from flax import nnx
+from jax.sharding import Mesh
+from PIL import Image
+
+from prism_jax import config as configs
+from prism_jax import rng, sharding
+from prism_jax.distributed import Processes
+from prism_jax.models.autoencoder import AutoencoderConfig, AutoencoderKL
+from prism_jax.training import examples
+from prism_jax.training import state as states
+from prism_jax.training.array_batches import ArrayBatches
+from prism_jax.training.examples import Data
+from prism_jax.training.log import Log
+from prism_jax.training.loop import Hook, LoopConfig, fit
+from prism_jax.training.optimizer import OptimizerConfig, make_optimizer
+from prism_jax.training.vae.loss import ReconstructionLoss, Window, augment, reconstruction_loss, to_float
+from prism_jax.weights import pretrained
+
+MEASURED = 4096  # training images from which the latents' spread is taken
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Validation:
+    """Reconstruction of images that training never sees."""
+
+    every: int = 2000
+    split: Literal["val", "test"] = "val"
+    limit: int = 256
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class AutoencoderRun:
+    """Everything a run of this program depends on."""
+
+    run: str = "runs/autoencoder"
+    seed: int = 0
+    start: str | None = None
+    """Folder of a trained VAE to go on from; its configuration replaces `model`."""
+    model: AutoencoderConfig = AutoencoderConfig()
+    data: Data = Data()
+    validation: Validation = Validation()
+    window: Window = Window()
+    loss: ReconstructionLoss = ReconstructionLoss()
+    optimizer: OptimizerConfig = OptimizerConfig(peak=1e-3)
+    loop: LoopConfig = LoopConfig()
+    batch_size: int = 16
+    ema_decay: float | None = 0.999
+    sample_every: int = 1000
+    processes: Processes = Processes()
+
+
+def train_step(
+    state: states.TrainState,
+    frozen: None,
+    batch: dict[str, jax.Array],
+    key: jax.Array,
+    *,
+    graphdef,
+    config,
+    update,
+) -> tuple[states.TrainState, dict[str, jax.Array]]:
+    """One step on `batch`: "image" uint8 [b, h, w] or [b, h, w, 3], "id" uint32 [b]."""
+    keys = lambda name: rng.per_example(rng.at_step(rng.stream(key, name), state.step), batch["id"])
+    images = augment(to_float(batch["image"]), keys, config.window)  # [b, h, w, 3]
+
+    def objective(params):
+        vae = nnx.merge(graphdef, params)
+        mean, logvar = vae.encode(images)
+        noise = jax.vmap(lambda k: jax.random.normal(k, mean.shape[1:]))(keys("posterior"))
+        return reconstruction_loss(vae.decode(mean + jnp.exp(0.5 * logvar) * noise), images, mean, logvar, config.loss)
+
+    (loss, metrics), grads = jax.value_and_grad(objective, has_aux=True)(state.params)
+    state, updated = update(state, loss, grads)
+    return state, {"loss": loss, **metrics, **updated}
+
+
+def evaluate(vae: AutoencoderKL, images: jax.Array) -> dict[str, jax.Array]:
+    """What is measured of each uint8 image: "psnr" [b] (dB, of 8-bit images) and moments of the latents."""
+    images = to_float(images)
+    mean, logvar = vae.encode(images)
+    grey = lambda x: jnp.round((jnp.clip(x, -1, 1) + 1) * 127.5)
+    decoded = vae.decode(mean)
+    squared = jnp.mean((grey(decoded) - grey(images)) ** 2, axis=(1, 2, 3))
+    over = (1, 2, 3)
+    return {
+        "psnr": 10 * jnp.log10(255**2 / jnp.maximum(squared, 1e-3)),
+        "latent": jnp.mean(mean, over),
+        "latent_squared": jnp.mean(mean**2 + jnp.exp(logvar), over),
+        "image": decoded,
+    }
+
+
+def main(config: AutoencoderRun) -> None:
+    """Trains, then writes `vae/` and `validation.json` into the run folder."""
+    config.processes.joined()
+    mesh = sharding.make_mesh()
+    config, given = starting_point(config)
+    check(config, mesh)
+    held = dataclasses.replace(config.data, split=config.validation.split, limit=config.validation.limit)
+    train, held_out = (examples.load(data, factor=config.model.factor) for data in (config.data, held))
+    configs.write(config, config.run)
+    tx, schedule = make_optimizer(config.optimizer, config.loop.steps)
+    graphdef, _ = nnx.split(pretrained.abstract(AutoencoderKL, config.model))
+    see = measurer(graphdef, config.batch_size, mesh)
+    update = partial(states.update, tx=tx, schedule=schedule, ema_decay=config.ema_decay)
+    state = fit(
+        partial(train_step, graphdef=graphdef, config=config, update=update),
+        create=partial(first_state, config=config, tx=tx),
+        initial=given,
+        frozen=None,
+        batches=ArrayBatches({"image": train.images, "id": train.ids}, batch_size=config.batch_size, seed=config.seed),
+        config=config.loop,
+        run=config.run,
+        seed=config.seed,
+        mesh=mesh,
+        hooks=hooks(config, see, held_out.images),
+    )
+    params = states.averaged(state)
+    finish(
+        config, nnx.merge(graphdef, params), see(params, train.images[:MEASURED]), see(params, held_out.images)["psnr"]
+    )
+
+
+def starting_point(config: AutoencoderRun) -> tuple[AutoencoderRun, Any]:
+    """The configuration with the `model` it starts from, and that model's parameters; None for fresh ones."""
+    if config.start is None:
+        return config, None
+    vae = pretrained.load_autoencoder(config.start, dtype=config.model.dtype)
+    return dataclasses.replace(config, model=vae.config), nnx.to_pure_dict(nnx.state(vae))
+
+
+def first_state(given: Any, *, config: AutoencoderRun, tx: optax.GradientTransformation) -> states.TrainState:
+    """The state before the first step, from the parameters `given` or, if None, from seeded ones."""
+    if given is None:
+        vae = AutoencoderKL(config.model, rngs=nnx.Rngs(rng.stream(rng.key(config.seed), "init")))
+        given = nnx.to_pure_dict(nnx.state(vae))
+    return states.create(given, tx, ema=config.ema_decay is not None)
+
+
+def hooks(config: AutoencoderRun, see: Callable, held_out: np.ndarray) -> tuple[Hook, Hook]:
+    """Validation PSNR into metrics.jsonl, and a picture of the first held-out images and their reconstructions."""
+
+    def validate(state: states.TrainState, step: int, log: Log) -> dict[str, float]:
+        return {"validation_psnr": see(states.averaged(state), held_out)["psnr"].mean()}
+
+    def draw(state: states.TrainState, step: int, log: Log) -> None:
+        shown = held_out[:8]
+        decoded = see(states.averaged(state), shown)["image"]  # by all processes together
+        if jax.process_index() == 0:
+            write_pairs(shown, decoded, Path(config.run) / "samples" / f"{step}.png")
+
+    return Hook(every=config.validation.every, call=validate), Hook(every=config.sample_every, call=draw)
+
+
+def measurer(graphdef: nnx.GraphDef, batch_size: int, mesh: Mesh) -> Callable[[Any, np.ndarray], dict[str, np.ndarray]]:
+    """`see(params, images)`: what `evaluate` gives for any number of images."""
+    everywhere = sharding.replicated(mesh)
+    look = jax.jit(
+        lambda params, batch: evaluate(nnx.merge(graphdef, params), batch),
+        in_shardings=(everywhere, sharding.over_batch(mesh)),
+        out_shardings=everywhere,
+    )
+
+    def see(params, images):
+        results = []
+        for start in range(0, len(images), batch_size):
+            # The last batch is filled up with the last image, and cut again below.
+            rows = np.minimum(np.arange(start, start + batch_size), len(images) - 1)
+            batch = sharding.put(images[rows], sharding.over_batch(mesh))
+            with jax.set_mesh(mesh):
+                results.append(jax.device_get(look(params, batch)))
+        return {name: np.concatenate([r[name] for r in results])[: len(images)] for name in results[0]}
+
+    return see
+
+
+def finish(config: AutoencoderRun, vae: AutoencoderKL, seen: dict[str, np.ndarray], psnr: np.ndarray) -> None:
+    """Writes the VAE with its scaling factor, and what was measured on held-out images; process 0 does."""
+    if jax.process_index() != 0:
+        return
+    std = float(np.sqrt(seen["latent_squared"].mean() - seen["latent"].mean() ** 2))
+    vae.config = dataclasses.replace(config.model, scaling_factor=1 / std, sample_size=config.data.size)
+    folder = Path(config.run) / "vae"
+    pretrained.save_autoencoder(vae, folder)
+    report = {
+        "psnr": float(psnr.mean()),
+        "psnr_std": float(psnr.std()),
+        "images": len(psnr),
+        "latent_std": std,
+    }
+    (Path(config.run) / "validation.json").write_text(json.dumps(report, indent=2) + "\n")
+    print(
+        f"{folder}: {report['psnr']:.2f} dB on {len(psnr)} held-out images, latent std {std:.3f}",
+        file=sys.stderr,
+    )
+
+
+def check(config: AutoencoderRun, mesh: Mesh) -> None:
+    """Raises ValueError for sizes that do not fit, before anything slow."""
+    sharding.check_batch_size(config.batch_size, mesh)
+    for name, side in (("window.crop", config.window.crop), ("data.size", config.data.size)):
+        factor = config.model.factor
+        if side is not None and side % factor:
+            low = side - side % factor
+            raise ValueError(
+                f"{name} {side} is not divisible by the VAE's factor {factor}; use {low} or {low + factor}"
+            )
+    if config.window.crop and config.window.crop > config.data.size:
+        raise ValueError(f"window.crop {config.window.crop} is larger than the images of {config.data.size} pixels")
+
+
+def write_pairs(images: np.ndarray, decoded: np.ndarray, path: Path) -> None:
+    """A PNG with the uint8 `images` [n, h, w(, 3)] above their reconstructions [n, h, w, 3] in [-1, 1]."""
+    above = np.broadcast_to(images[..., None], decoded.shape) if images.ndim == 3 else images
+    below = np.round((np.clip(decoded, -1, 1) + 1) * 127.5).astype(np.uint8)
+    rows = [np.concatenate(list(row), axis=1) for row in (above, below)]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(np.concatenate(rows)).save(path)

@@ -1,0 +1,9 @@
+"""`python -m train.counterfactual_finetune --config NAME`."""
+
+import sys
+
+from prism_jax import entrypoint
+from prism_jax.training.image_mechanism.counterfactual_run import CounterfactualRun, main
+
+if __name__ == "__main__":
+    sys.exit(entrypoint.run(main, CounterfactualRun))
