@@ -30,7 +30,7 @@ from prism_jax.scm.image_mechanism import CounterfactualConfig
 from prism_jax.training import loop
 from prism_jax.training import state as states
 from prism_jax.training.image_mechanism import run as image_mechanism_run
-from prism_jax.training.image_mechanism.run import SCMRun
+from prism_jax.training.image_mechanism.run import ImageMechanismRun
 from prism_jax.training.optimizer import make_optimizer
 from prism_jax.weights import pretrained
 
@@ -69,7 +69,7 @@ def main(options: Options) -> None:
         )
 
 
-def training(run: SCMRun, mesh: jax.sharding.Mesh) -> tuple[Callable, Any, Any, nnx.GraphDef]:
+def training(run: ImageMechanismRun, mesh: jax.sharding.Mesh) -> tuple[Callable, Any, Any, nnx.GraphDef]:
     """The step as the loop compiles it, its first state, a batch, and the network without parameters."""
     tx, schedule = make_optimizer(run.optimizer, run.loop.steps)
     graphdef, _ = nnx.split(pretrained.abstract(HVAE, run.model))
@@ -80,10 +80,10 @@ def training(run: SCMRun, mesh: jax.sharding.Mesh) -> tuple[Callable, Any, Any, 
     create, params = partial(states.create, tx=tx, ema=True), image_mechanism_run.initial(run)
     where = sharding.place(jax.eval_shape(create, params), mesh, run.placement)
     state = jax.jit(create, out_shardings=where)(params)
-    return loop.jitted(made, mesh, where), state, sharding.put_batch(noise_batch(run), mesh), graphdef
+    return loop.jitted(made, mesh, where), state, sharding.host_batch_to_global(noise_batch(run), mesh), graphdef
 
 
-def noise_batch(run: SCMRun) -> dict[str, np.ndarray]:
+def noise_batch(run: ImageMechanismRun) -> dict[str, np.ndarray]:
     """Images and parents as the loop hands them to the step."""
     draw, b, side = np.random.default_rng(0), run.batch_size, run.model.size
     return {
@@ -105,7 +105,7 @@ def counterfactual(graphdef: nnx.GraphDef) -> Callable:
     return jax.jit(program)
 
 
-def forward(run: SCMRun) -> float:
+def forward(run: ImageMechanismRun) -> float:
     """Operations of one free energy of one image, by hand."""
     shape = lambda *sides: jax.ShapeDtypeStruct(sides, np.float32)
     model, side = pretrained.abstract(HVAE, run.model), run.model.size

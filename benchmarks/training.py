@@ -31,7 +31,7 @@ from benchmarks.training_tables import Row
 from prism_jax import entrypoint, flops, rng, sharding
 from prism_jax.config import usage_errors
 from prism_jax.report.versions import versions
-from prism_jax.sharding import Placement
+from prism_jax.sharding import ShardingConfig
 from prism_jax.stable_diffusion import StableDiffusion
 from prism_jax.training import mfu
 
@@ -72,7 +72,7 @@ class Training:
     def __init__(self, made: TrainingStep, images: Mapping[str, np.ndarray], *, is_cached: bool):
         mesh = sharding.make_mesh(jax.devices()[:1])
         self._mesh, self._is_cached = mesh, is_cached
-        self._step = training_step.jitted(made, mesh, Placement())
+        self._step = training_step.jitted(made, mesh, ShardingConfig())
         self._encode = jax.jit(made.encode)
         everywhere = sharding.replicated(mesh)
         placed = jax.device_put((made.frozen, rng.key(0), np.int32(0)), everywhere)

@@ -21,7 +21,7 @@ import tyro
 from benchmarks import collectives, subjects, tables, training_step
 from prism_jax import entrypoint, sharding
 from prism_jax.config import usage_errors
-from prism_jax.sharding import Placement
+from prism_jax.sharding import ShardingConfig
 
 HEADER = [
     "batch a device",
@@ -77,7 +77,7 @@ def row(options: Options, batch: int, *, fsdp: int, parts: int, remat: bool) -> 
     shapes = training_step.shapes(sd, batch * options.devices, options.size or sd.size)
     start = time.perf_counter()
     try:
-        lowered = training_step.lowered(training_step.of(sd, accumulate=parts), shapes, mesh, Placement(fsdp=fsdp))
+        lowered = training_step.lowered(training_step.of(sd, accumulate=parts), shapes, mesh, ShardingConfig(fsdp=fsdp))
         compiled = lowered.compile()
     except jax.errors.JaxRuntimeError as error:  # XLA refuses programs larger than the device
         print(str(error).splitlines()[0], file=sys.stderr)

@@ -21,7 +21,7 @@ from prism_jax.flops import TOKENS
 from prism_jax.models.autoencoder import AutoencoderConfig, AutoencoderKL
 from prism_jax.models.text_encoder import CLIPTextModel, TextConfig
 from prism_jax.models.unet import UNet2DCondition, UNetConfig
-from prism_jax.sharding import Placement
+from prism_jax.sharding import ShardingConfig
 from prism_jax.stable_diffusion import StableDiffusion
 from prism_jax.training import loop
 from prism_jax.training import state as states
@@ -71,14 +71,14 @@ def of(sd: StableDiffusion, *, accumulate: int = 1) -> TrainingStep:
     )
 
 
-def jitted(made: TrainingStep, mesh: Mesh, placement: Placement) -> Callable:
+def jitted(made: TrainingStep, mesh: Mesh, placement: ShardingConfig) -> Callable:
     """The step as the training loop compiles it, the state where `placement` has it."""
     where = sharding.place(jax.eval_shape(made.create, made.params), mesh, placement)
     specs = jax.tree.map(lambda placed: placed.spec, sharding.place(made.params, mesh, placement))
     return loop.jitted(partial(made.step, mesh=mesh, specs=specs), mesh, where)
 
 
-def lowered(made: TrainingStep, batch: Mapping[str, Any], mesh: Mesh, placement: Placement) -> jax.stages.Lowered:
+def lowered(made: TrainingStep, batch: Mapping[str, Any], mesh: Mesh, placement: ShardingConfig) -> jax.stages.Lowered:
     """The step before compilation, from shapes alone."""
     shaped = lambda tree: jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), tree)
     state, key = jax.eval_shape(made.create, made.params), jax.eval_shape(lambda: rng.key(0))

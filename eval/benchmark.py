@@ -3,7 +3,7 @@
 import sys
 
 from prism_jax import entrypoint
-from prism_jax.evaluation.benchmark.run import ComparisonRun, main
+from prism_jax.evaluation.benchmark.run import BenchmarkRun, main
 
 if __name__ == "__main__":
-    sys.exit(entrypoint.run(main, ComparisonRun))
+    sys.exit(entrypoint.run(main, BenchmarkRun))

@@ -7,7 +7,7 @@ from pathlib import Path
 
 
 @contextlib.contextmanager
-def whole(file: str | os.PathLike) -> Iterator[Path]:
+def atomic_write(file: str | os.PathLike) -> Iterator[Path]:
     """A name beside `file` to write to; renamed to `file` when the block ends, removed where it fails.
 
     Makes the folder. Processes that write the same file do not disturb each other: the last one wins.

@@ -20,7 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 import tyro
 
-from prism_jax.atomic import whole
+from prism_jax.atomic import atomic_write
 
 FILE_NAME = "config.json"
 _CLASS = "class"  # the JSON key that names a dataclass
@@ -83,7 +83,7 @@ def write(config: Any, run: str | Path) -> None:
     """Writes `run/config.json`, whole or not at all; process 0 does."""
     if jax.process_index() != 0:
         return
-    with whole(Path(run) / FILE_NAME) as partial:
+    with atomic_write(Path(run) / FILE_NAME) as partial:
         partial.write_text(json.dumps(_encode(config), indent=2) + "\n")
 
 

@@ -8,7 +8,7 @@ FROM_CLUSTER = "cluster"  # in place of an address: SLURM, Open MPI, Kubernetes 
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Processes:
+class DistributedConfig:
     """Which process of how many this is."""
 
     count: int = 1
@@ -23,7 +23,7 @@ class Processes:
         if not 0 <= self.index < self.count:
             raise ValueError(f"process {self.index} of {self.count} is not one; use an index from 0 to count - 1")
 
-    def joined(self) -> "Processes":
+    def initialize(self) -> "DistributedConfig":
         """Joins the job, if there is one; count and index as they are in it. Before any other use of devices.
 
         Raises:

@@ -23,7 +23,7 @@ def run(main: Callable[[Any], None], config_class: type, args: Sequence[str] | N
     """Runs `main(config)` with the configuration of the command line; returns its `exit_code`."""
 
     if args is None:
-        keep_compiled()
+        enable_compilation_cache()
 
     def program() -> None:
         config = configs.parse(sys.argv[1:] if args is None else args, prog=f"python -m {_name(main)}")
@@ -42,7 +42,7 @@ def _name(main: Callable[[Any], None]) -> str:
     return str(started or main.__module__).removesuffix(".__main__")
 
 
-def keep_compiled() -> None:
+def enable_compilation_cache() -> None:
     """Has JAX keep compiled programs in the user's cache between starts, unless JAX_COMPILATION_CACHE_DIR says where.
 
     An empty JAX_COMPILATION_CACHE_DIR turns it off.

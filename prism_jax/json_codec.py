@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from prism_jax.atomic import whole
+from prism_jax.atomic import atomic_write
 
 
 def encode(value: Any) -> Any:
@@ -56,7 +56,7 @@ def decode(kind: Any, value: Any) -> Any:
 
 def write(content: Mapping[str, Any], path: str | Path) -> None:
     """Writes JSON to `path`, whole or not at all."""
-    with whole(path) as partial:
+    with atomic_write(path) as partial:
         partial.write_text(json.dumps(content, indent=1, allow_nan=False, ensure_ascii=False) + "\n", encoding="utf-8")
 
 

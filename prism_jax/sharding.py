@@ -15,13 +15,13 @@ import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 AXES = ("data", "fsdp")
-WHOLE = PartitionSpec()  # the same on every device
-IMAGES = PartitionSpec(AXES)  # the leading axis cut over all devices
-IMAGES_OF_STEPS = PartitionSpec(None, AXES)  # the second axis cut: [t, b, ...]
+REPLICATED = PartitionSpec()  # the same on every device
+BATCH = PartitionSpec(AXES)  # the leading axis cut over all devices
+STEP_BATCH = PartitionSpec(None, AXES)  # the second axis cut: [t, b, ...]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Placement:
+class ShardingConfig:
     """How the training state lies on the devices."""
 
     fsdp: int = 1
@@ -50,24 +50,24 @@ def make_mesh(devices: Sequence[jax.Device] | None = None, *, fsdp: int = 1) -> 
     return jax.make_mesh(shape, AXES, axis_types=(AxisType.Auto, AxisType.Auto), devices=devices)
 
 
-def place(tree: Any, mesh: Mesh, placement: Placement) -> Any:
+def place(tree: Any, mesh: Mesh, placement: ShardingConfig) -> Any:
     """A sharding for every array (or shape) of `tree`: cut along its largest axis that divides, or whole."""
     return jax.tree_util.tree_map_with_path(
         lambda path, leaf: NamedSharding(mesh, _spec(dotted(path), leaf.shape, mesh, placement)), tree
     )
 
 
-def _spec(name: str, shape: tuple[int, ...], mesh: Mesh, placement: Placement) -> PartitionSpec:
+def _spec(name: str, shape: tuple[int, ...], mesh: Mesh, placement: ShardingConfig) -> PartitionSpec:
     tactic = next((tactic for pattern, tactic in placement.rules if re.search(pattern, name)), "replicate")
     parts = mesh.shape["fsdp"]
     fitting = [axis for axis, side in enumerate(shape) if side % parts == 0]
     if tactic == "replicate" or parts == 1 or math.prod(shape) < placement.smallest or not fitting:
-        return WHOLE
+        return REPLICATED
     largest = max(fitting, key=lambda axis: shape[axis])
     return PartitionSpec(*(None,) * largest, "fsdp")
 
 
-def gathered(tree: Any, specs: Any) -> Any:
+def all_gather_params(tree: Any, specs: Any) -> Any:
     """Within `jax.shard_map`: each device's parts of arrays that are cut as `specs` say, whole."""
 
     def gather(part: jax.Array, spec: PartitionSpec) -> jax.Array:
@@ -76,7 +76,7 @@ def gathered(tree: Any, specs: Any) -> Any:
     return jax.tree.map(gather, tree, specs)
 
 
-def summed(tree: Any, specs: Any) -> Any:
+def reduce_scatter_grads(tree: Any, specs: Any) -> Any:
     """Within `jax.shard_map`: the sums over all devices of whole arrays, each device's part as `specs` cut them."""
 
     def reduce(array: jax.Array, spec: PartitionSpec) -> jax.Array:
@@ -96,15 +96,17 @@ def dotted(path: tuple[Any, ...]) -> str:
 
 def replicated(mesh: Mesh) -> NamedSharding:
     """The whole array on every device."""
-    return NamedSharding(mesh, WHOLE)
+    return NamedSharding(mesh, REPLICATED)
 
 
-def over_batch(mesh: Mesh) -> NamedSharding:
+def batch_sharding(mesh: Mesh) -> NamedSharding:
     """The leading (batch) axis cut over all devices."""
-    return NamedSharding(mesh, IMAGES)
+    return NamedSharding(mesh, BATCH)
 
 
-def by_device(function: Callable[..., Any], mesh: Mesh | None, in_specs: Any, out_specs: Any) -> Callable[..., Any]:
+def shard_map_over_batch(
+    function: Callable[..., Any], mesh: Mesh | None, in_specs: Any, out_specs: Any
+) -> Callable[..., Any]:
     """`function` of each device's own part of a batch; the devices do not wait for one another. No mesh: itself."""
     if mesh is None:
         return function
@@ -121,7 +123,7 @@ def check_batch_size(batch_size: int, mesh: Mesh) -> None:
         raise ValueError(f"batch_size {batch_size} does not divide over {devices} devices; use {remedy}")
 
 
-def put(tree: Any, where: Any) -> Any:
+def to_global(tree: Any, where: Any) -> Any:
     """Host arrays, the same in every process, as global arrays; `where` is a sharding, or one for each array."""
     if isinstance(where, NamedSharding):
         where = jax.tree.map(lambda _: where, tree)
@@ -129,7 +131,7 @@ def put(tree: Any, where: Any) -> Any:
     return jax.tree.map(place, tree, where)
 
 
-def put_batch(batch: Any, mesh: Mesh) -> Any:
+def host_batch_to_global(batch: Any, mesh: Mesh) -> Any:
     """This host's part of a batch (numpy arrays, leading axis b / hosts) as global arrays cut over `mesh`."""
-    over = over_batch(mesh)
+    over = batch_sharding(mesh)
     return jax.tree.map(lambda part: jax.make_array_from_process_local_data(over, np.asarray(part)), batch)

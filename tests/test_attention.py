@@ -88,7 +88,7 @@ def test_parts_are_as_large_as_allowed():
 
 def test_devices_work_on_their_own_images_without_exchange(qkv, monkeypatch):
     mesh = sharding.make_mesh()
-    q = jax.device_put(jnp.tile(qkv[0], (8, 1, 1, 1)), sharding.over_batch(mesh))
+    q = jax.device_put(jnp.tile(qkv[0], (8, 1, 1, 1)), sharding.batch_sharding(mesh))
     gradient = jax.jit(jax.grad(lambda q: weighted_sum(lambda *x: streamed.attention(*x, 5 * QUERIES), q, q, q)))
     with jax.set_mesh(mesh):
         compiled = gradient.lower(q).compile()

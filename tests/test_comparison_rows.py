@@ -35,7 +35,7 @@ from prism_jax.evaluation.benchmark import (
     scm as benchmark_scm,
 )
 from prism_jax.evaluation.benchmark.methods import Bracket, CausalModel, Editor, Strength
-from prism_jax.evaluation.benchmark.run import ComparisonRun
+from prism_jax.evaluation.benchmark.run import BenchmarkRun
 from prism_jax.evaluation.counterfactuals.run import Inversion
 from prism_jax.evaluation.edits import Change
 from prism_jax.evaluation.judges import Judge
@@ -92,7 +92,7 @@ def scm(models, name, **options):
 
 @pytest.fixture(scope="module")
 def config(models):
-    return ComparisonRun(
+    return BenchmarkRun(
         run=str(models / "run"),
         data=str(models / "data.csv"),
         changes=CHANGES,

@@ -9,7 +9,7 @@ import pytest
 from prism_jax import config as configs
 from prism_jax.classifier import Classifier
 from prism_jax.data.sources.build import build
-from prism_jax.distributed import Processes
+from prism_jax.distributed import DistributedConfig
 from prism_jax.evaluation.counterfactuals import batch_size, cohort
 from prism_jax.evaluation.counterfactuals import run as counterfactuals_run
 from prism_jax.evaluation.counterfactuals.manifest import PICTURES, Outputs
@@ -87,7 +87,7 @@ def test_processes_share_the_work_and_array_records_hold_the_same_pictures(run):
     folder, config = run
     other = dataclasses.replace(config, run=str(folder / "shared"), output="array_record")
     for index in (1, 0):
-        counterfactuals_run.main(dataclasses.replace(other, processes=Processes(count=2, index=index)))
+        counterfactuals_run.main(dataclasses.replace(other, processes=DistributedConfig(count=2, index=index)))
         assert (folder / "shared" / "report.html").is_file() == (index == 0)
     one, two = Outputs(folder / "run"), Outputs(folder / "shared")
     for a, b in zip(one.rows(), two.rows(), strict=True):

@@ -14,7 +14,7 @@ from prism_jax.data.loading.latent_cache import LatentCache, Settings, row_of
 from prism_jax.data.schema import Attributes
 from prism_jax.data.sources.build import build
 from prism_jax.training import examples
-from prism_jax.training.examples import Data, Mixed
+from prism_jax.training.examples import Data, ExtraDataset
 
 FACTOR = 8
 
@@ -96,7 +96,7 @@ def settings(count: int) -> Settings:
 
 
 def test_two_data_sets_are_drawn_from_by_weight_and_a_finding_equally_often(folder, tmp_path):
-    mixed = dataclasses.replace(data(folder), mixed=(Mixed(folder=folder, weight=3.0),))
+    mixed = dataclasses.replace(data(folder), mixed=(ExtraDataset(folder=folder, weight=3.0),))
     source = [example.id for example in examples.open_split(mixed)]
     stream = examples.of_images(mixed, lengths, batch_size=4, seed=0, factor=FACTOR)
     counts = Counter(number for _ in range(len(source)) for number in next(stream)["id"].tolist())

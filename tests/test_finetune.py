@@ -18,7 +18,7 @@ from prism_jax.data.sources.build import build
 from prism_jax.models.autoencoder import AutoencoderConfig, AutoencoderKL
 from prism_jax.models.text_encoder import TextConfig
 from prism_jax.models.unet import UNetConfig
-from prism_jax.sharding import Placement
+from prism_jax.sharding import ShardingConfig
 from prism_jax.stable_diffusion import StableDiffusion
 from prism_jax.training.finetune import (
     encode_latents,
@@ -221,7 +221,7 @@ def test_options_that_do_not_fit_are_refused_before_anything_is_read(workshop):
     for options, said in (
         (dict(batch_size=12), "use 8 or 16"),
         (dict(batch_size=16, accumulate=3), "does not divide into accumulate 3 parts"),
-        (dict(placement=Placement(fsdp=3)), "fsdp 3 does not divide 8 devices"),
+        (dict(placement=ShardingConfig(fsdp=3)), "fsdp 3 does not divide 8 devices"),
         (dict(latents="here", objective=Objective(flip=0.5)), "mirrors images"),
         (dict(trained=("x",), lora=Lora()), "leave one as it is"),
     ):

@@ -12,7 +12,7 @@ from safetensors.numpy import load_file
 from prism_jax.models.hvae import HVAE
 from prism_jax.models.hvae_config import HVAEConfig
 from prism_jax.scm import elbo, image_mechanism
-from prism_jax.scm.elbo import FreeEnergy
+from prism_jax.scm.elbo import NegativeELBO
 from prism_jax.weights import hvae as weights
 from prism_jax.weights import pretrained
 from tests.conftest import channels_last, untrained
@@ -87,7 +87,7 @@ def see(model, x, parents, drawn, t_z):
 @jax.jit
 def gradient(model, x, parents, drawn, beta):
     graphdef, params = nnx.split(model, nnx.Param)
-    loss = lambda p: elbo.free_energy(nnx.merge(graphdef, p), x, parents, drawn, config=FreeEnergy(), beta=beta)
+    loss = lambda p: elbo.free_energy(nnx.merge(graphdef, p), x, parents, drawn, config=NegativeELBO(), beta=beta)
     return jax.grad(loss, has_aux=True)(params)[0]
 
 

@@ -11,7 +11,7 @@ from prism_jax.models.hvae import HVAE, Descent
 from prism_jax.models.hvae_blocks import Gaussian
 from prism_jax.models.hvae_config import HVAEConfig
 from prism_jax.scm import elbo, image_mechanism
-from prism_jax.scm.elbo import FreeEnergy
+from prism_jax.scm.elbo import NegativeELBO
 from prism_jax.scm.image_mechanism import CounterfactualConfig
 from tests.conftest import untrained
 
@@ -84,7 +84,7 @@ def test_parents_only_leaves_latents_at_the_priors_mean_and_trains_what_parents_
 
     def loss(state, scale):
         noise = tuple(jnp.full((3, *shape), scale) for shape in exogenous.config.latent_shapes)
-        config = FreeEnergy(parents_only=True)
+        config = NegativeELBO(parents_only=True)
         return elbo.free_energy(nnx.merge(graphdef, state), images, parents, noise, config=config, beta=1.0)[0]
 
     step = jax.jit(jax.value_and_grad(loss))
@@ -156,7 +156,7 @@ def test_a_third_of_batches_hides_parents_from_the_prior(parents):
 
 
 def test_beta_rises_to_its_value():
-    rising, constant = FreeEnergy(beta=9.0, warmup=4), FreeEnergy(beta=9.0)
+    rising, constant = NegativeELBO(beta=9.0, warmup=4), NegativeELBO(beta=9.0)
     assert [float(rising.beta_at(jnp.int32(u))) for u in (0, 1, 3, 9)] == [2.25, 4.5, 9.0, 9.0]
     assert float(constant.beta_at(jnp.int32(0))) == 9.0
 

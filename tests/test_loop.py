@@ -41,7 +41,7 @@ def run(folder, *, steps=4, devices=None, hooks=(), scale=0.1, peak=0.1, targets
         partial(step, update=partial(states.update, tx=tx, schedule=schedule, ema_decay=0.9)),
         create=partial(states.create, tx=tx, ema=True),
         initial=jax.device_get({"x": jnp.zeros(16), "bulk": bulk}),
-        frozen=sharding.put({"scale": np.float32(scale)}, sharding.replicated(mesh)),
+        frozen=sharding.to_global({"scale": np.float32(scale)}, sharding.replicated(mesh)),
         batches=ArrayBatches({"y": targets}, batch_size=8, seed=1),
         config=loop.LoopConfig(
             **{"steps": steps, "log_every": 1, "checkpoint_every": 100, "tensorboard": False} | config
@@ -131,7 +131,7 @@ def test_too_many_batches_left_out_stop_the_run_with_the_parameters_of_before(tm
 def test_a_spike_is_left_out_once_the_usual_size_of_gradients_is_known():
     tx, schedule = optimizer.make_optimizer(optimizer.OptimizerConfig(warmup=0, decay="constant"), 10)
     update = partial(
-        states.update, tx=tx, schedule=schedule, ema_decay=0.9, guard=states.Guard(spike=5.0, after=2, patience=3)
+        states.update, tx=tx, schedule=schedule, ema_decay=0.9, guard=states.SkipConfig(spike=5.0, after=2, patience=3)
     )
     state, skipped = states.create({"x": jnp.zeros(4)}, tx, ema=True), []
     for size in (100.0, 1.0, 1.0, 1000.0, 1.0):

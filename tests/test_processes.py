@@ -6,12 +6,12 @@ import sys
 
 import pytest
 
-from prism_jax.distributed import Processes
+from prism_jax.distributed import DistributedConfig
 
 JOIN = """
 import sys
-from prism_jax.distributed import Processes
-found = Processes(count=2, index=int(sys.argv[1]), coordinator=sys.argv[2]).joined()
+from prism_jax.distributed import DistributedConfig
+found = DistributedConfig(count=2, index=int(sys.argv[1]), coordinator=sys.argv[2]).initialize()
 import jax
 print(found.count, found.index, jax.process_count(), len(jax.local_devices()), jax.device_count())
 """
@@ -19,11 +19,11 @@ print(found.count, found.index, jax.process_count(), len(jax.local_devices()), j
 
 def test_an_index_outside_the_count_is_refused():
     with pytest.raises(ValueError, match="process 2 of 2 is not one; use an index from 0 to count - 1"):
-        Processes(count=2, index=2)
+        DistributedConfig(count=2, index=2)
 
 
-def test_alone_nothing_is_joined():
-    assert Processes(count=3, index=1).joined() == Processes(count=3, index=1)
+def test_a_single_process_joins_nothing():
+    assert DistributedConfig(count=3, index=1).initialize() == DistributedConfig(count=3, index=1)
 
 
 def test_two_processes_form_one_job():
@@ -37,6 +37,6 @@ def test_two_processes_form_one_job():
 
 
 def test_a_cluster_that_is_not_there_is_refused():
-    code = "from prism_jax.distributed import Processes; Processes(coordinator='cluster').joined()"
+    code = "from prism_jax.distributed import DistributedConfig; DistributedConfig(coordinator='cluster').initialize()"
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
     assert "ValueError: cannot join the processes of 'cluster'" in ended.stderr

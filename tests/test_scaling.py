@@ -16,7 +16,7 @@ import pytest
 from benchmarks import collectives
 from prism_jax import config as configs
 from prism_jax import sharding
-from prism_jax.sharding import Placement
+from prism_jax.sharding import ShardingConfig
 from prism_jax.training import loop
 from prism_jax.training.finetune import encode_latents, lora, pretrain
 from prism_jax.training.finetune import run as finetune_run
@@ -24,7 +24,7 @@ from prism_jax.training.trained_weights import trained_weights
 from tests.test_finetune import losses, small, workshop  # noqa: F401 (a fixture)
 
 STEPS = 20
-CUT = Placement(fsdp=4, smallest=0)  # also arrays as small as those here
+CUT = ShardingConfig(fsdp=4, smallest=0)  # also arrays as small as those here
 
 
 def make(workshop, run, *, devices=None, **options):  # noqa: F811

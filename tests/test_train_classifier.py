@@ -31,7 +31,7 @@ from prism_jax.training.classifier import (
 )
 from prism_jax.training.classifier.augment import Augmentation, augment
 from prism_jax.training.classifier.run import ClassifierRun, Validation, train
-from prism_jax.training.examples import Data, Mixed
+from prism_jax.training.examples import Data, ExtraDataset
 from prism_jax.training.loop import LoopConfig
 from prism_jax.training.optimizer import OptimizerConfig
 
@@ -173,7 +173,7 @@ def test_positive_weights_make_both_classes_weigh_the_same():
 
 
 def test_several_data_sets_are_drawn_from_together(folder):
-    data = Data(folder=folder, size=16, mixed=(Mixed(folder=folder, weight=3.0),))
+    data = Data(folder=folder, size=16, mixed=(ExtraDataset(folder=folder, weight=3.0),))
     stream = classifier_data.stream(data, TARGETS, classifier_data.known_of(data), batch_size=8, seed=0)
     batch = next(stream)
     assert batch["image"].shape == (8, 16, 16, 1)

@@ -23,7 +23,7 @@ from prism_jax.scm.observed import Digits
 from prism_jax.training import loop
 from prism_jax.training import state as states
 from prism_jax.training.image_mechanism import counterfactual_run, counterfactual_step, counterfactual_validation
-from prism_jax.training.image_mechanism.counterfactual_run import CounterfactualRun
+from prism_jax.training.image_mechanism.counterfactual_run import CounterfactualFinetuneRun
 from prism_jax.training.image_mechanism.counterfactual_step import Objective
 from prism_jax.training.image_mechanism.validation import Validation
 from prism_jax.training.loop import LoopConfig
@@ -72,7 +72,7 @@ def data():
 
 
 def small(run, models, **options):
-    return CounterfactualRun(
+    return CounterfactualFinetuneRun(
         **dict(
             run=str(run),
             **{name: str(models / name) for name in FROM},
@@ -80,7 +80,7 @@ def small(run, models, **options):
             objective=Objective(targets="soft"),
             shift=1,
             optimizer=OptimizerConfig(peak=1e-3, warmup=0, decay="constant", b1=0.9, b2=0.9, clip=350.0),
-            guard=states.Guard(spike=float("inf"), largest=1e9),
+            guard=states.SkipConfig(spike=float("inf"), largest=1e9),
             batch_size=8,
             loop=LoopConfig(steps=4, log_every=1, checkpoint_every=2, keep=2, tensorboard=False),
             validation=Validation(every=2, limit=8, shown=2),
@@ -137,7 +137,7 @@ def test_a_run_leaves_the_model_that_it_trained_and_touches_no_other(straight, m
 
 @pytest.mark.parametrize(("asked", "limit"), [({}, 2.5), ({"slack": 0.25}, 2.75), ({"limit": 1.0, "slack": 0.25}, 1.0)])
 def test_the_limit_is_the_free_energy_before_training_and_slack_or_what_is_asked(asked, limit):
-    config = CounterfactualRun(objective=Objective(beta=2.0, **asked))
+    config = CounterfactualFinetuneRun(objective=Objective(beta=2.0, **asked))
     see = lambda params, frozen: {"nll": np.array([1.0, 2.0]), "kl": np.array([0.25, 0.75])}
     frozen = counterfactual_step.Judged(mechanisms=None, predictor=None, limit=jax.device_put(0.0, EVERYWHERE))
     assert counterfactual_run.limit_of(config, see, {}, frozen) == limit
@@ -148,7 +148,7 @@ def advanced(compiled, models, data, state, limit):
     _, _, frozen = counterfactual_run.taken_apart(counterfactual_run.load(small("nowhere", models)), MESH)
     frozen = frozen.replace(limit=jax.device_put(jnp.float32(limit), EVERYWHERE))
     batch = {name: array[:8] for name, array in data.labelled().items()}
-    batch = sharding.put(batch | {"id": rng.example_ids(batch["id"])}, sharding.over_batch(MESH))
+    batch = sharding.to_global(batch | {"id": rng.example_ids(batch["id"])}, sharding.batch_sharding(MESH))
     key = jax.device_put(rng.key(0), EVERYWHERE)
     with jax.set_mesh(MESH):  # as the loop does: otherwise it is another program
         return jax.device_get(compiled[1](jax.device_put(state, EVERYWHERE), frozen, batch, key))

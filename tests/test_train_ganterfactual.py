@@ -154,7 +154,7 @@ def test_a_translation_is_a_hit_where_the_classifier_calls_it_the_other_kind(str
 def advanced(compiled, data, state, classifier):
     """The state after a step of the first batch, and its metrics; host arrays."""
     batch = next(UnpairedBatches(data, batch_size=2, seed=0))
-    batch = sharding.put(batch | {"id": rng.example_ids(batch["id"])}, sharding.over_batch(MESH))
+    batch = sharding.to_global(batch | {"id": rng.example_ids(batch["id"])}, sharding.batch_sharding(MESH))
     key = jax.device_put(rng.key(0), EVERYWHERE)
     with jax.set_mesh(MESH):  # as the loop does: otherwise it is another program
         placed = (jax.device_put(each, EVERYWHERE) for each in (state, jax.device_get(classifier)))

@@ -16,14 +16,14 @@ from prism_jax.data.schema import Attributes, Example
 from prism_jax.data.sources.morphomnist import Part
 from prism_jax.models.hvae_config import HVAEConfig
 from prism_jax.scm import graphs, observations, observed
-from prism_jax.scm.elbo import FreeEnergy
+from prism_jax.scm.elbo import NegativeELBO
 from prism_jax.scm.graph import Graph
 from prism_jax.scm.observed import Digits
 from prism_jax.training import examples, predict
 from prism_jax.training import state as states
 from prism_jax.training.examples import Data
 from prism_jax.training.image_mechanism import run as image_mechanism_run
-from prism_jax.training.image_mechanism.run import SCMRun
+from prism_jax.training.image_mechanism.run import ImageMechanismRun
 from prism_jax.training.image_mechanism.validation import Validation
 from prism_jax.training.loop import LoopConfig
 from prism_jax.training.optimizer import OptimizerConfig
@@ -36,7 +36,7 @@ LEAST = dict(encoder="8b1d8,1b1", decoder="1b1,8b1", widths=(4, 8), block="light
 
 
 def small(run, **options):
-    return SCMRun(
+    return ImageMechanismRun(
         **dict(
             run=str(run),
             data=Data(size=8),
@@ -118,9 +118,9 @@ def test_the_average_is_a_copy_first_and_then_slow(reference):
 
 @pytest.mark.parametrize(("norm", "is_skipped"), [(499.0, False), (501.0, True)])
 def test_a_gradient_of_so_much_is_left_out(norm, is_skipped):
-    update = SCMRun().guard
+    update = ImageMechanismRun().guard
     params = {"w": jnp.zeros(1)}
-    tx, schedule = image_mechanism_run.make_optimizer(SCMRun().optimizer, 1000)
+    tx, schedule = image_mechanism_run.make_optimizer(ImageMechanismRun().optimizer, 1000)
     state = states.create(params, tx, ema=True)
     options = dict(tx=tx, schedule=schedule, ema_decay=0.999, guard=update, decay=image_mechanism_run.average_decay)
     _, metrics = states.update(state, jnp.float32(1), {"w": jnp.full(1, norm)}, **options)
@@ -209,7 +209,7 @@ def test_shipped_configurations_fit_together_and_survive_their_file(file, tmp_pa
         (dict(model=HVAEConfig.tiny(parents=3)), "model.parents 3 are not the 7 channels"),
         (dict(data=Data(size=16)), "data.size 16 is not the model's 8"),
         (dict(validation=Validation(every=3)), "is no multiple of validation.every 3"),
-        (dict(objective=FreeEnergy(parents_only=True)), "posteriors are not trained, and there is no free energy"),
+        (dict(objective=NegativeELBO(parents_only=True)), "posteriors are not trained, and there is no free energy"),
     ],
 )
 def test_options_that_do_not_fit_are_refused_before_anything_slow(options, complaint, tmp_path):

@@ -16,7 +16,7 @@ from prism_jax.data.schema import Attributes
 from prism_jax.evaluation.benchmark import ganterfactual, queries
 from prism_jax.evaluation.benchmark import run as benchmark_run
 from prism_jax.evaluation.benchmark.methods import Bracket, Translator
-from prism_jax.evaluation.benchmark.run import ComparisonRun
+from prism_jax.evaluation.benchmark.run import BenchmarkRun
 from prism_jax.evaluation.counterfactuals.cohort import slug
 from prism_jax.evaluation.edits import Change
 from prism_jax.evaluation.judges import Judge
@@ -149,7 +149,7 @@ def test_a_comparison_has_a_translator_beside_doing_nothing(models, tmp_path):
         (tmp_path / f"{i}.png").write_bytes(transforms.encode_png(draw.integers(0, 256, (SIZE, SIZE), np.uint8)))
         lines.append(f'{i}.png,"{captions_plain.describe(known(i))}",{i},p{i}')
     (tmp_path / "data.csv").write_text("\n".join(lines) + "\n")
-    config = ComparisonRun(
+    config = BenchmarkRun(
         run=str(tmp_path / "run"),
         data=str(tmp_path / "data.csv"),
         changes=CHANGES,

@@ -3,7 +3,7 @@
 import sys
 
 from prism_jax import entrypoint
-from prism_jax.training.image_mechanism.run import SCMRun, main
+from prism_jax.training.image_mechanism.run import ImageMechanismRun, main
 
 if __name__ == "__main__":
-    sys.exit(entrypoint.run(main, SCMRun))
+    sys.exit(entrypoint.run(main, ImageMechanismRun))

@@ -3,7 +3,7 @@
 import sys
 
 from prism_jax import entrypoint
-from prism_jax.training.vae.run import AutoencoderRun, main
+from prism_jax.training.vae.run import VAERun, main
 
 if __name__ == "__main__":
-    sys.exit(entrypoint.run(main, AutoencoderRun))
+    sys.exit(entrypoint.run(main, VAERun))

@@ -32,7 +32,7 @@ HELP = "\n".join(
 def main(args: Sequence[str] | None = None) -> None:
     """Runs `prism` and leaves with its exit code: 0 success, 2 wrong usage or input, 1 anything else."""
     if args is None:
-        entrypoint.keep_compiled()
+        entrypoint.enable_compilation_cache()
     args = list(sys.argv[1:] if args is None else args)
     codes = []
     code = entrypoint.exit_code(lambda: codes.append(dispatch(args)))

@@ -212,11 +212,11 @@ def _touched(mask: np.ndarray | None, size: tuple[int, int]) -> np.ndarray:
 @partial(jax.jit, static_argnames=("eta", "mesh"))
 def _edit(*args: Any, eta: float, mesh: Mesh | None) -> jax.Array:
     """`_edit_part` of the images of each device of the mesh."""
-    images, of_steps, whole = sharding.IMAGES, sharding.IMAGES_OF_STEPS, sharding.WHOLE
+    images, of_steps, whole = sharding.BATCH, sharding.STEP_BATCH, sharding.REPLICATED
     path = SourcePath(table=whole, null_context=of_steps, target=of_steps, offset=of_steps)
     control = Control(mapper=images, take=of_steps, keep=of_steps, share=of_steps)
     inputs = (whole, images, path, images, images, images, control, images)
-    return sharding.by_device(partial(_edit_part, eta=eta), mesh, inputs, images)(*args)
+    return sharding.shard_map_over_batch(partial(_edit_part, eta=eta), mesh, inputs, images)(*args)
 
 
 def _edit_part(

@@ -110,11 +110,11 @@ class Options:
 @partial(jax.jit, static_argnames=("method", "inner_steps", "mesh"))
 def _invert(*args: Any, method: str, inner_steps: int, mesh: Mesh | None) -> dict[str, jax.Array | None]:
     """`_invert_part` of the images of each device of the mesh."""
-    images, of_steps, whole = sharding.IMAGES, sharding.IMAGES_OF_STEPS, sharding.WHOLE
+    images, of_steps, whole = sharding.BATCH, sharding.STEP_BATCH, sharding.REPLICATED
     outputs = dict.fromkeys(("trajectory", "null_context", "offsets", "inner_iterations"), of_steps)
     function = partial(_invert_part, method=method, inner_steps=inner_steps)
     inputs = (whole, images, images, whole, whole, whole)
-    return sharding.by_device(function, mesh, inputs, outputs | {"context": images})(*args)
+    return sharding.shard_map_over_batch(function, mesh, inputs, outputs | {"context": images})(*args)
 
 
 def _invert_part(

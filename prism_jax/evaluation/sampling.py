@@ -10,7 +10,7 @@ import numpy as np
 from tqdm import tqdm
 
 from prism_jax import StableDiffusion
-from prism_jax.atomic import whole
+from prism_jax.atomic import atomic_write
 from prism_jax.data import transforms
 from prism_jax.diffusion import sampling
 
@@ -46,7 +46,7 @@ def sample(sd: StableDiffusion, prompts: Sequence[str], config: Samples, key: ja
         )
         pixels = transforms.to_uint8(np.asarray(images.mean(-1)))  # [b, h, w]
         for i, picture in zip(chosen, pixels, strict=False):
-            with whole(files[i]) as partial:
+            with atomic_write(files[i]) as partial:
                 partial.write_bytes(transforms.encode_png(picture))
     bar.close()
     return files

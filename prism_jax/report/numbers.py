@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from prism_jax.atomic import whole
+from prism_jax.atomic import atomic_write
 from prism_jax.report.document import Cell, Check, Column, Table
 from prism_jax.stats.intervals import Estimate
 
@@ -27,7 +27,7 @@ def write(tables: Sequence[Table], file: Path) -> None:
     writer.writeheader()
     writer.writerows(record for table in tables for record in records(table))
     for path, text in ((file, listed), (file.with_suffix(".csv"), lines.getvalue())):
-        with whole(path) as partial:
+        with atomic_write(path) as partial:
             partial.write_text(text, encoding="utf-8")
 
 

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from prism_jax.atomic import whole
+from prism_jax.atomic import atomic_write
 from prism_jax.report.document import Table
 from prism_jax.report.tables import cell_text
 
@@ -18,7 +18,7 @@ TEMPLATES = Path(__file__).parent / "templates"
 
 def write(text: str, path: str | os.PathLike) -> None:
     """Writes a page to `path`, whole or not at all."""
-    with whole(path) as partial:
+    with atomic_write(path) as partial:
         partial.write_text(text, encoding="utf-8")
 
 

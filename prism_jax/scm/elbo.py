@@ -13,7 +13,7 @@ from prism_jax.scm import likelihoods
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class FreeEnergy:
+class NegativeELBO:
     """nll + beta * KL."""
 
     beta: float = 1.0
@@ -81,7 +81,7 @@ def free_energy(
     parents: jax.Array,
     noise: Sequence[jax.Array],
     *,
-    config: FreeEnergy,
+    config: NegativeELBO,
     beta: jax.Array | float,
     prior_parents: jax.Array | None = None,
     uniform: jax.Array | None = None,

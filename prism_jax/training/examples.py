@@ -24,7 +24,7 @@ Tokenize = Callable[[list[str]], np.ndarray]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Mixed:
+class ExtraDataset:
     """A data set drawn from beside another."""
 
     folder: str
@@ -46,7 +46,7 @@ class Data:
     captions: CaptionConfig = CaptionConfig()
     crop: str | None = None
     """Cut images to this mask of theirs, for example lungs."""
-    mixed: tuple[Mixed, ...] = ()
+    mixed: tuple[ExtraDataset, ...] = ()
     """Further data sets to draw from."""
     equally: str | None = None
     """Draw images with this finding as often as those without it; those of which it is not known are not drawn."""

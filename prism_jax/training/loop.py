@@ -23,7 +23,7 @@ from tqdm import tqdm
 
 from prism_jax import entrypoint, rng, sharding
 from prism_jax.checkpoint import VALIDATION_LOSS, Checkpoints
-from prism_jax.sharding import Placement
+from prism_jax.sharding import ShardingConfig
 from prism_jax.training.log import Log
 from prism_jax.training.state import TrainState
 
@@ -80,7 +80,7 @@ def fit(
     run: str | Path,
     seed: int,
     mesh: Mesh,
-    placement: Placement | None = None,
+    placement: ShardingConfig | None = None,
     prepare: Callable | None = None,
     validate: Hook | None = None,
     hooks: Sequence[Hook] = (),
@@ -109,7 +109,7 @@ def fit(
     """
     run = Path(run)
     with contextlib.closing(Checkpoints(run / "checkpoints", keep=config.keep, keep_best=config.keep_best)) as saved:
-        state, start, where = _first_state(create, initial, saved, batches, mesh, placement or Placement())
+        state, start, where = _first_state(create, initial, saved, batches, mesh, placement or ShardingConfig())
         del initial
         watched = hooks if validate is None else (validate, *hooks)
         periods = {config.checkpoint_every, *(hook.every for hook in watched)} - {0}
@@ -156,14 +156,14 @@ def _first_state(
     checkpoints: Checkpoints,
     batches: Batches,
     mesh: Mesh,
-    placement: Placement,
+    placement: ShardingConfig,
 ) -> tuple[TrainState, int, Any]:
     """The state to go on from, the step it is of, and where it lies."""
     shapes = jax.eval_shape(create, initial)
     where = sharding.place(shapes, mesh, placement)
     step = checkpoints.latest()
     if step is None:
-        placed = sharding.put(initial, sharding.place(initial, mesh, placement))
+        placed = sharding.to_global(initial, sharding.place(initial, mesh, placement))
         return jax.jit(create, out_shardings=where)(placed), 0, where
     like = jax.tree.map(lambda leaf, at: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=at), shapes, where)
     state, position = checkpoints.restore(step, like)
@@ -177,7 +177,7 @@ def jitted(step_fn: Callable, mesh: Mesh, where: Any) -> Callable:
     everywhere = sharding.replicated(mesh)
     return jax.jit(
         step_fn,
-        in_shardings=(where, everywhere, sharding.over_batch(mesh), everywhere),
+        in_shardings=(where, everywhere, sharding.batch_sharding(mesh), everywhere),
         out_shardings=(where, everywhere),
         donate_argnums=0,
     )
@@ -185,7 +185,7 @@ def jitted(step_fn: Callable, mesh: Mesh, where: Any) -> Callable:
 
 def _compiled(step_fn: Callable, prepare: Callable | None, mesh: Mesh, where: Any) -> Callable:
     """`(state, frozen, batch on this host, rng) -> (state, metrics)`, without hidden transfers."""
-    everywhere, over_batch = sharding.replicated(mesh), sharding.over_batch(mesh)
+    everywhere, over_batch = sharding.replicated(mesh), sharding.batch_sharding(mesh)
     step_fn = jitted(step_fn, mesh, where)
     if prepare is not None:
         inputs = (everywhere, over_batch, everywhere, everywhere)
@@ -194,7 +194,7 @@ def _compiled(step_fn: Callable, prepare: Callable | None, mesh: Mesh, where: An
 
     def advance(state, frozen, batch, root):
         nonlocal run
-        placed = sharding.put_batch({**batch, "id": rng.example_ids(batch["id"])}, mesh)
+        placed = sharding.host_batch_to_global({**batch, "id": rng.example_ids(batch["id"])}, mesh)
         with jax.transfer_guard("disallow"):
             if prepare is not None:
                 placed = prepare(frozen, placed, root, state.step)

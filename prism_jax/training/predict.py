@@ -35,7 +35,7 @@ def looked_over(look: Callable[[Any], Any], arrays: Mapping[str, np.ndarray], ba
     for start in range(0, count, batch_size):
         # The last batch is filled up with the last row, and cut again below.
         rows = np.minimum(np.arange(start, start + batch_size), count - 1)
-        batch = sharding.put({name: array[rows] for name, array in arrays.items()}, sharding.over_batch(mesh))
+        batch = sharding.to_global({name: array[rows] for name, array in arrays.items()}, sharding.batch_sharding(mesh))
         with jax.set_mesh(mesh):
             results.append(jax.device_get(look(batch)))
     return jax.tree.map(lambda *parts: np.concatenate(parts)[:count], *results)

@@ -17,7 +17,7 @@ MEAN_DECAY = 0.98  # of the running mean that a spike is measured against
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Guard:
+class SkipConfig:
     """When a batch's update is left out. One whose loss or gradient is not finite always is."""
 
     spike: float = 20.0
@@ -68,7 +68,7 @@ def update(
     tx: optax.GradientTransformation,
     schedule: optax.Schedule,
     ema_decay: float | None,
-    guard: Guard = Guard(),
+    guard: SkipConfig = SkipConfig(),
     decay: Callable[[float, jax.Array], jax.Array] | None = None,
 ) -> tuple[TrainState, dict[str, jax.Array]]:
     """One optimizer step, unless `guard` leaves the batch out.

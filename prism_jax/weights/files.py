@@ -9,7 +9,7 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
-from prism_jax.atomic import whole
+from prism_jax.atomic import atomic_write
 
 CONVERSION_HINT = (
     'convert it once where PyTorch is: python -c "import torch, safetensors.torch as s; '
@@ -71,5 +71,5 @@ def fingerprint(folder: Path | str) -> str:
 
 def write(tensors: Mapping[str, np.ndarray], file: Path) -> None:
     """Writes one safetensors file, whole or not at all."""
-    with whole(file) as partial:
+    with atomic_write(file) as partial:
         save_file({name: np.asarray(value, order="C") for name, value in tensors.items()}, partial, {"format": "pt"})

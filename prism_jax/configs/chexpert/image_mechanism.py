@@ -9,9 +9,9 @@ from pathlib import Path
 
 from prism_jax import config as configs
 from prism_jax.training.examples import Data
-from prism_jax.training.image_mechanism.run import SCMRun
+from prism_jax.training.image_mechanism.run import ImageMechanismRun
 
 
-def config() -> SCMRun:
+def config() -> ImageMechanismRun:
     mimic = configs.load(Path(__file__).with_name("mimic_scm.py"))
     return dataclasses.replace(mimic, run="runs/chexpert_scm", data=Data(folder="data/chexpert", size=192))

@@ -8,11 +8,11 @@ python -m train.vae --config configs/covid/vae.py
 from prism_jax.training.examples import Data
 from prism_jax.training.loop import LoopConfig
 from prism_jax.training.optimizer import OptimizerConfig
-from prism_jax.training.vae.run import AutoencoderRun, Validation, Window
+from prism_jax.training.vae.run import VAERun, Validation, Window
 
 
-def config() -> AutoencoderRun:
-    return AutoencoderRun(
+def config() -> VAERun:
+    return VAERun(
         run="runs/covid_autoencoder",
         start="prism_jax/pretrained/phantom/vae",
         data=Data(folder="data/covid", size=128),

@@ -11,16 +11,16 @@ no finding. Published: up to 5000 epochs; the checkpoint of the best validation 
 
 from prism_jax.models.hvae_config import HVAEConfig
 from prism_jax.scm import graphs
-from prism_jax.scm.elbo import FreeEnergy
+from prism_jax.scm.elbo import NegativeELBO
 from prism_jax.training.examples import Data
-from prism_jax.training.image_mechanism.run import SCMRun
+from prism_jax.training.image_mechanism.run import ImageMechanismRun
 from prism_jax.training.image_mechanism.validation import Validation
 from prism_jax.training.loop import LoopConfig
 from prism_jax.training.optimizer import OptimizerConfig
 
 
-def config() -> SCMRun:
-    return SCMRun(
+def config() -> ImageMechanismRun:
+    return ImageMechanismRun(
         run="runs/mimic_scm",
         graph=graphs.mimic_cxr(),
         data=Data(folder="data/mimic_cxr", size=192),
@@ -32,7 +32,7 @@ def config() -> SCMRun:
             z_dim=16,
             z_max_res=96,
         ),
-        objective=FreeEnergy(beta=9.0),
+        objective=NegativeELBO(beta=9.0),
         optimizer=OptimizerConfig(peak=1e-3, decay="constant", b1=0.9, b2=0.9, clip=350.0, weight_decay=0.05),
         batch_size=24,
         loop=LoopConfig(steps=1_000_000, log_every=50, checkpoint_every=2000),

@@ -9,15 +9,15 @@ The published code cannot train a model whose latents mediate, as these do, in t
 """
 
 from prism_jax.scm.observed import Digits
-from prism_jax.training.image_mechanism.counterfactual_run import CounterfactualRun
+from prism_jax.training.image_mechanism.counterfactual_run import CounterfactualFinetuneRun
 from prism_jax.training.image_mechanism.counterfactual_step import Objective
 from prism_jax.training.image_mechanism.validation import Validation
 from prism_jax.training.loop import LoopConfig
 from prism_jax.training.optimizer import OptimizerConfig
 
 
-def config() -> CounterfactualRun:
-    return CounterfactualRun(
+def config() -> CounterfactualFinetuneRun:
+    return CounterfactualFinetuneRun(
         run="runs/morphomnist_counterfactual",
         image="runs/morphomnist_scm/model",
         mechanisms="runs/morphomnist_mechanisms/model",

@@ -9,12 +9,12 @@ published values are for twice as many digits an update and five times as many u
 import dataclasses
 
 from prism_jax.configs.morphomnist import counterfactual_finetune
-from prism_jax.training.image_mechanism.counterfactual_run import CounterfactualRun
+from prism_jax.training.image_mechanism.counterfactual_run import CounterfactualFinetuneRun
 from prism_jax.training.image_mechanism.validation import Validation
 from prism_jax.training.loop import LoopConfig
 
 
-def config() -> CounterfactualRun:
+def config() -> CounterfactualFinetuneRun:
     base = counterfactual_finetune.config()
     return dataclasses.replace(
         base,

@@ -8,16 +8,16 @@ published baseline validates on its test images; here validation is taken out of
 
 from prism_jax.models.hvae_config import HVAEConfig
 from prism_jax.scm import graphs
-from prism_jax.scm.elbo import FreeEnergy
+from prism_jax.scm.elbo import NegativeELBO
 from prism_jax.scm.observed import Digits
-from prism_jax.training.image_mechanism.run import SCMRun
+from prism_jax.training.image_mechanism.run import ImageMechanismRun
 from prism_jax.training.image_mechanism.validation import Validation
 from prism_jax.training.loop import LoopConfig
 from prism_jax.training.optimizer import OptimizerConfig
 
 
-def config() -> SCMRun:
-    return SCMRun(
+def config() -> ImageMechanismRun:
+    return ImageMechanismRun(
         run="runs/morphomnist_scm",
         graph=graphs.morphomnist(),
         data=Digits(folder="data/morphomnist", size=32),
@@ -28,7 +28,7 @@ def config() -> SCMRun:
             parents=12,
             conditional_prior=True,
         ),
-        objective=FreeEnergy(beta=1.0, dropped_from=2),  # the digit
+        objective=NegativeELBO(beta=1.0, dropped_from=2),  # the digit
         shift=2,
         optimizer=OptimizerConfig(peak=1e-3, decay="constant", b1=0.9, b2=0.9, clip=350.0, weight_decay=0.01),
         batch_size=32,

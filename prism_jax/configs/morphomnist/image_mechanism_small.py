@@ -11,13 +11,13 @@ import dataclasses
 
 from prism_jax.configs.morphomnist import image_mechanism
 from prism_jax.models.hvae_config import HVAEConfig
-from prism_jax.scm.elbo import FreeEnergy
-from prism_jax.training.image_mechanism.run import SCMRun
+from prism_jax.scm.elbo import NegativeELBO
+from prism_jax.training.image_mechanism.run import ImageMechanismRun
 from prism_jax.training.image_mechanism.validation import Validation
 from prism_jax.training.loop import LoopConfig
 
 
-def config() -> SCMRun:
+def config() -> ImageMechanismRun:
     return dataclasses.replace(
         image_mechanism.config(),
         run="runs/morphomnist_small_scm",
@@ -30,7 +30,7 @@ def config() -> SCMRun:
             parents_max_res=32,
             bottleneck=2,
         ),
-        objective=FreeEnergy(beta=1.0),
+        objective=NegativeELBO(beta=1.0),
         batch_size=16,
         loop=LoopConfig(steps=2000, log_every=50, checkpoint_every=1000),
         validation=Validation(every=1000),

@@ -7,18 +7,18 @@ python -m train.image_mechanism --config configs/morphomnist/image_mechanism_sma
 import dataclasses
 
 from prism_jax.configs.morphomnist import image_mechanism_small
-from prism_jax.scm.elbo import FreeEnergy
-from prism_jax.training.image_mechanism.run import SCMRun
+from prism_jax.scm.elbo import NegativeELBO
+from prism_jax.training.image_mechanism.run import ImageMechanismRun
 from prism_jax.training.image_mechanism.validation import Validation
 from prism_jax.training.loop import LoopConfig
 
 
-def config() -> SCMRun:
+def config() -> ImageMechanismRun:
     return dataclasses.replace(
         image_mechanism_small.config(),
         run="runs/morphomnist_small_parents",
         initial=None,
-        objective=FreeEnergy(parents_only=True),
+        objective=NegativeELBO(parents_only=True),
         loop=LoopConfig(steps=1000, log_every=50, checkpoint_every=500),
         validation=Validation(every=0),
     )

@@ -21,7 +21,7 @@ import dataclasses
 
 from prism_jax.configs.phantom.counterfactuals import changes
 from prism_jax.evaluation.benchmark.methods import Bracket, CausalModel, Editor, Strength
-from prism_jax.evaluation.benchmark.run import ComparisonRun
+from prism_jax.evaluation.benchmark.run import BenchmarkRun
 from prism_jax.evaluation.counterfactuals.run import Inversion
 from prism_jax.evaluation.judges import Judge
 
@@ -32,8 +32,8 @@ COUNTERFACTUAL = tuple(f"runs/phantom64_counterfactual_{seed}/model" for seed in
 MECHANISMS = "runs/phantom_mechanisms/model"
 
 
-def config() -> ComparisonRun:
-    return ComparisonRun(
+def config() -> BenchmarkRun:
+    return BenchmarkRun(
         run="runs/phantom_comparison",
         data="data/phantom_128",
         changes=changes(),

@@ -10,12 +10,12 @@ import dataclasses
 
 from prism_jax.configs.phantom import benchmark
 from prism_jax.evaluation.benchmark.methods import Translator
-from prism_jax.evaluation.benchmark.run import ComparisonRun
+from prism_jax.evaluation.benchmark.run import BenchmarkRun
 
 ATTRIBUTE = "cardiomegaly"
 
 
-def config() -> ComparisonRun:
+def config() -> BenchmarkRun:
     others = benchmark.config()
     row = Translator(name="GANterfactual", models=("runs/phantom64_ganterfactual/model",))
     return dataclasses.replace(

@@ -6,7 +6,7 @@ python -m eval.augmentation runs it, with folders, seed and added pictures of it
 from prism_jax.models.convnext import ConvNeXtConfig
 from prism_jax.training.classifier.augment import Augmentation
 from prism_jax.training.classifier.run import ClassifierRun, Validation
-from prism_jax.training.examples import Data, Mixed
+from prism_jax.training.examples import Data, ExtraDataset
 from prism_jax.training.loop import LoopConfig
 from prism_jax.training.optimizer import OptimizerConfig
 
@@ -17,7 +17,7 @@ def config() -> ClassifierRun:
         network=ConvNeXtConfig.small(),
         targets=("cardiomegaly",),
         age=False,
-        data=Data(folder="data/augmentation_strong", size=64, mixed=(Mixed(folder="data/augmentation_strong"),)),
+        data=Data(folder="data/augmentation_strong", size=64, mixed=(ExtraDataset(folder="data/augmentation_strong"),)),
         size=64,
         batch_size=32,
         augmentation=Augmentation(rotation=3.0),

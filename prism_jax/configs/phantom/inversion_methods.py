@@ -8,13 +8,13 @@ import dataclasses
 
 from prism_jax.configs.phantom.counterfactuals import INVERSION, changes
 from prism_jax.evaluation.counterfactuals.run import CounterfactualRun
-from prism_jax.evaluation.inversion_methods.run import MethodsRun
+from prism_jax.evaluation.inversion_methods.run import InversionMethodsRun
 
 METHODS = ("direct", "edit_friendly", "negative_prompt", "ddim", "null_text")
 
 
-def config() -> MethodsRun:
-    return MethodsRun(
+def config() -> InversionMethodsRun:
+    return InversionMethodsRun(
         run="runs/methods",
         title="Inversion methods against true counterfactuals",
         each=CounterfactualRun(

@@ -9,7 +9,7 @@ from prism_jax.models.text_encoder import TextConfig
 from prism_jax.models.unet import UNetConfig
 from prism_jax.training.examples import Data
 from prism_jax.training.finetune import lora
-from prism_jax.training.finetune.pretrain import BaseRun
+from prism_jax.training.finetune.pretrain import PretrainRun
 from prism_jax.training.finetune.run import FinetuneRun
 from prism_jax.training.finetune.validation import Samples, Validation
 from prism_jax.training.loop import LoopConfig
@@ -18,8 +18,8 @@ from prism_jax.training.optimizer import OptimizerConfig
 HEALTHY = "no cardiomegaly, no effusion, no pacemaker, no support lines"
 
 
-def config() -> BaseRun:
-    return BaseRun(
+def config() -> PretrainRun:
+    return PretrainRun(
         vae="runs/phantom_autoencoder/vae",
         tokenizer="runs/phantom_tokenizer",
         text_encoder=TextConfig(hidden_size=96, intermediate_size=384, num_hidden_layers=2, num_attention_heads=4),

@@ -8,11 +8,11 @@ from prism_jax.models.autoencoder import AutoencoderConfig
 from prism_jax.training.examples import Data
 from prism_jax.training.loop import LoopConfig
 from prism_jax.training.optimizer import OptimizerConfig
-from prism_jax.training.vae.run import AutoencoderRun, Validation, Window
+from prism_jax.training.vae.run import VAERun, Validation, Window
 
 
-def config() -> AutoencoderRun:
-    return AutoencoderRun(
+def config() -> VAERun:
+    return VAERun(
         run="runs/phantom_autoencoder",
         model=AutoencoderConfig(
             block_out_channels=(16, 32, 64, 64), layers_per_block=1, norm_num_groups=8, sample_size=128

@@ -6,16 +6,16 @@ python -m train.image_mechanism --config configs/phantom128/image_mechanism.py
 
 from prism_jax.models.hvae_config import HVAEConfig
 from prism_jax.scm import graphs
-from prism_jax.scm.elbo import FreeEnergy
+from prism_jax.scm.elbo import NegativeELBO
 from prism_jax.training.examples import Data
-from prism_jax.training.image_mechanism.run import SCMRun
+from prism_jax.training.image_mechanism.run import ImageMechanismRun
 from prism_jax.training.image_mechanism.validation import Validation
 from prism_jax.training.loop import LoopConfig
 from prism_jax.training.optimizer import OptimizerConfig
 
 
-def config() -> SCMRun:
-    return SCMRun(
+def config() -> ImageMechanismRun:
+    return ImageMechanismRun(
         run="runs/phantom128_scm",
         graph=graphs.phantom(),
         data=Data(folder="data/phantom", size=128),
@@ -27,7 +27,7 @@ def config() -> SCMRun:
             parents_max_res=32,
             z_max_res=64,
         ),
-        objective=FreeEnergy(beta=5.0),
+        objective=NegativeELBO(beta=5.0),
         optimizer=OptimizerConfig(peak=1e-3, decay="constant", b1=0.9, b2=0.9, clip=350.0, weight_decay=0.05),
         batch_size=32,
         loop=LoopConfig(steps=60000, log_every=50, checkpoint_every=1000),

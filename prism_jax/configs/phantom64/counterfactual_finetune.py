@@ -11,15 +11,15 @@ Damping and the multiplier's rate are those published for chest X-rays, hard tar
 """
 
 from prism_jax.training.examples import Data
-from prism_jax.training.image_mechanism.counterfactual_run import CounterfactualRun
+from prism_jax.training.image_mechanism.counterfactual_run import CounterfactualFinetuneRun
 from prism_jax.training.image_mechanism.counterfactual_step import Objective
 from prism_jax.training.image_mechanism.validation import Validation
 from prism_jax.training.loop import LoopConfig
 from prism_jax.training.optimizer import OptimizerConfig
 
 
-def config() -> CounterfactualRun:
-    return CounterfactualRun(
+def config() -> CounterfactualFinetuneRun:
+    return CounterfactualFinetuneRun(
         run="runs/phantom64_counterfactual",
         image="runs/phantom64_scm/model",
         mechanisms="runs/phantom_mechanisms/model",

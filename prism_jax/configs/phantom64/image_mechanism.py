@@ -10,16 +10,16 @@ hold the findings, and setting these does nothing. configs/phantom64/counterfact
 
 from prism_jax.models.hvae_config import HVAEConfig
 from prism_jax.scm import graphs
-from prism_jax.scm.elbo import FreeEnergy
+from prism_jax.scm.elbo import NegativeELBO
 from prism_jax.training.examples import Data
-from prism_jax.training.image_mechanism.run import SCMRun
+from prism_jax.training.image_mechanism.run import ImageMechanismRun
 from prism_jax.training.image_mechanism.validation import Validation
 from prism_jax.training.loop import LoopConfig
 from prism_jax.training.optimizer import OptimizerConfig
 
 
-def config() -> SCMRun:
-    return SCMRun(
+def config() -> ImageMechanismRun:
+    return ImageMechanismRun(
         run="runs/phantom64_scm",
         graph=graphs.phantom(),
         data=Data(folder="data/phantom_64", size=64),
@@ -33,7 +33,7 @@ def config() -> SCMRun:
             z_max_res=32,
             bottleneck=2,
         ),
-        objective=FreeEnergy(beta=1.0, warmup=1000),
+        objective=NegativeELBO(beta=1.0, warmup=1000),
         optimizer=OptimizerConfig(peak=2e-3, decay="cosine", b1=0.9, b2=0.9, clip=350.0, weight_decay=0.05),
         ema_decay=0.99,
         batch_size=4,

@@ -8,18 +8,18 @@ python -m train.image_mechanism --config configs/phantom64/image_mechanism.py  #
 import dataclasses
 
 from prism_jax.configs.phantom64 import image_mechanism
-from prism_jax.scm.elbo import FreeEnergy
-from prism_jax.training.image_mechanism.run import SCMRun
+from prism_jax.scm.elbo import NegativeELBO
+from prism_jax.training.image_mechanism.run import ImageMechanismRun
 from prism_jax.training.image_mechanism.validation import Validation
 from prism_jax.training.loop import LoopConfig
 
 
-def config() -> SCMRun:
+def config() -> ImageMechanismRun:
     return dataclasses.replace(
         image_mechanism.config(),
         run="runs/phantom64_parents",
         initial=None,
-        objective=FreeEnergy(parents_only=True),
+        objective=NegativeELBO(parents_only=True),
         batch_size=16,
         loop=LoopConfig(steps=400, log_every=50, checkpoint_every=200),
         validation=Validation(every=0),

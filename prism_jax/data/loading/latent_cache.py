@@ -21,7 +21,7 @@ import pyarrow.parquet as pq
 from array_record.python.array_record_data_source import ArrayRecordDataSource
 from array_record.python.array_record_module import ArrayRecordWriter
 
-from prism_jax.atomic import whole
+from prism_jax.atomic import atomic_write
 from prism_jax.data.schema import Attributes, Example
 
 SETTINGS_FILE, CAPTIONS_FILE = "cache.json", "captions.parquet"
@@ -64,7 +64,7 @@ class LatentCache:
             return
         self.folder.mkdir(parents=True, exist_ok=True)
         text = json.dumps(dataclasses.asdict(self.settings), indent=2) + "\n"
-        with whole(self.folder / SETTINGS_FILE) as partial:
+        with atomic_write(self.folder / SETTINGS_FILE) as partial:
             partial.write_text(text)
 
     def check(self) -> None:
@@ -85,13 +85,13 @@ class LatentCache:
 
     def write(self, shard: int, latents: Sequence[np.ndarray], rows: Sequence[Mapping[str, Any]]) -> None:
         """Writes one shard, whole or not at all: float16 [h, w, c] or [h, w, 2c] each, and its row."""
-        with whole(self._records(shard)) as partial:
+        with atomic_write(self._records(shard)) as partial:
             writer = ArrayRecordWriter(str(partial), "group_size:1")
             for array in latents:
                 writer.write(np.ascontiguousarray(array, np.float16).tobytes())
             writer.close()
         table = pa.Table.from_pylist(list(rows), schema=ROWS)
-        with whole(self._rows(shard)) as partial:
+        with atomic_write(self._rows(shard)) as partial:
             pq.write_table(table, partial)
 
     def finish(self, tokenize: Callable[[list[str]], np.ndarray]) -> bool:
@@ -100,7 +100,7 @@ class LatentCache:
             return False
         texts = list(dict.fromkeys(self._table().column("caption").to_pylist()))
         table = pa.table({"caption": texts, "tokens": list(tokenize(texts))})
-        with whole(self.folder / CAPTIONS_FILE) as partial:
+        with atomic_write(self.folder / CAPTIONS_FILE) as partial:
             pq.write_table(table, partial)
         return True
 

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from prism_jax import json_codec
-from prism_jax.atomic import whole
+from prism_jax.atomic import atomic_write
 from prism_jax.evaluation import edited_cohort as cohorts
 from prism_jax.evaluation.audit.effect_matrix import Matrix
 from prism_jax.evaluation.audit.masks import Inside
@@ -94,13 +94,13 @@ def matrix_csv(matrix: Matrix) -> str:
 
 def write_table(table: pa.Table, path: Path) -> None:
     """Writes Parquet, whole or not at all."""
-    with whole(path) as partial:
+    with atomic_write(path) as partial:
         pq.write_table(table, partial)
 
 
 def write_text(text: str, path: Path) -> None:
     """Writes text, whole or not at all."""
-    with whole(path) as partial:
+    with atomic_write(path) as partial:
         partial.write_text(text, encoding="utf-8")
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from prism_jax import StableDiffusion, rng
-from prism_jax.atomic import whole
+from prism_jax.atomic import atomic_write
 from prism_jax.data import transforms
 from prism_jax.data.captions import plain as captions_plain
 from prism_jax.data.captions.templates import PLAIN, Template
@@ -73,7 +73,7 @@ def build_set(entries: Sequence[Entry], folder: Path, out: Path) -> None:
     columns = [f"finding_{i}" for i in range(len(findings))]  # whatever their names
     writer.writerow([*COLUMNS, *columns])
     writer.writerows(_cells(entry, findings) for entry in entries)
-    with whole(folder / TABLE) as partial:
+    with atomic_write(folder / TABLE) as partial:
         partial.write_text(text.getvalue(), newline="")
     config = FolderConfig(
         csv=TABLE,
@@ -90,7 +90,7 @@ def _pictures(cases: Cases, pictures: Iterable[np.ndarray], folder: Path) -> lis
     for i, (case, picture) in enumerate(zip(cases.cases, pictures, strict=True)):
         after = captions_plain.changed(case.attributes, case.change.values(case.attributes))
         entries.append(Entry(path=f"{i:06d}.png", patient=case.patient, attributes=after))
-        with whole(folder / entries[-1].path) as partial:
+        with atomic_write(folder / entries[-1].path) as partial:
             partial.write_bytes(transforms.encode_png(picture))
     return entries
 

@@ -15,7 +15,7 @@ from scipy.special import expit
 
 from prism_jax import config as configs
 from prism_jax import entrypoint
-from prism_jax.atomic import whole
+from prism_jax.atomic import atomic_write
 from prism_jax.classifier import Classifier
 from prism_jax.evaluation import judges
 from prism_jax.evaluation.augmentation.test_sets import HeldOut
@@ -111,7 +111,7 @@ def seen(wanted: Training, target: str, tests: Sequence[HeldOut], batch_size: in
         for test in missing:
             probability = ask(judge, target, test.images, batch_size, f"looking at {test.name}")
             found[test.name] = pa.table({"patient": test.patients, "probability": probability})
-            with whole(files[test.name]) as partial:
+            with atomic_write(files[test.name]) as partial:
                 pq.write_table(found[test.name], partial)
     for test in tests:
         if found[test.name]["patient"].to_pylist() != test.patients.tolist():

@@ -11,7 +11,7 @@ import numpy as np
 from tqdm import tqdm
 
 from prism_jax import rng
-from prism_jax.atomic import whole
+from prism_jax.atomic import atomic_write
 from prism_jax.data import transforms
 from prism_jax.evaluation.axioms import interventions
 from prism_jax.evaluation.axioms.interventions import Do
@@ -94,7 +94,7 @@ class Imagination:
             flat = {}
             for key, value in make().items():
                 flat |= {f"{key}/{k}": v for k, v in value.items()} if isinstance(value, Mapping) else {key: value}
-            with whole(file) as partial_file:
+            with atomic_write(file) as partial_file:
                 np.savez(partial_file, **flat)
         found: dict = {}
         with np.load(file) as arrays:

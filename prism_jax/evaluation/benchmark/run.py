@@ -71,7 +71,7 @@ DECISIVE = ("data", "split", "fit", "wording", "changes", "per_change", "once")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class ComparisonRun:
+class BenchmarkRun:
     """Everything a comparison depends on."""
 
     run: str = "runs/comparison"
@@ -101,7 +101,7 @@ class ComparisonRun:
     """Subjects of each change in the report's pictures: the first by number."""
 
 
-def main(config: ComparisonRun) -> None:
+def main(config: BenchmarkRun) -> None:
     """Makes what is not made yet, measures all of it, and writes the run folder."""
     judges, columns = check(config)
     run = Path(config.run)
@@ -123,7 +123,7 @@ def main(config: ComparisonRun) -> None:
     print(f"{run / 'report.html'}: {len(config.rows)} rows, {len(wanted)} counterfactuals each", file=sys.stderr)
 
 
-def check(config: ComparisonRun) -> tuple[dict[str, Any], tuple[str, ...]]:
+def check(config: BenchmarkRun) -> tuple[dict[str, Any], tuple[str, ...]]:
     """The judges and what they know; ValueError for anything that does not fit, before anything slow."""
     if not config.changes or any(change.is_placebo for change in config.changes):
         raise ValueError("changes are none, or placebos; name edits: what changes nothing is asked of every row anyway")
@@ -143,7 +143,7 @@ def check(config: ComparisonRun) -> tuple[dict[str, Any], tuple[str, ...]]:
     return evaluation_judges.load(config.judges, ())
 
 
-def images_for(config: ComparisonRun) -> Images:
+def images_for(config: BenchmarkRun) -> Images:
     """The images that every row can be asked about."""
     graphs = [methods.graph_of(row) for row in config.rows if isinstance(row, CausalModel)]
     return queries.known(images_of(config.data, config.split, config.wording), graphs)
@@ -157,7 +157,7 @@ def originals_of(images: Images, wanted: list[Ask], fit: transforms.Fit) -> Call
 
 
 def made_row(
-    config: ComparisonRun,
+    config: BenchmarkRun,
     row: Row,
     wanted: list[Ask],
     originals: Callable[[str, int], np.ndarray],
@@ -186,7 +186,7 @@ def made_row(
 
 
 def maker_of(
-    config: ComparisonRun,
+    config: BenchmarkRun,
     row: Row,
     wanted: list[Ask],
     originals: Callable[[str, int], np.ndarray],
@@ -204,7 +204,7 @@ def maker_of(
 
 
 def shared_of(
-    config: ComparisonRun,
+    config: BenchmarkRun,
     images: Images,
     wanted: list[Ask],
     originals: Callable[[str, int], np.ndarray],
@@ -233,7 +233,7 @@ def shared_of(
 
 
 def results_of(
-    config: ComparisonRun, made: dict[str, list[Made]], shared: Shared, distance: PerceptualDistance
+    config: BenchmarkRun, made: dict[str, list[Made]], shared: Shared, distance: PerceptualDistance
 ) -> Results:
     """Every row as it was measured."""
     return Results(

@@ -46,7 +46,7 @@ def needed_bytes(work: Cohort, batch: int) -> int:
     devices = 1 if work.mesh is None else work.mesh.size
     count = batch * devices
     side = transforms.frame(work.size, factor=work.sd.vae.config.factor)
-    over = work.mesh and sharding.over_batch(work.mesh)
+    over = work.mesh and sharding.batch_sharding(work.mesh)
     pixels = jax.ShapeDtypeStruct((count, *side, 3), jnp.float32, sharding=over)
     networks = {name: getattr(work.sd, name) for name in ("unet", "vae", "text_encoder")}
     scorer = work.scorer and {"clip": work.scorer.clip}

@@ -139,7 +139,7 @@ def make(cohort: Cohort, subjects: Sequence[Subject], pixels: np.ndarray) -> dic
     sd, mesh = cohort.sd, cohort.mesh
     filled = [*subjects, *[subjects[0]] * (cohort.batch_size - len(subjects))]
     prompts = [subject.prompt for subject in filled]
-    latents = sd.encode_image(pixels if mesh is None else jax.device_put(pixels, sharding.over_batch(mesh)))
+    latents = sd.encode_image(pixels if mesh is None else jax.device_put(pixels, sharding.batch_sharding(mesh)))
     inverted = _inverted(cohort, pixels, latents, prompts)
     edits = [[edit for made in cohort.edits(subject) for edit in made] for subject in filled]
     # A subject with fewer edits repeats its last one: all rows of a batch are equally long.

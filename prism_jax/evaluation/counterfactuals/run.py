@@ -25,7 +25,7 @@ from prism_jax import config as configs
 from prism_jax.classifier import Classifier
 from prism_jax.data import transforms
 from prism_jax.data.captions.templates import PLAIN, Template
-from prism_jax.distributed import Processes
+from prism_jax.distributed import DistributedConfig
 from prism_jax.evaluation import ground_truth
 from prism_jax.evaluation.counterfactuals import attention, batch_size, cohort
 from prism_jax.evaluation.counterfactuals import report as counterfactuals_report
@@ -101,7 +101,7 @@ class CounterfactualRun:
     """What that folder may hold; the longest unused are removed."""
     output: Format = "png"
     """Pictures as PNG files, or as ArrayRecord files of one batch each."""
-    processes: Processes = Processes()
+    processes: DistributedConfig = DistributedConfig()
     inversion: Inversion = Inversion()
     dtype: jnp.dtype = jnp.dtype("float32")
     """Of the networks; float32 also on GPUs for null_text."""
@@ -119,7 +119,7 @@ def main(config: CounterfactualRun) -> None:
     """Runs the evaluation in the folder `config.run`."""
     if not config.changes:
         raise ValueError("changes is empty; name at least one Change in the configuration")
-    processes = config.processes.joined()
+    processes = config.processes.initialize()
     run = Path(config.run)
     config = check_settings(config, run)
     devices = jax.local_devices()

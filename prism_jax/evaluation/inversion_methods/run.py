@@ -20,7 +20,7 @@ from prism_jax.stats.intervals import Estimate
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class MethodsRun:
+class InversionMethodsRun:
     """Everything a comparison depends on."""
 
     run: str = "runs/methods"
@@ -47,7 +47,7 @@ class Found:
         return self.psnr.is_met, round(self.measured["closer"].value, 2), -self.seconds
 
 
-def main(config: MethodsRun) -> None:
+def main(config: InversionMethodsRun) -> None:
     """Runs every method, or what is left of it, and compares them."""
     run = Path(config.run)
     names = [inversion.method for inversion in config.methods]
@@ -90,7 +90,7 @@ def measure(config: CounterfactualRun) -> Found:
     )
 
 
-def document_of(config: MethodsRun, found: list[Found]) -> report.Report:
+def document_of(config: InversionMethodsRun, found: list[Found]) -> report.Report:
     """The comparison as a report."""
     best = max(found, key=lambda f: f.merit)
     rows = tuple(

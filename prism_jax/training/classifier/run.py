@@ -26,7 +26,7 @@ from prism_jax.checkpoint import VALIDATION_LOSS
 from prism_jax.classifier import Classifier
 from prism_jax.data import targets
 from prism_jax.data.schema import Attributes
-from prism_jax.distributed import Processes
+from prism_jax.distributed import DistributedConfig
 from prism_jax.metrics.classification import age_error, auroc, by_target
 from prism_jax.models.convnext import ConvNeXtConfig
 from prism_jax.models.densenet import DenseNetConfig
@@ -80,15 +80,15 @@ class ClassifierRun:
     objective: Objective = Objective()
     ema_decay: float | None = 0.99
     optimizer: OptimizerConfig = OptimizerConfig(peak=2e-3, final=0.01, weight_decay=0.02)
-    guard: states.Guard = states.Guard()
+    guard: states.SkipConfig = states.SkipConfig()
     loop: LoopConfig = LoopConfig()
     validation: Validation = Validation()
-    processes: Processes = Processes()
+    processes: DistributedConfig = DistributedConfig()
 
 
 def main(config: ClassifierRun) -> None:
     """Trains in the folder `config.run`, from its latest checkpoint if there is one, then writes `model/`."""
-    config.processes.joined()
+    config.processes.initialize()
     train(config, sharding.make_mesh())
 
 
@@ -117,7 +117,7 @@ def train(config: ClassifierRun, mesh: Mesh) -> Classifier:
         step,
         create=partial(first_state, network=network, options=options, config=config, tx=tx),
         initial=None,
-        frozen=sharding.put(frozen, sharding.replicated(mesh)),
+        frozen=sharding.to_global(frozen, sharding.replicated(mesh)),
         batches=batches,
         config=config.loop,
         run=config.run,

@@ -103,7 +103,7 @@ def seer(
     graphdef: nnx.GraphDef, task: Task, batch_size: int, mesh: Mesh
 ) -> Callable[[Any, np.ndarray], dict[str, np.ndarray]]:
     """`see(params, images)`: "logits" [n, targets], not calibrated, and "age" [n] of uint8 images [n, h, w]."""
-    everywhere, over_batch = sharding.replicated(mesh), sharding.over_batch(mesh)
+    everywhere, over_batch = sharding.replicated(mesh), sharding.batch_sharding(mesh)
 
     @partial(jax.jit, in_shardings=(everywhere, over_batch), out_shardings=everywhere)
     def look(params: Any, images: jax.Array) -> Prediction:
@@ -115,7 +115,7 @@ def seer(
             # The last batch is filled up with the last image, and cut again below.
             rows = np.minimum(np.arange(start, start + batch_size), len(images) - 1)
             with jax.set_mesh(mesh):
-                seen.append(jax.device_get(look(params, sharding.put(images[rows], over_batch))))
+                seen.append(jax.device_get(look(params, sharding.to_global(images[rows], over_batch))))
         logits = np.concatenate([found.logits for found in seen])
         age = np.full(len(logits), np.nan) if task.age_scale is None else np.concatenate([found.age for found in seen])
         return {"logits": logits[: len(images)], "age": age[: len(images)]}

@@ -29,7 +29,7 @@ def main(config: FinetuneRun) -> None:
     """Encodes what is not encoded yet."""
     if config.latents is None:
         raise ValueError("latents is None; say where they go: --latents FOLDER")
-    processes = config.processes.joined()
+    processes = config.processes.initialize()
     mesh = sharding.make_mesh(jax.local_devices())
     finetune_run.check(config, mesh)
     sd = StableDiffusion.from_pretrained(config.model, dtype=config.dtype)
@@ -56,7 +56,7 @@ def main(config: FinetuneRun) -> None:
 
 def encoder(config: FinetuneRun, sd: StableDiffusion, mesh: Mesh) -> Callable[[np.ndarray], np.ndarray]:
     """float32 images [b, h, w, 1] -> float16 latents [b, h/8, w/8, c], with log-variances behind where kept."""
-    everywhere, over_batch = sharding.replicated(mesh), sharding.over_batch(mesh)
+    everywhere, over_batch = sharding.replicated(mesh), sharding.batch_sharding(mesh)
     program = jax.jit(partial(encode, objective=config.objective, parts=1), out_shardings=over_batch)
     given = jax.device_put(({"vae": sd.vae}, rng.key(config.seed), np.int32(0)), everywhere)
 

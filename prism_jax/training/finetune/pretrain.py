@@ -23,7 +23,7 @@ from prism_jax.weights import pretrained
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class BaseRun:
+class PretrainRun:
     """Everything a run of this program depends on."""
 
     vae: str = "runs/phantom_autoencoder/vae"
@@ -39,17 +39,17 @@ class BaseRun:
     """Its model is the untrained folder."""
 
 
-def main(config: BaseRun) -> None:
+def main(config: PretrainRun) -> None:
     """Trains in the folder `config.training.run`, from its latest checkpoint if there is one.
 
     That folder is one of train.finetune, started from the model in `initial/`; the options of this program
     are kept in `base/config.json`.
     """
-    config.training.processes.joined()
+    config.training.processes.initialize()
     finetune_run.train(prepare(config), sharding.make_mesh(fsdp=config.training.placement.fsdp))
 
 
-def prepare(config: BaseRun) -> FinetuneRun:
+def prepare(config: PretrainRun) -> FinetuneRun:
     """Makes the untrained model, if it is not there yet; returns the training that starts from it."""
     run = Path(config.training.run)
     initial = run / "initial"
@@ -75,7 +75,7 @@ def check_same(found: StableDiffusion, wanted: StableDiffusion, folder: Path) ->
                 )
 
 
-def untrained(config: BaseRun) -> StableDiffusion:
+def untrained(config: PretrainRun) -> StableDiffusion:
     """A model with the given VAE and tokenizer and everything else at its initial values."""
     tokenizer = load_tokenizer(config.tokenizer)
     vae = pretrained.load_autoencoder(config.vae)

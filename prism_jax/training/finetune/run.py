@@ -21,8 +21,8 @@ from prism_jax import config as configs
 from prism_jax import sharding
 from prism_jax.data.loading.latent_cache import LatentCache, Settings
 from prism_jax.data.sources import build
-from prism_jax.distributed import Processes
-from prism_jax.sharding import Placement
+from prism_jax.distributed import DistributedConfig
+from prism_jax.sharding import ShardingConfig
 from prism_jax.stable_diffusion import StableDiffusion, tokenize
 from prism_jax.training import examples, mfu
 from prism_jax.training import state as states
@@ -68,9 +68,9 @@ class FinetuneRun:
     """Recompute the UNet's blocks in the backward pass, for memory."""
     ema_decay: float | None = 0.9999
     optimizer: OptimizerConfig = OptimizerConfig()
-    guard: states.Guard = states.Guard()
-    placement: Placement = Placement()
-    processes: Processes = Processes()
+    guard: states.SkipConfig = states.SkipConfig()
+    placement: ShardingConfig = ShardingConfig()
+    processes: DistributedConfig = DistributedConfig()
     loop: LoopConfig = LoopConfig()
     validation: Validation = Validation()
     samples: Samples = Samples()
@@ -79,7 +79,7 @@ class FinetuneRun:
 
 def main(config: FinetuneRun) -> None:
     """Trains in the folder `config.run`, from its latest checkpoint if there is one."""
-    config.processes.joined()
+    config.processes.initialize()
     train(config, sharding.make_mesh(fsdp=config.placement.fsdp))
 
 
@@ -103,7 +103,7 @@ def train(config: FinetuneRun, mesh: Mesh) -> states.TrainState:
         tokenizer=sd.tokenizer,
         graphdefs=graphdefs,
         weights_of=weights_of,
-        frozen=sharding.put(frozen, sharding.replicated(mesh)),
+        frozen=sharding.to_global(frozen, sharding.replicated(mesh)),
         mesh=mesh,
     )
     del sd, weights, fixed, frozen  # the device holds the trained weights once, in the state

@@ -85,12 +85,12 @@ def train_step(
             return jnp.sum(weighted) / total, by_noise_level(weighted, part["weight"], timesteps, frozen["schedule"])
 
         differentiate = jax.value_and_grad(loss_of, has_aux=True)
-        whole = sharding.gathered(params, specs)
+        whole = sharding.all_gather_params(params, specs)
         measured, grads = added(lambda part: differentiate(whole, part), batch, parts)
-        return jax.lax.psum(measured, sharding.AXES), sharding.summed(grads, specs)
+        return jax.lax.psum(measured, sharding.AXES), sharding.reduce_scatter_grads(grads, specs)
 
-    inputs = (specs, sharding.WHOLE, sharding.IMAGES, sharding.WHOLE)
-    on_each = sharding.by_device(own_part, mesh, inputs, (sharding.WHOLE, specs))
+    inputs = (specs, sharding.REPLICATED, sharding.BATCH, sharding.REPLICATED)
+    on_each = sharding.shard_map_over_batch(own_part, mesh, inputs, (sharding.REPLICATED, specs))
     (loss, levels), grads = on_each(state.params, dict(frozen), dict(batch), keys)
     state, metrics = update(state, loss, grads)
     return state, {"loss": loss, **levels, **metrics}

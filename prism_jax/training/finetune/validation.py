@@ -127,9 +127,9 @@ def validation(watched: Watched, config: Validation, seed: int) -> Hook | None:
 def _encoded(watched: Watched, limit: int, root: jax.Array) -> Iterator[dict[str, jax.Array]]:
     """Batches of the first validation images on the devices, as the training step takes them, the last filled up."""
     mesh, vae = watched.mesh, watched.frozen["vae"]
-    everywhere, over_batch = sharding.replicated(mesh), sharding.over_batch(mesh)
+    everywhere, over_batch = sharding.replicated(mesh), sharding.batch_sharding(mesh)
     encode = jax.jit(partial(finetune_encode.encode, objective=Objective(), parts=1), out_shardings=over_batch)
-    step = sharding.put(np.int32(0), everywhere)
+    step = sharding.to_global(np.int32(0), everywhere)
     count, index, length = jax.process_count(), jax.process_index(), len(watched.frozen["no_caption"])
     for batch in _held_out(watched, limit, watched.batch_size // count, process_index=index, process_count=count):
         arrays = {
@@ -139,7 +139,7 @@ def _encoded(watched: Watched, limit: int, root: jax.Array) -> Iterator[dict[str
             "mask": batch["mask"].astype(np.float32),
         }
         with jax.set_mesh(mesh):
-            yield encode({"vae": vae}, sharding.put_batch(arrays, mesh), root, step)
+            yield encode({"vae": vae}, sharding.host_batch_to_global(arrays, mesh), root, step)
 
 
 def _held_out(watched: Watched, limit: int, batch_size: int, **processes: int) -> pipeline.Batches:

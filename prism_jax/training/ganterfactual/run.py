@@ -25,7 +25,7 @@ from jax.sharding import Mesh
 from prism_jax import config as configs
 from prism_jax import rng, sharding
 from prism_jax.classifier import Classifier
-from prism_jax.distributed import Processes
+from prism_jax.distributed import DistributedConfig
 from prism_jax.models.cyclegan import CycleGANConfig, Discriminators, Generators
 from prism_jax.training import state as states
 from prism_jax.training.examples import Data
@@ -56,18 +56,18 @@ class GANterfactualRun:
     objective: Objective = Objective()
     optimizer: OptimizerConfig = OptimizerConfig(peak=2e-4, warmup=0, decay="constant", b1=0.5, clip=float("inf"))
     """Of generators and of discriminators."""
-    guard: states.Guard = states.Guard(spike=float("inf"))
+    guard: states.SkipConfig = states.SkipConfig(spike=float("inf"))
     """Adversaries make each other's gradients jump: only what is not finite is left out."""
     loop: LoopConfig = LoopConfig()
     batch_size: int = 8
     """Images of each kind."""
     validation: Validation = Validation()
-    processes: Processes = Processes()
+    processes: DistributedConfig = DistributedConfig()
 
 
 def main(config: GANterfactualRun) -> None:
     """Trains, then writes `model/` and `validation.json` into the run folder."""
-    config.processes.joined()
+    config.processes.initialize()
     mesh = sharding.make_mesh()
     classifier = check(config, mesh)
     attribute = config.model.attribute
@@ -97,7 +97,7 @@ def train(config: GANterfactualRun, classifier: Classifier, data: Sides, held: S
     tx, schedule = make_optimizer(config.optimizer, config.loop.steps)
     graphs = {name: nnx.split(pretrained.abstract(network, config.model))[0] for name, network in NETWORKS.items()}
     networks, attribute = Networks(**graphs), config.model.attribute
-    frozen = sharding.put(jax.device_get(classifier), sharding.replicated(mesh))
+    frozen = sharding.to_global(jax.device_get(classifier), sharding.replicated(mesh))
     see = ganterfactual_validation.measurer(networks, attribute, config.batch_size, mesh)
     update = partial(states.update, tx=tx, schedule=schedule, ema_decay=None, guard=config.guard)
     state = fit(

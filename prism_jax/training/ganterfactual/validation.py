@@ -51,7 +51,7 @@ def measurer(
     everywhere = sharding.replicated(mesh)
     look = jax.jit(
         lambda params, classifier, batch: looked(nnx.merge(networks.generators, params), classifier, batch, attribute),
-        in_shardings=(everywhere, everywhere, sharding.over_batch(mesh)),
+        in_shardings=(everywhere, everywhere, sharding.batch_sharding(mesh)),
         out_shardings=everywhere,
     )
 

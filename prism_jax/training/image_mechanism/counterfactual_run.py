@@ -24,7 +24,7 @@ from jax.sharding import Mesh
 
 from prism_jax import config as configs
 from prism_jax import sharding
-from prism_jax.distributed import Processes
+from prism_jax.distributed import DistributedConfig
 from prism_jax.models.hvae import HVAE
 from prism_jax.scm import folder, predictions
 from prism_jax.scm.attributes import AttributeModel
@@ -51,7 +51,7 @@ from prism_jax.weights import hvae, predictors
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class CounterfactualRun:
+class CounterfactualFinetuneRun:
     """Everything a run of this program depends on."""
 
     run: str = "runs/counterfactual"
@@ -69,12 +69,12 @@ class CounterfactualRun:
     optimizer: OptimizerConfig = OptimizerConfig(peak=1e-4, decay="constant", b1=0.9, b2=0.9, clip=350.0)
     ascent: float = 1e-2
     """Learning rate of the multiplier; its AdamW has the optimizer's betas and no decay."""
-    guard: states.Guard = states.Guard(spike=float("inf"), largest=500.0, patience=50)
+    guard: states.SkipConfig = states.SkipConfig(spike=float("inf"), largest=500.0, patience=50)
     ema_decay: float = 0.999
     loop: LoopConfig = LoopConfig()
     batch_size: int = 32
     validation: Validation = Validation()
-    processes: Processes = Processes()
+    processes: DistributedConfig = DistributedConfig()
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -90,9 +90,9 @@ class Trained:
         return self.mechanisms.graph
 
 
-def main(config: CounterfactualRun) -> None:
+def main(config: CounterfactualFinetuneRun) -> None:
     """Trains, then writes `model/` into the run folder."""
-    config.processes.joined()
+    config.processes.initialize()
     mesh = sharding.make_mesh()
     trained = load(config)
     check(config, trained, mesh)
@@ -100,7 +100,7 @@ def main(config: CounterfactualRun) -> None:
     train(config, trained, predict.load(config.data, trained.graph), predict.load(held, trained.graph), mesh)
 
 
-def load(config: CounterfactualRun) -> Trained:
+def load(config: CounterfactualFinetuneRun) -> Trained:
     """The three models; ValueError for a folder that holds something else, or another graph than the mechanisms'."""
     mechanisms = opened(config, "mechanisms", folder.load)
     for name in ("image", "predictors"):
@@ -116,7 +116,7 @@ def load(config: CounterfactualRun) -> Trained:
     )
 
 
-def opened(config: CounterfactualRun, name: str, read: Callable[[str], Any]) -> Any:
+def opened(config: CounterfactualFinetuneRun, name: str, read: Callable[[str], Any]) -> Any:
     """What `read` finds in the folder of that option; one ValueError says which option is wrong."""
     path, made_by = getattr(config, name), "scm" if name == "image" else name
     try:
@@ -125,7 +125,7 @@ def opened(config: CounterfactualRun, name: str, read: Callable[[str], Any]) -> 
         raise ValueError(f"--{name} {path}: {error}; give the folder model/ of a run of train.{made_by}") from error
 
 
-def check(config: CounterfactualRun, trained: Trained, mesh: Mesh) -> None:
+def check(config: CounterfactualFinetuneRun, trained: Trained, mesh: Mesh) -> None:
     """Raises ValueError for options that do not fit, before anything slow."""
     sharding.check_batch_size(config.batch_size, mesh)
     predictions.check(trained.predictor.config, trained.graph)
@@ -141,7 +141,7 @@ def check(config: CounterfactualRun, trained: Trained, mesh: Mesh) -> None:
 
 
 def train(
-    config: CounterfactualRun, trained: Trained, data: Observed, held: Observed, mesh: Mesh
+    config: CounterfactualFinetuneRun, trained: Trained, data: Observed, held: Observed, mesh: Mesh
 ) -> CounterfactualState:
     """Trains on `data`, measures on `held`; returns the last state."""
     configs.write(config, config.run)
@@ -150,7 +150,7 @@ def train(
     options = dict(schedule=schedule, ema_decay=config.ema_decay, guard=config.guard, decay=average_decay)
     networks, params, frozen = taken_apart(trained, mesh)
     see = counterfactual_validation.measurer(config, networks, trained.graph, held, mesh)
-    frozen = frozen.replace(limit=sharding.put(limit_of(config, see, params, frozen), sharding.replicated(mesh)))
+    frozen = frozen.replace(limit=sharding.to_global(limit_of(config, see, params, frozen), sharding.replicated(mesh)))
     step = partial(
         train_step,
         networks=networks,
@@ -184,18 +184,18 @@ def taken_apart(trained: Trained, mesh: Mesh) -> tuple[Networks, Any, Judged]:
     predictor, values = nnx.split(trained.predictor)
     frozen = Judged(mechanisms=trained.mechanisms, predictor=nnx.to_pure_dict(values), limit=np.float32(0))
     everywhere = sharding.replicated(mesh)
-    frozen = sharding.put(jax.device_get(frozen), everywhere)
+    frozen = sharding.to_global(jax.device_get(frozen), everywhere)
     return Networks(image=image, predictor=predictor), jax.device_get(nnx.to_pure_dict(params)), frozen
 
 
-def limit_of(config: CounterfactualRun, see: Callable, params: Any, frozen: Judged) -> np.float32:
+def limit_of(config: CounterfactualFinetuneRun, see: Callable, params: Any, frozen: Judged) -> np.float32:
     """The limit asked for, or `slack` beyond the free energy of validation images before training, which is then said.
 
     The published limits are of training images: those of unseen ones are looser by what the model overfits.
     """
     if config.objective.limit is not None:
         return np.float32(config.objective.limit)
-    placed = sharding.put(params, frozen.limit.sharding)
+    placed = sharding.to_global(params, frozen.limit.sharding)
     energy = counterfactual_validation.energy_of(see(placed, frozen), config.objective.beta)
     limit = energy + config.objective.slack
     print(f"{config.image}: free energy {energy:.4f} nats per dimension, limit {limit:.4f}", file=sys.stderr)
@@ -203,7 +203,7 @@ def limit_of(config: CounterfactualRun, see: Callable, params: Any, frozen: Judg
 
 
 def finish(
-    config: CounterfactualRun, best: CounterfactualState, networks: Networks, graph: Graph, limit: float
+    config: CounterfactualFinetuneRun, best: CounterfactualState, networks: Networks, graph: Graph, limit: float
 ) -> None:
     """Writes the averaged weights of the best checkpoint."""
     model, step = Path(config.run) / "model", int(best.image.step)

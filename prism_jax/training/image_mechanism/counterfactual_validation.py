@@ -51,7 +51,7 @@ def measurer(config: Any, networks: Networks, graph: Graph, held: Observed, mesh
         lambda params, frozen, root, batch: looked(
             nnx.merge(networks.image, params), frozen, batch, root, networks, config.objective
         ),
-        in_shardings=(everywhere, everywhere, everywhere, sharding.over_batch(mesh)),
+        in_shardings=(everywhere, everywhere, everywhere, sharding.batch_sharding(mesh)),
         out_shardings=everywhere,
     )
     arrays, root = held.labelled() | interventions(held, graph, config.seed), held_key(config.seed, mesh)

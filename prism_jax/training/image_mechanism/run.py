@@ -18,14 +18,14 @@ from jax.sharding import Mesh
 
 from prism_jax import config as configs
 from prism_jax import rng, sharding
-from prism_jax.distributed import Processes
+from prism_jax.distributed import DistributedConfig
 from prism_jax.models.hvae import HVAE
 from prism_jax.models.hvae_config import HVAEConfig
 from prism_jax.scm import elbo, graphs, observed
-from prism_jax.scm.elbo import FreeEnergy
+from prism_jax.scm.elbo import NegativeELBO
 from prism_jax.scm.graph import Graph
 from prism_jax.scm.observed import Digits, Observed
-from prism_jax.sharding import Placement
+from prism_jax.sharding import ShardingConfig
 from prism_jax.training import predict
 from prism_jax.training import state as states
 from prism_jax.training.array_batches import ArrayBatches
@@ -41,7 +41,7 @@ COPIED = 101  # the last update after which the average is still a copy
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class SCMRun:
+class ImageMechanismRun:
     """Everything a run of this program depends on."""
 
     run: str = "runs/scm"
@@ -53,17 +53,17 @@ class SCMRun:
     """Its `parents` are those of the graph."""
     initial: str | None = None
     """Folder of an image mechanism to start from, RUN/model; None: one that is not trained."""
-    objective: FreeEnergy = FreeEnergy()
+    objective: NegativeELBO = NegativeELBO()
     shift: int = 0
     """Pixels by which training moves images at random."""
     optimizer: OptimizerConfig = OptimizerConfig(peak=1e-3, decay="constant", b1=0.9, b2=0.9, clip=350.0)
-    guard: states.Guard = states.Guard(spike=float("inf"), largest=500.0, patience=50)
+    guard: states.SkipConfig = states.SkipConfig(spike=float("inf"), largest=500.0, patience=50)
     ema_decay: float = 0.999
     loop: LoopConfig = LoopConfig()
-    placement: Placement = Placement()
+    placement: ShardingConfig = ShardingConfig()
     batch_size: int = 32
     validation: Validation = Validation()
-    processes: Processes = Processes()
+    processes: DistributedConfig = DistributedConfig()
 
 
 def train_step(
@@ -73,7 +73,7 @@ def train_step(
     key: jax.Array,
     *,
     graphdef: nnx.GraphDef,
-    config: SCMRun,
+    config: ImageMechanismRun,
     update: Any,
 ) -> tuple[states.TrainState, dict[str, jax.Array]]:
     """One step on `batch`: "image" uint8 [b, h, w, c], "parents" float32 [b, p], "id" uint32 [b]."""
@@ -107,16 +107,16 @@ def average_decay(decay: float, update: jax.Array) -> jax.Array:
     return jnp.where(update <= COPIED, 0.0, jnp.minimum(decay, late))
 
 
-def main(config: SCMRun) -> None:
+def main(config: ImageMechanismRun) -> None:
     """Trains, then writes `model/` and `validation.json` into the run folder."""
-    config.processes.joined()
+    config.processes.initialize()
     mesh = sharding.make_mesh(fsdp=config.placement.fsdp)
     check(config, mesh)
     held = dataclasses.replace(config.data, split=config.validation.split, limit=config.validation.limit)
     train(config, predict.load(config.data, config.graph), predict.load(held, config.graph), mesh)
 
 
-def train(config: SCMRun, data: Observed, held: Observed, mesh: Mesh) -> None:
+def train(config: ImageMechanismRun, data: Observed, held: Observed, mesh: Mesh) -> None:
     """Trains on `data`, measures on `held`."""
     configs.write(config, config.run)
     tx, schedule = make_optimizer(config.optimizer, config.loop.steps)
@@ -140,7 +140,7 @@ def train(config: SCMRun, data: Observed, held: Observed, mesh: Mesh) -> None:
         finish(config)
 
 
-def initial(config: SCMRun) -> Any:
+def initial(config: ImageMechanismRun) -> Any:
     """The parameters before the first step, on the host."""
     if config.initial is not None:
         return jax.device_get(nnx.to_pure_dict(nnx.state(hvae.load(config.initial))))
@@ -149,7 +149,7 @@ def initial(config: SCMRun) -> Any:
     return jax.device_get(nnx.to_pure_dict(nnx.state(model)))
 
 
-def finish(config: SCMRun) -> None:
+def finish(config: ImageMechanismRun) -> None:
     """Writes the averaged weights of the best checkpoint, and which that was."""
     has_best = config.loop.keep_best > 0 and config.validation.every > 0
     step, params = trained_weights(Path(config.run), None, best=has_best)
@@ -163,7 +163,7 @@ def finish(config: SCMRun) -> None:
     print(f"{folder}: averaged weights of step {step}", file=sys.stderr)
 
 
-def check(config: SCMRun, mesh: Mesh) -> None:
+def check(config: ImageMechanismRun, mesh: Mesh) -> None:
     """Raises ValueError for options that do not fit, before anything slow."""
     sharding.check_batch_size(config.batch_size, mesh)
     if config.model.parents != config.graph.width:

@@ -57,7 +57,7 @@ def measurer(config: Any, graphdef: nnx.GraphDef, mesh: Mesh) -> Callable[[Any, 
     everywhere = sharding.replicated(mesh)
     look = jax.jit(
         lambda params, root, batch: measured(nnx.merge(graphdef, params), batch, root),
-        in_shardings=(everywhere, everywhere, sharding.over_batch(mesh)),
+        in_shardings=(everywhere, everywhere, sharding.batch_sharding(mesh)),
         out_shardings=everywhere,
     )
     root = held_key(config.seed, mesh)

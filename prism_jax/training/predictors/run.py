@@ -24,7 +24,7 @@ from jax.sharding import Mesh
 
 from prism_jax import config as configs
 from prism_jax import rng, sharding
-from prism_jax.distributed import Processes
+from prism_jax.distributed import DistributedConfig
 from prism_jax.models.predictors import ChestConfig, ChestPredictor, MorphoConfig, MorphoPredictor
 from prism_jax.scm import graphs, observed, predictions
 from prism_jax.scm.graph import Graph
@@ -56,14 +56,14 @@ class PredictorsRun:
     shift: int = 0
     """Pixels by which training moves images at random."""
     optimizer: OptimizerConfig = OptimizerConfig(peak=1e-3, decay="constant", clip=200.0, weight_decay=0.05)
-    guard: states.Guard = states.Guard()
+    guard: states.SkipConfig = states.SkipConfig()
     ema_decay: float = 0.999
     """Of the average of weights and running moments; a plain copy for the first 102 updates, as in
     train.image_mechanism."""
     loop: LoopConfig = LoopConfig()
     batch_size: int = 32
     validation: Validation = Validation()
-    processes: Processes = Processes()
+    processes: DistributedConfig = DistributedConfig()
 
 
 @struct.dataclass
@@ -123,7 +123,7 @@ def train_step(
 
 def main(config: PredictorsRun) -> None:
     """Trains, then writes `model/` and `validation.json` into the run folder."""
-    config.processes.joined()
+    config.processes.initialize()
     mesh = sharding.make_mesh()
     check(config, mesh)
     held = dataclasses.replace(config.data, split=config.validation.split, limit=config.validation.limit)

@@ -40,7 +40,7 @@ def reader(config: Any, graphdef: nnx.GraphDef, mesh: Mesh) -> Callable[[Any, Ob
     everywhere = sharding.replicated(mesh)
     look = jax.jit(
         lambda values, batch: looked(nnx.merge(graphdef, values), config.graph, batch),
-        in_shardings=(everywhere, sharding.over_batch(mesh)),
+        in_shardings=(everywhere, sharding.batch_sharding(mesh)),
         out_shardings=everywhere,
     )
 

@@ -22,7 +22,7 @@ from PIL import Image
 
 from prism_jax import config as configs
 from prism_jax import rng, sharding
-from prism_jax.distributed import Processes
+from prism_jax.distributed import DistributedConfig
 from prism_jax.models.autoencoder import AutoencoderConfig, AutoencoderKL
 from prism_jax.training import examples
 from prism_jax.training import state as states
@@ -47,7 +47,7 @@ class Validation:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class AutoencoderRun:
+class VAERun:
     """Everything a run of this program depends on."""
 
     run: str = "runs/autoencoder"
@@ -64,7 +64,7 @@ class AutoencoderRun:
     batch_size: int = 16
     ema_decay: float | None = 0.999
     sample_every: int = 1000
-    processes: Processes = Processes()
+    processes: DistributedConfig = DistributedConfig()
 
 
 def train_step(
@@ -108,9 +108,9 @@ def evaluate(vae: AutoencoderKL, images: jax.Array) -> dict[str, jax.Array]:
     }
 
 
-def main(config: AutoencoderRun) -> None:
+def main(config: VAERun) -> None:
     """Trains, then writes `vae/` and `validation.json` into the run folder."""
-    config.processes.joined()
+    config.processes.initialize()
     mesh = sharding.make_mesh()
     config, given = starting_point(config)
     check(config, mesh)
@@ -139,7 +139,7 @@ def main(config: AutoencoderRun) -> None:
     )
 
 
-def starting_point(config: AutoencoderRun) -> tuple[AutoencoderRun, Any]:
+def starting_point(config: VAERun) -> tuple[VAERun, Any]:
     """The configuration with the `model` it starts from, and that model's parameters; None for fresh ones."""
     if config.start is None:
         return config, None
@@ -147,7 +147,7 @@ def starting_point(config: AutoencoderRun) -> tuple[AutoencoderRun, Any]:
     return dataclasses.replace(config, model=vae.config), nnx.to_pure_dict(nnx.state(vae))
 
 
-def first_state(given: Any, *, config: AutoencoderRun, tx: optax.GradientTransformation) -> states.TrainState:
+def first_state(given: Any, *, config: VAERun, tx: optax.GradientTransformation) -> states.TrainState:
     """The state before the first step, from the parameters `given` or, if None, from seeded ones."""
     if given is None:
         vae = AutoencoderKL(config.model, rngs=nnx.Rngs(rng.stream(rng.key(config.seed), "init")))
@@ -155,7 +155,7 @@ def first_state(given: Any, *, config: AutoencoderRun, tx: optax.GradientTransfo
     return states.create(given, tx, ema=config.ema_decay is not None)
 
 
-def hooks(config: AutoencoderRun, see: Callable, held_out: np.ndarray) -> tuple[Hook, Hook]:
+def hooks(config: VAERun, see: Callable, held_out: np.ndarray) -> tuple[Hook, Hook]:
     """Validation PSNR into metrics.jsonl, and a picture of the first held-out images and their reconstructions."""
 
     def validate(state: states.TrainState, step: int, log: Log) -> dict[str, float]:
@@ -175,7 +175,7 @@ def measurer(graphdef: nnx.GraphDef, batch_size: int, mesh: Mesh) -> Callable[[A
     everywhere = sharding.replicated(mesh)
     look = jax.jit(
         lambda params, batch: evaluate(nnx.merge(graphdef, params), batch),
-        in_shardings=(everywhere, sharding.over_batch(mesh)),
+        in_shardings=(everywhere, sharding.batch_sharding(mesh)),
         out_shardings=everywhere,
     )
 
@@ -184,7 +184,7 @@ def measurer(graphdef: nnx.GraphDef, batch_size: int, mesh: Mesh) -> Callable[[A
         for start in range(0, len(images), batch_size):
             # The last batch is filled up with the last image, and cut again below.
             rows = np.minimum(np.arange(start, start + batch_size), len(images) - 1)
-            batch = sharding.put(images[rows], sharding.over_batch(mesh))
+            batch = sharding.to_global(images[rows], sharding.batch_sharding(mesh))
             with jax.set_mesh(mesh):
                 results.append(jax.device_get(look(params, batch)))
         return {name: np.concatenate([r[name] for r in results])[: len(images)] for name in results[0]}
@@ -192,7 +192,7 @@ def measurer(graphdef: nnx.GraphDef, batch_size: int, mesh: Mesh) -> Callable[[A
     return see
 
 
-def finish(config: AutoencoderRun, vae: AutoencoderKL, seen: dict[str, np.ndarray], psnr: np.ndarray) -> None:
+def finish(config: VAERun, vae: AutoencoderKL, seen: dict[str, np.ndarray], psnr: np.ndarray) -> None:
     """Writes the VAE with its scaling factor, and what was measured on held-out images; process 0 does."""
     if jax.process_index() != 0:
         return
@@ -213,7 +213,7 @@ def finish(config: AutoencoderRun, vae: AutoencoderKL, seen: dict[str, np.ndarra
     )
 
 
-def check(config: AutoencoderRun, mesh: Mesh) -> None:
+def check(config: VAERun, mesh: Mesh) -> None:
     """Raises ValueError for sizes that do not fit, before anything slow."""
     sharding.check_batch_size(config.batch_size, mesh)
     for name, side in (("window.crop", config.window.crop), ("data.size", config.data.size)):
