@@ -15,6 +15,7 @@ from flax import nnx, struct
 
 from prism_jax.models.convnext import ConvNeXt, ConvNeXtConfig
 from prism_jax.models.densenet import DenseNet, DenseNetConfig, check_range
+from prism_jax.pretrained import folder as model_folder
 from prism_jax.weights import diffusers, files, pretrained, torchxrayvision
 
 FAMILIES = {
@@ -107,12 +108,12 @@ class Classifier:
 
     @classmethod
     def from_pretrained(cls, folder: str | Path, *, dtype: jnp.dtype = jnp.float32) -> "Classifier":
-        """Reads a folder that `save_pretrained` wrote. `dtype` is compute.
+        """Reads a shipped classifier by its name, or a folder that `save_pretrained` wrote. `dtype` is compute.
 
         Raises:
           ValueError: a file is missing or damaged, or a weight is left over or missing.
         """
-        folder = Path(folder)
+        folder = model_folder(folder)
         if not (folder / "config.json").is_file():
             raise ValueError(f"no classifier in {folder}: no config.json; train one: python -m train.classifier")
         known = pretrained.read_json(folder / "config.json")

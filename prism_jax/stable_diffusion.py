@@ -21,6 +21,7 @@ from prism_jax.diffusion.schedule import NoiseSchedule, ScheduleConfig
 from prism_jax.models.autoencoder import AutoencoderKL
 from prism_jax.models.text_encoder import CLIPTextModel
 from prism_jax.models.unet import UNet2DCondition
+from prism_jax.pretrained import folder as model_folder
 from prism_jax.weights import pretrained
 
 CLASSES = {
@@ -50,13 +51,14 @@ class StableDiffusion:
     def from_pretrained(
         cls, folder: str | Path, dtype: jnp.dtype = jnp.float32, *, remat: bool = False
     ) -> "StableDiffusion":
-        """Reads a folder in the diffusers layout. `dtype` is compute; parameters are float32.
+        """Reads a shipped model by its name, or a folder in the diffusers layout. `dtype` is compute; parameters are
+        float32.
 
         Raises:
           ValueError: a part is missing or damaged, a weight is left over or missing, a pickle instead of safetensors,
             or a network or schedule that is not one of SD 1.x or SD 2.x.
         """
-        folder = Path(folder)
+        folder = model_folder(folder)
         if not (folder / "unet").is_dir():
             raise ValueError(
                 f"{folder} is not a diffusers folder: it has no unet/; give the folder of model_index.json"

@@ -16,6 +16,7 @@ from packaging.requirements import Requirement
 
 from prism_jax.cli import attention_paths, cluster
 from prism_jax.cli.attention_paths import Networks
+from prism_jax.pretrained import folder as model_folder
 
 PACKAGE = "prism-jax"
 EXTRAS = {
@@ -49,7 +50,7 @@ class Finding:
 
 def run(options: Options) -> int:
     """Prints all findings; returns the exit code, 1 if something is wrong."""
-    networks = Networks() if options.model is None else Networks.of(options.model)
+    networks = Networks() if options.model is None else Networks.of(model_folder(options.model))
     print(f"Python {platform.python_version()}, {platform.platform()}")
     findings = [*packages(), *devices()]
     if not any(finding.text.startswith(NO_DEVICE) for finding in findings):

@@ -13,6 +13,7 @@ import numpy as np
 from flax import nnx
 from flax.traverse_util import flatten_dict, unflatten_dict
 
+from prism_jax.pretrained import folder as model_folder
 from prism_jax.stable_diffusion import StableDiffusion
 from prism_jax.training.trained_weights import trained_weights
 from prism_jax.weights import lora
@@ -92,7 +93,7 @@ def scale_of(settings: Mapping[str, Any]) -> float | None:
 
 def base_model(options: Options, settings: Mapping[str, Any]) -> Path:
     """The folder that holds what the run did not train."""
-    base = options.model or Path(settings["model"])
+    base = model_folder(options.model or settings["model"])
     if not base.is_dir():
         raise ValueError(f"{base}, which {options.run} started from, is not here; give --model its folder")
     return base

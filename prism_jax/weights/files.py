@@ -10,6 +10,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from prism_jax.atomic import atomic_write
+from prism_jax.pretrained import folder as model_folder
 
 CONVERSION_HINT = (
     'convert it once where PyTorch is: python -c "import torch, safetensors.torch as s; '
@@ -60,8 +61,8 @@ def read(files: list[Path]) -> Iterator[tuple[str, np.ndarray]]:
 
 def fingerprint(folder: Path | str) -> str:
     """A hash of all weights and settings below a folder of a model, or of one of its networks."""
-    digest = hashlib.blake2b(digest_size=20)
-    for file in sorted(Path(folder).rglob("*")):
+    folder, digest = model_folder(folder), hashlib.blake2b(digest_size=20)
+    for file in sorted(folder.rglob("*")):
         if file.suffix in (".safetensors", ".json", ".txt"):
             digest.update(str(file.relative_to(folder)).encode())
             with file.open("rb") as content:

@@ -14,6 +14,7 @@ from prism_jax.models.autoencoder import AutoencoderConfig, AutoencoderKL
 from prism_jax.models.clip import CLIP, CLIPConfig
 from prism_jax.models.text_encoder import CLIPTextModel, TextConfig
 from prism_jax.models.unet import UNet2DCondition, UNetConfig
+from prism_jax.pretrained import folder as model_folder
 from prism_jax.weights import diffusers, files
 
 UNET_STEM = VAE_STEM = "diffusion_pytorch_model"
@@ -28,9 +29,10 @@ def load_unet(folder: Path | str, *, dtype: jnp.dtype = jnp.float32, remat: bool
 
 
 def load_autoencoder(folder: Path | str, *, dtype: jnp.dtype = jnp.float32) -> AutoencoderKL:
-    """The VAE of `folder`; ValueError for anything that does not fit."""
-    config = AutoencoderConfig.from_dict(read_json(Path(folder) / "config.json"), dtype=dtype)
-    tensors = files.read(files.find(Path(folder), VAE_STEM))
+    """The VAE of `folder`, or of a shipped model (`phantom/vae`); ValueError for anything that does not fit."""
+    folder = model_folder(folder)
+    config = AutoencoderConfig.from_dict(read_json(folder / "config.json"), dtype=dtype)
+    tensors = files.read(files.find(folder, VAE_STEM))
     names, old = diffusers.AUTOENCODER, diffusers.AUTOENCODER_OLD
     return diffusers.fill(abstract(AutoencoderKL, config), tensors, names, old=old)
 

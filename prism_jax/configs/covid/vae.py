@@ -14,7 +14,7 @@ from prism_jax.training.vae.run import VAERun, Validation, Window
 def config() -> VAERun:
     return VAERun(
         run="runs/covid_autoencoder",
-        start="prism_jax/pretrained/phantom/vae",
+        start="phantom/vae",
         data=Data(folder="data/covid", size=128),
         validation=Validation(every=250),
         window=Window(crop=64, contrast=0.1),

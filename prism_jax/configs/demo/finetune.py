@@ -18,7 +18,7 @@ def config() -> FinetuneRun:
     patient = "Chest X-ray of a 60-year-old man, PA view, with"
     return FinetuneRun(
         run="runs/demo/finetune",
-        model="prism_jax/pretrained/phantom",
+        model="phantom",
         data=Data(folder="runs/demo/data", size=128),
         batch_size=16,
         latents="runs/demo/latents",

@@ -15,9 +15,7 @@ from prism_jax.evaluation.judges import Judge
 
 INVERSION = Inversion(method="edit_friendly", steps=20, guidance=1.75)
 STRENGTH = dict(cross_steps=0.4, self_steps=0.4, blend=None)
-JUDGES = tuple(
-    Judge(name=name, folder=f"prism_jax/pretrained/phantom_judges/{name}") for name in ("densenet", "convnext")
-)
+JUDGES = tuple(Judge(name=name, folder=f"phantom_judges/{name}") for name in ("densenet", "convnext"))
 PLACEBOS = ("repeat the caption", "say enlarged heart", "say blorkery", "say hernia")
 
 
@@ -25,7 +23,7 @@ def config() -> AuditRun:
     cohort = CounterfactualRun(
         run="runs/phantom_audit_cohort",
         title="The base model's edits, for the audit",
-        model="prism_jax/pretrained/phantom",
+        model="phantom",
         data="data/phantom_balanced",
         changes=changes(),
         per_change=64,

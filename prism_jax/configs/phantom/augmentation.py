@@ -31,7 +31,7 @@ def config() -> AugmentationRun:
             inversion=Inversion(method="edit_friendly", steps=20, guidance=1.75),
         ),
         classifier="configs/phantom/classifier_augmentation.py",
-        judge="prism_jax/pretrained/phantom_judges/densenet",
+        judge="phantom_judges/densenet",
         target="cardiomegaly",
         companion="pacemaker",
         tests=(

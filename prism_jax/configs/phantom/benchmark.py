@@ -25,8 +25,8 @@ from prism_jax.evaluation.benchmark.run import BenchmarkRun
 from prism_jax.evaluation.counterfactuals.run import Inversion
 from prism_jax.evaluation.judges import Judge
 
-EDITOR = "prism_jax/pretrained/phantom"
-JUDGES = "prism_jax/pretrained/phantom_judges"
+EDITOR = "phantom"
+JUDGES = "phantom_judges"
 LIKELIHOOD = tuple(f"runs/phantom64_scm_{seed}/model" for seed in (7, 8, 9))
 COUNTERFACTUAL = tuple(f"runs/phantom64_counterfactual_{seed}/model" for seed in (7, 8, 9))
 MECHANISMS = "runs/phantom_mechanisms/model"

@@ -15,7 +15,7 @@ def config() -> CounterfactualRun:
     return CounterfactualRun(
         run="runs/phantom_truth",
         title="The base model against true counterfactuals",
-        model="prism_jax/pretrained/phantom",
+        model="phantom",
         data="data/phantom_balanced",
         changes=changes(),
         per_change=64,

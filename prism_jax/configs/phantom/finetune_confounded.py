@@ -28,7 +28,7 @@ def trained_on(data: str, *, run: str) -> FinetuneRun:
     """The shipped model for 400 steps on this data set."""
     return FinetuneRun(
         run=f"runs/{run}",
-        model="prism_jax/pretrained/phantom",
+        model="phantom",
         data=Data(folder=f"data/{data}", size=128, captions=CaptionConfig(templates=(UNSAID,))),
         batch_size=16,
         latents=f"data/{data}_latents",

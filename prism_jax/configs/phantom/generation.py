@@ -11,6 +11,6 @@ def config() -> GenerationRun:
     return GenerationRun(
         run="runs/phantom_generation",
         title="Phantoms from captions alone",
-        model="prism_jax/pretrained/phantom",
+        model="phantom",
         data="data/phantom_balanced",
     )

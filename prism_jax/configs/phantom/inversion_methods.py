@@ -18,7 +18,7 @@ def config() -> InversionMethodsRun:
         run="runs/methods",
         title="Inversion methods against true counterfactuals",
         each=CounterfactualRun(
-            model="prism_jax/pretrained/phantom",
+            model="phantom",
             data="data/phantom_balanced",
             changes=changes(),
         ),

@@ -14,6 +14,7 @@ from prism_jax.evaluation.counterfactuals.run import Inversion
 from prism_jax.evaluation.edits import Change
 from prism_jax.evaluation.ground_truth import AUTOENCODER, DO_NOTHING, ORACLE
 from prism_jax.models.hvae_config import HVAEConfig
+from prism_jax.pretrained import folder as model_folder
 from prism_jax.scm.graph import Graph
 from prism_jax.scm.image_mechanism import CounterfactualConfig, Effect
 from prism_jax.weights import pretrained
@@ -44,7 +45,7 @@ class Editor:
     """
 
     name: str
-    model: str = "prism_jax/pretrained/phantom"
+    model: str = "phantom"
     """Diffusers folder."""
     inversion: Inversion = Inversion()
     strength: Strength | None = None
@@ -169,7 +170,7 @@ def check(rows: Sequence[Row], *, is_phantom: bool) -> None:
         if isinstance(row, CausalModel):
             graph_of(row)
             check_effect(row)
-        elif row.folders[0] and not (Path(row.folders[0]) / "model_index.json").is_file():
+        elif row.folders[0] and not (model_folder(row.folders[0]) / "model_index.json").is_file():
             raise ValueError(f"row {row.name!r}: no Stable Diffusion in {row.folders[0]}: no model_index.json")
 
 

@@ -38,7 +38,7 @@ class GenerationRun:
 
     run: str = "runs/generation"
     title: str = "Pictures from captions"
-    model: str = "prism_jax/pretrained/phantom"
+    model: str = "phantom"
     data: str = "data/phantom"
     split: str = "test"
     """Whose captions are sampled and whose images are the real ones. The split "train" is what may have been copied."""
@@ -48,7 +48,7 @@ class GenerationRun:
     """Of the captions; that which the model was trained on."""
     fit: transforms.Fit = "pad"
     samples: Samples = Samples()
-    judge: str = "prism_jax/pretrained/phantom_judges/densenet"
+    judge: str = "phantom_judges/densenet"
     """Folder of a classifier whose features are compared, and which says what the pictures show."""
     clip: str | None = None
     """Folder of a CLIPModel that scores how pictures and captions agree; None: none does."""
