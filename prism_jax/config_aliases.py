@@ -22,3 +22,6 @@ CLASSES: Mapping[str, str] = {
 
 FIELDS: Mapping[str, Mapping[str, str]] = {}
 """By today's class name: old field name -> today's."""
+
+REMOVED: Mapping[str, Mapping[str, object]] = {"SplineConfig": {"order": "linear"}}
+"""By today's class name: field that is gone -> its only value that today's code still means; dropped when reading."""

@@ -24,7 +24,6 @@ discretised_gaussian, logistic_mixture = (
 )
 logit_gaussian, mixed = jax.jit(likelihoods.logit_gaussian), jax.jit(likelihoods.mixed)
 mixture_mean = jax.jit(likelihoods.mixture_mean, static_argnames="components")
-mixture_sample = jax.jit(likelihoods.mixture_sample)
 
 
 @pytest.fixture(scope="module")
@@ -100,17 +99,12 @@ def test_a_mixture_of_logistics_agrees_with_the_reference(case, trace):
 
 
 @pytest.mark.parametrize("case", ["dmol10", "dmol4"])
-def test_points_and_draws_of_a_mixture_agree_with_the_reference(case, trace):
+def test_point_estimates_of_a_mixture_agree_with_the_reference(case, trace):
     parameters = jnp.asarray(trace[f"{case}/in/l"])
     for name, components in {"soft": None, "hard": 1, "top3": 3}.items():
         mean, scale = mixture_mean(parameters, components=components)
         np.testing.assert_allclose(mean, trace[f"{case}/out/mean_{name}"], **VALUE)
         np.testing.assert_allclose(scale, trace[f"{case}/out/scale_{name}"], **VALUE)
-    gumbel = -jnp.log(-jnp.log(trace[f"{case}/in/u_mix"]))
-    uniform = jnp.asarray(trace[f"{case}/in/u_logistic"])
-    mean, scale = mixture_sample(parameters, gumbel, jnp.log(uniform) - jnp.log1p(-uniform))
-    np.testing.assert_allclose(mean, trace[f"{case}/out/sample"], **VALUE)
-    np.testing.assert_allclose(scale, trace[f"{case}/out/sample_scale"], **VALUE)
 
 
 def test_the_divergence_of_gaussians_agrees_with_the_reference(trace):

@@ -14,7 +14,6 @@ from prism_jax.scm.splines import SplineConfig
 TRACED = {
     "spline_linear4": SplineConfig(bins=4),
     "spline_linear8": SplineConfig(bins=8),
-    "spline_quadratic6": SplineConfig(bins=6, bound=2.5, order="quadratic"),
 }
 forward, inverse = jax.jit(splines.forward), jax.jit(splines.inverse)
 POINTS = 80  # as in the traces, so that a program serves both
@@ -27,7 +26,7 @@ def raw_of(trace, stem):
     return {ours: jnp.asarray(trace[name][0]) for ours, name in names.items() if name in trace}
 
 
-@pytest.fixture(scope="module", params=["spline_linear4", "spline_quadratic6"])
+@pytest.fixture(scope="module", params=["spline_linear4"])
 def drawn(request):
     """A spline of moderate slopes."""
     draw, config = np.random.default_rng(0), TRACED[request.param]
@@ -78,7 +77,5 @@ def test_log_slopes_are_the_derivative_both_ways_and_gradients_are_finite_everyw
 
 
 def test_impossible_splines_are_refused():
-    with pytest.raises(ValueError, match="order 'cubic'"):
-        SplineConfig(order="cubic")
     with pytest.raises(ValueError, match="0 bins"):
         dataclasses.replace(SplineConfig(), bins=0)

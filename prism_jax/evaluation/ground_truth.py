@@ -14,10 +14,8 @@ from prism_jax.data.captions.templates import PLAIN, Template
 from prism_jax.data.phantom.equations import intervene
 from prism_jax.data.sources.build import read_build
 from prism_jax.data.sources.phantom import PhantomConfig, intervention
-from prism_jax.evaluation.counterfactuals.manifest import Outputs
 from prism_jax.evaluation.edits import Change
 from prism_jax.evaluation.subjects import Subject
-from prism_jax.metrics.counterfactual import CounterfactualMetrics
 
 DO_NOTHING, AUTOENCODER, ORACLE = "do nothing", "autoencoder only", "oracle"
 
@@ -54,33 +52,6 @@ def true_counterfactuals(
     options = dict(seed=config.seed, size=config.size, equations=phantom.Equations.preset(config.preset))
     images = phantom.generate(numbers, do=do, mode="surgical", **options).images
     return images, phantom.change_mask(numbers, do, **options)
-
-
-def brackets(outputs: Outputs, rows: Sequence[Mapping[str, Any]], truth: np.ndarray) -> dict[str, np.ndarray]:
-    """What stands beside the edits of these rows in a comparison, uint8 [n, h, w] each.
-
-    "do nothing" hands the original back, "autoencoder only" what is left of it after encoding and decoding, "oracle"
-    the true counterfactual `truth` [n, h, w]. An edit has to beat the first two; none can beat the last.
-    """
-    pictures = {
-        label: np.stack([outputs.picture(row[name]) for row in rows])
-        for label, name in ((DO_NOTHING, "original"), (AUTOENCODER, "autoencoded"))
-    }
-    return pictures | {ORACLE: truth}
-
-
-def bracketed(
-    edited: np.ndarray,
-    reconstruction: np.ndarray,
-    truth: np.ndarray,
-    mask: np.ndarray,
-    rows: Mapping[str, np.ndarray],
-) -> dict[str, CounterfactualMetrics]:
-    """The errors of the edits, under "edit", and of each row of `brackets`; images uint8, mask bool, [n, h, w]."""
-    known = dict(reconstruction=reconstruction, truth=truth, mask=mask)
-    return {
-        name: CounterfactualMetrics.of(edited=images, **known) for name, images in ({"edit": edited} | rows).items()
-    }
 
 
 def true_effects(

@@ -57,19 +57,6 @@ class CycleGANConfig:
     def tiny(cls, **options) -> "CycleGANConfig":
         return cls(**dict(size=16, width=2, blocks=1, discriminator_width=2, halvings=2) | options)
 
-    @property
-    def receptive_field(self) -> int:
-        """Side in pixels of what one place of a discriminator's output sees: 16, 34, 70 after 1, 2, 3 halvings.
-
-        70 is more than an image of 64 pixels: each of its 6x6 places sees 47 to 63 of 64 rows, the rest is padding, so
-        that nothing is judged by its parts; 2 halvings judge windows of 34 pixels at 14x14 places. This counts
-        convolutions: through instance norm every place knows mean and spread of the whole image.
-        """
-        side = 7  # two 4x4 convolutions without stride
-        for _ in range(self.halvings):
-            side = 2 * side + 2
-        return side
-
 
 def instance_norm(x: jax.Array) -> jax.Array:
     """Every channel of every image `[b, h, w, c]` at mean 0 and variance 1."""

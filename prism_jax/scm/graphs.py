@@ -58,35 +58,6 @@ def mimic_cxr() -> Graph:
     )
 
 
-def uk_biobank() -> Graph:
-    """Sex, age -> brain volume; brain volume, age -> ventricle volume; age reaches the image through the volumes."""
-    volume = AffineFlow(moments=PerceptronConfig(hidden=(32, 32), activation="leaky_relu"))
-    return Graph(
-        nodes=(
-            Node(name="sequence", values=Discrete(names=("T1", "T2 FLAIR")), mechanism=ROOT),
-            Node(name="sex", values=Discrete(names=("female", "male")), mechanism=ROOT),
-            Node(
-                name="age",
-                values=Continuous(low=44.0, high=73.0, unit="years"),
-                mechanism=SplineFlow(spline=SplineConfig(bins=4)),
-            ),
-            Node(
-                name="brain",
-                values=Continuous(low=841919.0, high=1629520.0, unit="mm3"),
-                mechanism=volume,
-                parents=("sex", "age"),
-            ),
-            Node(
-                name="ventricles",
-                values=Continuous(low=7613.27, high=157075.0, unit="mm3"),
-                mechanism=volume,
-                parents=("brain", "age"),
-            ),
-        ),
-        image_parents=("sequence", "brain", "ventricles", "sex"),
-    )
-
-
 def phantom() -> Graph:
     """The arrows of `data.phantom.equations`, with mechanisms that know nothing of its coefficients."""
     age = Continuous(low=18.0, high=90.0, unit="years")

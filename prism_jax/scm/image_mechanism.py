@@ -156,11 +156,6 @@ def mediate_with(
     return noise.replace(latents=latents)
 
 
-def reconstruct(model: HVAE, noise: Noise, parents: jax.Array) -> jax.Array:
-    """The point estimate [b, h, w, c] in [-1, 1] without the noise of pixels: what the latents alone hold."""
-    return point(model, model.decode(noise.latents, parents).state)[0]
-
-
 def sample(model: HVAE, parents: jax.Array, rng: jax.Array, *, temperature: float = 1.0, t_u: float = 0.0) -> jax.Array:
     """Images [b, h, w, c] in [-1, 1] drawn from the model under `parents` [b, p]; `rng` as of `abduct`."""
     keys = jax.vmap(jax.random.split, out_axes=1)(per_image(rng, len(parents)))

@@ -89,13 +89,6 @@ def mixture_mean(parameters: jax.Array, *, components: int | None = None) -> tup
     return _weighted(parameters, jax.nn.softmax(logits))
 
 
-def mixture_sample(parameters: jax.Array, gumbel: jax.Array, logistic: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """A draw in [-1, 1] and its scale, both [b, h, w, 3], from Gumbel noise [..., k] and logistic noise [..., 3]."""
-    logits = split_mixture(parameters)[0]
-    chosen = jax.nn.one_hot(jnp.argmax(logits + gumbel, axis=-1), logits.shape[-1])
-    return _weighted(parameters, chosen, logistic)
-
-
 def split_mixture(parameters: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array]:
     """Logits [b, h, w, k]; means, log-scales and mixing coefficients, each [b, h, w, 3, k]."""
     k = parameters.shape[-1] // 10
@@ -104,13 +97,11 @@ def split_mixture(parameters: jax.Array) -> tuple[jax.Array, jax.Array, jax.Arra
     return parameters[..., :k], means, jnp.maximum(log_scales, MIXTURE_FLOOR), jnp.tanh(coefficients)
 
 
-def _weighted(
-    parameters: jax.Array, weights: jax.Array, logistic: jax.Array | float = 0.0
-) -> tuple[jax.Array, jax.Array]:
+def _weighted(parameters: jax.Array, weights: jax.Array) -> tuple[jax.Array, jax.Array]:
     _, means, log_scales, coefficients = split_mixture(parameters)
     of = lambda values: jnp.sum(values * weights[..., None, :], axis=-1)
     scale = jnp.exp(of(log_scales))
-    pixels = Pixels(loc=of(means) + scale * logistic, log_scale=of(log_scales), coefficients=of(coefficients))
+    pixels = Pixels(loc=of(means), log_scale=of(log_scales), coefficients=of(coefficients))
     return mixed(pixels), scale
 
 

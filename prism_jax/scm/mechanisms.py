@@ -1,7 +1,10 @@
-"""Continuous attributes: invertible maps of standard normal noise, in the attribute's scaled unit [-1, 1]."""
+"""Mechanisms of continuous attributes: invertible maps of standard normal noise, in the scaled unit [-1, 1].
+
+A mechanism is value := f(parents, noise), with `parents` float32 [b, inputs] encoded and `value` [b]; noise is [b] here
+and [b, classes] for discrete attributes (`gumbel.py`), which have the same five methods.
+"""
 
 import dataclasses
-from typing import Any, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -9,16 +12,6 @@ import jax.numpy as jnp
 from prism_jax.scm import perceptron, splines
 from prism_jax.scm.perceptron import Layers, PerceptronConfig
 from prism_jax.scm.splines import SplineConfig
-
-
-class Mechanism(Protocol):
-    """value := f(parents, noise): `parents` float32 [b, inputs] encoded, `value` [b], noise [b] or [b, classes]."""
-
-    def init(self, key: jax.Array, inputs: int, classes: int) -> Any: ...
-    def log_prob(self, params: Any, value: jax.Array, parents: jax.Array) -> jax.Array: ...
-    def draw(self, keys: jax.Array, classes: int) -> jax.Array: ...
-    def predict(self, params: Any, noise: jax.Array, parents: jax.Array) -> jax.Array: ...
-    def abduct(self, params: Any, value: jax.Array, parents: jax.Array, keys: jax.Array) -> jax.Array: ...
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

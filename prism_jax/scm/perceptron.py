@@ -11,7 +11,6 @@ import jax.numpy as jnp
 ACTIVATIONS = {
     "gelu": partial(jax.nn.gelu, approximate=False),
     "sigmoid": jax.nn.sigmoid,
-    "leaky_relu": partial(jax.nn.leaky_relu, negative_slope=0.1),
 }
 Layers = tuple[dict[str, jax.Array], ...]  # of {"kernel": [in, out], "bias": [out]}
 
@@ -21,7 +20,7 @@ class PerceptronConfig:
     """Widths of the hidden layers (none: an affine map) and what follows each of them."""
 
     hidden: tuple[int, ...] = ()
-    activation: Literal["gelu", "sigmoid", "leaky_relu"] = "gelu"
+    activation: Literal["gelu", "sigmoid"] = "gelu"
 
     def __post_init__(self) -> None:
         if self.activation not in ACTIVATIONS:

@@ -1,13 +1,11 @@
-"""Monotone splines of [-bound, bound], closed form both ways: linear-rational and rational-quadratic.
+"""Monotone linear-rational splines of [-bound, bound], closed form both ways.
 
-Linear-rational as in Dolatabadi, Erfani, Leckie 2020 (arXiv 2001.05168), rational-quadratic as in Durkan et al. 2019
-(arXiv 1906.04032), with the normalisation of Pyro's `Spline`. Inside a bin everything is measured from its lower knot,
-which keeps the digits that the published form loses when it weighs the knots' own heights.
+Dolatabadi, Erfani, Leckie 2020 (arXiv 2001.05168), with the normalisation of Pyro's `Spline`. Inside a bin everything
+is measured from its lower knot: that keeps the digits which the published form loses by weighing the knots' own heights.
 """
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Literal
 
 import jax
 import jax.numpy as jnp
@@ -20,15 +18,12 @@ END_SLOPE = 1 - MIN_SLOPE  # at the bounds, beside slope 1 outside: as published
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class SplineConfig:
-    """Number of bins, half width of the range, and the curve within a bin."""
+    """Number of bins and half width of the range."""
 
     bins: int = 8
     bound: float = 3.0
-    order: Literal["linear", "quadratic"] = "linear"
 
     def __post_init__(self) -> None:
-        if self.order not in ("linear", "quadratic"):
-            raise ValueError(f"spline order {self.order!r} is not known; use linear or quadratic")
         if not 1 <= self.bins < 1 / MIN_BIN or self.bound <= 0:
             raise ValueError(f"a spline of {self.bins} bins up to {self.bound}; use 1 to 999 bins and a bound above 0")
 
@@ -40,23 +35,22 @@ class Knots:
     x: jax.Array  # [k + 1] rising from -bound to bound
     y: jax.Array  # [k + 1] likewise
     slope: jax.Array  # [k + 1] positive
-    split: jax.Array | None  # [k] in (0, 1): where the two pieces of a linear-rational bin meet
+    split: jax.Array  # [k] in (0, 1): where the two pieces of a bin meet
 
 
 def init(config: SplineConfig, key: jax.Array) -> dict[str, jax.Array]:
-    """Unconstrained parameters: `widths`, `heights` [k], `slopes` [k - 1], `splits` [k] (linear); near the identity."""
+    """Unconstrained parameters: `widths`, `heights` [k], `slopes` [k - 1], `splits` [k]; near the identity."""
     k = config.bins
     draw = lambda name, count: 0.01 * jax.random.normal(jax.random.fold_in(key, name), (count,))
     # softplus(0.54) is slope 1.
-    raw = {"widths": draw(0, k), "heights": draw(1, k), "slopes": 0.54 + draw(2, k - 1)}
-    return raw | {"splits": draw(3, k)} if config.order == "linear" else raw
+    return {"widths": draw(0, k), "heights": draw(1, k), "slopes": 0.54 + draw(2, k - 1), "splits": draw(3, k)}
 
 
 def normalised(raw: Mapping[str, jax.Array], config: SplineConfig) -> Knots:
     """The spline of unconstrained parameters."""
     ends = jnp.full(1, END_SLOPE)
     slope = jnp.concatenate([ends, jax.nn.softplus(raw["slopes"]) + MIN_SLOPE, ends])
-    split = 0.025 + 0.95 * jax.nn.sigmoid(raw["splits"]) if config.order == "linear" else None
+    split = 0.025 + 0.95 * jax.nn.sigmoid(raw["splits"])
     return Knots(x=_edges(raw["widths"], config), y=_edges(raw["heights"], config), slope=slope, split=split)
 
 
@@ -72,7 +66,7 @@ def forward(knots: Knots, x: jax.Array) -> tuple[jax.Array, jax.Array]:
     inside, x_in = _within(x, knots)
     at = _bin(knots.x, x_in)
     theta = (x_in - knots.x[at]) / (knots.x[at + 1] - knots.x[at])
-    rise, slope = _curve(knots)(_pieces(knots, at), theta)
+    rise, slope = _linear(_pieces(knots, at), theta)
     return jnp.where(inside, knots.y[at] + rise, x), jnp.where(inside, jnp.log(slope), 0.0)
 
 
@@ -81,8 +75,8 @@ def inverse(knots: Knots, y: jax.Array) -> tuple[jax.Array, jax.Array]:
     inside, y_in = _within(y, knots)
     at = _bin(knots.y, y_in)
     pieces = _pieces(knots, at)
-    theta = (_theta_quadratic if knots.split is None else _theta_linear)(pieces, y_in - knots.y[at])
-    _, slope = _curve(knots)(pieces, theta)
+    theta = _theta_linear(pieces, y_in - knots.y[at])
+    _, slope = _linear(pieces, theta)
     x = knots.x[at] + theta * (knots.x[at + 1] - knots.x[at])
     return jnp.where(inside, x, y), jnp.where(inside, -jnp.log(slope), 0.0)
 
@@ -105,12 +99,8 @@ def _pieces(knots: Knots, at: jax.Array) -> dict[str, jax.Array]:
         "height": knots.y[at + 1] - knots.y[at],
         "d0": knots.slope[at],
         "d1": knots.slope[at + 1],
-        "split": None if knots.split is None else knots.split[at],
+        "split": knots.split[at],
     }
-
-
-def _curve(knots: Knots):
-    return _quadratic if knots.split is None else _linear
 
 
 def _weights(p: dict[str, jax.Array]) -> tuple[jax.Array, ...]:
@@ -142,20 +132,3 @@ def _theta_linear(p: dict[str, jax.Array], rise: jax.Array) -> jax.Array:
     first = lam * rise / (rise + middle * (before - rise))
     second = lam + middle * (1 - lam) * rest / (upper * (after - rest) + middle * rest)
     return jnp.where(is_first, first, second)
-
-
-def _quadratic(p: dict[str, jax.Array], theta: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Durkan et al., eq. 4 and 5."""
-    s, both = p["height"] / p["width"], theta * (1 - theta)
-    bottom = s + (p["d0"] + p["d1"] - 2 * s) * both
-    rise = p["height"] * (s * theta**2 + p["d0"] * both) / bottom
-    top = s**2 * (p["d1"] * theta**2 + 2 * s * both + p["d0"] * (1 - theta) ** 2)
-    return rise, top / bottom**2
-
-
-def _theta_quadratic(p: dict[str, jax.Array], rise: jax.Array) -> jax.Array:
-    """Durkan et al., eq. 6 to 8, in the form that does not cancel."""
-    s = p["height"] / p["width"]
-    bend = rise * (p["d0"] + p["d1"] - 2 * s)
-    a, b, c = p["height"] * (s - p["d0"]) + bend, p["height"] * p["d0"] - bend, -s * rise
-    return 2 * c / (-b - jnp.sqrt(jnp.maximum(b**2 - 4 * a * c, 0.0)))

@@ -27,11 +27,6 @@ TEXT_ENCODER = (
     (r"^layers\.", "encoder.layers."),
     (r"^", "text_model."),
 )
-IMAGE_ENCODER = (
-    (r"^(class|patch|position)_embedding", r"embeddings.\1_embedding"),
-    (r"^layers\.", "encoder.layers."),
-    (r"^(?!visual_projection\.)", "vision_model."),
-)
 CLIP = (
     (r"^(text|vision)_model\.(token|class|patch|position)_embedding", r"\1_model.embeddings.\2_embedding"),
     (r"^(text|vision)_model\.layers\.", r"\1_model.encoder.layers."),

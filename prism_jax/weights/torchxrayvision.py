@@ -74,18 +74,3 @@ def config_of(
         input_range=1024.0,
         dtype=dtype,
     )
-
-
-def tensors_of(network: DenseNet, thresholds: np.ndarray | None = None) -> dict[str, np.ndarray]:
-    """torchxrayvision's state dict of a network with batch norms; `DenseNet.load_state_dict` there takes it."""
-    named = diffusers.tensors_of(network, DENSENET)
-    counters = {
-        name.removesuffix(".running_var") + COUNTER: np.int64(0) for name in named if name.endswith(".running_var")
-    }
-    points = {} if thresholds is None else {THRESHOLDS: np.asarray(thresholds, np.float32)}
-    return named | counters | points
-
-
-def save_densenet(network: DenseNet, file: str | Path, thresholds: np.ndarray | None = None) -> None:
-    """Writes a safetensors file of torchxrayvision's state dict."""
-    files.write(tensors_of(network, thresholds), Path(file))
