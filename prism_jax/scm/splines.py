@@ -1,7 +1,7 @@
 """Monotone linear-rational splines of [-bound, bound], closed form both ways.
 
 Dolatabadi, Erfani, Leckie 2020 (arXiv 2001.05168), with the normalisation of Pyro's `Spline`. Inside a bin everything
-is measured from its lower knot: that keeps the digits which the published form loses by weighing the knots' own heights.
+is measured from its lower knot: this keeps the digits that the published form loses by weighing knots' heights.
 """
 
 import dataclasses
