@@ -52,6 +52,19 @@ requires_time = pytest.mark.skipif("PRISM_SLOW" not in os.environ, reason="takes
 requires_shared = pytest.mark.skipif(not SHARED.is_dir(), reason=f"reference data not found at {SHARED}")
 
 
+def shipped_configs(pattern: str) -> list[Path]:
+    """The shipped configurations whose file name matches, for example "predictors*", of all data sets."""
+    folder = Path(__file__).resolve().parents[1] / "prism_jax" / "configs"
+    paths = sorted(folder.glob(f"*/{pattern}.py"))
+    assert paths, f"no configuration in {folder} is called {pattern}.py"
+    return paths
+
+
+def config_name(path: Path) -> str:
+    """A shipped configuration by data set and program, for example "demo/finetune"."""
+    return f"{path.parent.name}/{path.stem}"
+
+
 class Trace(NamedTuple):
     """One reference computation: `arrays` by name (PyTorch layouts, as stored) and `meta`, its scalars and strings."""
 

@@ -13,5 +13,5 @@ from prism_jax.training.image_mechanism.run import ImageMechanismRun
 
 
 def config() -> ImageMechanismRun:
-    mimic = configs.load(Path(__file__).with_name("mimic_scm.py"))
+    mimic = configs.load(Path(__file__).parents[1] / "mimic_cxr" / "image_mechanism.py")
     return dataclasses.replace(mimic, run="runs/chexpert_scm", data=Data(folder="data/chexpert", size=192))

@@ -21,7 +21,7 @@ from prism_jax.training import loop
 from prism_jax.training.finetune import encode_latents, lora, pretrain
 from prism_jax.training.finetune import run as finetune_run
 from prism_jax.training.trained_weights import trained_weights
-from tests.test_finetune import losses, small, workshop  # noqa: F401 (a fixture)
+from tests.programs.test_finetune import losses, small, workshop  # noqa: F401 (a fixture)
 
 STEPS = 20
 CUT = ShardingConfig(fsdp=4, smallest=0)  # also arrays as small as those here

@@ -12,8 +12,8 @@ from prism_jax import editing
 from prism_jax.cli import main as cli_main
 from prism_jax.data.dicom import read as dicom_read
 from prism_jax.stable_diffusion import StableDiffusion
-from tests import test_dicom
-from tests.test_alignment import letters
+from tests.unit import test_dicom
+from tests.unit.test_alignment import letters
 
 SIZE = 64
 PROMPTS = ["--prompt", "X-ray with pacemaker", "--edit", "X-ray with no pacemaker"]

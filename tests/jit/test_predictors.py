@@ -7,12 +7,12 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from conftest import untrained
 from flax import nnx
 from safetensors.numpy import load_file
 
 from prism_jax.models.predictors import ChestConfig, ChestPredictor, MorphoConfig, MorphoPredictor, ResidualUnit
 from prism_jax.scm import auxiliary, graphs, predictions
+from tests.conftest import untrained
 
 GRAPH = graphs.morphomnist()
 PHANTOM = graphs.phantom()

@@ -14,7 +14,7 @@ from prism_jax import entrypoint, rng, sharding
 from prism_jax.training import loop, optimizer
 from prism_jax.training import state as states
 from prism_jax.training.array_batches import ArrayBatches
-from tests.test_checkpoint import full_disk
+from tests.jit.test_checkpoint import full_disk
 
 TARGETS = np.random.default_rng(0).normal(size=(20, 16)).astype(np.float32)
 BROKEN = np.where(np.arange(20)[:, None] == 7, np.nan, TARGETS).astype(np.float32)  # example 7 is not finite

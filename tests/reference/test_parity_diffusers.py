@@ -12,7 +12,7 @@ from prism_jax.stable_diffusion import StableDiffusion
 from prism_jax.training.finetune.lora import Lora
 from prism_jax.weights import lora, pretrained
 from tests.conftest import channels_last, relative_distance
-from tests.test_export import factors_of, make_run, weights_of
+from tests.jit.test_export import factors_of, make_run, weights_of
 
 pytestmark = [pytest.mark.parity, pytest.mark.filterwarnings("ignore")]
 

@@ -11,7 +11,7 @@ from prism_jax.data.captions import templates
 from prism_jax.data.captions.templates import PARAPHRASES, PLAIN, PRISM, SUBJECT, CaptionConfig, Template
 from prism_jax.data.schema import Attributes
 from prism_jax.data.sources.label_policy import FINDING
-from tests.test_captions import random_attributes
+from tests.unit.test_captions_plain import random_attributes
 
 EVERY = (*PARAPHRASES, PRISM)
 KNOWN = Attributes(

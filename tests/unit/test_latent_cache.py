@@ -41,7 +41,7 @@ def test_images_come_back_in_order_with_their_captions_once(tmp_path):
 def test_a_cache_is_read_only_when_it_is_finished_and_goes_on_where_it_was(tmp_path):
     cache = LatentCache(folder=tmp_path, settings=SETTINGS)
     assert not write(cache, shards=[0, 2])
-    with pytest.raises(ValueError, match=r"holds 2 of 3 shards of latents; run train\.latents again"):
+    with pytest.raises(ValueError, match=r"holds 2 of 3 shards of latents; run train\.encode_latents again"):
         cache.open()
     assert [cache.is_done(i) for i in range(3)] == [True, False, True]
     assert write(cache, shards=[1])

@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -29,6 +28,7 @@ from prism_jax.training.loop import LoopConfig
 from prism_jax.training.optimizer import OptimizerConfig
 from prism_jax.training.trained_weights import trained_weights
 from prism_jax.weights import hvae
+from tests.conftest import config_name, shipped_configs
 
 GRAPH = graphs.phantom()
 slow = pytest.mark.slow
@@ -190,12 +190,7 @@ def test_digits_are_padded_and_have_the_parents_of_their_graph(monkeypatch, caps
     np.testing.assert_allclose(found.parents[0], [-1, 1, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0], atol=1e-6)
 
 
-CONFIGS = sorted((Path(__file__).parents[1] / "configs").glob("*_scm.py")) + [
-    Path(__file__).parents[1] / "configs" / "phantom64_parents.py"
-]
-
-
-@pytest.mark.parametrize("file", CONFIGS, ids=lambda file: file.stem)
+@pytest.mark.parametrize("file", shipped_configs("image_mechanism*"), ids=config_name)
 def test_shipped_configurations_fit_together_and_survive_their_file(file, tmp_path):
     config = configs.load(file)
     image_mechanism_run.check(dataclasses.replace(config, initial=None), sharding.make_mesh(jax.devices()[:1]))

@@ -2,13 +2,13 @@
 
 import dataclasses
 import runpy
-from pathlib import Path
 
 import jax.numpy as jnp
 import pytest
 
 from prism_jax import config as configs
 from prism_jax import entrypoint
+from tests.conftest import config_name, shipped_configs
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -87,12 +87,12 @@ def test_a_missing_or_foreign_configuration_is_one_line_and_exit_code_2(tmp_path
 
 
 def test_a_python_file_composes_a_configuration(tmp_path):
-    text = "import dataclasses\nfrom tests.test_config import RUN\ndef config():\n    return RUN\n"
+    text = "import dataclasses\nfrom tests.unit.test_config import RUN\ndef config():\n    return RUN\n"
     (tmp_path / "run.py").write_text(text)
     assert dataclasses.asdict(configs.load(tmp_path / "run.py")) == dataclasses.asdict(RUN)
 
 
-@pytest.mark.parametrize("path", sorted(Path("configs").glob("[a-z]*.py")), ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", shipped_configs("[a-z]*"), ids=config_name)
 def test_configs_that_we_ship_survive_json_and_the_command_line(path, tmp_path):
     made = runpy.run_path(str(path)).get("config")
     if made is None:

@@ -9,7 +9,7 @@ from PIL import Image
 from prism_jax.data import transforms
 from prism_jax.data_report import duplicates
 from tests.conftest import shared_folder
-from tests.test_marks import chest
+from tests.unit.test_burned_in_text import chest
 
 
 @pytest.fixture(scope="module")

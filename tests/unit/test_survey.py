@@ -18,8 +18,8 @@ from prism_jax.data_report import report as data_report_report
 from prism_jax.data_report import scan, survey
 from prism_jax.data_report.survey import Survey, SurveyConfig
 from tests.conftest import shared_folder
-from tests.test_marks import chest, written
-from tests.test_report import Page
+from tests.unit.test_burned_in_text import chest, written
+from tests.unit.test_report import Page
 
 PATIENTS = 80
 

@@ -3,7 +3,6 @@
 import json
 import shutil
 from functools import partial
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -29,7 +28,7 @@ from prism_jax.training.image_mechanism.validation import Validation
 from prism_jax.training.loop import LoopConfig
 from prism_jax.training.optimizer import OptimizerConfig, make_optimizer
 from prism_jax.weights import hvae, predictors
-from tests.conftest import compiled_once, untrained
+from tests.conftest import compiled_once, config_name, shipped_configs, untrained
 
 GRAPH = graphs.morphomnist()
 MESH = sharding.make_mesh(jax.devices()[:2])
@@ -244,14 +243,11 @@ def test_options_that_do_not_fit_are_refused_before_anything_slow(options, compl
         counterfactual_run.main(small("nowhere", models, **options))
 
 
-CONFIGS = sorted((Path(__file__).parents[1] / "configs").glob("*_counterfactual.py"))
-
-
-@pytest.mark.parametrize("file", CONFIGS, ids=lambda file: file.stem)
+@pytest.mark.parametrize("file", shipped_configs("counterfactual_finetune*"), ids=config_name)
 def test_shipped_configurations_survive_their_file_and_train_at_the_pretraining_weight(file, tmp_path):
     config = configs.load(file)
     configs.write(config, tmp_path)
     assert configs.read(tmp_path) == config
-    before = configs.load(file.with_name(file.name.replace("counterfactual", "scm")))
+    before = configs.load(file.with_name(file.name.replace("counterfactual_finetune", "image_mechanism")))
     assert config.objective.beta == before.objective.beta
     assert config.image == f"{before.run}/model"

@@ -7,7 +7,7 @@ import pytest
 
 from prism_jax.data import schema
 from prism_jax.data.loading import mixture, pipeline
-from tests.test_pipeline import flat, make
+from tests.unit.test_pipeline import flat, make
 
 
 def drawn(mixed: mixture.Mixture, steps: int, *, slots: int = 8, seed: int = 0) -> list[list[tuple[int, int]]]:

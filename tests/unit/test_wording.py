@@ -8,7 +8,7 @@ from prism_jax.data import schema
 from prism_jax.data.captions import plain as captions_plain
 from prism_jax.editing import alignment
 from prism_jax.editing.wording import differing, edit_between
-from tests.test_alignment import letters
+from tests.unit.test_alignment import letters
 
 CAPTION = "Chest X-ray of a 63-year-old man, AP view, with cardiomegaly, no effusion, pacemaker, no support lines"
 

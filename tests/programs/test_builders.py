@@ -18,8 +18,8 @@ from prism_jax.data.sources import chexpert, folder, ingest, shard_writer, tfds_
 from prism_jax.data.sources.build import ERRORS_FILE, build, digest, read_build
 from prism_jax.data.sources.chexpert import ChexpertConfig
 from prism_jax.data.sources.ingest import Intake
-from tests import test_chexpert
 from tests.conftest import SHARED, shared_folder
+from tests.unit import test_chexpert
 
 COUNT = 2000
 # The build of another process, slow enough to be killed in the middle of it.

@@ -17,7 +17,7 @@ from prism_jax import config as configs
 from prism_jax.checkpoint import Checkpoints
 from prism_jax.cli.steps_left import steps_left
 
-LAUNCH = Path(__file__).parents[1] / "launch"
+LAUNCH = Path(__file__).parents[2] / "launch"
 
 # In place of the programs: `python` notes what it is called with, and ends as the files latents, finetune, left say.
 PYTHON = """#!/bin/bash

@@ -2,7 +2,6 @@
 
 import json
 import shutil
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -28,7 +27,7 @@ from prism_jax.training.predictors import validation as predictors_validation
 from prism_jax.training.predictors.run import PredictorsRun
 from prism_jax.training.predictors.validation import Validation
 from prism_jax.weights import predictors as weights
-from tests.conftest import compiled_once, untrained
+from tests.conftest import compiled_once, config_name, shipped_configs, untrained
 
 GRAPH = graphs.morphomnist()
 PHANTOM = graphs.phantom()
@@ -223,10 +222,7 @@ def test_a_folder_of_something_else_is_one_clear_error(tmp_path):
         weights.load(tmp_path)
 
 
-CONFIGS = sorted((Path(__file__).parents[1] / "configs").glob("*_predictors.py"))
-
-
-@pytest.mark.parametrize("file", CONFIGS, ids=lambda file: file.stem)
+@pytest.mark.parametrize("file", shipped_configs("predictors*"), ids=config_name)
 def test_shipped_configurations_fit_together_and_survive_their_file(file, tmp_path):
     config = configs.load(file)
     predictors_run.check(config, sharding.make_mesh(jax.devices()[:1]))

@@ -9,7 +9,7 @@ import pytest
 from prism_jax.data.dicom import read as dicom_read
 from prism_jax.data.dicom import secondary_capture
 from tests.conftest import shared_folder
-from tests.test_dicom import dataset, encoded, malformed, ramp
+from tests.unit.test_dicom import dataset, encoded, malformed, ramp
 
 WHOSE = {
     "PatientName": "Doe^Jane",

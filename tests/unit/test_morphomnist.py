@@ -6,10 +6,10 @@ import struct
 
 import numpy as np
 import pytest
-from conftest import shared_folder
 
 from prism_jax.data.sources import morphomnist
 from prism_jax.metrics import digits
+from tests.conftest import shared_folder
 
 
 @pytest.fixture(scope="module")
