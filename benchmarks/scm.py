@@ -25,7 +25,8 @@ from benchmarks import tables
 from prism_jax import config as configs
 from prism_jax import entrypoint, flops, rng, sharding
 from prism_jax.models.hvae import HVAE
-from prism_jax.scm import elbo, image_mechanism, observed
+from prism_jax.pixels import from_uint8
+from prism_jax.scm import elbo, image_mechanism
 from prism_jax.scm.image_mechanism import CounterfactualConfig
 from prism_jax.training import loop
 from prism_jax.training import state as states
@@ -99,7 +100,7 @@ def counterfactual(graphdef: nnx.GraphDef) -> Callable:
     def program(params: Any, batch: dict[str, jax.Array], key: jax.Array) -> jax.Array:
         model = nnx.merge(graphdef, params)
         config = CounterfactualConfig(effect="direct" if model.config.conditional_prior else "total")
-        x, parents = observed.to_float(batch["image"]), batch["parents"]
+        x, parents = from_uint8(batch["image"]), batch["parents"]
         return image_mechanism.counterfactual(model, x, parents, -parents, key, config=config).images
 
     return jax.jit(program)

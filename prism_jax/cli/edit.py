@@ -22,10 +22,11 @@ from prism_jax.data.captions import edit_language, templates
 from prism_jax.data.captions import plain as captions_plain
 from prism_jax.data.dicom import read as dicom_read
 from prism_jax.data.dicom import secondary_capture
-from prism_jax.data.transforms import load_image, to_uint8
+from prism_jax.data.transforms import load_image
 from prism_jax.editing.edit import make_control
 from prism_jax.evaluation.counterfactuals import attention_maps
 from prism_jax.metrics.image import l1, psnr, ssim
+from prism_jax.pixels import to_uint8
 from prism_jax.report.figures import difference_image
 from prism_jax.report.versions import versions
 from prism_jax.stable_diffusion import StableDiffusion
@@ -152,7 +153,7 @@ def run(options: Options) -> int:
 
 def _words(sd: StableDiffusion, prompts: tuple[str, str], pictures: jax.Array) -> np.ndarray:
     """Where the words looked, uint8 [h, w, 3]; `pictures` are the reconstruction and the edit."""
-    reconstruction, edit = (to_uint8(np.mean(picture, axis=-1)) for picture in pictures)
+    reconstruction, edit = (to_uint8(np.asarray(np.mean(picture, axis=-1))) for picture in pictures)
     return attention_maps.sheet(attention_maps.maps_of_edit(sd, prompts, (reconstruction, edit)))
 
 
@@ -255,7 +256,10 @@ def _write(
 ) -> None:
     """Writes all files into a hidden folder beside `out` and moves them there when they are whole."""
     names = ("original", "reconstruction", "edit")
-    grey = {name: to_uint8(np.mean(image, axis=-1)) for name, image in zip(names, (original, *pictures), strict=True)}
+    grey = {
+        name: to_uint8(np.asarray(np.mean(image, axis=-1)))
+        for name, image in zip(names, (original, *pictures), strict=True)
+    }
     grey["difference"] = difference_image(grey["reconstruction"], grey["edit"])
     if words is not None:
         grey["attention"] = words

@@ -14,6 +14,7 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from prism_jax.data.dicom import read as dicom_read
+from prism_jax.pixels import from_uint8
 
 Fit = Literal["pad", "crop"]
 FORMATS = ("PNG", "JPEG", "TIFF")
@@ -79,8 +80,7 @@ def to_input(
         raise ValueError(f"fit {fit!r} is not 'pad' or 'crop'")
     scale = min(scales) if fit == "pad" else max(scales)
     inner = [max(1, round(side * scale)) for side in pixels.shape]
-    grey = pixels.astype(np.float32) / np.float32(127.5)
-    grey -= 1.0
+    grey = from_uint8(pixels)
     if inner != list(pixels.shape):
         grey = np.clip(resize(grey, *inner), -1.0, 1.0)
     top, left = (inner[0] - height) // 2, (inner[1] - width) // 2  # negative where there is room to fill
@@ -150,11 +150,6 @@ def encode_png(pixels: np.ndarray) -> bytes:
     buffer = io.BytesIO()
     Image.fromarray(pixels).save(buffer, "PNG")
     return buffer.getvalue()
-
-
-def to_uint8(images: np.ndarray) -> np.ndarray:
-    """Images in [-1, 1] as uint8, for files and figures."""
-    return np.round((np.clip(np.asarray(images, np.float32), -1.0, 1.0) + 1.0) * 127.5).astype(np.uint8)
 
 
 def _to_8_bits(pixels: np.ndarray, bit_depth: int) -> np.ndarray:

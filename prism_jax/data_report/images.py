@@ -12,6 +12,7 @@ from prism_jax.data.loading import pipeline
 from prism_jax.data_report import burned_in_text
 from prism_jax.data_report.scan import Seen
 from prism_jax.data_report.survey import Survey
+from prism_jax.pixels import to_uint8
 from prism_jax.report import figures
 
 SIDE = 192  # pixels of a picture on the page
@@ -69,4 +70,4 @@ def _marked(example: schema.Example) -> report.Sample:
 
 def _framed(pixels: np.ndarray, side: int = SIDE) -> np.ndarray:
     """The whole picture uint8 [side, side], its aspect ratio kept, on black."""
-    return transforms.to_uint8(transforms.to_input(pixels, side)[..., 0])
+    return to_uint8(transforms.to_input(pixels, side)[..., 0])

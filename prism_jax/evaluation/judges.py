@@ -11,6 +11,7 @@ from tqdm import tqdm
 
 from prism_jax.classifier import Classifier, Prediction
 from prism_jax.evaluation.edited_cohort import AGE
+from prism_jax.pixels import rgb_from_uint8
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -50,8 +51,8 @@ def ask(judge: Classifier, pictures: Iterable[np.ndarray], *, batch_size: int, w
     """
     parts, pictures = [], iter(tqdm(pictures, desc=what, unit="picture", mininterval=5))
     while batch := list(itertools.islice(pictures, batch_size)):
-        filled = np.stack([*batch, *[batch[0]] * (batch_size - len(batch))]).astype(np.float32) / 127.5 - 1
-        found = jax.device_get(_predict(judge, np.repeat(filled[..., None], 3, axis=-1)))
+        filled = np.stack([*batch, *[batch[0]] * (batch_size - len(batch))])
+        found = jax.device_get(_predict(judge, rgb_from_uint8(filled)))
         parts.append([found, len(batch)])
     shown = [jax.tree.map(lambda values, n=n: values[:n], found) for found, n in parts]
     return jax.tree.map(lambda *values: np.concatenate(values), *shown)

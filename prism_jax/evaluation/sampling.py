@@ -13,6 +13,7 @@ from prism_jax import StableDiffusion
 from prism_jax.atomic import atomic_write
 from prism_jax.data import transforms
 from prism_jax.diffusion import sampling
+from prism_jax.pixels import to_uint8
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -44,7 +45,7 @@ def sample(sd: StableDiffusion, prompts: Sequence[str], config: Samples, key: ja
         images = sd.sample(
             [prompts[i] for i in filled], config.steps, config.guidance, latents=latents, sampler=config.sampler
         )
-        pixels = transforms.to_uint8(np.asarray(images.mean(-1)))  # [b, h, w]
+        pixels = to_uint8(np.asarray(images.mean(-1)))  # [b, h, w]
         for i, picture in zip(chosen, pixels, strict=False):
             with atomic_write(files[i]) as partial:
                 partial.write_bytes(transforms.encode_png(picture))

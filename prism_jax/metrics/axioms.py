@@ -12,13 +12,13 @@ from scipy.special import logsumexp
 
 from prism_jax.metrics.classification import auroc
 from prism_jax.metrics.neighbours import distance_blocks
+from prism_jax.pixels import GREY_LEVELS
 from prism_jax.stats.intervals import BootstrapConfig, Estimate, bootstrap
 
 Images = np.ndarray
 Counterfactual = Callable[[Images], Images]
 Distance = Callable[[Images, Images], np.ndarray]  # two batches -> [b]
 
-GREY_LEVELS = 127.5  # in one unit of [-1, 1]
 MINIMAL, FACTUAL = 0.8, 0.2  # weights of the two terms of the counterfactual latent divergence
 
 

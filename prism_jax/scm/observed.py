@@ -5,14 +5,13 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Literal
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 from tqdm import tqdm
 
 from prism_jax.data import transforms
 from prism_jax.data.schema import Example
 from prism_jax.data.sources import morphomnist
+from prism_jax.pixels import to_uint8
 from prism_jax.scm import observations
 from prism_jax.scm.graph import Graph
 
@@ -70,7 +69,7 @@ def of_examples(source: Sequence[Example], graph: Graph, *, size: int, fit: tran
         if found is None:
             continue
         picture = transforms.to_input(transforms.decode(example.image), size, fit, factor=1)
-        images.append(transforms.to_uint8(picture[..., :1]))
+        images.append(to_uint8(picture[..., :1]))
         rows.append(found)
         ids.append(example.id)
         subjects.append(example.patient)
@@ -86,8 +85,3 @@ def of_columns(images: np.ndarray, attributes: Mapping[str, np.ndarray], ids: np
     """`Observed` of uint8 images [n, h, w, 1] and attributes [n] by name."""
     parents = np.asarray(graph.parents_vector(attributes), np.float32)
     return Observed(images=images, parents=parents, attributes=attributes, ids=ids)
-
-
-def to_float(image: jax.Array) -> jax.Array:
-    """uint8 -> float32 in [-1, 1]."""
-    return image.astype(jnp.float32) / 127.5 - 1

@@ -18,6 +18,7 @@ from prism_jax.data.loading import pipeline
 from prism_jax.data.loading.latent_cache import Latents
 from prism_jax.data.loading.mixture import Mixture, Part
 from prism_jax.data.schema import Attributes, Example
+from prism_jax.pixels import to_uint8
 
 Tokenize = Callable[[list[str]], np.ndarray]
 """Texts -> int32 [n, 77]; ValueError for one that is too long."""
@@ -73,7 +74,7 @@ def load(data: Data, *, factor: int) -> Examples:
     for i in tqdm(range(count), desc=f"reading {data.folder} {data.split}", unit="image", mininterval=5):
         example = source[i]
         picture = transforms.to_input(transforms.decode(example.image), data.size, data.fit, factor=factor)
-        images[i] = transforms.to_uint8(picture[..., 0])
+        images[i] = to_uint8(picture[..., 0])
         ids[i] = example.id
     return Examples(images=images, ids=ids)
 

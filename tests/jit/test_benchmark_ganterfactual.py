@@ -23,6 +23,7 @@ from prism_jax.evaluation.judges import Judge
 from prism_jax.evaluation.subjects import Subject
 from prism_jax.models.convnext import ConvNeXt, ConvNeXtConfig
 from prism_jax.models.cyclegan import CycleGANConfig, Generators
+from prism_jax.pixels import to_uint8
 from prism_jax.stats.intervals import BootstrapConfig
 from prism_jax.weights import cyclegan
 from prism_jax.weights.files import fingerprint
@@ -112,7 +113,7 @@ def test_a_batch_of_mixed_asks_is_what_each_generator_makes_of_its_own(models, w
         generators = cyclegan.load(models / attribute)
         x = jnp.full((4, SIZE, SIZE, 1), picture[..., None] / 127.5 - 1, jnp.float32)
         alone = ganterfactual._translated(generators.add if is_wanted else generators.remove, x)
-        assert np.abs(transforms.to_uint8(np.asarray(alone)[0, ..., 0]).astype(int) - one).max() <= 1
+        assert np.abs(to_uint8(np.asarray(alone)[0, ..., 0]).astype(int) - one).max() <= 1
 
 
 def test_edits_that_a_row_was_not_trained_for_are_refused(models):

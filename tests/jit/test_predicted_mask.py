@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from prism_jax import StableDiffusion, editing, rng
-from prism_jax.data import phantom, transforms
+from prism_jax.data import phantom
 from prism_jax.data.captions.templates import PLAIN
 from prism_jax.data.schema import Attributes
 from prism_jax.data.sources.phantom import FIRST_SUBJECT, attributes_of
@@ -17,6 +17,7 @@ from prism_jax.evaluation.benchmark.queries import asks_of, null
 from prism_jax.evaluation.counterfactuals.run import Inversion
 from prism_jax.evaluation.edits import Change
 from prism_jax.evaluation.subjects import Subject
+from prism_jax.pixels import to_uint8
 
 SIDE = 8
 HIGH = MaskPrediction(threshold=0.9)  # untrained networks differ everywhere
@@ -127,7 +128,7 @@ def test_a_placebo_keeps_its_picture_within_a_predicted_mask(tiny_sd, editor, as
     picture = np.random.default_rng(2).integers(0, 256, (tiny_sd.size, tiny_sd.size), np.uint8)
     edited, kept = editor.make(np.stack([picture, picture]), [ask, null(ask)])
     colour = jnp.broadcast_to(jnp.asarray(picture, jnp.float32)[None, :, :, None] / 127.5 - 1, (1, *picture.shape, 3))
-    again = transforms.to_uint8(np.asarray(tiny_sd.decode(tiny_sd.encode_image(colour))).mean(-1))
+    again = to_uint8(np.asarray(tiny_sd.decode(tiny_sd.encode_image(colour))).mean(-1))
     np.testing.assert_array_equal(kept, again[0])
     assert (edited != kept).any()
 

@@ -14,6 +14,7 @@ from scipy.ndimage import correlate
 from prism_jax import config as configs
 from prism_jax import rng, sharding
 from prism_jax.models.predictors import ChestConfig, ChestPredictor, MorphoConfig, MorphoPredictor
+from prism_jax.pixels import from_uint8
 from prism_jax.scm import graphs, observed, predictions
 from prism_jax.scm.graph import Graph
 from prism_jax.scm.observed import Digits
@@ -172,7 +173,7 @@ def chest():
 
 def test_units_drop_out_by_example_whatever_the_batch(chest):
     data = drawn(PHANTOM, 4)
-    x, keys = observed.to_float(data.images), rng.per_example(rng.key(0), np.arange(4, dtype=np.uint32))
+    x, keys = from_uint8(data.images), rng.per_example(rng.key(0), np.arange(4, dtype=np.uint32))
     read = jax.jit(lambda x, keys, told: predictions.read(chest, PHANTOM, x, told, keys=keys)["effusion"])
     told = {name: jnp.asarray(column) for name, column in data.attributes.items()}
     order = np.array([2, 0, 3, 1])

@@ -8,6 +8,7 @@ from prism_jax.data.schema import Attributes
 from prism_jax.evaluation.benchmark import queries
 from prism_jax.evaluation.benchmark import scm as benchmark_scm
 from prism_jax.evaluation.edits import Change
+from prism_jax.pixels import to_uint8
 from prism_jax.scm import graphs
 
 SIZE = 32
@@ -36,4 +37,4 @@ def test_a_picture_is_resized_once_and_one_of_the_right_size_stays_as_it_is():
     picture = np.random.default_rng(0).integers(0, 256, (16, 16), np.uint8)
     np.testing.assert_array_equal(queries.fitted(picture, 16), picture)
     larger = transforms.resize(picture.astype(np.float32) / np.float32(127.5) - 1, SIZE, SIZE)
-    np.testing.assert_array_equal(queries.fitted(picture, SIZE), transforms.to_uint8(larger))
+    np.testing.assert_array_equal(queries.fitted(picture, SIZE), to_uint8(larger))

@@ -7,6 +7,7 @@ import pytest
 from PIL import Image
 
 from prism_jax.data import transforms
+from prism_jax.pixels import to_uint8
 
 
 def encoded(pixels: np.ndarray, kind: str = "PNG", **options) -> bytes:
@@ -155,7 +156,7 @@ def test_bytes_survive_the_way_to_the_network_and_back():
     image = transforms.to_input(pixels, 16)
     assert image.dtype == np.float32
     assert (image.min(), image.max()) == (-1, 1)
-    np.testing.assert_array_equal(transforms.to_uint8(image)[..., 2], pixels)
+    np.testing.assert_array_equal(to_uint8(image)[..., 2], pixels)
 
 
 @pytest.mark.parametrize(

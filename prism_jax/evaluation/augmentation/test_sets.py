@@ -7,6 +7,7 @@ import numpy as np
 
 from prism_jax.data import targets, transforms
 from prism_jax.data.loading import pipeline
+from prism_jax.pixels import to_uint8
 
 READ_AT_ONCE = 64
 
@@ -72,7 +73,7 @@ def read(test: HeldOutSet, target: str, companion: str, *, size: int, fit: trans
     """All images of the split in memory, `size` pixels wide."""
     source = pipeline.open_split(test.folder, test.split)
     batches = pipeline.batches(source, READ_AT_ONCE, size=size, fit=fit, factor=1)
-    images = np.concatenate([transforms.to_uint8(batch["image"][batch["mask"]][..., 0]) for batch in batches])
+    images = np.concatenate([to_uint8(batch["image"][batch["mask"]][..., 0]) for batch in batches])
     labels = targets.values([example.attributes for example in source], (target, companion))
     return HeldOut(
         name=test.name,

@@ -12,14 +12,14 @@ from tqdm import tqdm
 
 from prism_jax import rng
 from prism_jax.atomic import atomic_write
-from prism_jax.data import transforms
 from prism_jax.evaluation.axioms import interventions
 from prism_jax.evaluation.axioms.interventions import Do
 from prism_jax.models.hvae import HVAE
+from prism_jax.pixels import from_uint8, to_uint8
 from prism_jax.scm import image_mechanism
 from prism_jax.scm.attributes import AttributeModel
 from prism_jax.scm.image_mechanism import CounterfactualConfig
-from prism_jax.scm.observed import Observed, to_float
+from prism_jax.scm.observed import Observed
 
 Columns = Mapping[str, np.ndarray]
 
@@ -86,7 +86,7 @@ class Imagination:
             given = (images[rows], cut(attributes), cut(do.given), cut(do.chosen), keys[rows], np.float32(t_u))
             parts.append(jax.device_get(_imagine(self.image, self.mechanisms, *given, config=self.config)))
         made, after = jax.tree.map(lambda *each: np.concatenate(each)[: len(images)], *parts)
-        return transforms.to_uint8(made), after
+        return to_uint8(made), after
 
     def _kept(self, name: str, make: Callable[[], dict]) -> dict:
         file = self.folder / f"{name}.npz"
@@ -124,5 +124,5 @@ def _imagine(
     after = mechanisms.intervene(attributes, given, chosen, mechanisms.abduct(attributes, own))
     parents = [mechanisms.graph.parents_vector(each) for each in (attributes, after)]
     drawn = jax.vmap(partial(rng.stream, name="image"))(keys)
-    made = image_mechanism.counterfactual(image, to_float(pictures), *parents, drawn, config=config, t_u=t_u)
+    made = image_mechanism.counterfactual(image, from_uint8(pictures), *parents, drawn, config=config, t_u=t_u)
     return made.images, after

@@ -11,11 +11,11 @@ from prism_jax.data.sources import morphomnist
 from prism_jax.evaluation.axioms.generate import Columns, Imagined
 from prism_jax.evaluation.axioms.interventions import Do
 from prism_jax.metrics import axioms, digits
-from prism_jax.metrics.axioms import GREY_LEVELS
 from prism_jax.models.predictors import ChestPredictor, MorphoPredictor
+from prism_jax.pixels import GREY_LEVELS, from_uint8
 from prism_jax.scm import predictions
 from prism_jax.scm.graph import Graph
-from prism_jax.scm.observed import Observed, to_float
+from prism_jax.scm.observed import Observed
 from prism_jax.stats.intervals import BootstrapConfig, Estimate, bootstrap
 
 Agreement = dict[str, dict[str, Estimate]]  # attribute -> figure -> estimate
@@ -120,7 +120,7 @@ def _read(
     predictor: MorphoPredictor | ChestPredictor, pictures: jax.Array, told: Mapping[str, jax.Array], *, graph: Graph
 ) -> dict[str, jax.Array]:
     """Quantities [b] in their own units, the probability [b] of a binary attribute, those [b, c] of classes."""
-    outputs = predictions.read(predictor, graph, to_float(pictures), told)
+    outputs = predictions.read(predictor, graph, from_uint8(pictures), told)
     chances = predictions.probabilities(graph, outputs)
     binary = {name: chance[:, 1] for name, chance in chances.items() if chance.shape[1] == 2}
     return predictions.values(graph, outputs) | chances | binary

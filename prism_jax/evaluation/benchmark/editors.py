@@ -9,12 +9,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from prism_jax import StableDiffusion, editing, rng
-from prism_jax.data import transforms
 from prism_jax.data.schema import Attributes
 from prism_jax.evaluation.benchmark.ground_truth import Mode, Truths
 from prism_jax.evaluation.benchmark.methods import TRUE_MASKS, Bracket, Editor
 from prism_jax.evaluation.benchmark.queries import Ask
 from prism_jax.evaluation.ground_truth import AUTOENCODER, ORACLE
+from prism_jax.pixels import rgb_from_uint8, to_uint8
 
 
 class Maker(Protocol):
@@ -141,9 +141,9 @@ def box(mask: np.ndarray, margin: float) -> np.ndarray:
 
 def _colour(pictures: np.ndarray) -> jax.Array:
     """uint8 [b, h, w] -> float32 [b, h, w, 3] in [-1, 1]."""
-    return jnp.repeat(jnp.asarray(pictures, jnp.float32)[..., None] / 127.5 - 1, 3, axis=-1)
+    return rgb_from_uint8(jnp.asarray(pictures))
 
 
 def _grey(images: jax.Array) -> np.ndarray:
     """Decoded images [b, h, w, 3] as uint8 [b, h, w]: the mean of the three nearly equal channels."""
-    return transforms.to_uint8(np.asarray(images).mean(-1))
+    return to_uint8(np.asarray(images).mean(-1))

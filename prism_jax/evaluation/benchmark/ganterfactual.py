@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from prism_jax.data import targets, transforms
+from prism_jax.data import targets
 from prism_jax.data.captions import edit_language, synonyms
 from prism_jax.data.captions.plain import spoken
 from prism_jax.data.schema import Attributes
@@ -16,6 +16,7 @@ from prism_jax.evaluation.benchmark.queries import NULL, Ask
 from prism_jax.evaluation.edits import Change
 from prism_jax.evaluation.judges import Judge
 from prism_jax.models.cyclegan import CycleGANConfig, Generator, Generators
+from prism_jax.pixels import from_uint8, to_uint8
 from prism_jax.weights import cyclegan
 from prism_jax.weights.files import fingerprint
 
@@ -42,12 +43,12 @@ class TranslatingMaker:
     def make(self, pictures: np.ndarray, asks: Sequence[Ask]) -> np.ndarray:
         """A batch that needs several generators goes through each: its time counts them all."""
         ways = [self.way(ask) for ask in asks]
-        x, made = jnp.asarray(pictures, jnp.float32)[..., None] / 127.5 - 1, np.empty_like(pictures)  # [b, h, w, 1]
+        x, made = from_uint8(jnp.asarray(pictures))[..., None], np.empty_like(pictures)  # [b, h, w, 1]
         for attribute, is_wanted in dict.fromkeys(ways):
             both = self.generators[attribute]
             translated = np.asarray(_translated(both.add if is_wanted else both.remove, x))[..., 0]
             rows = [way == (attribute, is_wanted) for way in ways]
-            made[rows] = transforms.to_uint8(translated[rows])
+            made[rows] = to_uint8(translated[rows])
         return made
 
     def way(self, ask: Ask) -> tuple[str, bool]:

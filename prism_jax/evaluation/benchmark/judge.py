@@ -10,6 +10,7 @@ import numpy as np
 from prism_jax.classifier import Classifier
 from prism_jax.evaluation import judges as evaluation_judges
 from prism_jax.metrics import image, ms_ssim
+from prism_jax.pixels import rgb_from_uint8
 
 LEVELS = (0.0, 255.0)
 
@@ -90,7 +91,7 @@ def _batches(size: int, pictures: np.ndarray) -> Iterator[tuple[np.ndarray, int]
 
 
 def _colour(pictures: np.ndarray) -> jax.Array:
-    return jnp.repeat(jnp.asarray(pictures, jnp.float32)[..., None] / 127.5 - 1, 3, axis=-1)
+    return rgb_from_uint8(jnp.asarray(pictures))
 
 
 @jax.jit

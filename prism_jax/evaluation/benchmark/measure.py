@@ -14,6 +14,7 @@ from prism_jax.evaluation.benchmark.judge import Bench, Seen, mean_error
 from prism_jax.evaluation.benchmark.queries import Ask, firsts, fitted
 from prism_jax.evaluation.edited_cohort import AGE
 from prism_jax.metrics import axioms
+from prism_jax.pixels import from_uint8
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -91,7 +92,7 @@ def cycles(pictures: Mapping[Kind, np.ndarray], originals: np.ndarray, asks: Seq
 
 def _images(pictures: np.ndarray) -> np.ndarray:
     """float32 [n, h, w, 1] in [-1, 1]."""
-    return pictures[..., None].astype(np.float32) / np.float32(127.5) - 1
+    return from_uint8(pictures)[..., None]
 
 
 def values_of(attributes: Sequence[Attributes], columns: Sequence[str]) -> np.ndarray:

@@ -12,6 +12,7 @@ from prism_jax.data.sources import label_policy
 from prism_jax.data.transforms import Fit
 from prism_jax.evaluation.edits import REPEAT, Change
 from prism_jax.evaluation.subjects import Images, Subject
+from prism_jax.pixels import to_uint8
 from prism_jax.scm import observations
 from prism_jax.scm.graph import Graph
 
@@ -110,4 +111,4 @@ def firsts(asks: Sequence[Ask]) -> list[int]:
 
 def fitted(picture: np.ndarray, size: int, fit: Fit = "pad") -> np.ndarray:
     """A picture uint8 [h, w] as uint8 [size, size], resized once and rounded to 8 bits again."""
-    return transforms.to_uint8(transforms.to_input(picture, size, fit, factor=1)[..., 0])
+    return to_uint8(transforms.to_input(picture, size, fit, factor=1)[..., 0])

@@ -9,13 +9,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from prism_jax import rng
-from prism_jax.data import transforms
 from prism_jax.data.captions import plain as captions_plain
 from prism_jax.data.schema import Attributes
 from prism_jax.data.sources import label_policy
 from prism_jax.evaluation.benchmark.methods import CausalModel
 from prism_jax.evaluation.benchmark.queries import Ask
 from prism_jax.models.hvae import HVAE
+from prism_jax.pixels import from_uint8, to_uint8
 from prism_jax.scm import folder, image_mechanism, observations
 from prism_jax.scm.attributes import AttributeModel
 from prism_jax.scm.graph import Graph, Node
@@ -54,9 +54,9 @@ class CausalMaker:
     def make(self, pictures: np.ndarray, asks: Sequence[Ask]) -> np.ndarray:
         graph = self.attributes.graph
         parents = [graph.parents_vector(columns([getattr(a, k) for a in asks], graph)) for k in ("stated", "wanted")]
-        x = jnp.asarray(pictures, jnp.float32)[..., None] / 127.5 - 1  # [b, h, w, 1]
+        x = from_uint8(jnp.asarray(pictures))[..., None]  # [b, h, w, 1]
         made = _counterfactual(self.image, x, *parents, self._keys(asks, "image"), config=self.row.counterfactual)
-        return transforms.to_uint8(np.asarray(made)[..., 0])
+        return to_uint8(np.asarray(made)[..., 0])
 
     def _keys(self, asks: Sequence[Ask], stream: str) -> jax.Array:
         ids = rng.example_ids(np.array([ask.subject.index for ask in asks]))

@@ -8,6 +8,7 @@ from PIL import Image, ImageDraw
 
 from prism_jax.editing import alignment, word_maps
 from prism_jax.editing.wording import differing
+from prism_jax.pixels import rgb_from_uint8
 from prism_jax.report.figures import attention_image, contact_sheet, contrast
 from prism_jax.report.pictures import WordMap
 from prism_jax.stable_diffusion import StableDiffusion
@@ -22,8 +23,7 @@ def maps_of_edit(
 
     `pictures` are the reconstruction and the edit, uint8 [h, w].
     """
-    pixels = np.stack(pictures).astype(np.float32)[..., None] / 127.5 - 1  # uint8 -> [-1, 1], [2, h, w, 1]
-    latents = sd.encode_image(jnp.asarray(np.repeat(pixels, 3, axis=-1)))
+    latents = sd.encode_image(jnp.asarray(rgb_from_uint8(np.stack(pictures))))
     tokens = np.asarray(word_maps.token_maps(sd, latents, prompts))  # [2, 77, h', w']
     made = []
     for i, phrases in enumerate(differing(*prompts, negations=True)):

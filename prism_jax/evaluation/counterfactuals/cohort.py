@@ -31,6 +31,8 @@ from prism_jax.evaluation.subjects import Images, Subject
 from prism_jax.metrics.choice import BEST_BY, Thresholds
 from prism_jax.metrics.clip import ClipScorer
 from prism_jax.metrics.counterfactual import CHANGE_THRESHOLD
+from prism_jax.metrics.image import psnr
+from prism_jax.pixels import to_uint8
 
 NO_IMAGE = -1.0  # black stands in for a picture that cannot be read, so that the others of its batch stay as they are
 
@@ -92,7 +94,7 @@ def run(cohort: Cohort, outputs: Outputs, *, index: int = 0, count: int = 1) -> 
             if place + 1 < len(left):
                 loaded = reader.submit(_load, cohort, batches[left[place + 1]])
             with announced(cohort.mesh):
-                made = make(cohort, batches[i], pixels) | {"original": transforms.to_uint8(pixels[..., 0])}
+                made = make(cohort, batches[i], pixels) | {"original": to_uint8(pixels[..., 0])}
             if writing is not None:
                 writing.result()  # at most one batch waits: its arrays take device memory
             writing = writer.submit(_write, cohort, outputs, i, batches[i], made, errors, clock, bar)
@@ -186,7 +188,7 @@ def _judged(judge: Classifier, images: jax.Array) -> jax.Array:
 @jax.jit
 def _grey(images: jax.Array) -> jax.Array:
     """8-bit grey of decoded images: the mean of the three nearly equal channels."""
-    return jnp.clip(jnp.round((images.mean(-1) + 1) * 127.5), 0, 255).astype(jnp.uint8)
+    return to_uint8(images.mean(-1))
 
 
 def _write(
@@ -282,8 +284,8 @@ def _change(reconstruction: np.ndarray, edited: np.ndarray) -> tuple[dict[str, f
 
 
 def _psnr(original: np.ndarray, reconstruction: np.ndarray) -> float:
-    error = np.mean((original.astype(np.float32) - reconstruction) ** 2)
-    return float(10 * np.log10(255**2 / max(error, 1e-5)))
+    pair = (picture[None, ..., None] for picture in (original, reconstruction))
+    return float(psnr(*pair, value_range=(0, 255))[0])
 
 
 def slug(name: str) -> str:

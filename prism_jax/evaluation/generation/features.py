@@ -11,6 +11,7 @@ from prism_jax.data.loading import pipeline
 from prism_jax.data.schema import Example
 from prism_jax.evaluation import judges
 from prism_jax.metrics.distribution import FeatureSet
+from prism_jax.pixels import to_uint8
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -27,7 +28,7 @@ class Side:
 def read(examples: Sequence[Example], size: int, fit: transforms.Fit, batch_size: int) -> np.ndarray:
     """All images as the model sees them, uint8 [n, size, size]."""
     batches = pipeline.batches(examples, batch_size, size=size, fit=fit)
-    return np.concatenate([transforms.to_uint8(batch["image"][batch["mask"]][..., 0]) for batch in batches])
+    return np.concatenate([to_uint8(batch["image"][batch["mask"]][..., 0]) for batch in batches])
 
 
 def looked_at(judge: Classifier, examples: Sequence[Example], pictures: np.ndarray, batch_size: int, what: str) -> Side:

@@ -11,6 +11,7 @@ from prism_jax.metrics import classification, distribution
 from prism_jax.metrics.clip import ClipScorer
 from prism_jax.metrics.distribution import DistributionConfig
 from prism_jax.metrics.memorisation import Memorisation
+from prism_jax.pixels import rgb_from_uint8
 from prism_jax.stats.intervals import BootstrapConfig, bootstrap
 
 DISTRIBUTION = {
@@ -89,7 +90,7 @@ def memorised(copied: Memorisation, config: BootstrapConfig) -> report.Table:
 
 def agreement(scorer: ClipScorer, made: Side, prompts: Sequence[str], config: BootstrapConfig) -> report.Table:
     """CLIP's cosine of picture and caption, beside that with the caption of the next picture."""
-    images = np.repeat(made.pictures[..., None].astype(np.float32) / 127.5 - 1, 3, axis=-1)
+    images = rgb_from_uint8(made.pictures)
     parts = [images[i : i + AT_ONCE] for i in range(0, len(images), AT_ONCE)]
     pictures = np.concatenate([np.asarray(scorer.image_features(part)) for part in parts])
     texts = np.asarray(scorer.text_features(prompts))

@@ -6,9 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from prism_jax.data import targets, transforms
+from prism_jax.data import targets
 from prism_jax.data.loading import pipeline
 from prism_jax.data.schema import Attributes
+from prism_jax.pixels import to_uint8
 from prism_jax.training import examples
 from prism_jax.training.examples import Data
 
@@ -77,7 +78,7 @@ def held_out(data: Data) -> HeldOut:
     """All images of one split in memory; ValueError where there is no such data set or split."""
     source = examples.open_split(data)
     batches = pipeline.batches(source, READ_AT_ONCE, size=data.size, fit=data.fit, factor=1, crop=data.crop)
-    images = [transforms.to_uint8(batch["image"][batch["mask"]][..., 0]) for batch in batches]
+    images = [to_uint8(batch["image"][batch["mask"]][..., 0]) for batch in batches]
     found = [(example.attributes, example.patient) for example in source]
     return HeldOut(
         images=np.concatenate(images),

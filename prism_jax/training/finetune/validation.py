@@ -16,8 +16,9 @@ from PIL import Image
 
 from prism_jax import editing, rng, sharding
 from prism_jax.checkpoint import VALIDATION_LOSS
-from prism_jax.data import transforms
 from prism_jax.data.loading import pipeline
+from prism_jax.metrics.image import psnr
+from prism_jax.pixels import to_uint8
 from prism_jax.stable_diffusion import StableDiffusion, tokenize
 from prism_jax.training import examples
 from prism_jax.training import state as states
@@ -164,7 +165,7 @@ def samples(watched: Watched, config: Samples) -> Hook:
         with watched.model(state) as sd:
             if sd is not None:
                 options = dict(steps=config.steps, guidance=config.guidance, seed=config.seed)
-                images = transforms.to_uint8(sd.sample(prompts, **options, height=side, width=side))
+                images = to_uint8(np.asarray(sd.sample(prompts, **options, height=side, width=side)))
                 _show(watched.run, "samples", step, _columns(images, config.rows), log)
 
     return Hook(every=config.every, call=call)
@@ -183,10 +184,9 @@ def reconstructions(watched: Watched, config: Reconstructions) -> Hook:
             inversion = editing.invert(sd, sd.encode_image(images), prompts, method="null_text", **options)
             unchanged = [[editing.Edit(prompt=prompt)] for prompt in prompts]
             decoded = sd.decode(editing.edit(sd, inversion, unchanged).latents[:, 0])
-        pairs = transforms.to_uint8(np.stack([images, np.asarray(decoded)], axis=1))  # [b, 2, h, w, 3]
+        pairs = to_uint8(np.stack([images, np.asarray(decoded)], axis=1))  # [b, 2, h, w, 3]
         _show(watched.run, "reconstructions", step, _columns(pairs.reshape(-1, *images.shape[1:]), 2), log)
-        error = np.mean((pairs[:, 0].astype(np.float32) - pairs[:, 1]) ** 2, axis=(1, 2, 3))
-        return {"reconstruction_psnr": float(np.mean(10 * np.log10(255**2 / np.maximum(error, 1e-3))))}
+        return {"reconstruction_psnr": float(psnr(pairs[:, 0], pairs[:, 1], value_range=(0, 255)).mean())}
 
     return Hook(every=config.every, call=call)
 

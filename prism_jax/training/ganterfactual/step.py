@@ -16,7 +16,7 @@ from flax import nnx, struct
 from prism_jax import rng
 from prism_jax.classifier import Classifier
 from prism_jax.models.cyclegan import CycleGANConfig, Discriminator, Discriminators, Generators
-from prism_jax.scm import observed
+from prism_jax.pixels import from_uint8
 from prism_jax.training import state as states
 from prism_jax.training.ganterfactual.image_pool import Pool, exchanged
 
@@ -87,7 +87,7 @@ def train_step(
     update: Callable,
 ) -> tuple[GanState, dict[str, jax.Array]]:
     """One update of the generators, and one of the discriminators on what the generators made before it."""
-    real = {kind: observed.to_float(batch[kind]) for kind in HAS}
+    real = {kind: from_uint8(batch[kind]) for kind in HAS}
     critics = nnx.merge(networks.discriminators, state.discriminators.params)
 
     def of_generators(params):

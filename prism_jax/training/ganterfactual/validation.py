@@ -16,7 +16,7 @@ from jax.sharding import Mesh
 
 from prism_jax import sharding
 from prism_jax.classifier import Classifier
-from prism_jax.scm import observed
+from prism_jax.pixels import from_uint8
 from prism_jax.stats.intervals import BootstrapConfig, bootstrap, share
 from prism_jax.training import predict
 from prism_jax.training.ganterfactual.data import Sides
@@ -67,7 +67,7 @@ def looked(
     generators: nnx.Module, classifier: Classifier, batch: Mapping[str, jax.Array], attribute: str
 ) -> dict[str, jax.Array]:
     """What `measurer` gives, of one batch of both kinds."""
-    x, has = observed.to_float(batch["image"]), batch["has"]
+    x, has = from_uint8(batch["image"]), batch["has"]
     images = jnp.where(has[:, None, None, None], generators.remove(x), generators.add(x))
     hit = (seen(classifier, attribute, images) > 0) != has
     return {"image": images, "hit": hit, "l1": jnp.abs(images - x).mean((1, 2, 3))}

@@ -15,7 +15,8 @@ from flax import nnx, struct
 
 from prism_jax import rng
 from prism_jax.models.hvae import HVAE
-from prism_jax.scm import auxiliary, elbo, image_mechanism, observed, predictions
+from prism_jax.pixels import from_uint8
+from prism_jax.scm import auxiliary, elbo, image_mechanism, predictions
 from prism_jax.scm.attributes import AttributeModel
 from prism_jax.scm.graph import Attributes
 from prism_jax.training import predict
@@ -100,7 +101,7 @@ def train_step(
     at_step = lambda name: rng.at_step(rng.stream(key, name), state.image.step)
     keys = lambda name: rng.per_example(at_step(name), batch["id"])
     graph = frozen.mechanisms.graph
-    x = predict.shifted(observed.to_float(batch["image"]), keys("shift"), shift)
+    x = predict.shifted(from_uint8(batch["image"]), keys("shift"), shift)
     attributes = {name: batch[name] for name in graph.names}
     given, chosen = auxiliary.random_intervention(graph, attributes, at_step("intervention"))
     targets = frozen.mechanisms.intervene(

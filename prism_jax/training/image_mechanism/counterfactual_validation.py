@@ -14,7 +14,7 @@ from jax.sharding import Mesh
 
 from prism_jax import rng, sharding
 from prism_jax.checkpoint import VALIDATION_LOSS
-from prism_jax.scm import observed
+from prism_jax.pixels import from_uint8
 from prism_jax.scm.graph import Graph
 from prism_jax.scm.observed import Observed
 from prism_jax.training import predict
@@ -71,7 +71,7 @@ def looked(
     """What `measurer` gives, of one batch."""
     graph = frozen.mechanisms.graph
     keys = lambda name: rng.per_example(rng.stream(root, name), batch["id"])
-    x, attributes = observed.to_float(batch["image"]), {name: batch[name] for name in graph.names}
+    x, attributes = from_uint8(batch["image"]), {name: batch[name] for name in graph.names}
     given = {name: batch[f"given {name}"] for name in graph.names}
     chosen = {name: batch["which"] == i for i, name in enumerate(graph.names)}
     noise = frozen.mechanisms.abduct(attributes, keys("attributes"))

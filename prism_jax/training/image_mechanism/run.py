@@ -21,7 +21,8 @@ from prism_jax import rng, sharding
 from prism_jax.distributed import DistributedConfig
 from prism_jax.models.hvae import HVAE
 from prism_jax.models.hvae_config import HVAEConfig
-from prism_jax.scm import elbo, graphs, observed
+from prism_jax.pixels import from_uint8
+from prism_jax.scm import elbo, graphs
 from prism_jax.scm.elbo import NegativeELBO
 from prism_jax.scm.graph import Graph
 from prism_jax.scm.observed import Digits, Observed
@@ -79,7 +80,7 @@ def train_step(
     """One step on `batch`: "image" uint8 [b, h, w, c], "parents" float32 [b, p], "id" uint32 [b]."""
     at_step = lambda name: rng.at_step(rng.stream(key, name), state.step)
     keys = lambda name: rng.per_example(at_step(name), batch["id"])
-    x = predict.shifted(observed.to_float(batch["image"]), keys("shift"), config.shift)
+    x = predict.shifted(from_uint8(batch["image"]), keys("shift"), config.shift)
     noise = elbo.draw(config.model, keys("posterior"))
     first, parents = config.objective.dropped_from, batch["parents"]
     prior_parents = None if first is None else elbo.dropped(parents, at_step("dropped"), first)

@@ -12,7 +12,8 @@ from jax.sharding import Mesh
 
 from prism_jax import rng, sharding
 from prism_jax.checkpoint import VALIDATION_LOSS
-from prism_jax.scm import elbo, image_mechanism, observed
+from prism_jax.pixels import from_uint8
+from prism_jax.scm import elbo, image_mechanism
 from prism_jax.scm.observed import Observed
 from prism_jax.training import predict
 from prism_jax.training import state as states
@@ -73,7 +74,7 @@ def held_key(seed: int, mesh: Mesh) -> jax.Array:
 
 def measured(model: nnx.Module, batch: dict[str, jax.Array], key: jax.Array) -> dict[str, jax.Array]:
     """What `measurer` gives, of one batch as the training step has it."""
-    x, keys = observed.to_float(batch["image"]), rng.per_example(key, batch["id"])
+    x, keys = from_uint8(batch["image"]), rng.per_example(key, batch["id"])
     descent = model.infer(x, batch["parents"], elbo.draw(model.config, keys))
     uniform = elbo.dequantised(model.config, keys, x)
     return {

@@ -26,7 +26,8 @@ from prism_jax import config as configs
 from prism_jax import rng, sharding
 from prism_jax.distributed import DistributedConfig
 from prism_jax.models.predictors import ChestConfig, ChestPredictor, MorphoConfig, MorphoPredictor
-from prism_jax.scm import graphs, observed, predictions
+from prism_jax.pixels import from_uint8
+from prism_jax.scm import graphs, predictions
 from prism_jax.scm.graph import Graph
 from prism_jax.scm.observed import Digits, Observed
 from prism_jax.training import predict
@@ -102,7 +103,7 @@ def train_step(
     """One step on `batch` as `Observed.labelled` has it; batch norms see the moments of all of it, on all devices."""
     before = state.trained
     keys = lambda name: rng.per_example(rng.at_step(rng.stream(key, name), before.step), batch["id"])
-    x = predict.shifted(observed.to_float(batch["image"]), keys("shift"), config.shift)
+    x = predict.shifted(from_uint8(batch["image"]), keys("shift"), config.shift)
 
     def objective(params):
         network = nnx.merge(graphdef, values(params, state.moments))

@@ -12,7 +12,8 @@ from jax.sharding import Mesh
 from prism_jax import sharding
 from prism_jax.checkpoint import VALIDATION_LOSS
 from prism_jax.metrics.classification import ClassificationMetrics, auroc
-from prism_jax.scm import observed, predictions
+from prism_jax.pixels import from_uint8
+from prism_jax.scm import predictions
 from prism_jax.scm.graph import Continuous, Discrete, Graph
 from prism_jax.scm.observed import Observed
 from prism_jax.stats.intervals import BootstrapConfig, Estimate, bootstrap, share
@@ -52,7 +53,7 @@ def reader(config: Any, graphdef: nnx.GraphDef, mesh: Mesh) -> Callable[[Any, Ob
 
 def looked(network: nnx.Module, graph: Graph, batch: Mapping[str, jax.Array]) -> dict[str, dict[str, jax.Array]]:
     """`Seen` of one batch; heads are told what is true of the image."""
-    outputs = predictions.read(network, graph, observed.to_float(batch["image"]), batch)
+    outputs = predictions.read(network, graph, from_uint8(batch["image"]), batch)
     return {
         "nll": {name: -found for name, found in predictions.log_prob(graph, outputs, batch).items()},
         "value": predictions.values(graph, outputs),

@@ -6,6 +6,9 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
+from prism_jax.metrics.image import psnr
+from prism_jax.pixels import from_uint8
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ReconstructionLoss:
@@ -41,12 +44,10 @@ def reconstruction_loss(
     error = decoded - images
     importance = 1 + weights.detail * local_contrast(images)  # [b, h, w, 3]
     l1, l2 = jnp.mean(importance * jnp.abs(error)), jnp.mean(importance * error**2)
-    squared = jnp.mean(error**2, axis=(1, 2, 3))  # [b]
     edge = sum(jnp.mean(jnp.abs(jnp.diff(error, axis=axis))) for axis in (1, 2))
     kl = 0.5 * jnp.mean(mean**2 + jnp.exp(logvar) - 1 - logvar)
     loss = weights.l1 * l1 + weights.l2 * l2 + weights.edge * edge + weights.kl * kl
-    psnr = -10 * jnp.mean(jnp.log10(jnp.maximum(squared, 1e-10) / 4))  # the range [-1, 1] has peak 2
-    return loss, {"l1": l1, "edge": edge, "kl": kl, "psnr": psnr}
+    return loss, {"l1": l1, "edge": edge, "kl": kl, "psnr": psnr(decoded, images).mean()}
 
 
 def local_contrast(images: jax.Array) -> jax.Array:
@@ -59,7 +60,7 @@ def local_contrast(images: jax.Array) -> jax.Array:
 def to_float(images: jax.Array) -> jax.Array:
     """uint8 [b, h, w] (grey) or [b, h, w, 3] -> float32 [b, h, w, 3] in [-1, 1]."""
     images = images[..., None] if images.ndim == 3 else images
-    images = images.astype(jnp.float32) / 127.5 - 1
+    images = from_uint8(images)
     return jnp.broadcast_to(images, (*images.shape[:3], 3))
 
 

@@ -23,7 +23,9 @@ from PIL import Image
 from prism_jax import config as configs
 from prism_jax import rng, sharding
 from prism_jax.distributed import DistributedConfig
+from prism_jax.metrics.image import psnr
 from prism_jax.models.autoencoder import AutoencoderConfig, AutoencoderKL
+from prism_jax.pixels import grey_levels, to_uint8
 from prism_jax.training import examples
 from prism_jax.training import state as states
 from prism_jax.training.array_batches import ArrayBatches
@@ -96,12 +98,10 @@ def evaluate(vae: AutoencoderKL, images: jax.Array) -> dict[str, jax.Array]:
     """What is measured of each uint8 image: "psnr" [b] (dB, of 8-bit images) and moments of the latents."""
     images = to_float(images)
     mean, logvar = vae.encode(images)
-    grey = lambda x: jnp.round((jnp.clip(x, -1, 1) + 1) * 127.5)
     decoded = vae.decode(mean)
-    squared = jnp.mean((grey(decoded) - grey(images)) ** 2, axis=(1, 2, 3))
     over = (1, 2, 3)
     return {
-        "psnr": 10 * jnp.log10(255**2 / jnp.maximum(squared, 1e-3)),
+        "psnr": psnr(grey_levels(decoded), grey_levels(images), value_range=(0, 255)),
         "latent": jnp.mean(mean, over),
         "latent_squared": jnp.mean(mean**2 + jnp.exp(logvar), over),
         "image": decoded,
@@ -230,7 +230,7 @@ def check(config: VAERun, mesh: Mesh) -> None:
 def write_pairs(images: np.ndarray, decoded: np.ndarray, path: Path) -> None:
     """A PNG with the uint8 `images` [n, h, w(, 3)] above their reconstructions [n, h, w, 3] in [-1, 1]."""
     above = np.broadcast_to(images[..., None], decoded.shape) if images.ndim == 3 else images
-    below = np.round((np.clip(decoded, -1, 1) + 1) * 127.5).astype(np.uint8)
+    below = to_uint8(decoded)
     rows = [np.concatenate(list(row), axis=1) for row in (above, below)]
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(np.concatenate(rows)).save(path)
