@@ -7,6 +7,7 @@ import shutil
 import sys
 import tempfile
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -20,9 +21,8 @@ from prism_jax import editing
 from prism_jax.data import transforms
 from prism_jax.data.captions import edit_language, templates
 from prism_jax.data.captions import plain as captions_plain
-from prism_jax.data.dicom import read as dicom_read
 from prism_jax.data.dicom import secondary_capture
-from prism_jax.data.transforms import load_image
+from prism_jax.data.dicom.read import Radiograph
 from prism_jax.editing.edit import make_control
 from prism_jax.evaluation.counterfactuals import attention_maps
 from prism_jax.metrics.image import l1, psnr, ssim
@@ -33,6 +33,7 @@ from prism_jax.stable_diffusion import StableDiffusion
 
 VAE_FACTOR = 8  # of every Stable Diffusion; the model says it again once it is loaded
 Words = tyro.conf.UseAppendAction[tuple[str, ...]]
+FILES = ("image", "mask", "keep")  # the options that name one
 SHIPPED_MODEL = Path(__file__).parents[1] / "pretrained" / "phantom"
 
 
@@ -108,14 +109,15 @@ class Options:
 
 def run(options: Options) -> int:
     """Edits the image and writes the files together; returns the exit code."""
-    _check(options)
+    files = {name: transforms.read_file(path) for name in FILES if (path := getattr(options, name))}
+    _check(options, files)
     wanted = _edit(options)
     clock = _Clock()
     _say(f"loading {options.model}")
     sd = StableDiffusion.from_pretrained(options.model, dtype=jnp.dtype(options.dtype))
     size = options.size or sd.size
-    image = load_image(options.image, size)[None]  # [1, h, w, 3]
-    wanted = dataclasses.replace(wanted, mask=_mask(options.mask, size), keep=_mask(options.keep, size))
+    image = transforms.to_input(files["image"].pixels, size)[None]  # [1, h, w, 3]
+    wanted = dataclasses.replace(wanted, mask=_mask(files.get("mask"), size), keep=_mask(files.get("keep"), size))
     make_control([options.prompt], [[wanted]], sd.tokenizer, options.steps)  # refuses its words before slow work
     clock.lap("load")
     _say(f"inverting ({options.method}, {options.steps} steps)")
@@ -142,7 +144,7 @@ def run(options: Options) -> int:
         clock.lap("attention")
     metrics = _metrics(image, pictures[:1], pictures[1:])
     facts = {"edited_prompt": wanted.prompt, "size": size, "metrics": metrics, "seconds": clock.seconds}
-    _write(options, image[0], pictures, words, facts)
+    _write(options, files["image"], image[0], pictures, words, facts)
     print(f"edited caption: {wanted.prompt}")
     print(
         f"{options.out}: reconstruction {metrics['reconstruction']['psnr']:.1f} dB from the original, "
@@ -176,18 +178,17 @@ class _Clock:
         self._start = now
 
 
-def _check(options: Options) -> None:
+def _check(options: Options, files: Mapping[str, transforms.XrayFile]) -> None:
     """Raises ValueError for what can be known to be wrong before models load."""
-    load_image(options.image, options.size or VAE_FACTOR)  # a damaged file or a size that cannot be
+    transforms.frame(options.size or VAE_FACTOR)
     if options.keep_patient and not options.dicom_out:
         raise ValueError("--keep-patient is about edit.dcm; give --dicom-out too")
-    if options.keep_patient and not dicom_read.is_dicom(transforms.read_bytes(options.image)):
+    if options.keep_patient and files["image"].dicom is None:
         raise ValueError(f"--keep-patient needs a DICOM image; {options.image} is none")
-    for file in filter(None, (options.mask, options.keep)):
-        load_image(file, VAE_FACTOR)
-        sides, wanted = _sides(file), _sides(options.image)
-        if sides != wanted:
-            raise ValueError(f"{file} is {sides} pixels, the image {wanted}; draw masks on the image")
+    wanted = files["image"].pixels.shape[::-1]
+    for name, file in files.items():
+        if (sides := file.pixels.shape[::-1]) != wanted:
+            raise ValueError(f"{getattr(options, name)} is {sides} pixels, the image {wanted}; draw masks on the image")
     if not options.model.is_dir():
         raise ValueError(f"model {options.model} is not a folder; give --model a diffusers folder")
     if bool(options.blend_words) != bool(options.edit_words):
@@ -220,14 +221,9 @@ def _edit(options: Options) -> editing.Edit:
     return dataclasses.replace(edit, kind=options.kind, reweight=(edit.reweight or {}) | options.reweight)
 
 
-def _sides(file: Path) -> tuple[int, int]:
-    """(width, height), upright."""
-    return transforms.decode(transforms.read_bytes(file)).shape[::-1]
-
-
-def _mask(file: Path | None, size: int) -> np.ndarray | None:
+def _mask(file: transforms.XrayFile | None, size: int) -> np.ndarray | None:
     """A mask drawn on the image, bool [h, w], laid into the frame as the image is."""
-    return None if file is None else load_image(file, size)[..., 0] > 0
+    return None if file is None else transforms.to_input(file.pixels, size)[..., 0] > 0
 
 
 def _target(options: Options) -> str:
@@ -252,7 +248,12 @@ def _metrics(original: np.ndarray, reconstruction: jax.Array, edit: jax.Array) -
 
 
 def _write(
-    options: Options, original: np.ndarray, pictures: jax.Array, words: np.ndarray | None, facts: dict[str, Any]
+    options: Options,
+    source: transforms.XrayFile,
+    original: np.ndarray,
+    pictures: jax.Array,
+    words: np.ndarray | None,
+    facts: dict[str, Any],
 ) -> None:
     """Writes all files into a hidden folder beside `out` and moves them there when they are whole."""
     names = ("original", "reconstruction", "edit")
@@ -276,7 +277,7 @@ def _write(
             json.dumps({"settings": settings, "versions": versions(), **facts}, indent=2) + "\n"
         )
         if options.dicom_out:
-            (partial / "edit.dcm").write_bytes(_dicom(options, grey["edit"]))
+            (partial / "edit.dcm").write_bytes(_dicom(source.dicom, grey["edit"], options.keep_patient))
         options.out.mkdir(exist_ok=True)
         for file in sorted(partial.iterdir()):
             os.replace(file, options.out / file.name)
@@ -284,12 +285,11 @@ def _write(
         shutil.rmtree(partial, ignore_errors=True)
 
 
-def _dicom(options: Options, pixels: np.ndarray) -> bytes:
+def _dicom(source: Radiograph | None, pixels: np.ndarray, keep_patient: bool) -> bytes:
     """The edit as DICOM; where the image's own pixel spacing is known, that of the frame follows from it."""
-    data = transforms.read_bytes(options.image)
-    if not dicom_read.is_dicom(data):
+    if source is None:
         return secondary_capture.encode(pixels)
-    tags = dicom_read.read_tags(data)
+    tags = source.tags
     scale = min(pixels.shape[0] / tags.height, pixels.shape[1] / tags.width)
     spacing = tags.spacing and (tags.spacing[0] / scale, tags.spacing[1] / scale)
-    return secondary_capture.encode(pixels, source=data, keep_patient=options.keep_patient, spacing=spacing)
+    return secondary_capture.encode(pixels, source=source.dataset, keep_patient=keep_patient, spacing=spacing)

@@ -1,10 +1,11 @@
 """From image files to network input: decoding, and resizing that keeps the aspect ratio.
 
-Training, inversion and evaluation all see images through `decode` and `to_input`.
+Training, inversion and evaluation all see images through `decode_file` and `to_input`.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import math
 from pathlib import Path
@@ -23,33 +24,54 @@ WHITE_IS_ZERO, PHOTOMETRIC = 0, 262  # of TIFF
 CROP_MARGIN = 0.1
 
 
-def decode(data: bytes, *, bit_depth: int = 16) -> np.ndarray:
-    """The grey picture in an encoded PNG, JPEG, TIFF or DICOM file as uint8 [h, w]; colour becomes luminance.
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class XrayFile:
+    """A PNG, JPEG, TIFF or DICOM file, read and decoded once."""
 
-    `bit_depth` says how many bits of a 16-bit file carry the picture (12 for many detectors): white is
+    data: bytes
+    pixels: np.ndarray  # uint8 [h, w], upright; colour is luminance
+    has_8_bits: bool
+    dicom: dicom_read.Radiograph | None  # with its tags; None for other files
+
+    def stored(self, *, max_side: int | None = None) -> bytes:
+        """The file as it is, if an 8-bit PNG or JPEG with no side above `max_side`; else an 8-bit PNG, aspect kept."""
+        scale = min(1.0, (max_side or math.inf) / max(self.pixels.shape))
+        if self.has_8_bits and scale == 1.0 and self.data.startswith(STORED):
+            return self.data
+        pixels = self.pixels
+        if scale < 1.0:
+            sides = [max(1, round(side * scale)) for side in pixels.shape]
+            pixels = np.clip(np.round(resize(pixels.astype(np.float32), *sides)), 0, 255).astype(np.uint8)
+        return encode_png(pixels)
+
+
+def read_file(path: str | Path, *, bit_depth: int = 16) -> XrayFile:
+    """The image file at `path`; a one-line ValueError that names it where it is missing or `decode_file` refuses it."""
+    try:
+        return decode_file(read_bytes(path), bit_depth=bit_depth)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
+
+
+def decode_file(data: bytes, *, bit_depth: int = 16) -> XrayFile:
+    """The image in an encoded PNG, JPEG, TIFF or DICOM file.
+
+    `bit_depth` is the number of bits of a 16-bit file that carry the image (12 for many detectors): white is
     `2**bit_depth - 1`. The scale is fixed: stretching each image to its own range would change all of it
-    when one device in it changes. DICOM files say themselves; see `dicom.read`. Raises a one-line ValueError
-    for anything that is not one complete picture.
+    when one device in it changes. DICOM files state their own; see `dicom.read`. Raises a one-line ValueError
+    for anything that is not one complete image.
     """
-    return _to_8_bits(_pixels(data, bit_depth), bit_depth)
-
-
-def stored(data: bytes, *, max_side: int | None = None, bit_depth: int = 16) -> tuple[bytes, int, int]:
-    """(bytes to store, original height, original width) of an image file; see `decode` for kinds and errors.
-
-    The bytes of a PNG or JPEG file itself, unless it has 16 bits or a side above `max_side`; of all others an
-    8-bit PNG, aspect kept.
-    """
+    if dicom_read.is_dicom(data):
+        radiograph = dicom_read.read(data)
+        return XrayFile(data=data, pixels=radiograph.pixels, has_8_bits=True, dicom=radiograph)
     pixels = _pixels(data, bit_depth)
-    height, width = pixels.shape
-    scale = min(1.0, (max_side or math.inf) / max(height, width))
-    if pixels.dtype == np.uint8 and scale == 1.0 and data.startswith(STORED):
-        return data, height, width
-    pixels = _to_8_bits(pixels, bit_depth)
-    if scale < 1.0:
-        sides = [max(1, round(side * scale)) for side in pixels.shape]
-        pixels = np.clip(np.round(resize(pixels.astype(np.float32), *sides)), 0, 255).astype(np.uint8)
-    return encode_png(pixels), height, width
+    has_8_bits = pixels.dtype == np.uint8
+    return XrayFile(data=data, pixels=_to_8_bits(pixels, bit_depth), has_8_bits=has_8_bits, dicom=None)
+
+
+def decode(data: bytes) -> np.ndarray:
+    """The image in an encoded 8-bit file, such as those of data sets, as uint8 [h, w]; see `decode_file`."""
+    return decode_file(data).pixels
 
 
 def resize(pixels: np.ndarray, height: int, width: int) -> np.ndarray:
@@ -120,20 +142,6 @@ def frame(size: int | tuple[int, int], *, factor: int = 8) -> tuple[int, int]:
     return sides
 
 
-def load_image(
-    path: str | Path, size: int | tuple[int, int], fit: Fit = "pad", *, bit_depth: int = 16, factor: int = 8
-) -> np.ndarray:
-    """Network input float32 [h, w, 3] in [-1, 1] of one image file; see `decode` and `to_input`.
-
-    Raises a one-line ValueError that names the file if it is missing, unreadable, corrupt or of another kind.
-    """
-    frame(size, factor=factor)
-    try:
-        return to_input(decode(read_bytes(path), bit_depth=bit_depth), size, fit, factor=factor)
-    except ValueError as error:
-        raise ValueError(f"{path}: {error}") from None
-
-
 def read_bytes(path: str | Path) -> bytes:
     """The file's content; a one-line ValueError where there is none."""
     try:
@@ -163,9 +171,7 @@ def _to_8_bits(pixels: np.ndarray, bit_depth: int) -> np.ndarray:
 
 
 def _pixels(data: bytes, bit_depth: int) -> np.ndarray:
-    """Grey uint8 or, beyond 8 bits, int32 [h, w], upright."""
-    if dicom_read.is_dicom(data):
-        return dicom_read.read(data).pixels
+    """Grey values of a PNG, JPEG or TIFF file, uint8 or, beyond 8 bits, int32 [h, w], upright."""
     try:
         image = Image.open(io.BytesIO(data), formats=FORMATS)
         frames = getattr(image, "n_frames", 1)

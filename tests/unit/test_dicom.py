@@ -76,6 +76,10 @@ def malformed(made: Dataset, **values: str) -> Dataset:
     return made
 
 
+def tags_of(made: Dataset) -> dicom_tags.Tags:
+    return dicom_read.read(encoded(made)).tags
+
+
 def shown(made: Dataset) -> np.ndarray:
     return dicom_read.read(encoded(made)).pixels
 
@@ -248,20 +252,20 @@ def test_ages_are_years_or_unknown(text, years):
 
 
 def test_missing_and_malformed_tags_are_unknown():
-    tags = dicom_read.read_tags(encoded(dataset(ramp())))
+    tags = tags_of(dataset(ramp()))
     assert (tags.age, tags.sex, tags.view, tags.spacing, tags.orientation) == (None,) * 5
     assert (tags.patient, tags.study, tags.modality) == ("", "", "")
     odd = malformed(dataset(ramp(), ViewPosition="AP"), PatientAge="unknown", PatientSex="O", PixelSpacing="0.1")
-    tags = dicom_read.read_tags(encoded(odd))
+    tags = tags_of(odd)
     assert (tags.age, tags.sex, tags.view, tags.spacing) == (None, None, "AP", None)
     assert dicom_read.read(encoded(odd)).pixels.shape == ramp().shape
 
 
 def test_spacing_at_the_detector_serves_where_no_other_is_known():
     made = dataset(ramp(), ImagerPixelSpacing=["0.2", "0.1"])
-    assert dicom_read.read_tags(encoded(made)).spacing == (0.2, 0.1)
+    assert tags_of(made).spacing == (0.2, 0.1)
     made.PixelSpacing = ["0.15", "0.15"]
-    assert dicom_read.read_tags(encoded(made)).spacing == (0.15, 0.15)
+    assert tags_of(made).spacing == (0.15, 0.15)
 
 
 @pytest.mark.parametrize(
@@ -298,9 +302,11 @@ def test_bytes_that_are_no_file_are_refused(data):
 def test_a_dicom_file_is_an_image_like_any_other():
     data = encoded(dataset(np.round(ramp() / 255 * 4095).astype(np.uint16), bits=12))
     assert np.abs(transforms.decode(data).astype(int) - ramp()).max() <= 1
-    png, height, width = transforms.stored(data, max_side=30)
-    assert (height, width) == ramp().shape
-    assert transforms.decode(png).shape == (20, 30)
+    file = transforms.decode_file(data)
+    assert file.pixels.shape == ramp().shape
+    assert transforms.decode(file.stored(max_side=30)).shape == (20, 30)
+    assert file.dicom.tags.height == 40
+    assert file.dicom.dataset.Columns == 60
 
 
 def test_reading_in_threads_leaves_warnings_as_they_were():

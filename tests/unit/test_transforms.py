@@ -25,7 +25,7 @@ def ramp(height: int = 40, width: int = 60) -> np.ndarray:
 def test_a_16_bit_file_shows_the_same_picture_as_an_8_bit_file(bits):
     deep = np.round(ramp() / 255 * (2**bits - 1)).astype(np.uint16)
     shallow = transforms.decode(encoded(ramp())).astype(int)
-    assert np.abs(transforms.decode(encoded(deep), bit_depth=bits) - shallow).max() <= 1
+    assert np.abs(transforms.decode_file(encoded(deep), bit_depth=bits).pixels - shallow).max() <= 1
 
 
 @pytest.mark.parametrize("compression", [None, "tiff_lzw", "tiff_adobe_deflate"])
@@ -58,15 +58,16 @@ def test_floating_point_and_several_pictures_are_refused():
 
 
 def test_what_is_no_png_or_jpeg_is_stored_as_png():
-    data, height, width = transforms.stored(encoded(ramp(), "TIFF"))
-    assert (height, width) == ramp().shape
+    file = transforms.decode_file(encoded(ramp(), "TIFF"))
+    assert file.pixels.shape == ramp().shape
+    data = file.stored()
     assert data.startswith(transforms.STORED)
     np.testing.assert_array_equal(transforms.decode(data), ramp())
 
 
 def test_grey_values_beyond_the_bit_depth_are_refused():
     with pytest.raises(ValueError, match="grey value 4096 exceeds bit_depth 12"):
-        transforms.decode(encoded(np.full((4, 4), 4096, np.uint16)), bit_depth=12)
+        transforms.decode_file(encoded(np.full((4, 4), 4096, np.uint16)), bit_depth=12)
 
 
 @pytest.mark.parametrize("mode", ["RGB", "RGBA", "LA", "P", "1"])
@@ -95,14 +96,14 @@ def test_a_photograph_on_its_side_is_turned_upright():
 
 def test_an_image_that_needs_no_change_is_stored_byte_for_byte():
     data = encoded(ramp(), "JPEG")
-    assert transforms.stored(data, max_side=60) == (data, 40, 60)
+    assert transforms.decode_file(data).stored(max_side=60) == data
 
 
 def test_large_and_deep_images_are_stored_smaller_with_their_shape():
     deep = ramp(100, 200).astype(np.uint16) * 257
-    data, height, width = transforms.stored(encoded(deep), max_side=50)
-    assert (height, width) == (100, 200)
-    assert transforms.decode(data).shape == (25, 50)
+    file = transforms.decode_file(encoded(deep))
+    assert file.pixels.shape == (100, 200)
+    assert transforms.decode(file.stored(max_side=50)).shape == (25, 50)
 
 
 @pytest.mark.parametrize("shape", [(50, 100), (100, 50), (64, 64), (31, 90)])
@@ -185,11 +186,13 @@ def test_a_file_that_cannot_be_used_is_named_in_one_line(tmp_path):
     reasons |= {"cut.png": "is corrupt", "absent.png": "No such file", ".": "Is a directory"}
     for name, reason in reasons.items():
         with pytest.raises(ValueError, match=reason) as caught:
-            transforms.load_image(tmp_path / name, 64)
+            transforms.read_file(tmp_path / name)
         assert str(tmp_path / name) in str(caught.value)
         assert "\n" not in str(caught.value)
 
 
 def test_a_good_file_loads(tmp_path):
     (tmp_path / "good.png").write_bytes(encoded(ramp()))
-    assert transforms.load_image(tmp_path / "good.png", (64, 96), "crop").shape == (64, 96, 3)
+    file = transforms.read_file(tmp_path / "good.png")
+    np.testing.assert_array_equal(file.pixels, ramp())
+    assert file.dicom is None

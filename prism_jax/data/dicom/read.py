@@ -38,6 +38,7 @@ class Radiograph:
 
     pixels: np.ndarray  # uint8 [h, w], upright, dense is bright
     tags: Tags
+    dataset: Dataset  # every tag, as pydicom has them
 
 
 def is_dicom(data: bytes) -> bool:
@@ -59,13 +60,7 @@ def read(data: bytes) -> Radiograph:
     with _quiet:
         dataset = parse(data)
         tags = dicom_tags.of(dataset)
-        return Radiograph(pixels=_upright(_pixels(dataset), tags.orientation), tags=tags)
-
-
-def read_tags(data: bytes) -> Tags:
-    """The tags alone, without decoding the picture. Raises ValueError where `data` is no readable DICOM file."""
-    with _quiet:
-        return dicom_tags.of(parse(data))
+        return Radiograph(pixels=_upright(_pixels(dataset), tags.orientation), tags=tags, dataset=dataset)
 
 
 class _Quiet:

@@ -8,8 +8,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from prism_jax.data.dicom import read as dicom_read
-
 if TYPE_CHECKING:
     from pydicom import Dataset
 
@@ -22,19 +20,19 @@ STUDY = ("StudyDate", "StudyTime", "ReferringPhysicianName", "StudyID", "Accessi
 def encode(
     pixels: np.ndarray,
     *,
-    source: bytes | None = None,
+    source: Dataset | None = None,
     keep_patient: bool = False,
     spacing: tuple[float, float] | None = None,
 ) -> bytes:
     """A derived secondary capture, DICOM, of grey uint8 `pixels` [h, w], dense is bright.
 
     Its UIDs are new, its image type is DERIVED and SECONDARY, its series is described as a synthetic counterfactual.
-    `source` is the DICOM file that it was made from: only with `keep_patient` are the tags of its patient and study,
-    its age and a reference to it copied; otherwise nothing leads back. `spacing` is in mm between rows and between
-    columns of `pixels`.
+    `source` is the DICOM file that the image was made from: only with `keep_patient` are the tags of its patient and
+    study, its age and a reference to it copied; otherwise nothing leads back. `spacing` is in mm between rows and
+    between columns of `pixels`.
 
     Raises:
-      ValueError: `keep_patient` without a source, or a source that cannot be read.
+      ValueError: `keep_patient` without a source.
     """
     if keep_patient and source is None:
         raise ValueError("patient tags can be kept only from a DICOM file; the image is none")
@@ -42,7 +40,7 @@ def encode(
     if spacing is not None:
         made.PixelSpacing = [f"{mm:.6g}" for mm in spacing]
     if source is not None:
-        _add_source(made, dicom_read.parse(source), keep_patient)
+        _add_source(made, source, keep_patient)
     buffer = io.BytesIO()
     made.save_as(buffer, enforce_file_format=True)
     return buffer.getvalue()

@@ -14,7 +14,6 @@ import numpy as np
 from PIL import Image
 
 from prism_jax.data import schema, transforms
-from prism_jax.data.dicom import read as dicom_read
 from prism_jax.data.dicom import tags as dicom_tags
 
 ERRORS_FILE = "errors.csv"
@@ -94,10 +93,10 @@ def read_example(source: str | Path, row: Row, intake: Intake) -> schema.Example
 
     Of a DICOM file age, sex, view, study and spacing are taken where the table does not say them.
     """
-    data = _read(source, row.path)
-    image, height, width = transforms.stored(data, max_side=intake.max_side, bit_depth=intake.bit_depth)
-    if dicom_read.is_dicom(data):
-        row = _with_tags(row, dicom_read.read_tags(data))
+    file = transforms.decode_file(_read(source, row.path), bit_depth=intake.bit_depth)
+    image, (height, width) = file.stored(max_side=intake.max_side), file.pixels.shape
+    if file.dicom is not None:
+        row = _with_tags(row, file.dicom.tags)
     masks = {}
     for name, path in row.masks.items():
         try:
