@@ -74,12 +74,12 @@ def training(run: ImageMechanismRun, mesh: jax.sharding.Mesh) -> tuple[Callable,
     """The step as the loop compiles it, its first state, a batch, and the network without parameters."""
     tx, schedule = make_optimizer(run.optimizer, run.loop.steps)
     graphdef, _ = nnx.split(pretrained.abstract(HVAE, run.model))
-    options = dict(schedule=schedule, ema_decay=run.ema_decay, guard=run.guard, decay=image_mechanism_run.average_decay)
+    options = dict(schedule=schedule, ema_decay=run.ema_decay, skip=run.skip, decay=image_mechanism_run.average_decay)
     made = partial(
         image_mechanism_run.train_step, graphdef=graphdef, config=run, update=partial(states.update, tx=tx, **options)
     )
     create, params = partial(states.create, tx=tx, ema=True), image_mechanism_run.initial(run)
-    where = sharding.place(jax.eval_shape(create, params), mesh, run.placement)
+    where = sharding.place(jax.eval_shape(create, params), mesh, run.sharding)
     state = jax.jit(create, out_shardings=where)(params)
     return loop.jitted(made, mesh, where), state, sharding.host_batch_to_global(noise_batch(run), mesh), graphdef
 

@@ -119,6 +119,6 @@ def compare(
 def _draws(sd: StableDiffusion, batch: Mapping[str, Any], root: jax.Array, step: int) -> tuple[jax.Array, jax.Array]:
     """Noise and timesteps that our step draws for the batch."""
     keys = lambda name: rng.per_example(rng.at_step(rng.stream(root, name), step), batch["id"])
-    noise = finetune_step.normal(keys("noise"), batch["latents"].astype(jnp.float32))
+    noise = finetune_step.normal_like(keys("noise"), batch["latents"].astype(jnp.float32))
     timestep = lambda key: jax.random.randint(key, (), 0, len(sd.schedule.alphas_cumprod))
     return noise, jax.vmap(timestep)(keys("timestep"))

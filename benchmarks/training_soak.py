@@ -26,7 +26,7 @@ from prism_jax.checkpoint import Checkpoints
 from prism_jax.data.sources.build import build
 from prism_jax.training.examples import Data
 from prism_jax.training.finetune.run import FinetuneRun
-from prism_jax.training.finetune.validation import Samples, Validation
+from prism_jax.training.finetune.validation import FinetuneValidation, SampleGrid
 from prism_jax.training.loop import LoopConfig
 from prism_jax.training.optimizer import OptimizerConfig
 
@@ -71,8 +71,8 @@ def start(options: Options, name: str) -> subprocess.Popen:
         batch_size=4,
         optimizer=OptimizerConfig(warmup=5),
         loop=LoopConfig(steps=options.steps, log_every=1, checkpoint_every=options.checkpoint_every, tensorboard=False),
-        validation=Validation(every=0),
-        samples=Samples(every=0),
+        validation=FinetuneValidation(every=0),
+        samples=SampleGrid(every=0),
     )
     folder = options.out / f"{name}-config"
     configs.write(config, folder)

@@ -29,11 +29,11 @@ from prism_jax.training.finetune import encode as finetune_encode
 from prism_jax.training.finetune import lora
 from prism_jax.training.finetune import run as finetune_run
 from prism_jax.training.finetune import step as finetune_step
-from prism_jax.training.finetune.step import Objective
+from prism_jax.training.finetune.step import DenoisingObjective
 from prism_jax.training.optimizer import OptimizerConfig, make_optimizer
 from prism_jax.weights import pretrained
 
-OBJECTIVE = Objective(caption_dropout=0.0)  # which costs nothing, and which the peer would have to draw alike
+OBJECTIVE = DenoisingObjective(caption_dropout=0.0)  # which costs nothing, and which the peer would have to draw alike
 OPTIMIZER = OptimizerConfig(peak=1e-5, warmup=0, decay="constant", weight_decay=1e-2)
 EMA_DECAY = 0.9999
 STEPS = 1000  # of the schedule, which is constant
@@ -59,7 +59,7 @@ def of(sd: StableDiffusion, *, accumulate: int = 1) -> TrainingStep:
         step=partial(
             finetune_step.train_step,
             graphdefs=graphdefs,
-            weights_of=lora.joined,
+            weights_of=lora.merge_dicts,
             objective=OBJECTIVE,
             parts=accumulate,
             update=partial(states.update, tx=tx, schedule=schedule, ema_decay=EMA_DECAY),
@@ -71,19 +71,19 @@ def of(sd: StableDiffusion, *, accumulate: int = 1) -> TrainingStep:
     )
 
 
-def jitted(made: TrainingStep, mesh: Mesh, placement: ShardingConfig) -> Callable:
-    """The step as the training loop compiles it, the state where `placement` has it."""
-    where = sharding.place(jax.eval_shape(made.create, made.params), mesh, placement)
-    specs = jax.tree.map(lambda placed: placed.spec, sharding.place(made.params, mesh, placement))
+def jitted(made: TrainingStep, mesh: Mesh, config: ShardingConfig) -> Callable:
+    """The step as the training loop compiles it, the state where `config` has it."""
+    where = sharding.place(jax.eval_shape(made.create, made.params), mesh, config)
+    specs = jax.tree.map(lambda placed: placed.spec, sharding.place(made.params, mesh, config))
     return loop.jitted(partial(made.step, mesh=mesh, specs=specs), mesh, where)
 
 
-def lowered(made: TrainingStep, batch: Mapping[str, Any], mesh: Mesh, placement: ShardingConfig) -> jax.stages.Lowered:
+def lowered(made: TrainingStep, batch: Mapping[str, Any], mesh: Mesh, config: ShardingConfig) -> jax.stages.Lowered:
     """The step before compilation, from shapes alone."""
     shaped = lambda tree: jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), tree)
     state, key = jax.eval_shape(made.create, made.params), jax.eval_shape(lambda: rng.key(0))
     with jax.set_mesh(mesh):
-        return jitted(made, mesh, placement).lower(state, shaped(made.frozen), shaped(batch), key)
+        return jitted(made, mesh, config).lower(state, shaped(made.frozen), shaped(batch), key)
 
 
 def load(model: str, dtype: jnp.dtype) -> StableDiffusion:

@@ -6,6 +6,17 @@ Whoever renames a configuration class or one of its fields adds a line here, so 
 from collections.abc import Mapping
 
 CLASSES: Mapping[str, str] = {
+    "train.autoencoder:Validation": "VAEValidation",
+    "train.classifier:Validation": "ClassifierValidation",
+    "train.classifying:Objective": "ClassifierObjective",
+    "train.counterfactual_step:Objective": "CounterfactualObjective",
+    "train.denoising:Objective": "DenoisingObjective",
+    "train.ganterfactual_step:Objective": "GANterfactualObjective",
+    "train.ganterfactual_watching:Validation": "GANterfactualValidation",
+    "train.predictors_watching:Validation": "PredictorsValidation",
+    "train.scm_watching:Validation": "ImageMechanismValidation",
+    "train.watching:Samples": "SampleGrid",
+    "train.watching:Validation": "FinetuneValidation",
     "train.counterfactual:CounterfactualRun": "CounterfactualFinetuneRun",
     "AutoencoderRun": "VAERun",
     "BaseRun": "PretrainRun",
@@ -20,7 +31,28 @@ CLASSES: Mapping[str, str] = {
 }
 """Class names, or "module:class" where the name alone was ambiguous."""
 
-FIELDS: Mapping[str, Mapping[str, str]] = {}
+FIELDS: Mapping[str, Mapping[str, str]] = {
+    "ClassifierRun": {"guard": "skip"},
+    "ClassifierValidation": {"tested": "test_split"},
+    "CounterfactualFinetuneRun": {"guard": "skip"},
+    "Data": {
+        "balance": "class_weight_on",
+        "equally": "balanced_sampling_on",
+        "mixed": "extra",
+        "workers": "num_workers",
+    },
+    "FinetuneRun": {"guard": "skip", "placement": "sharding"},
+    "GANterfactualRun": {"guard": "skip"},
+    "ImageMechanismRun": {"guard": "skip", "placement": "sharding"},
+    "PredictorsRun": {"guard": "skip"},
+    "ShardingConfig": {"smallest": "min_size"},
+    "SkipConfig": {
+        "after": "warmup_updates",
+        "largest": "max_grad_norm",
+        "patience": "max_consecutive",
+        "spike": "spike_factor",
+    },
+}
 """By today's class name: old field name -> today's."""
 
 REMOVED: Mapping[str, Mapping[str, object]] = {"SplineConfig": {"order": "linear"}}

@@ -28,7 +28,7 @@ class ShardingConfig:
     """Devices that share one copy of parameters, moments and average; 1: every device has its own."""
     rules: tuple[tuple[str, str], ...] = ((".*", "fsdp"),)
     """(regular expression over the dotted path of an array, "fsdp" or "replicate"); the first that is found counts."""
-    smallest: int = 2**16
+    min_size: int = 2**16
     """Arrays of fewer elements are never cut: their messages would cost more than their memory."""
 
     def __post_init__(self) -> None:
@@ -50,18 +50,18 @@ def make_mesh(devices: Sequence[jax.Device] | None = None, *, fsdp: int = 1) -> 
     return jax.make_mesh(shape, AXES, axis_types=(AxisType.Auto, AxisType.Auto), devices=devices)
 
 
-def place(tree: Any, mesh: Mesh, placement: ShardingConfig) -> Any:
+def place(tree: Any, mesh: Mesh, config: ShardingConfig) -> Any:
     """A sharding for every array (or shape) of `tree`: cut along its largest axis that divides, or whole."""
     return jax.tree_util.tree_map_with_path(
-        lambda path, leaf: NamedSharding(mesh, _spec(dotted(path), leaf.shape, mesh, placement)), tree
+        lambda path, leaf: NamedSharding(mesh, _spec(dotted(path), leaf.shape, mesh, config)), tree
     )
 
 
-def _spec(name: str, shape: tuple[int, ...], mesh: Mesh, placement: ShardingConfig) -> PartitionSpec:
-    tactic = next((tactic for pattern, tactic in placement.rules if re.search(pattern, name)), "replicate")
+def _spec(name: str, shape: tuple[int, ...], mesh: Mesh, config: ShardingConfig) -> PartitionSpec:
+    tactic = next((tactic for pattern, tactic in config.rules if re.search(pattern, name)), "replicate")
     parts = mesh.shape["fsdp"]
     fitting = [axis for axis, side in enumerate(shape) if side % parts == 0]
-    if tactic == "replicate" or parts == 1 or math.prod(shape) < placement.smallest or not fitting:
+    if tactic == "replicate" or parts == 1 or math.prod(shape) < config.min_size or not fitting:
         return REPLICATED
     largest = max(fitting, key=lambda axis: shape[axis])
     return PartitionSpec(*(None,) * largest, "fsdp")

@@ -26,35 +26,36 @@ Tokenize = Callable[[list[str]], np.ndarray]
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ExtraDataset:
-    """A data set drawn from beside another."""
+    """A further data set to draw examples from."""
 
     folder: str
     weight: float = 1.0
-    """How often, for each draw from the first."""
+    """Examples drawn from it for each one drawn from the first data set."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Data:
-    """Part of a data set that `prism data build` made."""
+    """One split of a data set that `prism data build` made."""
 
     folder: str = "data/phantom"
     split: Literal["train", "val", "test"] = "train"
     size: int = 128
-    """Side of the square images that training sees, in pixels."""
+    """Side in pixels of the square images."""
     fit: Literal["pad", "crop"] = "pad"
+    """How images become square."""
     limit: int | None = None
-    """Take only so many examples, the first."""
+    """Use only the first so many examples."""
     captions: CaptionConfig = CaptionConfig()
     crop: str | None = None
-    """Cut images to this mask of theirs, for example lungs."""
-    mixed: tuple[ExtraDataset, ...] = ()
+    """Crop images to the bounding box of this mask, for example lungs."""
+    extra: tuple[ExtraDataset, ...] = ()
     """Further data sets to draw from."""
-    equally: str | None = None
-    """Draw images with this finding as often as those without it; those of which it is not known are not drawn."""
-    workers: int = 0
-    """Processes that decode images; 0: threads do."""
-    balance: str | None = None
-    """Weigh examples so that those with this finding, without it, and not known count the same together."""
+    balanced_sampling_on: str | None = None
+    """Draw images with and without this finding equally often; images for which it is not stated are not drawn."""
+    num_workers: int = 0
+    """Worker processes that decode images; 0: threads of this process."""
+    class_weight_on: str | None = None
+    """Weight examples so that those with this finding, without it, and without a statement contribute equally."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -111,19 +112,19 @@ class Stream:
         self._batches.set_state(state)
 
 
-def of_images(data: Data, tokenize: Tokenize, *, batch_size: int, seed: int, factor: int) -> Stream:
+def image_stream(data: Data, tokenize: Tokenize, *, batch_size: int, seed: int, factor: int) -> Stream:
     """The stream of the images of `data`; each process gets its part of `batch_size`."""
-    sources = opened(data)
-    drawn = drawn_from(data, sources, lambda source: [example.attributes for example in source])
+    sources = open_all(data)
+    drawn = sample_from(data, sources, lambda source: [example.attributes for example in source])
     caption = captioner(data, tokenize)
     read = batches(data, drawn, batch_size=batch_size, seed=seed, factor=factor, caption=caption)
     findings = (example.attributes.findings for source in sources for example in source)
-    return Stream(read, tokenize, weights(data.balance, findings))
+    return Stream(read, tokenize, weights(data.class_weight_on, findings))
 
 
-def opened(data: Data) -> list[Sequence[Example]]:
+def open_all(data: Data) -> list[Sequence[Example]]:
     """The split of `data` in its data set, and in each that is mixed in."""
-    return [open_split(dataclasses.replace(data, folder=folder)) for folder in (data.folder, *names_of(data))]
+    return [open_split(dataclasses.replace(data, folder=folder)) for folder in (data.folder, *extra_folders(data))]
 
 
 def batches(
@@ -143,7 +144,7 @@ def batches(
         fit=data.fit,
         factor=factor,
         crop=data.crop,
-        workers=data.workers,
+        workers=data.num_workers,
         shuffle=True,
         seed=seed,
         epochs=None,
@@ -154,7 +155,7 @@ def batches(
     )
 
 
-def of_latents(data: Data, latents: Latents, tokenize: Tokenize, *, batch_size: int, seed: int) -> Stream:
+def latent_stream(data: Data, latents: Latents, tokenize: Tokenize, *, batch_size: int, seed: int) -> Stream:
     """The stream of the same images encoded: the same examples and captions in the same order."""
     caption = captioner(data, tokenize)
 
@@ -164,7 +165,7 @@ def of_latents(data: Data, latents: Latents, tokenize: Tokenize, *, batch_size: 
         return arrays | told
 
     batches = pipeline.iterate(
-        drawn_from(data, [latents], lambda source: [example.attributes for example in source.examples]),
+        sample_from(data, [latents], lambda source: [example.attributes for example in source.examples]),
         batch_size // jax.process_count(),
         prepare,
         seed=seed,
@@ -172,49 +173,51 @@ def of_latents(data: Data, latents: Latents, tokenize: Tokenize, *, batch_size: 
         process_count=jax.process_count(),
     )
     findings = (example.attributes.findings for example in latents.examples)
-    return Stream(batches, partial(known_or, tokenize, latents.tokens), weights(data.balance, findings))
+    return Stream(batches, partial(tokenize_cached, tokenize, latents.tokens), weights(data.class_weight_on, findings))
 
 
-def names_of(data: Data) -> list[str]:
+def extra_folders(data: Data) -> list[str]:
     """The folders of the further data sets."""
-    return [other.folder for other in data.mixed]
+    return [other.folder for other in data.extra]
 
 
-def drawn_from(
+def sample_from(
     data: Data, sources: Sequence[Sequence[Any]], known: Callable[[Any], list[Attributes]]
 ) -> Sequence[Any] | Mixture:
     """The one source, or a mixture by the weights and classes of `data`; `known` gives a source's attributes.
 
     Raises:
-      ValueError: no example of a source has the finding `data.equally`, or is known not to have it.
+      ValueError: no example of a source has the finding `data.balanced_sampling_on`, or is known not to have it.
     """
-    if data.equally is None and len(sources) == 1:
+    if data.balanced_sampling_on is None and len(sources) == 1:
         return sources[0]
-    rates = (1.0, *(other.weight for other in data.mixed))
-    if data.equally is None:
+    rates = (1.0, *(other.weight for other in data.extra))
+    if data.balanced_sampling_on is None:
         return Mixture(parts=tuple(Part(examples=s, weight=w) for s, w in zip(sources, rates, strict=True)))
     return Mixture(
         parts=tuple(
-            Part(examples=source, weight=rate, classes=classes_of(data.equally, known(source)))
+            Part(examples=source, weight=rate, classes=finding_classes(data.balanced_sampling_on, known(source)))
             for source, rate in zip(sources, rates, strict=True)
         )
     )
 
 
-def classes_of(name: str, known: Sequence[Attributes]) -> np.ndarray:
+def finding_classes(name: str, known: Sequence[Attributes]) -> np.ndarray:
     """int [n]: 1 with the finding, 0 without it, -1 where that is not known."""
-    states = [state_of(name, attributes.findings) for attributes in known]
+    states = [finding_state(name, attributes.findings) for attributes in known]
     if not {True, False} <= set(states):
-        raise ValueError(f"data.equally {name!r}: both images with it and stated to be without it are needed")
+        raise ValueError(
+            f"data.balanced_sampling_on {name!r}: both images with it and stated to be without it are needed"
+        )
     return np.array([-1 if state is None else int(state) for state in states])
 
 
-def state_of(name: str, findings: Mapping[str, Any]) -> bool | None:
+def finding_state(name: str, findings: Mapping[str, Any]) -> bool | None:
     """Whether a finding is there, by the name that captions say; None where that is not known."""
     return {captions_plain.spoken(key): value for key, value in findings.items()}.get(captions_plain.spoken(name))
 
 
-def known_or(tokenize: Tokenize, known: Mapping[str, np.ndarray], texts: list[str]) -> np.ndarray:
+def tokenize_cached(tokenize: Tokenize, known: Mapping[str, np.ndarray], texts: list[str]) -> np.ndarray:
     """The tokens of `texts`, from those that are `known` where they are."""
     new = [text for text in dict.fromkeys(texts) if text not in known]
     known = {**known, **dict(zip(new, tokenize(new), strict=True))} if new else known
@@ -243,11 +246,11 @@ def weights(name: str | None, findings: Iterable[Mapping[str, Any]]) -> Callable
     """
     if name is None:
         return lambda found: np.float32(1)
-    counts = Counter(state_of(name, found) for found in findings)
+    counts = Counter(finding_state(name, found) for found in findings)
     if not counts[True]:
-        raise ValueError(f"data.balance: no example has {name!r}; name a finding of the data set")
+        raise ValueError(f"data.class_weight_on: no example has {name!r}; name a finding of the data set")
     each = {value: np.float32(counts.total() / len(counts) / count) for value, count in counts.items()}
-    return lambda found: each[state_of(name, found)]
+    return lambda found: each[finding_state(name, found)]
 
 
 @dataclasses.dataclass(frozen=True)

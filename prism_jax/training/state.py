@@ -13,37 +13,40 @@ from flax import struct
 
 from prism_jax.checkpoint import Checkpoints
 
-MEAN_DECAY = 0.98  # of the running mean that a spike is measured against
+MEAN_DECAY = 0.98  # of the running mean of the gradient norm
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class SkipConfig:
-    """When a batch's update is left out. One whose loss or gradient is not finite always is."""
+    """Which batches are skipped: their update is discarded. A loss or gradient that is not finite always is."""
 
-    spike: float = 20.0
-    """A gradient norm more than so many times its running mean is a spike."""
-    after: int = 100
-    """Updates before spikes are looked for."""
-    largest: float | None = None
-    """A gradient norm of so much or more is left out, from the first update on."""
-    patience: int = 10
-    """So many left out in a row stop the run."""
+    spike_factor: float = 20.0
+    """Skip a batch whose gradient norm is above this factor times the running mean of the norm."""
+    warmup_updates: int = 100
+    """Updates before `spike_factor` applies."""
+    max_grad_norm: float | None = None
+    """Skip a batch whose gradient norm is at least this, from the first update; None: no limit."""
+    max_consecutive: int = 10
+    """Stop the run after this many skipped batches in a row."""
 
     def __post_init__(self) -> None:
-        if self.spike <= 1 or self.patience < 1:
-            raise ValueError(f"guard spike {self.spike} and patience {self.patience}; use more than 1, and at least 1")
+        if self.spike_factor <= 1 or self.max_consecutive < 1:
+            raise ValueError(
+                f"skip.spike_factor must be above 1, got {self.spike_factor}; "
+                f"skip.max_consecutive at least 1, got {self.max_consecutive}"
+            )
 
 
 @struct.dataclass
 class TrainState:
-    """All that changes during training; a pytree. Parameters and moments are float32."""
+    """Everything a training step changes; a pytree. Parameters and optimizer moments are float32."""
 
-    step: jax.Array  # int32 [], batches seen
+    step: jax.Array  # int32 [], batches seen, skipped ones included
     params: Any
     opt_state: Any
     ema: Any  # like params, or None without averaging
-    updates: jax.Array  # int32 [], batches not left out
-    grad_norm: jax.Array  # float32 [], its running mean over those
+    updates: jax.Array  # int32 [], batches not skipped
+    grad_norm: jax.Array  # float32 [], running mean of the gradient norm over `updates`
 
 
 def create(params: Any, tx: optax.GradientTransformation, *, ema: bool) -> TrainState:
@@ -68,20 +71,24 @@ def update(
     tx: optax.GradientTransformation,
     schedule: optax.Schedule,
     ema_decay: float | None,
-    guard: SkipConfig = SkipConfig(),
+    skip: SkipConfig = SkipConfig(),
     decay: Callable[[float, jax.Array], jax.Array] | None = None,
 ) -> tuple[TrainState, dict[str, jax.Array]]:
-    """One optimizer step, unless `guard` leaves the batch out.
+    """One optimizer step, unless `skip` rejects the batch.
 
-    `decay` gives that of the average from `ema_decay` and the updates made before; None: `warmed_up`.
+    Args:
+      ema_decay: of the average of the parameters; None where the state has no average.
+      decay: (ema_decay, updates before this one) -> the decay to apply; None: `warmup_decay`.
 
-    The metrics are `grad_norm` (before clipping), `learning_rate` and `skipped` (1 for a batch left out, else 0).
+    Returns:
+      The new state, and the metrics `grad_norm` (before clipping), `learning_rate` and `skipped` (1 for a skipped
+      batch, else 0).
     """
     norm = optax.tree.norm(grads)
-    is_spike = (state.updates >= guard.after) & (norm > guard.spike * state.grad_norm)
+    is_spike = (state.updates >= skip.warmup_updates) & (norm > skip.spike_factor * state.grad_norm)
     is_sound = jnp.isfinite(loss) & jnp.isfinite(norm) & ~is_spike
-    if guard.largest is not None:
-        is_sound &= norm < guard.largest
+    if skip.max_grad_norm is not None:
+        is_sound &= norm < skip.max_grad_norm
     metrics = {
         "grad_norm": norm,
         "learning_rate": jnp.asarray(schedule(state.updates)),
@@ -91,29 +98,29 @@ def update(
     params = optax.apply_updates(state.params, changes)
     ema = state.ema
     if ema is not None:
-        share = (decay or warmed_up)(ema_decay, state.updates)
-        ema = jax.tree.map(lambda old, new: share * old + (1 - share) * new, ema, params)
+        rate = (decay or warmup_decay)(ema_decay, state.updates)
+        ema = jax.tree.map(lambda old, new: rate * old + (1 - rate) * new, ema, params)
     mean = jnp.where(state.updates == 0, norm, MEAN_DECAY * state.grad_norm + (1 - MEAN_DECAY) * norm)
     updated = state.replace(params=params, opt_state=opt_state, ema=ema, updates=state.updates + 1, grad_norm=mean)
     kept = jax.tree.map(lambda new, old: jnp.where(is_sound, new, old), updated, state)
     return kept.replace(step=state.step + 1), metrics
 
 
-def warmed_up(decay: float, step: jax.Array) -> jax.Array:
-    """min(decay, (1 + n) / (10 + n)): an average over few steps while few were made."""
+def warmup_decay(decay: float, step: jax.Array) -> jax.Array:
+    """min(decay, (1 + n) / (10 + n)) after n updates: a short average while there are few of them."""
     n = step.astype(jnp.float32)
     return jnp.minimum(decay, (1 + n) / (10 + n))
 
 
-def averaged(state: TrainState) -> Any:
-    """The parameters to use: the running average where there is one."""
+def averaged_params(state: TrainState) -> Any:
+    """The exponential moving average of the parameters where there is one, else the parameters."""
     return state.params if state.ema is None else state.ema
 
 
-def best(run: str | Path, state: Any) -> Any:
-    """The state of the checkpoint of the lowest validation loss; `state`, the last, where none was measured.
+def best_state(run: str | Path, state: Any) -> Any:
+    """The state of the checkpoint with the lowest validation loss; `state`, the last one, where none was measured.
 
-    Any pytree that `fit` trained: programs that change more than parameters have states of their own.
+    `state` may be any pytree that `fit` trained.
     """
     like = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), state)
     with contextlib.closing(Checkpoints(Path(run) / "checkpoints", is_reader=True)) as saved:

@@ -94,7 +94,7 @@ def test_what_was_trained_is_exported_and_all_else_stays_bit_for_bit(has_average
     params = drawn(trained, seed=1) if has_average else trained
     run = make_run(tmp_path / "run", base, params, ema=ema)
     assert export.run(Options(run=run, out=out)) == 0
-    assert_same(loaded(out), finetune_lora.joined(trained, rest))
+    assert_same(loaded(out), finetune_lora.merge_dicts(trained, rest))
     assert {path.name for path in tmp_path.iterdir()} == {"run", "out"}
 
 

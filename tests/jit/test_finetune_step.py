@@ -11,7 +11,7 @@ from prism_jax.diffusion.schedule import NoiseSchedule, ScheduleConfig
 from prism_jax.training import examples
 from prism_jax.training.finetune import encode as finetune_encode
 from prism_jax.training.finetune import step as finetune_step
-from prism_jax.training.finetune.step import Objective
+from prism_jax.training.finetune.step import DenoisingObjective
 
 B, SHAPE = 6, (2, 3, 4)
 
@@ -26,7 +26,7 @@ def batch(**more):
     } | more
 
 
-def losses(objective=Objective(), prediction="epsilon", predict=lambda noisy, t, context: 0 * noisy, **more):  # noqa: B008
+def losses(objective=DenoisingObjective(), prediction="epsilon", predict=lambda noisy, t, context: 0 * noisy, **more):  # noqa: B008
     frozen = {
         "schedule": NoiseSchedule.create(ScheduleConfig(prediction_type=prediction)),
         "no_caption": jnp.ones(7, jnp.int32),
@@ -45,7 +45,7 @@ def test_min_snr_weighs_clean_latents_alike_up_to_its_bound(prediction, unit):
     weights = min_snr_weights(schedule, t, 5.0)
     np.testing.assert_allclose(weights * (ratio + unit), np.minimum(ratio, 5.0), rtol=1e-6)
     plain, at = losses(prediction=prediction)
-    weighed, _ = losses(Objective(min_snr=5.0), prediction)
+    weighed, _ = losses(DenoisingObjective(min_snr=5.0), prediction)
     np.testing.assert_allclose(weighed, plain * min_snr_weights(schedule, at, 5.0), rtol=1e-6)
 
 
@@ -53,7 +53,7 @@ def test_a_noise_offset_is_the_same_all_over_a_channel():
     seen = []
     record = lambda noisy, t, context: seen.append(noisy) or 0 * noisy
     losses(predict=record)
-    losses(Objective(noise_offset=0.5), predict=record)
+    losses(DenoisingObjective(noise_offset=0.5), predict=record)
     offset = seen[1] - seen[0]
     np.testing.assert_allclose(offset, jnp.broadcast_to(offset[:, :1, :1], offset.shape), atol=1e-6)
     assert float(jnp.std(offset[:, 0, 0])) > 0
@@ -76,7 +76,7 @@ def test_mirrored_images_are_encoded_as_such_and_parts_as_a_whole(tiny_sd, parts
     images = np.random.default_rng(0).uniform(-1, 1, (4, 16, 16, 1)).astype(np.float32)
     given = lambda images: {"image": images, "id": np.arange(4, dtype=np.uint32)}
     encode = lambda images, **options: finetune_encode.encode(
-        {"vae": tiny_sd.vae}, given(images), rng.key(0), 0, objective=Objective(**options), parts=parts
+        {"vae": tiny_sd.vae}, given(images), rng.key(0), 0, objective=DenoisingObjective(**options), parts=parts
     )["latents"]
     np.testing.assert_array_equal(encode(images, flip=1.0), encode(images[:, :, ::-1]))
     expected = tiny_sd.encode_image(np.repeat(images, 3, axis=-1))
@@ -86,7 +86,7 @@ def test_mirrored_images_are_encoded_as_such_and_parts_as_a_whole(tiny_sd, parts
 @pytest.mark.parametrize("parts", [1, 2, 3])
 def test_parts_of_a_batch_add_up_to_it(parts):
     x = jnp.arange(12.0)
-    total = finetune_step.added(
+    total = finetune_step.accumulate_gradients(
         lambda part: {"sum": part["x"].sum(), "squares": (part["x"] ** 2).sum()}, {"x": x}, parts
     )
     assert {name: float(value) for name, value in total.items()} == {"sum": 66, "squares": 506}
@@ -95,7 +95,7 @@ def test_parts_of_a_batch_add_up_to_it(parts):
 def test_losses_by_noise_level_are_means_over_all_examples():
     schedule = NoiseSchedule.create(ScheduleConfig())
     values, t = jnp.array([1.0, 2.0, 3.0, 4.0]), jnp.array([0, 249, 250, 999])
-    found = finetune_step.by_noise_level(values, jnp.ones(4), t, schedule)
+    found = finetune_step.losses_by_timestep(values, jnp.ones(4), t, schedule)
     assert {name: (float(m.total), float(m.count)) for name, m in found.items()} == {
         "loss_t0_249": (3, 2),
         "loss_t250_499": (3, 1),
@@ -125,4 +125,4 @@ def test_balanced_examples_weigh_the_same_by_state_and_one_on_average():
 )
 def test_objectives_that_cannot_be_are_refused(options, said):
     with pytest.raises(ValueError, match=said):
-        Objective(**options)
+        DenoisingObjective(**options)

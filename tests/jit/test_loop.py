@@ -68,6 +68,9 @@ def stop_at(step):
     return loop.Hook(every=step, call=lambda state, n, log: os.kill(os.getpid(), signal.SIGTERM))
 
 
+SKIP = states.SkipConfig(spike_factor=5.0, warmup_updates=2, max_consecutive=3)
+
+
 def test_two_steps_a_restart_and_two_more_equal_four(tmp_path):
     whole = run(tmp_path / "whole")
     run(tmp_path / "parts", steps=2)
@@ -131,7 +134,11 @@ def test_too_many_batches_left_out_stop_the_run_with_the_parameters_of_before(tm
 def test_a_spike_is_left_out_once_the_usual_size_of_gradients_is_known():
     tx, schedule = optimizer.make_optimizer(optimizer.OptimizerConfig(warmup=0, decay="constant"), 10)
     update = partial(
-        states.update, tx=tx, schedule=schedule, ema_decay=0.9, guard=states.SkipConfig(spike=5.0, after=2, patience=3)
+        states.update,
+        tx=tx,
+        schedule=schedule,
+        ema_decay=0.9,
+        skip=SKIP,
     )
     state, skipped = states.create({"x": jnp.zeros(4)}, tx, ema=True), []
     for size in (100.0, 1.0, 1.0, 1000.0, 1.0):
@@ -168,7 +175,7 @@ def test_the_average_starts_as_a_short_one():
     state = states.create({"x": jnp.zeros(2)}, tx, ema=True)
     moved, _ = states.update(state, jnp.float32(1), {"x": jnp.ones(2)}, tx=tx, schedule=schedule, ema_decay=0.999)
     np.testing.assert_allclose(moved.ema["x"], 0.9 * moved.params["x"], rtol=1e-6)  # decay (1 + 0) / (10 + 0)
-    assert float(states.warmed_up(0.999, jnp.int32(10**6))) == pytest.approx(0.999)
+    assert float(states.warmup_decay(0.999, jnp.int32(10**6))) == pytest.approx(0.999)
 
 
 def test_the_average_is_the_weighted_sum_of_all_parameters_so_far():

@@ -32,7 +32,7 @@ def test_what_patterns_name_and_the_rest_are_all(patterns, count):
     trained, rest = finetune_lora.split(WEIGHTS, patterns)
     assert len(jax.tree.leaves(trained)) == count
     assert len(jax.tree.leaves(rest)) == 5 - count
-    assert same(finetune_lora.joined(trained, rest), WEIGHTS)
+    assert same(finetune_lora.merge_dicts(trained, rest), WEIGHTS)
 
 
 def test_a_pattern_that_names_nothing_is_refused():

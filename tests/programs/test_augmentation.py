@@ -39,17 +39,17 @@ CLASSIFIER = """
 import dataclasses
 from prism_jax.models.convnext import ConvNeXtConfig
 from train.classifier import ClassifierRun, Validation
-from prism_jax.training.examples import Data, Mixed
+from prism_jax.training.examples import Data, ExtraDataset
 from prism_jax.training.loop import LoopConfig
 from prism_jax.training.optimizer import OptimizerConfig
 
 def config():
     return ClassifierRun(
         network=ConvNeXtConfig.tiny(), targets=("cardiomegaly",), age=False, size=32, batch_size=8,
-        data=Data(folder="none", size=32, mixed=(Mixed(folder="none"),)),
+        data=Data(folder="none", size=32, extra=(ExtraDataset(folder="none"),)),
         loop=LoopConfig(steps=4, log_every=2, checkpoint_every=2, tensorboard=False),
         optimizer=OptimizerConfig(warmup=0),
-        validation=Validation(every=2, tested=None),
+        validation=Validation(every=2, test_split=None),
     )
 """
 
@@ -176,8 +176,8 @@ def test_all_arms_see_batches_of_one_size_and_differ_in_what_is_mixed_in(config)
     wanted = augmentation.trainings(config, count=16)
     assert [(one.arm, one.seed) for one in wanted] == [(arm, seed) for seed in (0, 1) for arm in ARMS]
     settings = [one.settings for one in wanted]
-    assert {one.data.mixed[0].weight for one in settings} == {16 / 64}
-    assert [one.data.mixed[0].folder for one in settings[:2]] == [config.cohort.data, f"{config.run}/data/samples"]
+    assert {one.data.extra[0].weight for one in settings} == {16 / 64}
+    assert [one.data.extra[0].folder for one in settings[:2]] == [config.cohort.data, f"{config.run}/data/samples"]
     assert [one.seed for one in settings] == [0] * 4 + [1] * 4
     assert {one.data.folder for one in settings} == {config.cohort.data}
 

@@ -38,7 +38,7 @@ from prism_jax.training.finetune import (
     validation as finetune_validation,
 )
 from prism_jax.training.finetune.lora import Lora
-from prism_jax.training.finetune.step import Objective
+from prism_jax.training.finetune.step import DenoisingObjective
 from prism_jax.weights import lora, pretrained
 from tests.conftest import ONE_LEVEL
 
@@ -85,7 +85,7 @@ def small(workshop, run, **training):
         batch_size=8,
         optimizer=dataclasses.replace(config.training.optimizer, warmup=1, decay="constant"),
         loop=dataclasses.replace(config.training.loop, steps=4, log_every=1, tensorboard=False),
-        validation=finetune_validation.Validation(every=0),
+        validation=finetune_validation.FinetuneValidation(every=0),
         samples=dataclasses.replace(config.training.samples, every=0),
     )
     return dataclasses.replace(
@@ -166,8 +166,8 @@ def test_a_frozen_text_encoder_stays_and_what_is_watched_is_written(workshop, tr
         ema_decay=None,
         optimizer=dataclasses.replace(every.optimizer, warmup=0),
         loop=dataclasses.replace(every.loop, steps=2, checkpoint_every=1, keep=1, tensorboard=True),
-        validation=finetune_validation.Validation(every=1),
-        samples=finetune_validation.Samples(every=1, prompts=("Chest X-ray of a man",), rows=1, steps=1),
+        validation=finetune_validation.FinetuneValidation(every=1),
+        samples=finetune_validation.SampleGrid(every=1, prompts=("Chest X-ray of a man",), rows=1, steps=1),
         reconstructions=finetune_validation.Reconstructions(every=2, count=1, steps=1, inner_steps=1),
     )
     compiled = stable_diffusion._sample._cache_size()
@@ -221,8 +221,8 @@ def test_options_that_do_not_fit_are_refused_before_anything_is_read(workshop):
     for options, said in (
         (dict(batch_size=12), "use 8 or 16"),
         (dict(batch_size=16, accumulate=3), "does not divide into accumulate 3 parts"),
-        (dict(placement=ShardingConfig(fsdp=3)), "fsdp 3 does not divide 8 devices"),
-        (dict(latents="here", objective=Objective(flip=0.5)), "mirrors images"),
+        (dict(sharding=ShardingConfig(fsdp=3)), "fsdp 3 does not divide 8 devices"),
+        (dict(latents="here", objective=DenoisingObjective(flip=0.5)), "mirrors images"),
         (dict(trained=("x",), lora=Lora()), "leave one as it is"),
     ):
         with pytest.raises(ValueError, match=said):

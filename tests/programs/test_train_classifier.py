@@ -30,7 +30,7 @@ from prism_jax.training.classifier import (
     step as classifier_step,
 )
 from prism_jax.training.classifier.augment import Augmentation, augment
-from prism_jax.training.classifier.run import ClassifierRun, Validation, train
+from prism_jax.training.classifier.run import ClassifierRun, ClassifierValidation, train
 from prism_jax.training.examples import Data, ExtraDataset
 from prism_jax.training.loop import LoopConfig
 from prism_jax.training.optimizer import OptimizerConfig
@@ -70,7 +70,7 @@ def config(folder, run, *, steps=4, **options) -> ClassifierRun:
             batch_size=8,
             optimizer=OptimizerConfig(peak=1e-2, warmup=0, decay="constant"),
             loop=LoopConfig(steps=steps, log_every=1, checkpoint_every=2, tensorboard=False),
-            validation=Validation(every=2),
+            validation=ClassifierValidation(every=2),
         )
         | options
     )
@@ -135,7 +135,7 @@ def test_a_folder_of_another_training_is_refused(folder, trained, one_device):
         (dict(size=32), r"size 32 is larger than data\.size 16"),
         (dict(batch_size=12), "does not divide over 8 devices"),
         (dict(network=DenseNetConfig.torchxrayvision()), r"network\.norm batch is for published weights"),
-        (dict(validation=Validation(tested="held")), "no split 'held'"),
+        (dict(validation=ClassifierValidation(test_split="held")), "no split 'held'"),
     ],
 )
 def test_options_that_do_not_fit_are_refused_before_training(folder, tmp_path, options, message):
@@ -173,7 +173,7 @@ def test_positive_weights_make_both_classes_weigh_the_same():
 
 
 def test_several_data_sets_are_drawn_from_together(folder):
-    data = Data(folder=folder, size=16, mixed=(ExtraDataset(folder=folder, weight=3.0),))
+    data = Data(folder=folder, size=16, extra=(ExtraDataset(folder=folder, weight=3.0),))
     stream = classifier_data.stream(data, TARGETS, classifier_data.known_of(data), batch_size=8, seed=0)
     batch = next(stream)
     assert batch["image"].shape == (8, 16, 16, 1)

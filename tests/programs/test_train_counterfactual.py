@@ -23,8 +23,8 @@ from prism_jax.training import loop
 from prism_jax.training import state as states
 from prism_jax.training.image_mechanism import counterfactual_run, counterfactual_step, counterfactual_validation
 from prism_jax.training.image_mechanism.counterfactual_run import CounterfactualFinetuneRun
-from prism_jax.training.image_mechanism.counterfactual_step import Objective
-from prism_jax.training.image_mechanism.validation import Validation
+from prism_jax.training.image_mechanism.counterfactual_step import CounterfactualObjective
+from prism_jax.training.image_mechanism.validation import ImageMechanismValidation
 from prism_jax.training.loop import LoopConfig
 from prism_jax.training.optimizer import OptimizerConfig, make_optimizer
 from prism_jax.weights import hvae, predictors
@@ -76,13 +76,13 @@ def small(run, models, **options):
             run=str(run),
             **{name: str(models / name) for name in FROM},
             data=Digits(size=8),
-            objective=Objective(targets="soft"),
+            objective=CounterfactualObjective(targets="soft"),
             shift=1,
             optimizer=OptimizerConfig(peak=1e-3, warmup=0, decay="constant", b1=0.9, b2=0.9, clip=350.0),
-            guard=states.SkipConfig(spike=float("inf"), largest=1e9),
+            skip=states.SkipConfig(spike_factor=float("inf"), max_grad_norm=1e9),
             batch_size=8,
             loop=LoopConfig(steps=4, log_every=1, checkpoint_every=2, keep=2, tensorboard=False),
-            validation=Validation(every=2, limit=8, shown=2),
+            validation=ImageMechanismValidation(every=2, limit=8, shown=2),
         )
         | options
     )
@@ -123,7 +123,7 @@ def test_a_restart_after_two_steps_of_four_changes_nothing(straight, models, dat
 def test_a_run_leaves_the_model_that_it_trained_and_touches_no_other(straight, models):
     run, state = straight
     about = json.loads((run / "model" / "training.json").read_text())
-    best = jax.device_get(states.best(run, jax.device_put(state, EVERYWHERE)))
+    best = jax.device_get(states.best_state(run, jax.device_put(state, EVERYWHERE)))
     assert about["step"] == int(best.image.step)
     trained, before = hvae.load(run / "model"), hvae.load(models / "image")
     assert trained.config == before.config
@@ -136,7 +136,7 @@ def test_a_run_leaves_the_model_that_it_trained_and_touches_no_other(straight, m
 
 @pytest.mark.parametrize(("asked", "limit"), [({}, 2.5), ({"slack": 0.25}, 2.75), ({"limit": 1.0, "slack": 0.25}, 1.0)])
 def test_the_limit_is_the_free_energy_before_training_and_slack_or_what_is_asked(asked, limit):
-    config = CounterfactualFinetuneRun(objective=Objective(beta=2.0, **asked))
+    config = CounterfactualFinetuneRun(objective=CounterfactualObjective(beta=2.0, **asked))
     see = lambda params, frozen: {"nll": np.array([1.0, 2.0]), "kl": np.array([0.25, 0.75])}
     frozen = counterfactual_step.Judged(mechanisms=None, predictor=None, limit=jax.device_put(0.0, EVERYWHERE))
     assert counterfactual_run.limit_of(config, see, {}, frozen) == limit
@@ -190,7 +190,7 @@ def test_predictors_and_mechanisms_are_what_they_were_after_training(straight, m
 def test_a_model_without_mediators_trains_too(targets, models, data, tmp_path):
     hvae.save(untrained(HVAE, HVAEConfig.tiny(**LEAST)), tmp_path)
     configs.write(GRAPH, tmp_path / "graph")
-    config = small("nowhere", models, image=str(tmp_path), objective=Objective(targets=targets))
+    config = small("nowhere", models, image=str(tmp_path), objective=CounterfactualObjective(targets=targets))
     networks, params, frozen = counterfactual_run.taken_apart(counterfactual_run.load(config), MESH)
     tx, schedule = make_optimizer(config.optimizer, 10)
     ascent = optax.adamw(config.ascent)
@@ -234,7 +234,7 @@ def test_models_of_two_graphs_are_refused(models, tmp_path):
     ("options", "complaint"),
     [
         (dict(data=Digits(size=16)), "data.size 16 is not the model's 8"),
-        (dict(validation=Validation(every=3)), "is no multiple of validation.every 3"),
+        (dict(validation=ImageMechanismValidation(every=3)), "is no multiple of validation.every 3"),
         (dict(batch_size=3), "batch_size 3 does not divide over 8 devices"),
     ],
 )

@@ -31,8 +31,8 @@ from prism_jax.training.ganterfactual import (
 from prism_jax.training.ganterfactual.data import Sides, UnpairedBatches
 from prism_jax.training.ganterfactual.image_pool import Pool, exchanged
 from prism_jax.training.ganterfactual.run import GANterfactualRun
-from prism_jax.training.ganterfactual.step import Objective
-from prism_jax.training.ganterfactual.validation import Validation
+from prism_jax.training.ganterfactual.step import GANterfactualObjective
+from prism_jax.training.ganterfactual.validation import GANterfactualValidation
 from prism_jax.training.loop import LoopConfig
 from prism_jax.training.optimizer import OptimizerConfig, make_optimizer
 from prism_jax.weights import cyclegan as weights
@@ -77,11 +77,11 @@ def small(run, folder, **options):
             classifier=str(folder),
             data=Data(size=16),
             model=CycleGANConfig.tiny(attribute=ATTRIBUTE),
-            objective=Objective(pool=3),
+            objective=GANterfactualObjective(pool=3),
             optimizer=OptimizerConfig(peak=1e-3, warmup=0, decay="constant", b1=0.5, clip=float("inf")),
             batch_size=2,
             loop=LoopConfig(steps=6, log_every=1, checkpoint_every=3, keep=2, tensorboard=False),
-            validation=Validation(every=3, shown=2),
+            validation=GANterfactualValidation(every=3, shown=2),
         )
         | options
     )
@@ -222,7 +222,7 @@ def test_losses_of_generators_that_change_nothing_are_known():
     classifier = judge()
     head = classifier.network.classifier
     head.kernel[...], head.bias[...] = jnp.zeros_like(head.kernel[...]), jnp.array([7.0, 2.0])  # the attribute: 2
-    objective = Objective(classifier=2.0)
+    objective = GANterfactualObjective(classifier=2.0)
     of = jax.jit(
         lambda real: ganterfactual_step.generator_loss(
             same, undecided, classifier, real, attribute=ATTRIBUTE, objective=objective
@@ -248,7 +248,7 @@ def test_the_cycle_loss_is_the_distance_after_both_generators():
 
 
 def test_a_pool_gives_back_new_images_or_kept_ones_and_loses_none():
-    size, b, rounds = Objective().pool, 8, 40
+    size, b, rounds = GANterfactualObjective().pool, 8, 40
     assert size == 50
     step = jax.jit(exchanged)
     pool, swapped = Pool.empty(size, (1, 1, 1)), 0

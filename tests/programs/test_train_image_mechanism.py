@@ -23,7 +23,7 @@ from prism_jax.training import state as states
 from prism_jax.training.examples import Data
 from prism_jax.training.image_mechanism import run as image_mechanism_run
 from prism_jax.training.image_mechanism.run import ImageMechanismRun
-from prism_jax.training.image_mechanism.validation import Validation
+from prism_jax.training.image_mechanism.validation import ImageMechanismValidation
 from prism_jax.training.loop import LoopConfig
 from prism_jax.training.optimizer import OptimizerConfig
 from prism_jax.training.trained_weights import trained_weights
@@ -44,7 +44,7 @@ def small(run, **options):
             optimizer=OptimizerConfig(peak=1e-2, warmup=0, decay="constant", b1=0.9, b2=0.9, clip=350.0),
             batch_size=8,
             loop=LoopConfig(steps=4, log_every=1, checkpoint_every=2, keep=2, tensorboard=False),
-            validation=Validation(every=2, limit=8, shown=2),
+            validation=ImageMechanismValidation(every=2, limit=8, shown=2),
         )
         | options
     )
@@ -118,11 +118,11 @@ def test_the_average_is_a_copy_first_and_then_slow(reference):
 
 @pytest.mark.parametrize(("norm", "is_skipped"), [(499.0, False), (501.0, True)])
 def test_a_gradient_of_so_much_is_left_out(norm, is_skipped):
-    update = ImageMechanismRun().guard
+    update = ImageMechanismRun().skip
     params = {"w": jnp.zeros(1)}
     tx, schedule = image_mechanism_run.make_optimizer(ImageMechanismRun().optimizer, 1000)
     state = states.create(params, tx, ema=True)
-    options = dict(tx=tx, schedule=schedule, ema_decay=0.999, guard=update, decay=image_mechanism_run.average_decay)
+    options = dict(tx=tx, schedule=schedule, ema_decay=0.999, skip=update, decay=image_mechanism_run.average_decay)
     _, metrics = states.update(state, jnp.float32(1), {"w": jnp.full(1, norm)}, **options)
     assert bool(metrics["skipped"]) == is_skipped
 
@@ -203,7 +203,7 @@ def test_shipped_configurations_fit_together_and_survive_their_file(file, tmp_pa
     [
         (dict(model=HVAEConfig.tiny(parents=3)), "model.parents 3 are not the 7 channels"),
         (dict(data=Data(size=16)), "data.size 16 is not the model's 8"),
-        (dict(validation=Validation(every=3)), "is no multiple of validation.every 3"),
+        (dict(validation=ImageMechanismValidation(every=3)), "is no multiple of validation.every 3"),
         (dict(objective=NegativeELBO(parents_only=True)), "posteriors are not trained, and there is no free energy"),
     ],
 )

@@ -26,7 +26,7 @@ from prism_jax.training.optimizer import OptimizerConfig
 from prism_jax.training.predictors import run as predictors_run
 from prism_jax.training.predictors import validation as predictors_validation
 from prism_jax.training.predictors.run import PredictorsRun
-from prism_jax.training.predictors.validation import Validation
+from prism_jax.training.predictors.validation import PredictorsValidation
 from prism_jax.weights import predictors as weights
 from tests.conftest import compiled_once, config_name, shipped_configs, untrained
 
@@ -47,7 +47,7 @@ def small(run, **options):
             optimizer=OptimizerConfig(peak=1e-2, warmup=0, decay="constant", clip=200.0, weight_decay=0.1),
             batch_size=8,
             loop=LoopConfig(steps=4, log_every=1, checkpoint_every=2, keep=2, tensorboard=False),
-            validation=Validation(every=2, intervals=BootstrapConfig(resamples=20)),
+            validation=PredictorsValidation(every=2, intervals=BootstrapConfig(resamples=20)),
         )
         | options
     )
@@ -109,7 +109,7 @@ def test_a_run_leaves_a_model_its_graph_and_what_it_reads(straight, compiled, da
     run, state = straight
     network = weights.load(run / "model")
     assert isinstance(configs.read(run / "model" / "graph"), Graph)
-    best = jax.device_get(states.best(run, jax.device_put(state, EVERYWHERE)))
+    best = jax.device_get(states.best_state(run, jax.device_put(state, EVERYWHERE)))
     assert json.loads((run / "model" / "training.json").read_text())["step"] == int(best.trained.step)
     kept = nnx.to_pure_dict(nnx.state(network))
     jax.tree.map(np.testing.assert_array_equal, kept, predictors_run.usable(best))
@@ -237,7 +237,7 @@ def test_shipped_configurations_fit_together_and_survive_their_file(file, tmp_pa
         (dict(graph=PHANTOM), "predictors and graph differ in age, cardiomegaly, digit"),
         (dict(model=MorphoConfig(size=8, classes=9)), "differ in digit"),
         (dict(data=Digits(size=16)), "data.size 16 is not the model's 8"),
-        (dict(validation=Validation(every=3)), "is no multiple of validation.every 3"),
+        (dict(validation=PredictorsValidation(every=3)), "is no multiple of validation.every 3"),
     ],
 )
 def test_options_that_do_not_fit_are_refused_before_anything_slow(options, complaint, tmp_path):

@@ -24,7 +24,7 @@ from prism_jax.training.trained_weights import trained_weights
 from tests.programs.test_finetune import losses, small, workshop  # noqa: F401 (a fixture)
 
 STEPS = 20
-CUT = ShardingConfig(fsdp=4, smallest=0)  # also arrays as small as those here
+CUT = ShardingConfig(fsdp=4, min_size=0)  # also arrays as small as those here
 
 
 def make(workshop, run, *, devices=None, **options):  # noqa: F811
@@ -60,7 +60,7 @@ def assert_same_training(run, one):
 @pytest.mark.parametrize("fsdp", [1, pytest.param(4, marks=pytest.mark.slow)])
 def test_devices_do_not_change_the_training(workshop, one, fsdp):  # noqa: F811
     run = workshop / f"fsdp{fsdp}"
-    config = make(workshop, run, placement=dataclasses.replace(CUT, fsdp=fsdp))
+    config = make(workshop, run, sharding=dataclasses.replace(CUT, fsdp=fsdp))
     finetune_run.train(config, sharding.make_mesh(fsdp=fsdp))
     assert_same_training(run, one)
 
@@ -89,7 +89,7 @@ def sent(workshop, monkeypatch, *, devices=8, **options):  # noqa: F811
     monkeypatch.setattr(loop, "jitted", spy)
     config = make(workshop, workshop / f"sent{devices}", **options)
     with pytest.raises(KeyboardInterrupt):
-        finetune_run.train(config, sharding.make_mesh(jax.devices()[:devices], fsdp=config.placement.fsdp))
+        finetune_run.train(config, sharding.make_mesh(jax.devices()[:devices], fsdp=config.sharding.fsdp))
     counts, size = seen[0]
     return {kind: count.bytes for kind, count in counts.items()}, size
 
@@ -112,7 +112,7 @@ def test_devices_send_each_other_their_gradients_once_a_step_and_nothing_else(
 
 @pytest.mark.slow
 def test_devices_that_share_the_state_gather_parameters_once_and_send_each_its_part(workshop, monkeypatch):  # noqa: F811
-    found, parameters = sent(workshop, monkeypatch, placement=CUT)
+    found, parameters = sent(workshop, monkeypatch, sharding=CUT)
     assert found.keys() == {"all-gather", "reduce-scatter", "all-reduce"}
     assert found["all-gather"] == parameters
     assert 0.99 * parameters / 4 < found["reduce-scatter"] <= parameters / 4
@@ -161,14 +161,14 @@ def reached(folder):
 @pytest.mark.slow
 def test_two_processes_train_as_one_device(workshop, one):  # noqa: F811
     run = workshop / "processes"
-    run_processes(make(workshop, run, placement=CUT), run)
+    run_processes(make(workshop, run, sharding=CUT), run)
     assert_same_training(run, one)
 
 
 @pytest.mark.slow
 def test_two_processes_stop_after_the_same_step_when_one_is_asked_to_and_go_on(workshop, one):  # noqa: F811
     run = workshop / "stopped"
-    config = make(workshop, run, placement=CUT)
+    config = make(workshop, run, sharding=CUT)
     said = run_processes(config, run, stop=signal.SIGTERM)
     stopped = len(losses(run))
     assert 8 <= stopped < STEPS

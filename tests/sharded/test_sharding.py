@@ -25,14 +25,14 @@ def test_a_batch_that_does_not_divide_names_sizes_that_do(batch_size, remedy):
 @pytest.mark.parametrize(
     ("shape", "placement", "spec"),
     [
-        ((12, 64, 32), ShardingConfig(fsdp=4, smallest=0), (None, "fsdp")),  # the largest axis
-        ((64, 6, 3), ShardingConfig(fsdp=4, smallest=0), ("fsdp",)),
-        ((66, 8), ShardingConfig(fsdp=4, smallest=0), (None, "fsdp")),  # the largest that divides
-        ((6, 7), ShardingConfig(fsdp=4, smallest=0), ()),  # none divides
-        ((64, 64), ShardingConfig(fsdp=4, smallest=4097), ()),  # too small
-        ((64, 64), ShardingConfig(fsdp=1, smallest=0), ()),
-        ((64, 64), ShardingConfig(fsdp=4, smallest=0, rules=((r"conv.*kernel", "replicate"), (".*", "fsdp"))), ()),
-        ((64, 64), ShardingConfig(fsdp=4, smallest=0, rules=((r"bias", "fsdp"),)), ()),  # no rule is found
+        ((12, 64, 32), ShardingConfig(fsdp=4, min_size=0), (None, "fsdp")),  # the largest axis
+        ((64, 6, 3), ShardingConfig(fsdp=4, min_size=0), ("fsdp",)),
+        ((66, 8), ShardingConfig(fsdp=4, min_size=0), (None, "fsdp")),  # the largest that divides
+        ((6, 7), ShardingConfig(fsdp=4, min_size=0), ()),  # none divides
+        ((64, 64), ShardingConfig(fsdp=4, min_size=4097), ()),  # too small
+        ((64, 64), ShardingConfig(fsdp=1, min_size=0), ()),
+        ((64, 64), ShardingConfig(fsdp=4, min_size=0, rules=((r"conv.*kernel", "replicate"), (".*", "fsdp"))), ()),
+        ((64, 64), ShardingConfig(fsdp=4, min_size=0, rules=((r"bias", "fsdp"),)), ()),  # no rule is found
     ],
 )
 def test_arrays_are_cut_along_the_largest_axis_that_divides(shape, placement, spec):
@@ -44,7 +44,7 @@ def test_arrays_are_cut_along_the_largest_axis_that_divides(shape, placement, sp
 def test_host_arrays_are_put_where_they_are_placed():
     mesh = sharding.make_mesh(fsdp=4)
     tree = {"a": np.arange(64.0).reshape(8, 8), "b": np.float32(3)}
-    placed = sharding.to_global(tree, sharding.place(tree, mesh, ShardingConfig(fsdp=4, smallest=0)))
+    placed = sharding.to_global(tree, sharding.place(tree, mesh, ShardingConfig(fsdp=4, min_size=0)))
     assert {shard.data.shape for shard in placed["a"].addressable_shards} == {(2, 8)}
     jax.tree.map(np.testing.assert_array_equal, jax.device_get(placed), tree)
 

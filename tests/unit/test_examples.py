@@ -79,8 +79,8 @@ def test_encoded_images_come_with_the_captions_of_the_images_themselves(folder, 
     cache.write(0, [np.full((2, 2, 4), e.id, np.float16) for e, _ in told], rows)
     assert cache.finish(lengths)
     options = dict(batch_size=4, seed=3)
-    images = examples.of_images(chosen, lengths, factor=FACTOR, **options)
-    latents = examples.of_latents(chosen, cache.open(), lengths, **options)
+    images = examples.image_stream(chosen, lengths, factor=FACTOR, **options)
+    latents = examples.latent_stream(chosen, cache.open(), lengths, **options)
     for _ in range(2 * len(source) // 4):  # two epochs, whose captions may differ
         image, latent = next(images), next(latents)
         for name in ("id", "tokens", "weight"):
@@ -96,12 +96,14 @@ def settings(count: int) -> Settings:
 
 
 def test_two_data_sets_are_drawn_from_by_weight_and_a_finding_equally_often(folder, tmp_path):
-    mixed = dataclasses.replace(data(folder), mixed=(ExtraDataset(folder=folder, weight=3.0),))
+    mixed = dataclasses.replace(data(folder), extra=(ExtraDataset(folder=folder, weight=3.0),))
     source = [example.id for example in examples.open_split(mixed)]
-    stream = examples.of_images(mixed, lengths, batch_size=4, seed=0, factor=FACTOR)
+    stream = examples.image_stream(mixed, lengths, batch_size=4, seed=0, factor=FACTOR)
     counts = Counter(number for _ in range(len(source)) for number in next(stream)["id"].tolist())
     assert set(counts.values()) == {4}  # one from the first data set, three from the second
-    with pytest.raises(ValueError, match="both images with it and stated to be without it are needed"):
-        examples.of_images(dataclasses.replace(data(folder), equally="edema"), lengths, batch_size=4, seed=0, factor=8)
+    with pytest.raises(ValueError, match="needs images that state the finding and images that state its absence"):
+        examples.image_stream(
+            dataclasses.replace(data(folder), balanced_sampling_on="edema"), lengths, batch_size=4, seed=0, factor=8
+        )
     known = [Attributes(findings=found) for found in ({"Edema": True}, {"Edema": False}, {}, {"Edema": None})]
-    np.testing.assert_array_equal(examples.classes_of("edema", known), [1, 0, -1, -1])
+    np.testing.assert_array_equal(examples.finding_classes("edema", known), [1, 0, -1, -1])

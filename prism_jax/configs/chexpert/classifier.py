@@ -10,7 +10,7 @@ another family take network=ConvNeXtConfig() and another seed.
 import jax.numpy as jnp
 
 from prism_jax.models.densenet import DenseNetConfig
-from prism_jax.training.classifier.run import ClassifierRun, Validation
+from prism_jax.training.classifier.run import ClassifierRun, ClassifierValidation
 from prism_jax.training.examples import Data
 from prism_jax.training.loop import LoopConfig
 from prism_jax.training.optimizer import OptimizerConfig
@@ -24,11 +24,11 @@ def config() -> ClassifierRun:
     return ClassifierRun(
         run="runs/chexpert_classifier",
         network=DenseNetConfig(norm_num_groups=32, dtype=jnp.dtype(jnp.bfloat16)),
-        data=Data(folder="data/chexpert", size=224, workers=8),
+        data=Data(folder="data/chexpert", size=224, num_workers=8),
         size=224,
         batch_size=BATCH,
         ema_decay=0.9995,
         optimizer=OptimizerConfig(peak=1e-3, warmup=1000, decay="cosine", final=0.01, weight_decay=0.02),
         loop=LoopConfig(steps=EPOCHS * (IMAGES // BATCH), log_every=50, checkpoint_every=1000),
-        validation=Validation(every=1000, limit=5000),
+        validation=ClassifierValidation(every=1000, limit=5000),
     )

@@ -15,8 +15,8 @@ import jax.numpy as jnp
 from prism_jax.data.captions.templates import PRISM, CaptionConfig
 from prism_jax.training.examples import Data
 from prism_jax.training.finetune.run import FinetuneRun
-from prism_jax.training.finetune.step import Objective
-from prism_jax.training.finetune.validation import Samples, Validation
+from prism_jax.training.finetune.step import DenoisingObjective
+from prism_jax.training.finetune.validation import FinetuneValidation, SampleGrid
 from prism_jax.training.loop import LoopConfig
 from prism_jax.training.optimizer import OptimizerConfig
 
@@ -40,7 +40,7 @@ def config() -> FinetuneRun:
         accumulate=4,  # 8 images a GPU at a time on 4 GPUs; with 16 GPUs 1, and 8 too
         # latent_dist.sample(), the plain mean squared error of the noise, no caption dropped: guidance then sets the
         # text against an empty prompt that the fine-tuned model never saw. 0.1 teaches it.
-        objective=Objective(sample_posterior=True, caption_dropout=0.0),
+        objective=DenoisingObjective(sample_posterior=True, caption_dropout=0.0),
         # mixed_precision is fp16 with a loss scale there, of the UNet only; bfloat16 needs none. Here it is VAE's and
         # text encoder's too, and latents are kept in float16.
         dtype=jnp.dtype(jnp.bfloat16),
@@ -59,6 +59,8 @@ def config() -> FinetuneRun:
         # accelerate, which divides its batches among the GPUs once more: an epoch there is a quarter of the images,
         # the whole run 30500 updates. Take --loop.steps 30500 to match what ran rather than what was meant.
         loop=LoopConfig(steps=EPOCHS * (IMAGES // BATCH), log_every=50, checkpoint_every=1000),
-        validation=Validation(every=1000),  # they have none
-        samples=Samples(every=5000, prompts=("Chest X-ray of a patient with cardiomegaly", "Chest X-ray of a patient")),
+        validation=FinetuneValidation(every=1000),  # they have none
+        samples=SampleGrid(
+            every=5000, prompts=("Chest X-ray of a patient with cardiomegaly", "Chest X-ray of a patient")
+        ),
     )

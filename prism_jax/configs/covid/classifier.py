@@ -6,7 +6,7 @@ python -m train.classifier --config configs/covid/classifier.py
 
 from prism_jax.models.densenet import DenseNetConfig
 from prism_jax.training.classifier.augment import Augmentation
-from prism_jax.training.classifier.run import ClassifierRun, Validation
+from prism_jax.training.classifier.run import ClassifierRun, ClassifierValidation
 from prism_jax.training.examples import Data
 from prism_jax.training.loop import LoopConfig
 from prism_jax.training.optimizer import OptimizerConfig
@@ -22,5 +22,5 @@ def config() -> ClassifierRun:
         augmentation=Augmentation(shift=0.06, rotation=8.0, contrast=0.25, brightness=0.15),
         optimizer=OptimizerConfig(peak=2e-3, warmup=50, decay="cosine", final=0.01, weight_decay=0.05),
         loop=LoopConfig(steps=800, log_every=50, checkpoint_every=50),
-        validation=Validation(every=50),
+        validation=ClassifierValidation(every=50),
     )

@@ -9,7 +9,7 @@ python -m train.finetune --config configs/covid/finetune.py
 from prism_jax.training.examples import Data
 from prism_jax.training.finetune import lora
 from prism_jax.training.finetune.run import FinetuneRun
-from prism_jax.training.finetune.validation import Samples, Validation
+from prism_jax.training.finetune.validation import FinetuneValidation, SampleGrid
 from prism_jax.training.loop import LoopConfig
 from prism_jax.training.optimizer import OptimizerConfig
 
@@ -25,7 +25,7 @@ def config() -> FinetuneRun:
         ema_decay=0.995,
         optimizer=OptimizerConfig(peak=5e-4, warmup=100, decay="cosine", final=0.05, weight_decay=0.01),
         loop=LoopConfig(steps=1500, log_every=50, checkpoint_every=250),
-        samples=Samples(
+        samples=SampleGrid(
             every=500,
             prompts=(
                 "Chest X-ray of a 60-year-old man, AP view, with covid-19, endotracheal tube",
@@ -35,5 +35,5 @@ def config() -> FinetuneRun:
             ),
             guidance=3.0,
         ),
-        validation=Validation(every=250),
+        validation=FinetuneValidation(every=250),
     )

@@ -8,7 +8,7 @@ python -m train.vae --config configs/covid/vae.py
 from prism_jax.training.examples import Data
 from prism_jax.training.loop import LoopConfig
 from prism_jax.training.optimizer import OptimizerConfig
-from prism_jax.training.vae.run import VAERun, Validation, Window
+from prism_jax.training.vae.run import VAERun, VAEValidation, Window
 
 
 def config() -> VAERun:
@@ -16,7 +16,7 @@ def config() -> VAERun:
         run="runs/covid_autoencoder",
         start="phantom/vae",
         data=Data(folder="data/covid", size=128),
-        validation=Validation(every=250),
+        validation=VAEValidation(every=250),
         window=Window(crop=64, contrast=0.1),
         optimizer=OptimizerConfig(peak=1e-3, warmup=100, decay="cosine", final=0.01, weight_decay=1e-4),
         loop=LoopConfig(steps=1500, log_every=50, checkpoint_every=250),

@@ -9,7 +9,7 @@ python -m train.finetune --config configs/demo/finetune.py
 
 from prism_jax.training.examples import Data
 from prism_jax.training.finetune.run import FinetuneRun
-from prism_jax.training.finetune.validation import Samples, Validation
+from prism_jax.training.finetune.validation import FinetuneValidation, SampleGrid
 from prism_jax.training.loop import LoopConfig
 from prism_jax.training.optimizer import OptimizerConfig
 
@@ -25,7 +25,7 @@ def config() -> FinetuneRun:
         ema_decay=0.99,
         optimizer=OptimizerConfig(peak=2e-4, warmup=30, decay="cosine", final=0.05, weight_decay=0.01),
         loop=LoopConfig(steps=250, log_every=10, checkpoint_every=125, keep=1),
-        samples=Samples(
+        samples=SampleGrid(
             every=125,
             prompts=(
                 f"{patient} no cardiomegaly, no effusion, no pacemaker, no support lines",
@@ -33,5 +33,5 @@ def config() -> FinetuneRun:
             ),
             guidance=3.0,
         ),
-        validation=Validation(every=125, limit=64),
+        validation=FinetuneValidation(every=125, limit=64),
     )

@@ -11,7 +11,7 @@ from prism_jax.configs.demo import finetune
 from prism_jax.configs.phantom.finetune_confounded import UNSAID
 from prism_jax.data.captions.templates import CaptionConfig
 from prism_jax.training.finetune.run import FinetuneRun
-from prism_jax.training.finetune.validation import Samples, Validation
+from prism_jax.training.finetune.validation import FinetuneValidation, SampleGrid
 from prism_jax.training.loop import LoopConfig
 from prism_jax.training.optimizer import OptimizerConfig
 
@@ -27,6 +27,6 @@ def config() -> FinetuneRun:
         latents=None,  # those of the demo are of the VAE as shipped; it is encoded as the export wrote it
         ema_decay=0.95,
         loop=LoopConfig(steps=100, log_every=10, checkpoint_every=100, keep=1),
-        samples=Samples(every=0, prompts=()),
-        validation=Validation(every=0),
+        samples=SampleGrid(every=0, prompts=()),
+        validation=FinetuneValidation(every=0),
     )

@@ -6,14 +6,14 @@ python -m train.finetune --config configs/folder/finetune.py --model DIFFUSERS_F
 prism export --run runs/folder_sd15 --out runs/folder_sd15/model
 
 Of a few hundred images only, train little: --trained '^unet\\..*\\.attn2\\.' (where the text comes in), or
-lora=Lora(rank=16) below, and fewer --loop.steps. --data.balance FINDING makes a rare finding count as its absence does.
+lora=Lora(rank=16) below, and fewer --loop.steps. --data.class_weight_on FINDING makes a rare finding count as its absence does.
 """
 
 import jax.numpy as jnp
 
 from prism_jax.training.examples import Data
 from prism_jax.training.finetune.run import FinetuneRun
-from prism_jax.training.finetune.validation import Samples, Validation
+from prism_jax.training.finetune.validation import FinetuneValidation, SampleGrid
 from prism_jax.training.loop import LoopConfig
 from prism_jax.training.optimizer import OptimizerConfig
 
@@ -29,6 +29,6 @@ def config() -> FinetuneRun:
         remat=True,  # for memory, at the cost of a third more work
         optimizer=OptimizerConfig(peak=5e-5, warmup=500, decay="cosine", weight_decay=0.01),
         loop=LoopConfig(steps=20000, log_every=50, checkpoint_every=1000),
-        validation=Validation(every=1000),
-        samples=Samples(every=1000, prompts=("Chest X-ray",)),
+        validation=FinetuneValidation(every=1000),
+        samples=SampleGrid(every=1000, prompts=("Chest X-ray",)),
     )

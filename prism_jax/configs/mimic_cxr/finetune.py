@@ -16,8 +16,8 @@ import jax.numpy as jnp
 from prism_jax.data.captions.templates import PARAPHRASES, CaptionConfig
 from prism_jax.training.examples import Data
 from prism_jax.training.finetune.run import FinetuneRun
-from prism_jax.training.finetune.step import Objective
-from prism_jax.training.finetune.validation import Reconstructions, Samples, Validation
+from prism_jax.training.finetune.step import DenoisingObjective
+from prism_jax.training.finetune.validation import FinetuneValidation, Reconstructions, SampleGrid
 from prism_jax.training.loop import LoopConfig
 from prism_jax.training.optimizer import OptimizerConfig
 
@@ -30,13 +30,15 @@ def config() -> FinetuneRun:
         data=Data(folder="data/mimic_cxr", size=512, captions=CaptionConfig(templates=PARAPHRASES, reports=0.5)),
         latents="runs/mimic_latents",
         batch_size=256,  # 32 a GPU on eight
-        objective=Objective(caption_dropout=0.1, min_snr=5.0),
+        objective=DenoisingObjective(caption_dropout=0.1, min_snr=5.0),
         dtype=jnp.dtype(jnp.bfloat16),
         remat=True,  # 32 a GPU without it take some 100 GB, by the compiler's count for CPUs
         optimizer=OptimizerConfig(peak=5e-5, warmup=1000, decay="cosine", weight_decay=1e-2),
         # MIMIC-CXR-JPG has 377110 images; 60000 updates of 256 are some 40 epochs of them.
         loop=LoopConfig(steps=60000, log_every=50, checkpoint_every=1000),
-        validation=Validation(every=1000),
-        samples=Samples(every=2000, prompts=("Chest X-ray of a patient with cardiomegaly", "Chest X-ray of a patient")),
+        validation=FinetuneValidation(every=1000),
+        samples=SampleGrid(
+            every=2000, prompts=("Chest X-ray of a patient with cardiomegaly", "Chest X-ray of a patient")
+        ),
         reconstructions=Reconstructions(every=10000),
     )

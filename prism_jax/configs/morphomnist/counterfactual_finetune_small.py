@@ -10,7 +10,7 @@ import dataclasses
 
 from prism_jax.configs.morphomnist import counterfactual_finetune
 from prism_jax.training.image_mechanism.counterfactual_run import CounterfactualFinetuneRun
-from prism_jax.training.image_mechanism.validation import Validation
+from prism_jax.training.image_mechanism.validation import ImageMechanismValidation
 from prism_jax.training.loop import LoopConfig
 
 
@@ -25,5 +25,5 @@ def config() -> CounterfactualFinetuneRun:
         ema_decay=0.99,
         batch_size=16,
         loop=LoopConfig(steps=1000, log_every=50, checkpoint_every=500),
-        validation=Validation(every=500, limit=128),
+        validation=ImageMechanismValidation(every=500, limit=128),
     )

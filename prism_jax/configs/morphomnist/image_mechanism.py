@@ -11,7 +11,7 @@ from prism_jax.scm import graphs
 from prism_jax.scm.elbo import NegativeELBO
 from prism_jax.scm.observed import Digits
 from prism_jax.training.image_mechanism.run import ImageMechanismRun
-from prism_jax.training.image_mechanism.validation import Validation
+from prism_jax.training.image_mechanism.validation import ImageMechanismValidation
 from prism_jax.training.loop import LoopConfig
 from prism_jax.training.optimizer import OptimizerConfig
 
@@ -33,5 +33,5 @@ def config() -> ImageMechanismRun:
         optimizer=OptimizerConfig(peak=1e-3, decay="constant", b1=0.9, b2=0.9, clip=350.0, weight_decay=0.01),
         batch_size=32,
         loop=LoopConfig(steps=100_000, log_every=50, checkpoint_every=1000),
-        validation=Validation(every=1000),
+        validation=ImageMechanismValidation(every=1000),
     )

@@ -9,7 +9,7 @@ import dataclasses
 from prism_jax.configs.morphomnist import image_mechanism_small
 from prism_jax.scm.elbo import NegativeELBO
 from prism_jax.training.image_mechanism.run import ImageMechanismRun
-from prism_jax.training.image_mechanism.validation import Validation
+from prism_jax.training.image_mechanism.validation import ImageMechanismValidation
 from prism_jax.training.loop import LoopConfig
 
 
@@ -20,5 +20,5 @@ def config() -> ImageMechanismRun:
         initial=None,
         objective=NegativeELBO(parents_only=True),
         loop=LoopConfig(steps=1000, log_every=50, checkpoint_every=500),
-        validation=Validation(every=0),
+        validation=ImageMechanismValidation(every=0),
     )

@@ -5,7 +5,7 @@ python -m eval.augmentation runs it, with folders, seed and added pictures of it
 
 from prism_jax.models.convnext import ConvNeXtConfig
 from prism_jax.training.classifier.augment import Augmentation
-from prism_jax.training.classifier.run import ClassifierRun, Validation
+from prism_jax.training.classifier.run import ClassifierRun, ClassifierValidation
 from prism_jax.training.examples import Data, ExtraDataset
 from prism_jax.training.loop import LoopConfig
 from prism_jax.training.optimizer import OptimizerConfig
@@ -17,11 +17,11 @@ def config() -> ClassifierRun:
         network=ConvNeXtConfig.small(),
         targets=("cardiomegaly",),
         age=False,
-        data=Data(folder="data/augmentation_strong", size=64, mixed=(ExtraDataset(folder="data/augmentation_strong"),)),
+        data=Data(folder="data/augmentation_strong", size=64, extra=(ExtraDataset(folder="data/augmentation_strong"),)),
         size=64,
         batch_size=32,
         augmentation=Augmentation(rotation=3.0),
         optimizer=OptimizerConfig(peak=4e-3, warmup=50, decay="cosine", final=0.01, weight_decay=0.05),
         loop=LoopConfig(steps=600, log_every=50, checkpoint_every=150, tensorboard=False),
-        validation=Validation(every=150, tested=None),
+        validation=ClassifierValidation(every=150, test_split=None),
     )

@@ -6,7 +6,7 @@ python -m train.classifier --config configs/phantom/classifier_second.py
 
 from prism_jax.models.convnext import ConvNeXtConfig
 from prism_jax.training.classifier.augment import Augmentation
-from prism_jax.training.classifier.run import ClassifierRun, Validation
+from prism_jax.training.classifier.run import ClassifierRun, ClassifierValidation
 from prism_jax.training.examples import Data
 from prism_jax.training.loop import LoopConfig
 from prism_jax.training.optimizer import OptimizerConfig
@@ -23,5 +23,5 @@ def config() -> ClassifierRun:
         augmentation=Augmentation(rotation=3.0),
         optimizer=OptimizerConfig(peak=4e-3, warmup=100, decay="cosine", final=0.01, weight_decay=0.05),
         loop=LoopConfig(steps=1400, log_every=50, checkpoint_every=100),
-        validation=Validation(every=100),
+        validation=ClassifierValidation(every=100),
     )

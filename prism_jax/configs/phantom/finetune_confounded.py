@@ -13,7 +13,7 @@ import dataclasses
 from prism_jax.data.captions.templates import PLAIN, CaptionConfig
 from prism_jax.training.examples import Data
 from prism_jax.training.finetune.run import FinetuneRun
-from prism_jax.training.finetune.validation import Validation
+from prism_jax.training.finetune.validation import FinetuneValidation
 from prism_jax.training.loop import LoopConfig
 from prism_jax.training.optimizer import OptimizerConfig
 
@@ -35,5 +35,5 @@ def trained_on(data: str, *, run: str) -> FinetuneRun:
         ema_decay=0.99,
         optimizer=OptimizerConfig(peak=2e-4, warmup=30, decay="cosine", final=0.05, weight_decay=0.01),
         loop=LoopConfig(steps=400, log_every=10, checkpoint_every=200, keep=1),
-        validation=Validation(every=200, limit=64),
+        validation=FinetuneValidation(every=200, limit=64),
     )

@@ -11,7 +11,7 @@ from prism_jax.training.examples import Data
 from prism_jax.training.finetune import lora
 from prism_jax.training.finetune.pretrain import PretrainRun
 from prism_jax.training.finetune.run import FinetuneRun
-from prism_jax.training.finetune.validation import Samples, Validation
+from prism_jax.training.finetune.validation import FinetuneValidation, SampleGrid
 from prism_jax.training.loop import LoopConfig
 from prism_jax.training.optimizer import OptimizerConfig
 
@@ -40,7 +40,7 @@ def config() -> PretrainRun:
             ema_decay=0.999,
             optimizer=OptimizerConfig(peak=1e-3, warmup=300, decay="cosine", final=0.05, weight_decay=0.01),
             loop=LoopConfig(steps=4800, log_every=50, checkpoint_every=500),
-            samples=Samples(
+            samples=SampleGrid(
                 every=1000,
                 prompts=(
                     f"Chest X-ray of a 40-year-old man, PA view, with {HEALTHY}",
@@ -51,6 +51,6 @@ def config() -> PretrainRun:
                 ),
                 guidance=3.0,
             ),
-            validation=Validation(every=500),
+            validation=FinetuneValidation(every=500),
         ),
     )

@@ -12,8 +12,8 @@ Damping and the multiplier's rate are those published for chest X-rays, hard tar
 
 from prism_jax.training.examples import Data
 from prism_jax.training.image_mechanism.counterfactual_run import CounterfactualFinetuneRun
-from prism_jax.training.image_mechanism.counterfactual_step import Objective
-from prism_jax.training.image_mechanism.validation import Validation
+from prism_jax.training.image_mechanism.counterfactual_step import CounterfactualObjective
+from prism_jax.training.image_mechanism.validation import ImageMechanismValidation
 from prism_jax.training.loop import LoopConfig
 from prism_jax.training.optimizer import OptimizerConfig
 
@@ -25,7 +25,7 @@ def config() -> CounterfactualFinetuneRun:
         mechanisms="runs/phantom_mechanisms/model",
         predictors="runs/phantom64_predictors/model",
         data=Data(folder="data/phantom_64", size=64),
-        objective=Objective(targets="soft", beta=1.0, damping=10.0, slack=0.05),
+        objective=CounterfactualObjective(targets="soft", beta=1.0, damping=10.0, slack=0.05),
         optimizer=OptimizerConfig(
             peak=5e-4, decay="constant", b1=0.9, b2=0.9, clip=350.0, weight_decay=0.05, warmup=20
         ),
@@ -33,5 +33,5 @@ def config() -> CounterfactualFinetuneRun:
         ema_decay=0.99,
         batch_size=8,
         loop=LoopConfig(steps=400, log_every=20, checkpoint_every=200),
-        validation=Validation(every=200, limit=128),
+        validation=ImageMechanismValidation(every=200, limit=128),
     )

@@ -14,7 +14,7 @@ three hours in all. CycleGANConfig.published(size=64) has all.
 from prism_jax.models.cyclegan import CycleGANConfig
 from prism_jax.training.examples import Data
 from prism_jax.training.ganterfactual.run import GANterfactualRun
-from prism_jax.training.ganterfactual.validation import Validation
+from prism_jax.training.ganterfactual.validation import GANterfactualValidation
 from prism_jax.training.loop import LoopConfig
 
 
@@ -26,5 +26,5 @@ def config() -> GANterfactualRun:
         model=CycleGANConfig(attribute="cardiomegaly", size=64),
         batch_size=4,
         loop=LoopConfig(steps=10000, log_every=50, checkpoint_every=500),
-        validation=Validation(every=500),
+        validation=GANterfactualValidation(every=500),
     )

@@ -13,7 +13,7 @@ from prism_jax.scm import graphs
 from prism_jax.scm.elbo import NegativeELBO
 from prism_jax.training.examples import Data
 from prism_jax.training.image_mechanism.run import ImageMechanismRun
-from prism_jax.training.image_mechanism.validation import Validation
+from prism_jax.training.image_mechanism.validation import ImageMechanismValidation
 from prism_jax.training.loop import LoopConfig
 from prism_jax.training.optimizer import OptimizerConfig
 
@@ -38,5 +38,5 @@ def config() -> ImageMechanismRun:
         ema_decay=0.99,
         batch_size=4,
         loop=LoopConfig(steps=3500, log_every=50, checkpoint_every=500),
-        validation=Validation(every=500, limit=64),
+        validation=ImageMechanismValidation(every=500, limit=64),
     )

@@ -10,7 +10,7 @@ import dataclasses
 from prism_jax.configs.phantom64 import image_mechanism
 from prism_jax.scm.elbo import NegativeELBO
 from prism_jax.training.image_mechanism.run import ImageMechanismRun
-from prism_jax.training.image_mechanism.validation import Validation
+from prism_jax.training.image_mechanism.validation import ImageMechanismValidation
 from prism_jax.training.loop import LoopConfig
 
 
@@ -22,5 +22,5 @@ def config() -> ImageMechanismRun:
         objective=NegativeELBO(parents_only=True),
         batch_size=16,
         loop=LoopConfig(steps=400, log_every=50, checkpoint_every=200),
-        validation=Validation(every=0),
+        validation=ImageMechanismValidation(every=0),
     )

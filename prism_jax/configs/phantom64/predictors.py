@@ -13,7 +13,7 @@ from prism_jax.training.examples import Data
 from prism_jax.training.loop import LoopConfig
 from prism_jax.training.optimizer import OptimizerConfig
 from prism_jax.training.predictors.run import PredictorsRun
-from prism_jax.training.predictors.validation import Validation
+from prism_jax.training.predictors.validation import PredictorsValidation
 
 
 def config() -> PredictorsRun:
@@ -25,5 +25,5 @@ def config() -> PredictorsRun:
         optimizer=OptimizerConfig(peak=1e-3, decay="constant", clip=200.0, weight_decay=0.05),
         batch_size=32,
         loop=LoopConfig(steps=5000, log_every=50, checkpoint_every=250),
-        validation=Validation(every=250),
+        validation=PredictorsValidation(every=250),
     )

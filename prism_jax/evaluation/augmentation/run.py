@@ -47,7 +47,7 @@ class AugmentationRun:
     """The counterfactuals, of training images; its run is filled in."""
     samples: Samples = Samples()
     classifier: str = "configs/phantom/classifier_augmentation.py"
-    """Configuration of train.classifier; run, seed, data.folder and data.mixed are filled in."""
+    """Configuration of train.classifier; run, seed, data.folder and data.extra are filled in."""
     target: str = "cardiomegaly"
     """The finding that is learned."""
     companion: str = "pacemaker"

@@ -60,7 +60,7 @@ def training(
     batches of one size.
     """
     options = ("--run", folder, "--seed", seed, "--data.folder", data)
-    options += ("--data.mixed.0.folder", added or data, "--data.mixed.0.weight", weight)
+    options += ("--data.extra.0.folder", added or data, "--data.extra.0.weight", weight)
     return Training(arm=arm, seed=seed, folder=folder, config=config, options=tuple(map(str, options)))
 
 
@@ -71,7 +71,7 @@ def check(wanted: Training, target: str) -> Any:
       ValueError: a configuration that does not know the target or mixes no data set in, or a folder of another one.
     """
     if not _mixes(wanted.config):
-        raise ValueError(f"{wanted.config}: data.mixed must name one data set, which the study replaces by its own")
+        raise ValueError(f"{wanted.config}: data.extra must name one data set, which the study replaces by its own")
     settings = wanted.settings
     if settings.targets is not None and target not in settings.targets:
         raise ValueError(f"{wanted.config}: targets {', '.join(settings.targets)} lack {target}, which the study is of")

@@ -46,7 +46,7 @@ class LabelledStream:
 
 def known_of(data: Data) -> list[list[Attributes]]:
     """What is known of every example of `data`, by data set; reads each once."""
-    return [[example.attributes for example in source] for source in examples.opened(data)]
+    return [[example.attributes for example in source] for source in examples.open_all(data)]
 
 
 def stream(
@@ -57,12 +57,12 @@ def stream(
     Args:
       known: as `known_of` gives it.
     """
-    sources = examples.opened(data)
+    sources = examples.open_all(data)
     by_source = {id(source): list(found) for source, found in zip(sources, known, strict=True)}
-    drawn = examples.drawn_from(data, sources, lambda source: by_source[id(source)])
+    drawn = examples.sample_from(data, sources, lambda source: by_source[id(source)])
     batches = examples.batches(data, drawn, batch_size=batch_size, seed=seed, factor=1)
     findings = (attributes.findings for found in known for attributes in found)
-    return LabelledStream(batches, names, examples.weights(data.balance, findings))
+    return LabelledStream(batches, names, examples.weights(data.class_weight_on, findings))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

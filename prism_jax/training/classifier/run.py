@@ -37,7 +37,7 @@ from prism_jax.training.classifier import data as classifier_data
 from prism_jax.training.classifier.augment import Augmentation
 from prism_jax.training.classifier.calibration import calibrated
 from prism_jax.training.classifier.data import HeldOut
-from prism_jax.training.classifier.step import Objective, Task, seer, train_step
+from prism_jax.training.classifier.step import ClassifierObjective, Task, predict_fn, train_step
 from prism_jax.training.examples import Data
 from prism_jax.training.log import Log
 from prism_jax.training.loop import Hook, LoopConfig, fit
@@ -49,14 +49,14 @@ DECISIVE = ("seed", "network", "targets", "age", "size")  # what checkpoints of 
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Validation:
+class ClassifierValidation:
     """Images that training never sees."""
 
     every: int = 250
     """Steps between measurements; a multiple of loop.checkpoint_every's, so that the best checkpoint can be kept."""
     limit: int | None = None
     """Images, the first of the split val; None: all."""
-    tested: str | None = "test"
+    test_split: str | None = "test"
     """The split on which the finished classifier is measured; None: on none."""
 
 
@@ -77,12 +77,12 @@ class ClassifierRun:
     data: Data = Data()
     batch_size: int = 32
     augmentation: Augmentation = Augmentation()
-    objective: Objective = Objective()
+    objective: ClassifierObjective = ClassifierObjective()
     ema_decay: float | None = 0.99
     optimizer: OptimizerConfig = OptimizerConfig(peak=2e-3, final=0.01, weight_decay=0.02)
-    guard: states.SkipConfig = states.SkipConfig()
+    skip: states.SkipConfig = states.SkipConfig()
     loop: LoopConfig = LoopConfig()
-    validation: Validation = Validation()
+    validation: ClassifierValidation = ClassifierValidation()
     processes: DistributedConfig = DistributedConfig()
 
 
@@ -103,7 +103,7 @@ def train(config: ClassifierRun, mesh: Mesh) -> Classifier:
     configs.write(config, config.run)
     network, options = network_of(config, task)
     graphdef, _ = nnx.split(pretrained.abstract(network, options))
-    see = seer(graphdef, task, config.batch_size, mesh)
+    see = predict_fn(graphdef, task, config.batch_size, mesh)
     frozen = {"positive": task.positive_weights, "age": np.float32(task.age_scale or (0, 1))}
     step = partial(
         train_step,
@@ -111,7 +111,7 @@ def train(config: ClassifierRun, mesh: Mesh) -> Classifier:
         task=task,
         objective=config.objective,
         augmentation=config.augmentation,
-        update=partial(states.update, tx=tx, schedule=schedule, ema_decay=config.ema_decay, guard=config.guard),
+        update=partial(states.update, tx=tx, schedule=schedule, ema_decay=config.ema_decay, skip=config.skip),
     )
     state = fit(
         step,
@@ -124,9 +124,9 @@ def train(config: ClassifierRun, mesh: Mesh) -> Classifier:
         seed=config.seed,
         mesh=mesh,
         validate=validation(config, task, see, held),
-        patience=config.guard.patience,
+        patience=config.skip.max_consecutive,
     )
-    params = states.averaged(states.best(config.run, state))
+    params = states.averaged_params(states.best_state(config.run, state))
     found = calibrated_on(held, see(params, held.images), task.classifier(nnx.merge(graphdef, params)), task)
     finish(config, found, see, params)
     return found
@@ -139,7 +139,7 @@ def check(config: ClassifierRun, mesh: Mesh) -> None:
         raise ValueError(f"data.split is {config.data.split!r}; training takes train")
     if config.size > config.data.size:
         raise ValueError(f"size {config.size} is larger than data.size {config.data.size}; use it or less")
-    for split in filter(None, ("train", "val", config.validation.tested)):
+    for split in filter(None, ("train", "val", config.validation.test_split)):
         examples.open_split(dataclasses.replace(config.data, split=split))
     configs.check_same(config, config.run, DECISIVE, holds="a training", kept="checkpoints/*")
 
@@ -181,7 +181,7 @@ def validation(config: ClassifierRun, task: Task, see: Callable, held: HeldOut) 
     labels, ages = targets.values(held.attributes, task.targets), targets.ages(held.attributes)
 
     def call(state: states.TrainState, step: int, log: Log) -> dict[str, float]:
-        seen = see(states.averaged(state), held.images)
+        seen = see(states.averaged_params(state), held.images)
         areas = [auroc(seen["logits"][:, i], labels[:, i]) for i in range(len(task.targets))]
         measured = {f"validation_auroc_{name}": area for name, area in zip(task.targets, areas, strict=True)}
         if task.age_scale is not None:
@@ -202,8 +202,8 @@ def calibrated_on(held: HeldOut, seen: Mapping[str, np.ndarray], found: Classifi
 
 
 def finish(config: ClassifierRun, found: Classifier, see: Callable, params: Any) -> None:
-    """Writes the classifier, and what it measures on the split `config.validation.tested`; process 0 does."""
-    split = config.validation.tested
+    """Writes the classifier, and what it measures on the split `config.validation.test_split`; process 0 does."""
+    split = config.validation.test_split
     held = (
         None if split is None else classifier_data.held_out(dataclasses.replace(config.data, split=split, limit=None))
     )

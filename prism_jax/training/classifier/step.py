@@ -20,7 +20,7 @@ from prism_jax.training.vae.loss import to_float
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Objective:
+class ClassifierObjective:
     """What the loss weighs."""
 
     positive_weight: float = 10.0
@@ -58,7 +58,7 @@ def train_step(
     *,
     graphdef: nnx.GraphDef,
     task: Task,
-    objective: Objective,
+    objective: ClassifierObjective,
     augmentation: Augmentation,
     update: Callable,
 ) -> tuple[states.TrainState, dict[str, jax.Array]]:
@@ -99,7 +99,7 @@ def age_loss(predicted: jax.Array, ages: jax.Array, weight: jax.Array) -> jax.Ar
     return jnp.sum(weights * (predicted - jnp.nan_to_num(ages)) ** 2) / jnp.maximum(jnp.sum(weights), 1e-6)
 
 
-def seer(
+def predict_fn(
     graphdef: nnx.GraphDef, task: Task, batch_size: int, mesh: Mesh
 ) -> Callable[[Any, np.ndarray], dict[str, np.ndarray]]:
     """`see(params, images)`: "logits" [n, targets], not calibrated, and "age" [n] of uint8 images [n, h, w]."""

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from prism_jax import rng
-from prism_jax.training.finetune.step import Objective, interleaved
+from prism_jax.training.finetune.step import DenoisingObjective, interleave
 
 
 def encode(
@@ -16,7 +16,7 @@ def encode(
     key: jax.Array,
     step: jax.Array,
     *,
-    objective: Objective,
+    objective: DenoisingObjective,
     parts: int,
 ) -> dict[str, jax.Array]:
     """`batch` with its "image" [b, h, w, 1] in [-1, 1] encoded: "latents" float16 [b, h/8, w/8, 4], the scaled
@@ -36,7 +36,7 @@ def encode(
     def moments(images: jax.Array) -> tuple[jax.Array, jax.Array]:
         return vae.encode(jnp.broadcast_to(images, (*images.shape[:3], 3)))
 
-    mean, logvar = jax.lax.map(moments, interleaved(images, parts))
+    mean, logvar = jax.lax.map(moments, interleave(images, parts))
     whole = lambda x: x.swapaxes(0, 1).reshape(len(images), *x.shape[2:])
     rest["latents"] = (whole(mean) * vae.config.scaling_factor).astype(jnp.float16)
     if objective.sample_posterior:

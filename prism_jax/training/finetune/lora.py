@@ -54,9 +54,9 @@ def split(weights: Mapping[str, Any], patterns: tuple[str, ...]) -> tuple[dict, 
     return _chosen(weights, is_trained), _chosen(weights, lambda name: not is_trained(name))
 
 
-def joined(a: Mapping[Any, Any], b: Mapping[Any, Any]) -> dict:
+def merge_dicts(a: Mapping[Any, Any], b: Mapping[Any, Any]) -> dict:
     """One nested dict of two that have no leaf in common."""
-    both = {key: joined(a[key], b[key]) for key in a.keys() & b.keys()}
+    both = {key: merge_dicts(a[key], b[key]) for key in a.keys() & b.keys()}
     return {**a, **b, **both}
 
 

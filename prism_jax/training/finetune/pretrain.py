@@ -46,7 +46,7 @@ def main(config: PretrainRun) -> None:
     are kept in `base/config.json`.
     """
     config.training.processes.initialize()
-    finetune_run.train(prepare(config), sharding.make_mesh(fsdp=config.training.placement.fsdp))
+    finetune_run.train(prepare(config), sharding.make_mesh(fsdp=config.training.sharding.fsdp))
 
 
 def prepare(config: PretrainRun) -> FinetuneRun:

@@ -32,8 +32,8 @@ from prism_jax.training.finetune import step as finetune_step
 from prism_jax.training.finetune import validation as finetune_validation
 from prism_jax.training.finetune.encode import encode
 from prism_jax.training.finetune.lora import Lora
-from prism_jax.training.finetune.step import Objective
-from prism_jax.training.finetune.validation import Reconstructions, Samples, Validation, Watched
+from prism_jax.training.finetune.step import DenoisingObjective
+from prism_jax.training.finetune.validation import EvalContext, FinetuneValidation, Reconstructions, SampleGrid
 from prism_jax.training.loop import Batches, LoopConfig, fit
 from prism_jax.training.optimizer import OptimizerConfig, make_optimizer
 from prism_jax.weights.files import fingerprint
@@ -61,26 +61,26 @@ class FinetuneRun:
     """Regular expressions over the dotted paths of the parameters to train, for example ^unet\\..*\\.attn2\\."""
     lora: Lora | None = None
     """Train low-rank changes of matrices instead."""
-    objective: Objective = Objective()
+    objective: DenoisingObjective = DenoisingObjective()
     dtype: jnp.dtype = jnp.dtype("float32")
     """Of the computation: bfloat16 on accelerators. Parameters, moments and loss are float32."""
     remat: bool = False
     """Recompute the UNet's blocks in the backward pass, for memory."""
     ema_decay: float | None = 0.9999
     optimizer: OptimizerConfig = OptimizerConfig()
-    guard: states.SkipConfig = states.SkipConfig()
-    placement: ShardingConfig = ShardingConfig()
+    skip: states.SkipConfig = states.SkipConfig()
+    sharding: ShardingConfig = ShardingConfig()
     processes: DistributedConfig = DistributedConfig()
     loop: LoopConfig = LoopConfig()
-    validation: Validation = Validation()
-    samples: Samples = Samples()
+    validation: FinetuneValidation = FinetuneValidation()
+    samples: SampleGrid = SampleGrid()
     reconstructions: Reconstructions = Reconstructions()
 
 
 def main(config: FinetuneRun) -> None:
     """Trains in the folder `config.run`, from its latest checkpoint if there is one."""
     config.processes.initialize()
-    train(config, sharding.make_mesh(fsdp=config.placement.fsdp))
+    train(config, sharding.make_mesh(fsdp=config.sharding.fsdp))
 
 
 def train(config: FinetuneRun, mesh: Mesh) -> states.TrainState:
@@ -94,9 +94,9 @@ def train(config: FinetuneRun, mesh: Mesh) -> states.TrainState:
     peak = mfu.peak_steps_per_second(sd, config.data.size, config.batch_size, mesh)
     graphdefs, weights = split(sd)
     initial, fixed, weights_of = trained_part(config, weights)
-    placed = sharding.place(initial, mesh, config.placement)
+    placed = sharding.place(initial, mesh, config.sharding)
     frozen = {"networks": fixed, "vae": sd.vae, "schedule": sd.schedule, "no_caption": sd.tokenize([""])[0]}
-    watched = Watched(
+    watched = EvalContext(
         run=Path(config.run),
         data=config.data,
         batch_size=config.batch_size // config.accumulate,
@@ -121,7 +121,7 @@ def train(config: FinetuneRun, mesh: Mesh) -> states.TrainState:
         parts=config.accumulate,
         mesh=mesh,
         specs=jax.tree.map(lambda where: where.spec, placed),
-        update=partial(states.update, tx=tx, schedule=schedule, ema_decay=config.ema_decay, guard=config.guard),
+        update=partial(states.update, tx=tx, schedule=schedule, ema_decay=config.ema_decay, skip=config.skip),
     )
     return fit(
         step,
@@ -133,11 +133,11 @@ def train(config: FinetuneRun, mesh: Mesh) -> states.TrainState:
         run=config.run,
         seed=config.seed,
         mesh=mesh,
-        placement=config.placement,
+        placement=config.sharding,
         prepare=None if is_encoded else partial(encode, objective=config.objective, parts=config.accumulate),
         validate=validate,
         hooks=hooks,
-        patience=config.guard.patience,
+        patience=config.skip.max_consecutive,
         peak=peak,
     )
 
@@ -152,9 +152,9 @@ def check(config: FinetuneRun, mesh: Mesh) -> None:
             f"objective.flip {config.objective.flip} mirrors images, and those in {config.latents} are encoded; "
             "use 0, or --latents None"
         )
-    if config.latents is not None and config.data.mixed:
+    if config.latents is not None and config.data.extra:
         raise ValueError(
-            f"a cache of latents is of one data set, not of {len(config.data.mixed)} more; use --latents None"
+            f"a cache of latents is of one data set, not of {len(config.data.extra)} more; use --latents None"
         )
     if config.lora is not None and config.trained != finetune_lora.UNET:
         raise ValueError("trained and lora both say what is trained; leave one as it is")
@@ -185,7 +185,7 @@ def trained_part(config: FinetuneRun, weights: dict[str, Any]) -> tuple[Any, dic
         initial = finetune_lora.low_rank(weights, config.lora, config.seed)
         return jax.device_get(initial), weights, lambda a, b: finetune_lora.changed(b, a, config.lora.scale)
     initial, fixed = finetune_lora.split(weights, config.trained)
-    return jax.device_get(initial), fixed, finetune_lora.joined
+    return jax.device_get(initial), fixed, finetune_lora.merge_dicts
 
 
 def make_batches(config: FinetuneRun, sd: StableDiffusion) -> tuple[Batches, bool]:
@@ -196,10 +196,10 @@ def make_batches(config: FinetuneRun, sd: StableDiffusion) -> tuple[Batches, boo
     tokenize, options = text_to_ids(sd), dict(batch_size=config.batch_size, seed=config.seed)
     is_encoded = config.latents is not None and Path(config.latents).is_dir()
     if is_encoded:
-        stream = examples.of_latents(config.data, cache_of(config, sd).open(), tokenize, **options)
+        stream = examples.latent_stream(config.data, cache_of(config, sd).open(), tokenize, **options)
         said = f"training reads the latents in {config.latents}"
     else:
-        stream = examples.of_images(config.data, tokenize, factor=sd.vae.config.factor, **options)
+        stream = examples.image_stream(config.data, tokenize, factor=sd.vae.config.factor, **options)
         said = f"no latents in {config.latents}: every batch is encoded anew" if config.latents else ""
     if said and jax.process_index() == 0:
         print(said, file=sys.stderr)

@@ -21,7 +21,7 @@ NOISE_LEVELS = 4  # equal parts of the timesteps, for which losses are logged ap
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Objective:
+class DenoisingObjective:
     """What is minimised, beside the schedule's own target (noise or v)."""
 
     caption_dropout: float = 0.1
@@ -51,7 +51,7 @@ def train_step(
     *,
     graphdefs: Mapping[str, nnx.GraphDef],
     weights_of: Callable[[Any, Any], Mapping[str, Any]],
-    objective: Objective,
+    objective: DenoisingObjective,
     parts: int,
     mesh: Mesh,
     specs: Any,
@@ -82,11 +82,13 @@ def train_step(
             own_keys = lambda name: rng.per_example(keys[name], part["id"])
             losses, timesteps = example_losses(networks, frozen, part, own_keys, objective)
             weighted = losses * part["weight"]
-            return jnp.sum(weighted) / total, by_noise_level(weighted, part["weight"], timesteps, frozen["schedule"])
+            return jnp.sum(weighted) / total, losses_by_timestep(
+                weighted, part["weight"], timesteps, frozen["schedule"]
+            )
 
         differentiate = jax.value_and_grad(loss_of, has_aux=True)
         whole = sharding.all_gather_params(params, specs)
-        measured, grads = added(lambda part: differentiate(whole, part), batch, parts)
+        measured, grads = accumulate_gradients(lambda part: differentiate(whole, part), batch, parts)
         return jax.lax.psum(measured, sharding.AXES), sharding.reduce_scatter_grads(grads, specs)
 
     inputs = (specs, sharding.REPLICATED, sharding.BATCH, sharding.REPLICATED)
@@ -101,17 +103,17 @@ def example_losses(
     frozen: Mapping[str, Any],
     batch: Mapping[str, jax.Array],
     keys: Callable[[str], jax.Array],
-    objective: Objective,
+    objective: DenoisingObjective,
 ) -> tuple[jax.Array, jax.Array]:
     """Loss and timestep of every example, each [b]; `keys(stream)` gives the examples' own keys [b]."""
     schedule = frozen["schedule"]
     tokens = drop_captions(batch["tokens"], frozen["no_caption"], keys("caption dropout"), objective.caption_dropout)
     latents = batch["latents"].astype(jnp.float32)  # [b, h, w, 4]
     if "logvar" in batch:
-        latents = latents + jnp.exp(0.5 * batch["logvar"].astype(jnp.float32)) * normal(keys("posterior"), latents)
-    noise = normal(keys("noise"), latents)
+        latents = latents + jnp.exp(0.5 * batch["logvar"].astype(jnp.float32)) * normal_like(keys("posterior"), latents)
+    noise = normal_like(keys("noise"), latents)
     if objective.noise_offset:
-        noise = noise + objective.noise_offset * normal(keys("noise offset"), latents[:, :1, :1])
+        noise = noise + objective.noise_offset * normal_like(keys("noise offset"), latents[:, :1, :1])
     timesteps = jax.vmap(lambda k: jax.random.randint(k, (), 0, len(schedule.alphas_cumprod)))(keys("timestep"))
     context = networks["text_encoder"](tokens)  # [b, 77, d]
     predict = lambda noisy, t: networks["unet"](noisy, t, context)
@@ -121,23 +123,23 @@ def example_losses(
     return losses, timesteps
 
 
-def added(gradient: Callable, batch: Mapping[str, jax.Array], parts: int) -> Any:
+def accumulate_gradients(gradient: Callable, batch: Mapping[str, jax.Array], parts: int) -> Any:
     """The sum of what `gradient` gives for each of `parts` parts of a batch [b, ...]."""
     if parts == 1:
         return gradient(batch)
-    pieces = jax.tree.map(lambda x: interleaved(x, parts), batch)
+    pieces = jax.tree.map(lambda x: interleave(x, parts), batch)
     shapes = jax.eval_shape(gradient, jax.tree.map(lambda x: x[0], pieces))
     zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
     add = lambda sums, piece: (jax.tree.map(jnp.add, sums, gradient(piece)), None)
     return jax.lax.scan(add, zeros, pieces)[0]
 
 
-def interleaved(x: jax.Array, parts: int) -> jax.Array:
+def interleave(x: jax.Array, parts: int) -> jax.Array:
     """[b, ...] -> [parts, b / parts, ...], each part with as many rows of every device as of any other."""
     return x.reshape(-1, parts, *x.shape[1:]).swapaxes(0, 1)
 
 
-def by_noise_level(
+def losses_by_timestep(
     losses: jax.Array, weights: jax.Array, timesteps: jax.Array, schedule: NoiseSchedule
 ) -> dict[str, Mean]:
     """Mean losses of equal parts of the timesteps, as `loss_t0_249` and so on."""
@@ -156,6 +158,6 @@ def drop_captions(tokens: jax.Array, empty: jax.Array, keys: jax.Array, share: f
     return jnp.where(dropped[:, None], empty[None], tokens)
 
 
-def normal(keys: jax.Array, like: jax.Array) -> jax.Array:
+def normal_like(keys: jax.Array, like: jax.Array) -> jax.Array:
     """Standard normal noise of the shape of `like` [b, ...], each example's from its own of `keys` [b]."""
     return jax.vmap(lambda k: jax.random.normal(k, like.shape[1:]))(keys)

@@ -25,13 +25,13 @@ from prism_jax.training import state as states
 from prism_jax.training.examples import Data
 from prism_jax.training.finetune import encode as finetune_encode
 from prism_jax.training.finetune import step as finetune_step
-from prism_jax.training.finetune.step import Objective
+from prism_jax.training.finetune.step import DenoisingObjective
 from prism_jax.training.log import Log
 from prism_jax.training.loop import Hook
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Validation:
+class FinetuneValidation:
     """The loss of the averaged weights on images that training never sees, under noise that stays the same."""
 
     every: int = 1000
@@ -41,7 +41,7 @@ class Validation:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Samples:
+class SampleGrid:
     """A grid of pictures, drawn with the averaged weights into samples/STEP.png."""
 
     every: int = 1000
@@ -65,7 +65,7 @@ class Reconstructions:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Watched:
+class EvalContext:
     """What hooks need of a run, without the weights that change."""
 
     run: Path
@@ -86,7 +86,7 @@ class Watched:
     def model(self, state: states.TrainState) -> Iterator[StableDiffusion | None]:
         """The model with the averaged weights, on one device of process 0; None for the other processes."""
         gather = jax.jit(lambda tree: tree, out_shardings=sharding.replicated(self.mesh))
-        averaged = gather(states.averaged(state))  # by all processes together
+        averaged = gather(states.averaged_params(state))  # by all processes together
         if jax.process_index() != 0:
             yield None
             return
@@ -96,7 +96,7 @@ class Watched:
             yield StableDiffusion(vae=frozen["vae"], schedule=frozen["schedule"], tokenizer=self.tokenizer, **networks)
 
 
-def validation(watched: Watched, config: Validation, seed: int) -> Hook | None:
+def validation(watched: EvalContext, config: FinetuneValidation, seed: int) -> Hook | None:
     """The hook that measures the validation loss; None where it is never asked for.
 
     Images are encoded here, once: as latents they take little memory.
@@ -114,22 +114,22 @@ def validation(watched: Watched, config: Validation, seed: int) -> Hook | None:
     def sums(params: Any, frozen: Any, batch: Mapping[str, jax.Array], root: jax.Array) -> jax.Array:
         networks = watched.networks(params, frozen["networks"])
         keys = lambda name: rng.per_example(rng.stream(root, name), batch["id"])
-        losses, _ = finetune_step.example_losses(networks, frozen, batch, keys, Objective(caption_dropout=0.0))
+        losses, _ = finetune_step.example_losses(networks, frozen, batch, keys, DenoisingObjective(caption_dropout=0.0))
         return jnp.stack([jnp.sum(losses * batch["mask"]), jnp.sum(batch["mask"])])
 
     def call(state: states.TrainState, step: int, log: Log) -> dict[str, float]:
-        params = states.averaged(state)
+        params = states.averaged_params(state)
         total, count = sum(np.asarray(sums(params, watched.frozen, batch, root)) for batch in batches)
         return {VALIDATION_LOSS: float(total / count)}
 
     return Hook(every=config.every, call=call)
 
 
-def _encoded(watched: Watched, limit: int, root: jax.Array) -> Iterator[dict[str, jax.Array]]:
+def _encoded(watched: EvalContext, limit: int, root: jax.Array) -> Iterator[dict[str, jax.Array]]:
     """Batches of the first validation images on the devices, as the training step takes them, the last filled up."""
     mesh, vae = watched.mesh, watched.frozen["vae"]
     everywhere, over_batch = sharding.replicated(mesh), sharding.batch_sharding(mesh)
-    encode = jax.jit(partial(finetune_encode.encode, objective=Objective(), parts=1), out_shardings=over_batch)
+    encode = jax.jit(partial(finetune_encode.encode, objective=DenoisingObjective(), parts=1), out_shardings=over_batch)
     step = sharding.to_global(np.int32(0), everywhere)
     count, index, length = jax.process_count(), jax.process_index(), len(watched.frozen["no_caption"])
     for batch in _held_out(watched, limit, watched.batch_size // count, process_index=index, process_count=count):
@@ -143,7 +143,7 @@ def _encoded(watched: Watched, limit: int, root: jax.Array) -> Iterator[dict[str
             yield encode({"vae": vae}, sharding.host_batch_to_global(arrays, mesh), root, step)
 
 
-def _held_out(watched: Watched, limit: int, batch_size: int, **processes: int) -> pipeline.Batches:
+def _held_out(watched: EvalContext, limit: int, batch_size: int, **processes: int) -> pipeline.Batches:
     """The first validation images, in order; ValueError where there is no split val."""
     data = dataclasses.replace(watched.data, split="val", limit=limit)
     length = len(watched.frozen["no_caption"])
@@ -156,7 +156,7 @@ def _held_out(watched: Watched, limit: int, batch_size: int, **processes: int) -
         raise ValueError(f"{error}; to train without it: --validation.every 0") from error
 
 
-def samples(watched: Watched, config: Samples) -> Hook:
+def samples(watched: EvalContext, config: SampleGrid) -> Hook:
     """The hook that draws samples: a column for each prompt, rows with different noise."""
 
     def call(state: states.TrainState, step: int, log: Log) -> None:
@@ -171,7 +171,7 @@ def samples(watched: Watched, config: Samples) -> Hook:
     return Hook(every=config.every, call=call)
 
 
-def reconstructions(watched: Watched, config: Reconstructions) -> Hook:
+def reconstructions(watched: EvalContext, config: Reconstructions) -> Hook:
     """The hook that inverts validation images and samples them back."""
     shown = next(_held_out(watched, config.count, config.count)) if config.every else None
 

@@ -32,8 +32,8 @@ from prism_jax.training.examples import Data
 from prism_jax.training.ganterfactual import data as ganterfactual_data
 from prism_jax.training.ganterfactual import validation as ganterfactual_validation
 from prism_jax.training.ganterfactual.data import Sides, UnpairedBatches
-from prism_jax.training.ganterfactual.step import GanState, Networks, Objective, create, train_step
-from prism_jax.training.ganterfactual.validation import Validation
+from prism_jax.training.ganterfactual.step import GanState, GANterfactualObjective, Networks, create, train_step
+from prism_jax.training.ganterfactual.validation import GANterfactualValidation
 from prism_jax.training.loop import LoopConfig, fit
 from prism_jax.training.optimizer import OptimizerConfig, make_optimizer
 from prism_jax.weights import cyclegan, pretrained
@@ -53,15 +53,15 @@ class GANterfactualRun:
     data: Data = Data(size=64)
     model: CycleGANConfig = CycleGANConfig()
     """Its `attribute` is what is added and taken away."""
-    objective: Objective = Objective()
+    objective: GANterfactualObjective = GANterfactualObjective()
     optimizer: OptimizerConfig = OptimizerConfig(peak=2e-4, warmup=0, decay="constant", b1=0.5, clip=float("inf"))
     """Of generators and of discriminators."""
-    guard: states.SkipConfig = states.SkipConfig(spike=float("inf"))
+    skip: states.SkipConfig = states.SkipConfig(spike_factor=float("inf"))
     """Adversaries make each other's gradients jump: only what is not finite is left out."""
     loop: LoopConfig = LoopConfig()
     batch_size: int = 8
     """Images of each kind."""
-    validation: Validation = Validation()
+    validation: GANterfactualValidation = GANterfactualValidation()
     processes: DistributedConfig = DistributedConfig()
 
 
@@ -98,8 +98,8 @@ def train(config: GANterfactualRun, classifier: Classifier, data: Sides, held: S
     graphs = {name: nnx.split(pretrained.abstract(network, config.model))[0] for name, network in NETWORKS.items()}
     networks, attribute = Networks(**graphs), config.model.attribute
     frozen = sharding.to_global(jax.device_get(classifier), sharding.replicated(mesh))
-    see = ganterfactual_validation.measurer(networks, attribute, config.batch_size, mesh)
-    update = partial(states.update, tx=tx, schedule=schedule, ema_decay=None, guard=config.guard)
+    see = ganterfactual_validation.predict_fn(networks, attribute, config.batch_size, mesh)
+    update = partial(states.update, tx=tx, schedule=schedule, ema_decay=None, skip=config.skip)
     state = fit(
         partial(train_step, networks=networks, attribute=attribute, objective=config.objective, update=update),
         create=partial(create, config=config.model, pool=config.objective.pool, tx=tx),
@@ -111,7 +111,7 @@ def train(config: GANterfactualRun, classifier: Classifier, data: Sides, held: S
         seed=config.seed,
         mesh=mesh,
         validate=ganterfactual_validation.validation(config, see, frozen, held),
-        patience=config.guard.patience,
+        patience=config.skip.max_consecutive,
     )
     finish(config, state, networks, lambda params: see(params, frozen, held), held)
     return state

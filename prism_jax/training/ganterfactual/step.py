@@ -26,7 +26,7 @@ HAS = {"absent": 0.0, "present": 1.0}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Objective:
+class GANterfactualObjective:
     """Weights of the generators' losses beside the adversarial one, which has 1; each is the sum of both ways."""
 
     cycle: float = 10.0
@@ -83,7 +83,7 @@ def train_step(
     *,
     networks: Networks,
     attribute: str,
-    objective: Objective,
+    objective: GANterfactualObjective,
     update: Callable,
 ) -> tuple[GanState, dict[str, jax.Array]]:
     """One update of the generators, and one of the discriminators on what the generators made before it."""
@@ -128,7 +128,7 @@ def generator_loss(
     real: Images,
     *,
     attribute: str,
-    objective: Objective,
+    objective: GANterfactualObjective,
 ) -> tuple[jax.Array, tuple[dict[str, jax.Array], Images]]:
     """The loss [], its parts before they are weighed, and what was made, by the kind that it was made into.
 

@@ -30,7 +30,7 @@ WAYS = {"add": False, "remove": True}  # what a generator does: whether the imag
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Validation:
+class GANterfactualValidation:
     """Images that training never sees, each translated into the other kind."""
 
     every: int = 500
@@ -43,7 +43,7 @@ class Validation:
     intervals: BootstrapConfig = BootstrapConfig(resamples=500)
 
 
-def measurer(
+def predict_fn(
     networks: Networks, attribute: str, batch_size: int, mesh: Mesh
 ) -> Callable[[Any, Classifier, Sides], dict[str, dict[str, np.ndarray]]]:
     """`see(params, classifier, sides)`: by way, "image" [n, h, w, 1], "hit" [n], whether the classifier calls it what
@@ -66,7 +66,7 @@ def measurer(
 def looked(
     generators: nnx.Module, classifier: Classifier, batch: Mapping[str, jax.Array], attribute: str
 ) -> dict[str, jax.Array]:
-    """What `measurer` gives, of one batch of both kinds."""
+    """What `predict_fn` gives, of one batch of both kinds."""
     x, has = from_uint8(batch["image"]), batch["has"]
     images = jnp.where(has[:, None, None, None], generators.remove(x), generators.add(x))
     hit = (seen(classifier, attribute, images) > 0) != has

@@ -36,15 +36,15 @@ from prism_jax.training.array_batches import ArrayBatches
 from prism_jax.training.examples import Data
 from prism_jax.training.image_mechanism import counterfactual_validation
 from prism_jax.training.image_mechanism.counterfactual_step import (
+    CounterfactualObjective,
     CounterfactualState,
     Judged,
     Networks,
-    Objective,
     create,
     train_step,
 )
 from prism_jax.training.image_mechanism.run import average_decay
-from prism_jax.training.image_mechanism.validation import Validation
+from prism_jax.training.image_mechanism.validation import ImageMechanismValidation
 from prism_jax.training.loop import LoopConfig, fit
 from prism_jax.training.optimizer import OptimizerConfig, make_optimizer
 from prism_jax.weights import hvae, predictors
@@ -63,17 +63,17 @@ class CounterfactualFinetuneRun:
     predictors: str = "runs/predictors/model"
     """Folder model/ of a run of train.predictors; others must measure what comes out."""
     data: Data | Digits = Data(size=64)
-    objective: Objective = Objective()
+    objective: CounterfactualObjective = CounterfactualObjective()
     shift: int = 0
     """Pixels by which training moves images at random."""
     optimizer: OptimizerConfig = OptimizerConfig(peak=1e-4, decay="constant", b1=0.9, b2=0.9, clip=350.0)
     ascent: float = 1e-2
     """Learning rate of the multiplier; its AdamW has the optimizer's betas and no decay."""
-    guard: states.SkipConfig = states.SkipConfig(spike=float("inf"), largest=500.0, patience=50)
+    skip: states.SkipConfig = states.SkipConfig(spike_factor=float("inf"), max_grad_norm=500.0, max_consecutive=50)
     ema_decay: float = 0.999
     loop: LoopConfig = LoopConfig()
     batch_size: int = 32
-    validation: Validation = Validation()
+    validation: ImageMechanismValidation = ImageMechanismValidation()
     processes: DistributedConfig = DistributedConfig()
 
 
@@ -147,9 +147,9 @@ def train(
     configs.write(config, config.run)
     tx, schedule = make_optimizer(config.optimizer, config.loop.steps)
     ascent = optax.adamw(config.ascent, b1=config.optimizer.b1, b2=config.optimizer.b2, weight_decay=0.0)
-    options = dict(schedule=schedule, ema_decay=config.ema_decay, guard=config.guard, decay=average_decay)
+    options = dict(schedule=schedule, ema_decay=config.ema_decay, skip=config.skip, decay=average_decay)
     networks, params, frozen = taken_apart(trained, mesh)
-    see = counterfactual_validation.measurer(config, networks, trained.graph, held, mesh)
+    see = counterfactual_validation.predict_fn(config, networks, trained.graph, held, mesh)
     frozen = frozen.replace(limit=sharding.to_global(limit_of(config, see, params, frozen), sharding.replicated(mesh)))
     step = partial(
         train_step,
@@ -170,9 +170,9 @@ def train(
         seed=config.seed,
         mesh=mesh,
         validate=counterfactual_validation.validation(config, see, frozen, held),
-        patience=config.guard.patience,
+        patience=config.skip.max_consecutive,
     )
-    best = states.best(config.run, state)  # by all processes together
+    best = states.best_state(config.run, state)  # by all processes together
     if jax.process_index() == 0:
         finish(config, best, networks, trained.graph, float(frozen.limit))
     return state
@@ -207,7 +207,7 @@ def finish(
 ) -> None:
     """Writes the averaged weights of the best checkpoint."""
     model, step = Path(config.run) / "model", int(best.image.step)
-    hvae.save(nnx.merge(networks.image, jax.device_get(states.averaged(best.image))), model)
+    hvae.save(nnx.merge(networks.image, jax.device_get(states.averaged_params(best.image))), model)
     configs.write(graph, model / "graph")
     about = {"step": step, "limit": limit, "multiplier": float(best.multiplier)}
     (model / "training.json").write_text(json.dumps(about, indent=2) + "\n")

@@ -26,7 +26,7 @@ Batch = Mapping[str, jax.Array]  # as `Observed.labelled` has it
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Objective:
+class CounterfactualObjective:
     """What is minimised: the auxiliary loss, subject to nll + beta KL <= limit."""
 
     targets: Literal["hard", "soft"] = "hard"
@@ -92,7 +92,7 @@ def train_step(
     key: jax.Array,
     *,
     networks: Networks,
-    objective: Objective,
+    objective: CounterfactualObjective,
     shift: int,
     update: Callable,
     ascent: optax.GradientTransformation,
@@ -134,7 +134,7 @@ def judged_by(
     attributes: Attributes,
     targets: Attributes,
     affected: Mapping[str, jax.Array],
-    objective: Objective,
+    objective: CounterfactualObjective,
 ) -> Callable[[jax.Array], jax.Array]:
     """The auxiliary loss [] of counterfactual images of `x`, which were made to show `targets` [b].
 

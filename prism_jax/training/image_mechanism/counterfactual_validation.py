@@ -20,10 +20,10 @@ from prism_jax.scm.observed import Observed
 from prism_jax.training import predict
 from prism_jax.training import state as states
 from prism_jax.training.image_mechanism.counterfactual_step import (
+    CounterfactualObjective,
     CounterfactualState,
     Judged,
     Networks,
-    Objective,
     imagined,
     judged_by,
 )
@@ -44,7 +44,7 @@ def interventions(held: Observed, graph: Graph, seed: int) -> dict[str, np.ndarr
     return {"which": which} | {f"given {name}": np.asarray(held.attributes[name])[places] for name in graph.names}
 
 
-def measurer(config: Any, networks: Networks, graph: Graph, held: Observed, mesh: Mesh) -> Callable:
+def predict_fn(config: Any, networks: Networks, graph: Graph, held: Observed, mesh: Mesh) -> Callable:
     """`see(params, frozen)`: "auxiliary", "nll", "kl" [n] of the images `held`, and their counterfactuals "image"."""
     everywhere = sharding.replicated(mesh)
     look = jax.jit(
@@ -66,9 +66,9 @@ def looked(
     batch: Mapping[str, jax.Array],
     root: jax.Array,
     networks: Networks,
-    objective: Objective,
+    objective: CounterfactualObjective,
 ) -> dict[str, jax.Array]:
-    """What `measurer` gives, of one batch."""
+    """What `predict_fn` gives, of one batch."""
     graph = frozen.mechanisms.graph
     keys = lambda name: rng.per_example(rng.stream(root, name), batch["id"])
     x, attributes = from_uint8(batch["image"]), {name: batch[name] for name in graph.names}
@@ -95,7 +95,7 @@ def validation(config: Any, see: Callable, frozen: Judged, held: Observed) -> Ho
     """
 
     def call(state: CounterfactualState, step: int, log: Log) -> dict[str, float]:
-        seen = see(states.averaged(state.image), frozen)
+        seen = see(states.averaged_params(state.image), frozen)
         shown, energy = float(seen["auxiliary"].mean()), energy_of(seen, config.objective.beta)
         if jax.process_index() == 0:
             first = slice(0, config.validation.shown)

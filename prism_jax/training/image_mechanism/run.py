@@ -32,13 +32,13 @@ from prism_jax.training import state as states
 from prism_jax.training.array_batches import ArrayBatches
 from prism_jax.training.examples import Data
 from prism_jax.training.image_mechanism import validation as image_mechanism_validation
-from prism_jax.training.image_mechanism.validation import Validation
+from prism_jax.training.image_mechanism.validation import ImageMechanismValidation
 from prism_jax.training.loop import LoopConfig, fit
 from prism_jax.training.optimizer import OptimizerConfig, make_optimizer
 from prism_jax.training.trained_weights import trained_weights
 from prism_jax.weights import hvae, pretrained
 
-COPIED = 101  # the last update after which the average is still a copy
+COPY_UPDATES = 101  # the last update after which the average is still a copy
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -58,12 +58,12 @@ class ImageMechanismRun:
     shift: int = 0
     """Pixels by which training moves images at random."""
     optimizer: OptimizerConfig = OptimizerConfig(peak=1e-3, decay="constant", b1=0.9, b2=0.9, clip=350.0)
-    guard: states.SkipConfig = states.SkipConfig(spike=float("inf"), largest=500.0, patience=50)
+    skip: states.SkipConfig = states.SkipConfig(spike_factor=float("inf"), max_grad_norm=500.0, max_consecutive=50)
     ema_decay: float = 0.999
     loop: LoopConfig = LoopConfig()
-    placement: ShardingConfig = ShardingConfig()
+    sharding: ShardingConfig = ShardingConfig()
     batch_size: int = 32
-    validation: Validation = Validation()
+    validation: ImageMechanismValidation = ImageMechanismValidation()
     processes: DistributedConfig = DistributedConfig()
 
 
@@ -105,13 +105,13 @@ def train_step(
 def average_decay(decay: float, update: jax.Array) -> jax.Array:
     """0, a plain copy, after updates 0 to 101; then min(decay, 1 - 1 / (update - 99)), as published."""
     late = 1 - 1 / jnp.maximum(update - 99, 1).astype(jnp.float32)
-    return jnp.where(update <= COPIED, 0.0, jnp.minimum(decay, late))
+    return jnp.where(update <= COPY_UPDATES, 0.0, jnp.minimum(decay, late))
 
 
 def main(config: ImageMechanismRun) -> None:
     """Trains, then writes `model/` and `validation.json` into the run folder."""
     config.processes.initialize()
-    mesh = sharding.make_mesh(fsdp=config.placement.fsdp)
+    mesh = sharding.make_mesh(fsdp=config.sharding.fsdp)
     check(config, mesh)
     held = dataclasses.replace(config.data, split=config.validation.split, limit=config.validation.limit)
     train(config, predict.load(config.data, config.graph), predict.load(held, config.graph), mesh)
@@ -121,7 +121,7 @@ def train(config: ImageMechanismRun, data: Observed, held: Observed, mesh: Mesh)
     """Trains on `data`, measures on `held`."""
     configs.write(config, config.run)
     tx, schedule = make_optimizer(config.optimizer, config.loop.steps)
-    options = dict(schedule=schedule, ema_decay=config.ema_decay, guard=config.guard, decay=average_decay)
+    options = dict(schedule=schedule, ema_decay=config.ema_decay, skip=config.skip, decay=average_decay)
     graphdef, _ = nnx.split(pretrained.abstract(HVAE, config.model))
     fit(
         partial(train_step, graphdef=graphdef, config=config, update=partial(states.update, tx=tx, **options)),
@@ -133,9 +133,9 @@ def train(config: ImageMechanismRun, data: Observed, held: Observed, mesh: Mesh)
         run=config.run,
         seed=config.seed,
         mesh=mesh,
-        placement=config.placement,
+        placement=config.sharding,
         validate=image_mechanism_validation.validation(config, graphdef, held, mesh),
-        patience=config.guard.patience,
+        patience=config.skip.max_consecutive,
     )
     if jax.process_index() == 0:
         finish(config)

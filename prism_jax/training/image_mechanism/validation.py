@@ -23,7 +23,7 @@ from prism_jax.training.vae.run import write_pairs
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Validation:
+class ImageMechanismValidation:
     """Free energy under the averaged weights, and pictures: images above what the latents alone hold of them."""
 
     every: int = 1000
@@ -36,10 +36,10 @@ class Validation:
 
 def validation(config: Any, graphdef: nnx.GraphDef, held: Observed, mesh: Mesh) -> Hook:
     """Measures nll, KL and free energy (the validation loss, without warm-up and free bits) of `held`."""
-    see = measurer(config, graphdef, mesh)
+    see = predict_fn(config, graphdef, mesh)
 
     def call(state: states.TrainState, step: int, log: Log) -> dict[str, float]:
-        seen = see(states.averaged(state), held)
+        seen = see(states.averaged_params(state), held)
         nll, kl = float(seen["nll"].mean()), float(seen["kl"].mean())
         if jax.process_index() == 0:
             shown = slice(0, config.validation.shown)
@@ -50,7 +50,7 @@ def validation(config: Any, graphdef: nnx.GraphDef, held: Observed, mesh: Mesh) 
     return Hook(every=config.validation.every, call=call)
 
 
-def measurer(config: Any, graphdef: nnx.GraphDef, mesh: Mesh) -> Callable[[Any, Observed], dict[str, np.ndarray]]:
+def predict_fn(config: Any, graphdef: nnx.GraphDef, mesh: Mesh) -> Callable[[Any, Observed], dict[str, np.ndarray]]:
     """`see(params, data)`: "nll" and "kl" [n], nats per dimension, and "image" [n, h, w, 1], of any number of images.
 
     Noise goes with the example's id: it is the same at every step.
@@ -73,7 +73,7 @@ def held_key(seed: int, mesh: Mesh) -> jax.Array:
 
 
 def measured(model: nnx.Module, batch: dict[str, jax.Array], key: jax.Array) -> dict[str, jax.Array]:
-    """What `measurer` gives, of one batch as the training step has it."""
+    """What `predict_fn` gives, of one batch as the training step has it."""
     x, keys = from_uint8(batch["image"]), rng.per_example(key, batch["id"])
     descent = model.infer(x, batch["parents"], elbo.draw(model.config, keys))
     uniform = elbo.dequantised(model.config, keys, x)

@@ -34,12 +34,12 @@ from prism_jax.training import predict
 from prism_jax.training import state as states
 from prism_jax.training.array_batches import ArrayBatches
 from prism_jax.training.examples import Data
-from prism_jax.training.finetune.lora import joined
+from prism_jax.training.finetune.lora import merge_dicts
 from prism_jax.training.image_mechanism.run import average_decay
 from prism_jax.training.loop import LoopConfig, fit
 from prism_jax.training.optimizer import OptimizerConfig, make_optimizer
 from prism_jax.training.predictors import validation as predictors_validation
-from prism_jax.training.predictors.validation import Validation
+from prism_jax.training.predictors.validation import PredictorsValidation
 from prism_jax.weights import predictors as weights
 from prism_jax.weights import pretrained
 
@@ -57,13 +57,13 @@ class PredictorsRun:
     shift: int = 0
     """Pixels by which training moves images at random."""
     optimizer: OptimizerConfig = OptimizerConfig(peak=1e-3, decay="constant", clip=200.0, weight_decay=0.05)
-    guard: states.SkipConfig = states.SkipConfig()
+    skip: states.SkipConfig = states.SkipConfig()
     ema_decay: float = 0.999
     """Of the average of weights and running moments; a plain copy for the first 102 updates, as in
     train.image_mechanism."""
     loop: LoopConfig = LoopConfig()
     batch_size: int = 32
-    validation: Validation = Validation()
+    validation: PredictorsValidation = PredictorsValidation()
     processes: DistributedConfig = DistributedConfig()
 
 
@@ -87,7 +87,7 @@ def create(initial: dict[str, Any], *, tx: Any) -> PredictorState:
 
 def values(params: Any, moments: Any) -> dict:
     """Parameters and running moments as the one nested dict that a network is made of."""
-    return params if moments is None else joined(params, moments)
+    return params if moments is None else merge_dicts(params, moments)
 
 
 def train_step(
@@ -135,9 +135,9 @@ def train(config: PredictorsRun, data: Observed, held: Observed, mesh: Mesh) -> 
     """Trains on `data`, measures on `held`; returns the last state."""
     configs.write(config, config.run)
     tx, schedule = make_optimizer(config.optimizer, config.loop.steps)
-    options = dict(schedule=schedule, ema_decay=config.ema_decay, guard=config.guard, decay=average_decay)
+    options = dict(schedule=schedule, ema_decay=config.ema_decay, skip=config.skip, decay=average_decay)
     graphdef, _ = nnx.split(pretrained.abstract(network_of(config), config.model))
-    see = predictors_validation.reader(config, graphdef, mesh)
+    see = predictors_validation.predict_fn(config, graphdef, mesh)
     state = fit(
         partial(train_step, graphdef=graphdef, config=config, update=partial(states.update, tx=tx, **options)),
         create=partial(create, tx=tx),
@@ -149,9 +149,9 @@ def train(config: PredictorsRun, data: Observed, held: Observed, mesh: Mesh) -> 
         seed=config.seed,
         mesh=mesh,
         validate=predictors_validation.validation(config, lambda state: see(usable(state), held), held),
-        patience=config.guard.patience,
+        patience=config.skip.max_consecutive,
     )
-    finish(config, states.best(config.run, state), graphdef, held, see)
+    finish(config, states.best_state(config.run, state), graphdef, held, see)
     return state
 
 
@@ -168,7 +168,7 @@ def untrained(config: PredictorsRun) -> dict[str, Any]:
 
 def usable(state: PredictorState) -> dict:
     """All numbers of the averaged network."""
-    return values(states.averaged(state.trained), state.averaged)
+    return values(states.averaged_params(state.trained), state.averaged)
 
 
 def finish(config: PredictorsRun, best: PredictorState, graphdef: nnx.GraphDef, held: Observed, see: Callable) -> None:

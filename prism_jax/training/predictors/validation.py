@@ -25,7 +25,7 @@ Seen = Mapping[str, Mapping[str, np.ndarray]]  # "nll", "value" [n] and "probabi
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Validation:
+class PredictorsValidation:
     """Images that training never sees, under the averaged weights."""
 
     every: int = 500
@@ -36,7 +36,7 @@ class Validation:
     intervals: BootstrapConfig = BootstrapConfig(resamples=500)
 
 
-def reader(config: Any, graphdef: nnx.GraphDef, mesh: Mesh) -> Callable[[Any, Observed], Seen]:
+def predict_fn(config: Any, graphdef: nnx.GraphDef, mesh: Mesh) -> Callable[[Any, Observed], Seen]:
     """`see(values, data)`: what the network of these numbers reads off any number of images."""
     everywhere = sharding.replicated(mesh)
     look = jax.jit(

@@ -36,11 +36,11 @@ from prism_jax.training.optimizer import OptimizerConfig, make_optimizer
 from prism_jax.training.vae.loss import ReconstructionLoss, Window, augment, reconstruction_loss, to_float
 from prism_jax.weights import pretrained
 
-MEASURED = 4096  # training images from which the latents' spread is taken
+NUM_STATS_IMAGES = 4096  # training images from which the latents' spread is taken
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Validation:
+class VAEValidation:
     """Reconstruction of images that training never sees."""
 
     every: int = 2000
@@ -58,7 +58,7 @@ class VAERun:
     """Folder of a trained VAE to go on from; its configuration replaces `model`."""
     model: AutoencoderConfig = AutoencoderConfig()
     data: Data = Data()
-    validation: Validation = Validation()
+    validation: VAEValidation = VAEValidation()
     window: Window = Window()
     loss: ReconstructionLoss = ReconstructionLoss()
     optimizer: OptimizerConfig = OptimizerConfig(peak=1e-3)
@@ -119,7 +119,7 @@ def main(config: VAERun) -> None:
     configs.write(config, config.run)
     tx, schedule = make_optimizer(config.optimizer, config.loop.steps)
     graphdef, _ = nnx.split(pretrained.abstract(AutoencoderKL, config.model))
-    see = measurer(graphdef, config.batch_size, mesh)
+    see = predict_fn(graphdef, config.batch_size, mesh)
     update = partial(states.update, tx=tx, schedule=schedule, ema_decay=config.ema_decay)
     state = fit(
         partial(train_step, graphdef=graphdef, config=config, update=update),
@@ -133,9 +133,12 @@ def main(config: VAERun) -> None:
         mesh=mesh,
         hooks=hooks(config, see, held_out.images),
     )
-    params = states.averaged(state)
+    params = states.averaged_params(state)
     finish(
-        config, nnx.merge(graphdef, params), see(params, train.images[:MEASURED]), see(params, held_out.images)["psnr"]
+        config,
+        nnx.merge(graphdef, params),
+        see(params, train.images[:NUM_STATS_IMAGES]),
+        see(params, held_out.images)["psnr"],
     )
 
 
@@ -159,18 +162,20 @@ def hooks(config: VAERun, see: Callable, held_out: np.ndarray) -> tuple[Hook, Ho
     """Validation PSNR into metrics.jsonl, and a picture of the first held-out images and their reconstructions."""
 
     def validate(state: states.TrainState, step: int, log: Log) -> dict[str, float]:
-        return {"validation_psnr": see(states.averaged(state), held_out)["psnr"].mean()}
+        return {"validation_psnr": see(states.averaged_params(state), held_out)["psnr"].mean()}
 
     def draw(state: states.TrainState, step: int, log: Log) -> None:
         shown = held_out[:8]
-        decoded = see(states.averaged(state), shown)["image"]  # by all processes together
+        decoded = see(states.averaged_params(state), shown)["image"]  # by all processes together
         if jax.process_index() == 0:
             write_pairs(shown, decoded, Path(config.run) / "samples" / f"{step}.png")
 
     return Hook(every=config.validation.every, call=validate), Hook(every=config.sample_every, call=draw)
 
 
-def measurer(graphdef: nnx.GraphDef, batch_size: int, mesh: Mesh) -> Callable[[Any, np.ndarray], dict[str, np.ndarray]]:
+def predict_fn(
+    graphdef: nnx.GraphDef, batch_size: int, mesh: Mesh
+) -> Callable[[Any, np.ndarray], dict[str, np.ndarray]]:
     """`see(params, images)`: what `evaluate` gives for any number of images."""
     everywhere = sharding.replicated(mesh)
     look = jax.jit(
