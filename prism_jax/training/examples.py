@@ -207,7 +207,7 @@ def finding_classes(name: str, known: Sequence[Attributes]) -> np.ndarray:
     states = [finding_state(name, attributes.findings) for attributes in known]
     if not {True, False} <= set(states):
         raise ValueError(
-            f"data.balanced_sampling_on {name!r}: both images with it and stated to be without it are needed"
+            f"data.balanced_sampling_on {name!r} needs images that state the finding and images that state its absence"
         )
     return np.array([-1 if state is None else int(state) for state in states])
 
