@@ -7,19 +7,19 @@ from typing import Annotated
 import tyro
 
 from prism_jax import report
-from prism_jax.report import comparison, numbers, runs
+from prism_jax.report import comparison, runs
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Options:
-    """Compares what runs of any program left in their folders.
+    """Compares runs of any program: one page, and its tables as JSON and CSV.
 
-    One page with the settings that differ, all numbers with their intervals in one table, the same subjects' pictures
-    beside each other and training curves overlaid.
+    The page shows the settings that differ, all metrics with their intervals in one table, images of the same
+    subjects side by side, and overlaid training curves.
     """
 
     folders: tyro.conf.Positional[tuple[Path, ...]]
-    """Run folders, of one or more programs; with one, the page is of that run."""
+    """Run folders, of one or more programs; a single one gets a page of its own."""
     out: Path = Path("comparison")
     """Folder for report.html, metrics.json and metrics.csv."""
     config: Annotated[comparison.ComparisonConfig, tyro.conf.arg(name="")] = comparison.ComparisonConfig()
@@ -28,11 +28,9 @@ class Options:
 def run(options: Options) -> int:
     """Writes the page and prints where it is; returns the exit code."""
     if any(options.out.resolve() == folder.resolve() for folder in options.folders):
-        raise ValueError(f"out {options.out} is one of the runs, whose own report would be lost; name another folder")
-    found = runs.read_all(options.folders)
-    document = comparison.compare(found, options.config, report.versions())
-    html = options.out / "report.html"
-    report.write(document, html)
-    numbers.write(document.tables, options.out / "metrics.json")
-    print(f"{html}: {', '.join(run.name for run in found)}; for programs: {options.out / 'metrics.json'}")
+        raise ValueError(f"out {options.out} is one of the runs and would lose its own report; name another folder")
+    read = runs.read_all(options.folders)
+    document = comparison.compare(read, options.config)
+    html = report.save(document, options.out)
+    print(f"{html}: {', '.join(run.name for run in read)}; as JSON: {options.out / 'metrics.json'}")
     return 0

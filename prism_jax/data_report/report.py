@@ -29,7 +29,6 @@ def page(survey: Survey, samples: tuple[report.Sample, ...], versions: Mapping[s
         tables=tuple(tables.tables(survey)),
         settings={"survey": _settings(survey), "built": survey.built},
         versions=versions,
-        are_pictures_last=True,
         notice=NOTICE,
     )
 

@@ -1,8 +1,10 @@
-"""The report of a run: a `Report` holds pictures, tables and curves; `write` makes one HTML file of it."""
+"""HTML reports: a `Report` holds text, tables, charts and images; `save` writes it into a run folder."""
 
-from prism_jax.report.document import Bars, Check, Column, Curve, Matrix, Overlay, Report, Table
+from prism_jax.report.document import Bars, Check, Column, Curve, Matrix, Notes, Overlay, Report, Table
+from prism_jax.report.effect_map import EffectMap
 from prism_jax.report.html import render, write
-from prism_jax.report.pictures import EditRow, Sample, Strip, WordMap
+from prism_jax.report.images import EditRow, Sample, Strip, WordMap
+from prism_jax.report.save import save
 from prism_jax.report.tables import counterfactual_table, image_table
 from prism_jax.report.versions import versions
 
@@ -12,7 +14,9 @@ __all__ = [
     "Column",
     "Curve",
     "EditRow",
+    "EffectMap",
     "Matrix",
+    "Notes",
     "Overlay",
     "Report",
     "Sample",
@@ -22,6 +26,7 @@ __all__ = [
     "counterfactual_table",
     "image_table",
     "render",
+    "save",
     "versions",
     "write",
 ]

@@ -1,4 +1,4 @@
-"""Runs side by side on one page: settings that differ, numbers, the same subjects' pictures, training curves."""
+"""Runs side by side on one page: settings that differ, metrics, images of the same subjects, training curves."""
 
 import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
@@ -7,61 +7,64 @@ from typing import Any
 import numpy as np
 
 from prism_jax.report.document import Cell, Check, Column, Overlay, Report, Table
-from prism_jax.report.pictures import Sample, Strip
+from prism_jax.report.images import Sample, Strip
 from prism_jax.report.runs import Run
 from prism_jax.report.tables import number
 from prism_jax.stats.intervals import BootstrapConfig, Estimate, bootstrap
 
-EVERY_RUN_ITS_OWN = ("run", "title", "out")  # settings that say nothing about results
-PAIRED = {"psnr": ("Reconstruction, PSNR", "dB"), "mean_change": ("Change by the edit", "levels")}  # of the manifest
+EVERY_RUN_ITS_OWN = ("run", "title", "out")  # settings without influence on results
+PAIRED = {
+    "psnr": ("Reconstruction PSNR", "dB"),
+    "mean_change": ("Mean change by the edit", "grey levels"),
+}  # of the manifest
 Key = tuple[str, str]  # image and edit
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ComparisonConfig:
-    """What the page shows of each run."""
+    """Options of the comparison page."""
 
     shown: int = 4
-    """Subjects of each edit in the pictures: the first that the runs share."""
+    """Subjects of each edit whose images are shown: the first that the runs share."""
     resamples: int = 2000
-    """Of the bootstrap behind intervals of paired differences."""
+    """Bootstrap resamples behind the intervals of paired differences."""
 
 
-def compare(runs: Sequence[Run], config: ComparisonConfig, versions: Mapping[str, str]) -> Report:
+def compare(runs: Sequence[Run], config: ComparisonConfig) -> Report:
     """The page."""
     tables = (settings_table(runs), numbers_table(runs), paired_table(runs, config))
     return Report(
         title="Runs side by side" if len(runs) > 1 else f"Run {runs[0].name}",
-        summary=_summary(runs),
+        summary="; ".join(f"{run.name} ({run.program or 'unknown program'})" for run in runs) + ".",
+        look_first=_look_first(runs),
         strips=strips(runs, config.shown),
         curves=tuple(overlays(runs)),
         tables=tuple(table for table in tables if table is not None),
         settings={run.name: dict(run.settings) for run in runs},
-        versions=versions,
-        are_pictures_last=True,
     )
 
 
-def _summary(runs: Sequence[Run]) -> str:
-    said = [f"{run.name} ({run.program or 'unknown program'})" for run in runs]
-    shared = (
-        "Subjects in the pictures are the first that the runs share, not chosen. " if any(r.edits for r in runs) else ""
-    )
-    return (
-        f"{'; '.join(said)}. {shared}Intervals are those of each run: two that overlap do not show that runs are "
-        "equal; where runs edited the same subjects, differences are paired."
-    )
+def _look_first(runs: Sequence[Run]) -> tuple[str, ...]:
+    sentences = []
+    if len(runs) > 1:
+        sentences.append(
+            "Overlapping intervals of two runs do not show that the runs are equal; where runs edited the same "
+            "subjects, the table of paired differences does the comparison."
+        )
+    if any(run.edits for run in runs):
+        sentences.append("The subjects shown are the first that the runs share; none was selected by its result.")
+    return tuple(sentences)
 
 
 def settings_table(runs: Sequence[Run]) -> Table | None:
-    """The settings in which runs differ, of those that two or more have, or one of several of its program."""
+    """The settings in which runs differ, among those of two or more runs, or of one of several runs of a program."""
     if len(runs) < 2:
         return None
     names = dict.fromkeys(name for run in runs for name in run.settings)
     values = {name: [_setting(run, name) for run in runs] for name in names if name not in EVERY_RUN_ITS_OWN}
-    differing = {name: found for name, found in values.items() if _differ(runs, found)}
-    rows = tuple((name, *found) for name, found in differing.items()) or (("none", *[None] * len(runs)),)
-    note = f"{len(values) - len(differing)} others are the same, or of one program only; all are under Settings below."
+    differing = {name: row for name, row in values.items() if _differ(runs, row)}
+    rows = tuple((name, *row) for name, row in differing.items()) or (("none", *[None] * len(runs)),)
+    note = f"{len(values) - len(differing)} others are equal, or exist in one program only; see Settings for all."
     columns = ("Setting", *(run.name for run in runs))
     return Table(title="Settings that differ", columns=columns, rows=rows, note=note)
 
@@ -79,15 +82,15 @@ def _setting(run: Run, name: str) -> str | None:
 
 
 def numbers_table(runs: Sequence[Run]) -> Table | None:
-    """Every number of every run in one table, a column a run; None where there are none."""
-    found = [dict(_measures(run)) for run in runs]
-    keys = list(dict.fromkeys(key for measures in found for key in measures))
+    """Every metric of every run in one table, one column per run; None where there are none."""
+    measures = [dict(_measures(run)) for run in runs]
+    keys = list(dict.fromkeys(key for of_run in measures for key in of_run))
     rows = tuple(
-        (f"{name}, {unit}" if unit else name, of, *(m.get(key) for m in found))
+        (f"{name}, {unit}" if unit else name, of, *(of_run.get(key) for of_run in measures))
         for key in keys
         for name, of, unit in [key[1:]]
     )
-    note = "Intervals and counts are those that each run reports of itself."
+    note = "Intervals and counts as reported by each run."
     columns = ("Measure", "Of", *(run.name for run in runs))
     return Table(title="Numbers", columns=columns, rows=rows, note=note) if rows else None
 
@@ -103,7 +106,7 @@ def _measures(run: Run) -> Iterator[tuple[tuple[str, str, str, str], Cell]]:
 
 
 def _in_unit(cell: Cell, unit: str) -> Cell:
-    """Under this table's columns, whose cells have different units, a share is multiplied here."""
+    """Under this table's columns, whose cells have different units, a fraction is multiplied here."""
     if unit != "%" or isinstance(cell, str):
         return cell
     if isinstance(cell, Check):
@@ -117,7 +120,7 @@ def _in_unit(cell: Cell, unit: str) -> Cell:
 
 
 def paired_table(runs: Sequence[Run], config: ComparisonConfig) -> Table | None:
-    """Differences to the first run over the edits that both made; None where runs share none."""
+    """Differences to the first run over the edits that both have; None where runs share none."""
     first, *others = runs
     before = _by_key(first)
     rows = []
@@ -127,18 +130,18 @@ def paired_table(runs: Sequence[Run], config: ComparisonConfig) -> Table | None:
             if any(cell is not None and cell.count for cell in cells):
                 rows.append((f"{name}, {unit}", edit, *cells))
     columns = ("Measure", "Of", *(f"{run.name} − {first.name}" for run in others))
-    note = f"Of the same images, each less its own in {first.name}. 95 % intervals, bootstrap by patient."
+    note = f"Same image and edit in both runs: value minus that of {first.name}. 95 % intervals, bootstrap by patient."
     return Table(title="Same subjects, paired", columns=columns, rows=tuple(rows), note=note) if rows else None
 
 
 def _paired(
     before: Mapping[Key, Any], after: Mapping[Key, Any], edit: str, field: str, config: ComparisonConfig
 ) -> Estimate:
-    """The mean difference of a manifest's number, patients resampled."""
+    """The mean difference of a column of the manifest, with an interval over patients."""
     both = [(row, after[key]) for key, row in before.items() if key[1] == edit and key in after]
-    known = [(a, b) for a, b in both if a.get(field) is not None and b.get(field) is not None]
-    change = np.array([b[field] - a[field] for a, b in known], np.float64)
-    patients = np.array([str(a.get("patient") or a["id"]) for a, _ in known])
+    pairs = [(a, b) for a, b in both if a.get(field) is not None and b.get(field) is not None]
+    change = np.array([b[field] - a[field] for a, b in pairs], np.float64)
+    patients = np.array([str(a.get("patient") or a["id"]) for a, _ in pairs])
     return bootstrap(np.mean, change, subjects=patients, config=BootstrapConfig(resamples=config.resamples))
 
 
@@ -147,31 +150,29 @@ def _by_key(run: Run) -> dict[Key, Mapping[str, Any]]:
 
 
 def strips(runs: Sequence[Run], shown: int) -> tuple[Strip, ...]:
-    """The first subjects of each edit that all runs with pictures made: the original, then what each run made."""
+    """The first subjects of each edit that all runs with images share: the original, then the edit of each run."""
     edited = [run for run in runs if run.edits]
-    made = [_by_key(run) for run in edited]
-    shared = [key for key in (made[0] if made else ()) if all(key in rows for rows in made)]
+    by_key = [_by_key(run) for run in edited]
+    shared = [key for key in (by_key[0] if by_key else ()) if all(key in rows for rows in by_key)]
     by_edit = {edit: [key for key in shared if key[1] == edit][:shown] for edit in dict.fromkeys(k[1] for k in shared)}
-    return tuple(_strip(key, edited, [rows[key] for rows in made]) for keys in by_edit.values() for key in keys)
+    return tuple(_strip(key, edited, [rows[key] for rows in by_key]) for keys in by_edit.values() for key in keys)
 
 
 def _strip(key: Key, runs: Sequence[Run], rows: Sequence[Mapping[str, Any]]) -> Strip:
     image, edit = key
-    pictures = [Sample(image=runs[0].picture(rows[0], "original"), caption="Original")]
-    pictures += [
-        Sample(image=run.picture(row, "edited"), caption=run.name) for run, row in zip(runs, rows, strict=True)
-    ]
-    told = {
+    images = [Sample(image=runs[0].image(rows[0], "original"), caption="Original")]
+    images += [Sample(image=run.image(row, "edited"), caption=run.name) for run, row in zip(runs, rows, strict=True)]
+    metrics = {
         f"{name} of {run.name}, {unit}": number(row[field])
         for field, (name, unit) in PAIRED.items()
         for run, row in zip(runs, rows, strict=True)
         if row.get(field) is not None
     }
-    return Strip(title=str(image), pictures=tuple(pictures), group=str(edit), metrics=told)
+    return Strip(title=str(image), images=tuple(images), group=str(edit), metrics=metrics)
 
 
 def overlays(runs: Sequence[Run]) -> Iterator[Overlay]:
-    """A chart of every quantity that runs logged, losses first; several runs: of those that at least two logged."""
+    """A chart of every logged quantity, losses first; with several runs, of those that at least two logged."""
     logged = [{key for record in run.log for key in record} - {"step"} for run in runs]
     least = 2 if sum(bool(keys) for keys in logged) > 1 else 1
     keys = sorted({key for keys in logged for key in keys}, key=lambda key: ("loss" not in key, key))

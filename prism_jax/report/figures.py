@@ -1,4 +1,4 @@
-"""Pictures as arrays, made of others. Pure: arrays in, arrays out."""
+"""Derived images: difference maps, attention overlays, contact sheets, outlines. Arrays in, arrays out."""
 
 import math
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ LESS_DENSE = (64, 140, 255)
 BACKDROP = 0.5  # brightness of the anatomy under a difference map
 OUTLINE = (255, 209, 92)
 ATTENTION = (255, 176, 40)
-MOST_OPAQUE = 0.85  # of attention, so that the picture is still seen under it
+MOST_OPAQUE = 0.85  # of attention, so that the image stays visible under it
 
 
 def difference_image(before: np.ndarray, after: np.ndarray, *, limit: int = DIFFERENCE_LIMIT) -> np.ndarray:
@@ -34,18 +34,18 @@ def difference_image(before: np.ndarray, after: np.ndarray, *, limit: int = DIFF
 def attention_image(image: np.ndarray, attention: np.ndarray) -> np.ndarray:
     """A map float [h', w'] of attention over a dimmed `image`, uint8 [h, w], as uint8 [h, w, 3].
 
-    Opacity goes from the map's own least value to its largest: maps show where, `contrast` says how much.
+    Opacity goes from the map's lowest value to its highest: the map shows where, `contrast` how much.
     """
     attention = np.asarray(attention, np.float32)
-    spread = max(np.ptp(attention), np.finfo(np.float32).tiny)
-    scaled = Image.fromarray((attention - attention.min()) / spread)
+    value_range = max(np.ptp(attention), np.finfo(np.float32).tiny)
+    scaled = Image.fromarray((attention - attention.min()) / value_range)
     opacity = MOST_OPAQUE * np.clip(scaled.resize(image.shape[::-1], Image.Resampling.BICUBIC), 0, 1)[..., None]
     backdrop = BACKDROP * image[..., None].astype(np.float32)
     return np.rint(opacity * np.float32(ATTENTION) + (1 - opacity) * backdrop).astype(np.uint8)
 
 
 def contrast(attention: np.ndarray) -> float:
-    """The largest value of a map over its mean: 1 where a word looks everywhere alike; NaN where it looks nowhere."""
+    """The largest value of a map over its mean: 1 for uniform attention, NaN where all are 0."""
     attention = np.asarray(attention, np.float64)
     return float(attention.max() / attention.mean()) if attention.any() else math.nan
 
@@ -74,7 +74,7 @@ def outline(mask: np.ndarray, *, size: int = 512) -> Image.Image:
     inner = large.copy()
     for shift, axis in ((2, 0), (-2, 0), (2, 1), (-2, 1)):
         inner &= np.roll(large, shift, axis)
-    picture = Image.fromarray((large & ~inner)[2:-2, 2:-2].astype(np.uint8), "P")
-    picture.putpalette([0, 0, 0, *OUTLINE])
-    picture.info["transparency"] = 0
-    return picture
+    image = Image.fromarray((large & ~inner)[2:-2, 2:-2].astype(np.uint8), "P")
+    image.putpalette([0, 0, 0, *OUTLINE])
+    image.info["transparency"] = 0
+    return image

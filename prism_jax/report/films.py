@@ -1,4 +1,4 @@
-"""The pictures of a report as a page shows them: each with its kind, its caption and what it says in words."""
+"""The images of a report as a page shows them, each with its kind, caption and alternative text."""
 
 import dataclasses
 from collections.abc import Iterator
@@ -10,13 +10,13 @@ from prism_jax.metrics.counterfactual import CHANGE_THRESHOLD
 from prism_jax.report import figures
 from prism_jax.report.captions import changed_words
 from prism_jax.report.encoding import Encoding
-from prism_jax.report.pictures import EditRow, Sample, Strip, WordMap
+from prism_jax.report.images import EditRow, Sample, Strip, WordMap
 from prism_jax.report.tables import number
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Film:
-    """A picture, uint8 [h, w] or [h, w, 3], and its words."""
+    """An image, uint8 [h, w] or [h, w, 3], with its title and alternative text."""
 
     kind: str
     title: str
@@ -25,7 +25,7 @@ class Film:
 
 
 def row(row: EditRow, limit: int) -> dict[str, Any]:
-    """What the template shows of one edit; `limit` in grey levels is where the difference map saturates."""
+    """One edit for the template; the difference map saturates at `limit` grey levels."""
     source, edited = changed_words(row.source_prompt, row.edited_prompt)
     return {
         "subject": row.subject,
@@ -33,7 +33,7 @@ def row(row: EditRow, limit: int) -> dict[str, Any]:
         "source": source,
         "edited": edited,
         "films": [*_films(row, limit)],
-        "words": [word(found) for found in row.words],
+        "words": [word(word_map) for word_map in row.words],
         # As PNG, whatever the others are: it has to be transparent, and is small.
         "outline": None if row.mask is None else Encoding().uri(figures.outline(row.mask)),
         "metrics": {label: number(value) for label, value in row.metrics.items()},
@@ -42,7 +42,7 @@ def row(row: EditRow, limit: int) -> dict[str, Any]:
 
 def _films(row: EditRow, limit: int) -> Iterator[Film]:
     change = row.edited.astype(np.int16) - row.reconstruction
-    share = np.mean(np.abs(change) > CHANGE_THRESHOLD)
+    fraction = np.mean(np.abs(change) > CHANGE_THRESHOLD)
     about = f"Original X-ray of subject {row.subject}"
     yield Film(kind="original", title="Original", image=row.original, alt=about)
     about = "The same, inverted and sampled back"
@@ -52,7 +52,7 @@ def _films(row: EditRow, limit: int) -> Iterator[Film]:
         kind="difference",
         title="Difference",
         image=figures.difference_image(row.reconstruction, row.edited, limit=limit),
-        alt=f"Signed difference, edit less reconstruction: {share:.0%} of pixels change by more than "
+        alt=f"Signed difference, edit minus reconstruction: {fraction:.0%} of pixels change by more than "
         f"{CHANGE_THRESHOLD} grey levels, by {change.mean():+.1f} on average",
     )
     if row.truth is not None:
@@ -60,20 +60,22 @@ def _films(row: EditRow, limit: int) -> Iterator[Film]:
         yield Film(kind="truth", title="True counterfactual", image=row.truth, alt=about)
 
 
-def word(found: WordMap) -> Film:
-    """The map of a word over its picture."""
-    kind = ("new" if found.is_edited else "gone") if found.is_changed else "kept"
-    over = "edit" if found.is_edited else "reconstruction"
-    about = f"Attention to the word {found.word!r} over the {over}, {np.mean(found.map):.1%} of all"
-    title = f"{found.word} {number(figures.contrast(found.map))}×"
-    return Film(kind=f"word-{kind}", title=title, image=figures.attention_image(found.image, found.map), alt=about)
+def word(word_map: WordMap) -> Film:
+    """The attention map of a word over its image."""
+    kind = ("new" if word_map.is_edited else "gone") if word_map.is_changed else "kept"
+    over = "edit" if word_map.is_edited else "reconstruction"
+    about = f"Cross-attention of the word {word_map.word!r} over the {over}, {np.mean(word_map.map):.1%} of all"
+    title = f"{word_map.word} {number(figures.contrast(word_map.map))}×"
+    return Film(
+        kind=f"word-{kind}", title=title, image=figures.attention_image(word_map.image, word_map.map), alt=about
+    )
 
 
-def sample(found: Sample) -> Film:
-    """A picture with its caption."""
-    return Film(kind="sample", title=found.caption, image=found.image, alt=found.caption)
+def sample(sample: Sample) -> Film:
+    """An image with its caption."""
+    return Film(kind="sample", title=sample.caption, image=sample.image, alt=sample.caption)
 
 
-def strip(found: Strip) -> dict[str, Any]:
-    """Pictures beside each other."""
-    return {"title": found.title, "films": [sample(one) for one in found.pictures], "metrics": dict(found.metrics)}
+def strip(strip: Strip) -> dict[str, Any]:
+    """Images side by side."""
+    return {"title": strip.title, "films": [sample(image) for image in strip.images], "metrics": dict(strip.metrics)}

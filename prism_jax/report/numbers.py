@@ -1,4 +1,4 @@
-"""A report's tables for programs: `metrics.json`, which reads back equal, and `metrics.csv`, a line a number."""
+"""Tables of a report as files: `metrics.json`, which reads back equal, and `metrics.csv`, one line per number."""
 
 import csv
 import dataclasses
@@ -17,9 +17,9 @@ COLUMNS = ("table", "row", "column", "unit", "value", "low", "high", "count", "a
 
 
 def write(tables: Sequence[Table], file: Path) -> None:
-    """Writes `file` (JSON) and the same as CSV beside it, each whole or not at all.
+    """Writes `file` (JSON) and the same as CSV beside it, each atomically.
 
-    Numbers that are not finite are null. Shares are shares there, where the page shows percent.
+    Numbers that are not finite are null. Fractions stay fractions, where the page shows percent.
     """
     listed = json.dumps(_finite([dataclasses.asdict(table) for table in tables]), indent=2, allow_nan=False) + "\n"
     lines = io.StringIO()
@@ -55,30 +55,30 @@ def read(file: Path) -> tuple[Table, ...]:
     Raises ValueError for anything else.
     """
     try:
-        found = json.loads(file.read_text(encoding="utf-8"))
-        return tuple(map(_table, found)) if isinstance(found, list) else (of_object(found),)
+        value = json.loads(file.read_text(encoding="utf-8"))
+        return tuple(map(_table, value)) if isinstance(value, list) else (of_object(value),)
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise ValueError(f"{file} holds no tables that this version reads: {error}") from error
 
 
-def _table(found: Mapping[str, Any]) -> Table:
+def _table(value: Mapping[str, Any]) -> Table:
     return Table(
-        title=found["title"],
-        columns=tuple(column if isinstance(column, str) else Column(**column) for column in found["columns"]),
-        rows=tuple(tuple(map(_cell, row)) for row in found["rows"]),
-        note=found.get("note", ""),
+        title=value["title"],
+        columns=tuple(column if isinstance(column, str) else Column(**column) for column in value["columns"]),
+        rows=tuple(tuple(map(_cell, row)) for row in value["rows"]),
+        note=value.get("note", ""),
     )
 
 
-def of_object(found: Mapping[str, Any]) -> Table:
+def of_object(value: Mapping[str, Any]) -> Table:
     """The numbers and estimates of a JSON object, however nested, as a table."""
-    rows = tuple((name, _cell(value)) for name, value in _flat(found))
+    rows = tuple((name, _cell(item)) for name, item in _flat(value))
     return Table(title="Metrics", columns=("Measure", "Value"), rows=rows)
 
 
-def _flat(found: Mapping[str, Any], start: str = "") -> Iterator[tuple[str, Any]]:
+def _flat(mapping: Mapping[str, Any], start: str = "") -> Iterator[tuple[str, Any]]:
     """Names with dots, and numbers, texts and estimates."""
-    for name, value in found.items():
+    for name, value in mapping.items():
         if isinstance(value, Mapping) and not _is_estimate(value):
             yield from _flat(value, f"{start}{name}.")
         elif not isinstance(value, list | bool):

@@ -1,4 +1,4 @@
-"""What runs of any program left in their folders: settings, numbers, training log, edits and pictures."""
+"""Run folders of any program, read back: settings, metrics, training log, edits and images."""
 
 import csv
 import dataclasses
@@ -19,12 +19,12 @@ from prism_jax.stats.intervals import Estimate
 
 CONFIG, RESULT, METRICS, LOG = "config.json", "result.json", "metrics.json", "metrics.jsonl"
 MANIFEST, MATRIX = "manifest.parquet", "matrix.csv"
-TOGETHER = "all judges"  # the judge of an audit's matrix that is shown, on the probability scale
+TOGETHER = "all judges"  # the judge shown of an audit's matrix, on the probability scale
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Run:
-    """One run; what its program does not leave is empty."""
+    """One run; parts that its program does not write are empty."""
 
     name: str
     folder: Path
@@ -32,9 +32,9 @@ class Run:
     settings: Mapping[str, Any]  # name with dots -> number, text, truth value or None
     tables: tuple[Table, ...] = ()
     log: tuple[Mapping[str, float], ...] = ()  # lines of metrics.jsonl
-    edits: tuple[Mapping[str, Any], ...] = ()  # rows of the manifest whose pictures were made
+    edits: tuple[Mapping[str, Any], ...] = ()  # rows of the manifest that have images
 
-    def picture(self, edit: Mapping[str, Any], kind: str) -> np.ndarray:
+    def image(self, edit: Mapping[str, Any], kind: str) -> np.ndarray:
         """The "original", "reconstruction" or "edited" of a row, uint8 [h, w]."""
         return read_picture(self.folder, edit[kind])
 
@@ -56,7 +56,7 @@ def read_all(folders: Sequence[Path]) -> tuple[Run, ...]:
 
 
 def check(folder: Path) -> None:
-    """Raises ValueError unless `folder` holds what a run leaves."""
+    """Raises ValueError unless `folder` is a run folder."""
     if not folder.is_dir():
         raise ValueError(f"{folder} is not a folder; give the folder of a run")
     if not any((folder / name).is_file() for name in (CONFIG, RESULT)):
@@ -73,7 +73,7 @@ def names(folders: Sequence[Path]) -> list[str]:
 
 
 def read(folder: Path, name: str) -> Run:
-    """The run in `folder`, which `check` has let pass."""
+    """The run in `folder`, which `check` accepted."""
     if not (folder / CONFIG).is_file():
         return _edited_image(folder, name)
     metrics, matrix = folder / METRICS, folder / MATRIX
@@ -91,9 +91,9 @@ def read(folder: Path, name: str) -> Run:
 
 
 def _edited_image(folder: Path, name: str) -> Run:
-    """What `prism edit` leaves: one edit of one image."""
-    found = _json(folder / RESULT)
-    settings = dict(_flat(found.get("settings", {})))
+    """The result folder of `prism edit`: one edit of one image."""
+    result = _json(folder / RESULT)
+    settings = dict(_flat(result.get("settings", {})))
     kinds = {"original": "original", "reconstruction": "reconstruction", "edited": "edit"}
     edit = {kind: f"{file}.png" for kind, file in kinds.items()}
     return Run(
@@ -101,23 +101,23 @@ def _edited_image(folder: Path, name: str) -> Run:
         folder=folder,
         program="prism edit",
         settings=settings,
-        tables=(numbers.of_object(found.get("metrics", {})),),
-        edits=(edit | dict(id=settings.get("image"), edit=found.get("edited_prompt")),),
+        tables=(numbers.of_object(result.get("metrics", {})),),
+        edits=(edit | dict(id=settings.get("image"), edit=result.get("edited_prompt")),),
     )
 
 
 def _json(file: Path) -> dict[str, Any]:
     try:
-        found = json.loads(file.read_text(encoding="utf-8"))
+        value = json.loads(file.read_text(encoding="utf-8"))
     except ValueError as error:
         raise ValueError(f"{file} is damaged: {error}") from error
-    if not isinstance(found, dict):
-        raise ValueError(f"{file} is not the {file.name} of a run: it holds no object")
-    return found
+    if not isinstance(value, dict):
+        raise ValueError(f"{file} is not the {file.name} of a run: it is not a JSON object")
+    return value
 
 
 def _flat(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:
-    """Every single setting, named by the way to it, classes of parts left out."""
+    """Every leaf of the settings under its dotted name; the classes of parts are left out."""
     items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
     for key, item in items:
         if key != "class":
@@ -138,7 +138,7 @@ def _log(file: Path) -> tuple[Mapping[str, float], ...]:
 
 
 def _matrix(file: Path) -> Table:
-    """The effects of an audit: of every edit on every attribute, as all judges together see it."""
+    """The effects in an audit's matrix.csv: every edit and attribute, mean of all judges."""
     with file.open(newline="", encoding="utf-8") as lines:
         cells = [cell for cell in csv.DictReader(lines) if cell.get("judge") == TOGETHER]
     try:

@@ -1,4 +1,4 @@
-"""Numbers in words: how a cell is written, and the tables that every counterfactual report has."""
+"""Text of table cells, and the tables that every counterfactual report has."""
 
 import dataclasses
 import math
@@ -11,7 +11,7 @@ from prism_jax.stats.intervals import Estimate
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class CellText:
-    """A cell as it is printed: the number, then in small print its interval and count, then its verdict."""
+    """A cell as printed: the number, then in small print its interval and count, then its verdict."""
 
     text: str
     interval: str = ""
@@ -62,14 +62,14 @@ def image_table(
     *,
     title: str = "Image fidelity",
     psnr_at_least: Mapping[str, float] | None = None,
-    note: str = "L1 is of images in [−1, 1]. Intervals are 95 %, bootstrap over subjects.",
+    note: str = "L1 of images in [−1, 1]. 95 % intervals, bootstrap over subjects.",
 ) -> Table:
     """One row per comparison of images, from `ImageMetrics.compute()`; targets in dB by row name."""
     targets = psnr_at_least or {}
     rows = []
-    for name, found in comparisons.items():
-        psnr = Check(estimate=found["psnr"], at_least=targets[name]) if name in targets else found["psnr"]
-        rows.append((name, psnr, found["ssim"], found["l1"]))
+    for name, metrics in comparisons.items():
+        psnr = Check(estimate=metrics["psnr"], at_least=targets[name]) if name in targets else metrics["psnr"]
+        rows.append((name, psnr, metrics["ssim"], metrics["l1"]))
     columns = ("Images", Column(name="PSNR", unit="dB"), "SSIM", "L1")
     return Table(title=title, columns=columns, rows=tuple(rows), note=note)
 
@@ -84,19 +84,19 @@ def counterfactual_table(
     """One row per edit, from `CounterfactualMetrics.compute()`; `growth_at_most` has limits by edit."""
     limits = growth_at_most or {}
     rows = []
-    for edit, found in edits.items():
-        closer, growth = found["closer"], found["outside_growth"]
+    for edit, metrics in edits.items():
+        closer, growth = metrics["closer"], metrics["outside_growth"]
         rows.append(
             (
                 edit,
                 Check(estimate=closer, at_least=closer_at_least) if closer_at_least is not None else closer,
-                found["reconstruction_inside"],
-                found["edit_inside"],
-                found["reconstruction_outside"],
-                found["edit_outside"],
+                metrics["reconstruction_inside"],
+                metrics["edit_inside"],
+                metrics["reconstruction_outside"],
+                metrics["edit_outside"],
                 Check(estimate=growth, at_most=limits[edit]) if edit in limits else growth,
-                found["outside_growth_median"],
-                found["change_iou"],
+                metrics["outside_growth_median"],
+                metrics["change_iou"],
             )
         )
     columns = (
@@ -111,9 +111,9 @@ def counterfactual_table(
         "IoU of change with mask",
     )
     note = (
-        "Errors are mean absolute differences to the true counterfactual in grey levels (of 255), inside and "
-        "outside the mask of the attribute. Growth is the error outside of the edit over that of the "
-        "reconstruction: of the means, and of the median subject. Intervals are 95 %: bootstrap over "
-        "subjects, Wilson's for shares."
+        "Error: mean absolute difference to the true counterfactual in grey levels (0 to 255), inside and outside the "
+        "region that the attribute truly changes. Growth outside: error of the edit divided by error of the "
+        "reconstruction, of the means and of the median subject. 95 % intervals: bootstrap over subjects; Wilson for "
+        "fractions."
     )
     return Table(title=title, columns=columns, rows=tuple(rows), note=note)

@@ -241,7 +241,7 @@ def test_the_tables_have_a_line_a_row(models, config, lines):
     assert [row[0] for row in tables["remove effusion: effects"].rows] == names
     assert {"Effectiveness of do(effusion)", "Effectiveness of do(age)"} <= tables.keys()
     page = (models / "run" / "report.html").read_text()
-    assert page.index('id="strips"') < page.index('id="numbers"')
+    assert page.index('id="numbers"') < page.index('id="strips"')
 
 
 def test_a_row_of_other_settings_is_refused_in_the_same_folder(config, lines):

@@ -6,6 +6,7 @@ import re
 import numpy as np
 import pytest
 
+from prism_jax import report
 from prism_jax.data.schema import Attributes
 from prism_jax.data_report import links, variables
 from prism_jax.data_report.links import LinkConfig
@@ -20,8 +21,7 @@ from prism_jax.evaluation.audit.scores import Scores
 from prism_jax.evaluation.counterfactuals.run import CounterfactualRun
 from prism_jax.evaluation.edited_cohort import Case, Cases, label, wanted
 from prism_jax.evaluation.edits import Change
-from prism_jax.report import audit_html
-from prism_jax.report.heatmap import MARKS, AuditPage, Exhibit, HeatMap, ranked
+from prism_jax.report.effect_map import MARKS, Exhibit, HeatMap, ranked
 from prism_jax.stats.effects import EffectConfig
 from prism_jax.stats.intervals import BootstrapConfig, Estimate
 from prism_jax.stats.sign_flip_test import FlipConfig
@@ -119,7 +119,7 @@ def test_a_sure_effect_on_logits_that_hardly_moves_a_probability_is_slight():
     said = audit_narrative.found(matrix, (), ())
     assert re.match("Certain, but too small to be of account: removing cardiomegaly changes effusion by ", said[-1])
     (whole, *_) = audit_report.maps(matrix, QUICK)
-    assert whole.cells[0][1].mark == "slight"
+    assert whole.cells[0][1].mark == "negligible"
     strict = measure(cases, dataclasses.replace(shown, **kinds), QUICK, slight=1e-9)
     assert strict.is_called(*place)
 
@@ -246,29 +246,25 @@ def test_cases_are_shown_from_the_largest_effect_to_the_smallest_each_once():
     assert ranked(np.full(3, np.nan), 2) == []
 
 
-def page_of(matrix, maps: tuple[HeatMap, ...], edit: str = "remove cardiomegaly") -> AuditPage:
-    picture = np.arange(64, dtype=np.uint8).reshape(8, 8)
-    exhibit = Exhibit(image="<7>", patient="p", row=0, original=picture, reconstruction=picture, edited=255 - picture)
-    return AuditPage(
-        title="An audit",
-        summary="",
-        headline=(),
-        found=("Removing <b> also removes c.",),
-        ruled_out=(),
-        unknown=(),
+def page_of(matrix, maps: tuple[HeatMap, ...]) -> report.Report:
+    image = np.arange(64, dtype=np.uint8).reshape(8, 8)
+    exhibit = Exhibit(image="<7>", patient="p", row=0, original=image, reconstruction=image, edited=255 - image)
+    effects = report.EffectMap(
         rows=tuple(change.name for change in matrix.changes),
-        placebos=frozenset({"repeat the caption"}),
+        controls=frozenset({"repeat the caption"}),
         columns=matrix.columns,
         maps=maps,
-        map_note="",
+        note="",
         exhibits=(exhibit,),
         shown={},
     )
+    notes = (report.Notes(title="Found", sentences=("Removing <b> also removes c.",)),)
+    return report.Report(title="An audit", summary="", notes=notes, effects=effects)
 
 
 def test_the_page_stands_alone_and_escapes_what_it_is_told(planted):
     *_, matrix = planted
-    text = audit_html.render(page_of(matrix, audit_report.maps(matrix, QUICK)))
+    text = report.render(page_of(matrix, audit_report.maps(matrix, QUICK)))
     assert "default-src 'none'" in text
     assert not re.search(r"(?:src|href)=\"(?!data:|#)", text)
     assert "Removing &lt;b&gt; also removes c." in text

@@ -108,8 +108,8 @@ def test_differences_are_of_the_subjects_that_both_have(both):
 
 def test_the_same_subjects_pictures_are_beside_each_other(both):
     first, second = comparison.strips(both, 4)  # the third was not made by both
-    assert [one.caption for one in first.pictures] == ["Original", "a", "b"]
-    assert [int(one.image[0, 0]) for one in second.pictures] == [11, 101, 103]
+    assert [one.caption for one in first.images] == ["Original", "a", "b"]
+    assert [int(one.image[0, 0]) for one in second.images] == [11, 101, 103]
 
 
 def test_what_both_logged_is_overlaid_losses_first(both):
@@ -140,7 +140,7 @@ def test_what_prism_edit_left_is_a_run(tmp_path):
     (tmp_path / "result.json").write_text(json.dumps(result))
     for name in ("original", "edit"):
         Image.fromarray(np.zeros((8, 8), np.uint8)).save(tmp_path / f"{name}.png")
-    document = comparison.compare(runs.read_all([tmp_path]), CONFIG, {})
+    document = comparison.compare(runs.read_all([tmp_path]), CONFIG)
     assert [table.rows for table in document.tables] == [(("Value", "edit.l1", 0.1),)]
     assert len(document.strips) == 1
 

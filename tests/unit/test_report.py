@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from prism_jax import report
+from prism_jax import atomic, report
 from prism_jax.metrics.counterfactual import CounterfactualMetrics
-from prism_jax.report import charts, encoding, figures, html
+from prism_jax.report import charts, encoding, figures
 from prism_jax.report.captions import changed_words
 from prism_jax.report.tables import cell_text, number
 from prism_jax.stats.intervals import Estimate
@@ -114,7 +114,7 @@ def test_every_row_sample_and_number_is_in_the_page(page, full):
     found = Page(page)
     for words in ("Subject 1", "Subject 2", "Subject 3", "a caption of a sample", "Demo & more", "0.10"):
         assert words in found.text
-    assert "1 of 2 stated targets met" in found.text
+    assert "1 of 2 targets met" in found.text
     assert "90.0 85.0 to 97.0 n = 64 met ≥ 80" in found.text
     assert "missed ≥ 95" in found.text
     np.testing.assert_array_equal(found.images("Original"), [row.original for row in full.subjects])
@@ -145,8 +145,7 @@ def test_bars_and_matrices_are_drawn_with_their_notes():
     matrix = report.Matrix(title="Links", names=("a", "b"), values=values, note="A note on links.")
     page = report.render(report.Report(title="t", summary="s", charts=(bars, matrix)))
     found = Page(page)
-    assert {"Ages", "Links", "A note on links.", "charts"} <= set(found.texts)
-    assert "training" not in found.text
+    assert {"Ages", "Links", "A note on links.", "Charts"} <= set(found.texts)
     first, second = (json.loads(drawn) for drawn in re.findall(r'<script type="application/json">(.*?)</script>', page))
     assert first["data"][0]["y"] == [1, 2]
     assert first["data"][0]["x"][1] == "</script>"
@@ -163,14 +162,27 @@ def test_counts_are_coloured_by_order_of_magnitude():
     np.testing.assert_allclose(heat["z"], np.log10([[1001, 1], [1, 10]]))
 
 
-def test_pictures_come_last_where_the_report_says_so(full):
-    order = lambda page: [
-        attributes["id"] for tag, attributes in Page(page).tags if tag == "section" and "id" in attributes
-    ]
-    assert order(report.render(full))[-4:] == ["samples", "training", "numbers", "settings"]
-    last = dataclasses.replace(full, are_pictures_last=True, notice="Handle with care.")
-    assert order(report.render(last))[-4:] == ["training", "numbers", "samples", "settings"]
-    assert "Handle with care." in Page(report.render(last)).text
+def test_the_parts_of_every_page_come_in_one_order(full):
+    notes = (report.Notes(title="Findings", sentences=("A finding.",)), report.Notes(title="Doubts", sentences=()))
+    strip = report.Strip(title="7", images=(report.Sample(image=grey(1), caption="a"),))
+    all_parts = dataclasses.replace(full, notes=notes, strips=(strip,), look_first=("Look here.",), notice="Careful.")
+    page = Page(report.render(all_parts))
+    order = [attributes["id"] for tag, attributes in page.tags if tag == "section" and "id" in attributes]
+    assert order == ["notes-1", "notes-2", "numbers", "charts", "edit-1", "edit-2", "strips", "samples", "settings"]
+    linked = [attributes["href"][1:] for tag, attributes in page.tags if tag == "a" and "href" in attributes]
+    assert [name for name in linked if name in order] == ["numbers", *order]  # the tile of targets, then the contents
+    assert "What to look at first Look here." in page.text
+    assert "Doubts None." in page.text
+    assert "Careful." in page.text
+
+
+def test_a_saved_report_has_the_settings_of_its_run_and_the_versions(tmp_path, full):
+    (tmp_path / "config.json").write_text('{"guidance": 7.25}')
+    page = report.save(dataclasses.replace(full, settings={}, versions={}), tmp_path)
+    assert "7.25" in Page(page.read_text(encoding="utf-8")).text
+    assert sorted(file.name for file in tmp_path.iterdir()) == [
+        "config.json", "metrics.csv", "metrics.json", "report.html"
+    ]  # fmt: skip
 
 
 def test_many_pictures_are_embedded_small(full, monkeypatch):
@@ -184,7 +196,7 @@ def test_a_page_that_fails_leaves_the_old_one(tmp_path, full, monkeypatch):
     path = tmp_path / "new" / "report.html"
     report.write(full, path)
     assert path.read_text(encoding="utf-8") == report.render(full)
-    monkeypatch.setattr(html.os, "replace", lambda *_: (_ for _ in ()).throw(OSError("disk")))
+    monkeypatch.setattr(atomic.os, "replace", lambda *_: (_ for _ in ()).throw(OSError("disk")))
     with pytest.raises(OSError, match="disk"):
         report.write(dataclasses.replace(full, title="other"), path)
     assert [file.name for file in path.parent.iterdir()] == ["report.html"]
@@ -224,13 +236,13 @@ def test_rows_that_were_chosen_say_so_and_words_are_struck_out_or_bold():
     page = Page(report.render(report.Report(title="t", summary="s", subjects=rows)))
     kinds = [a["class"] for tag, a in page.tags if tag == "figure"]
     assert {"film film-word-gone", "film film-word-new", "film film-fade"} <= set(kinds)
-    assert "1 subject as they came" in page.text
+    assert "1 subject drawn at random" in page.text
     assert "Subject 2 best of 9 by error" in page.text
     assert "old 3.00×" in page.text
 
 
 def test_strips_and_overlaid_curves_are_in_the_page():
-    strip = report.Strip(title="subject 7", pictures=(report.Sample(image=grey(1), caption="run a"),), group="add it")
+    strip = report.Strip(title="subject 7", images=(report.Sample(image=grey(1), caption="run a"),), group="add it")
     lines = {"a": (np.arange(3), np.ones(3)), "b": (np.arange(2), np.zeros(2))}
     made = report.Report(title="t", summary="s", strips=(strip,), curves=(report.Overlay(title="loss", lines=lines),))
     page = report.render(made)
@@ -243,14 +255,14 @@ def test_many_pictures_are_made_smaller_until_they_fit_and_too_many_are_refused(
     pictures = [grey(i, 64) for i in range(20)]
     monkeypatch.setattr(encoding, "LOSSLESS_PIXELS", 0)
     full = sum(len(encoding.Encoding(is_lossless=False).encode(picture)) for picture in pictures)
-    monkeypatch.setattr(encoding, "PICTURE_BYTES", full // 2)
+    monkeypatch.setattr(encoding, "IMAGE_BYTES", full // 2)
     found = encoding.fitting(pictures)
     assert found.factor > 1
     assert sum(len(found.encode(picture)) for picture in pictures) <= full // 2
     assert f"divided by {found.factor}" in found.note
     assert encoding.fitting(pictures, taken=full // 4).factor > found.factor
-    monkeypatch.setattr(encoding, "PICTURE_BYTES", 100)
-    with pytest.raises(ValueError, match="20 pictures do not fit a page of 25 MB"):
+    monkeypatch.setattr(encoding, "IMAGE_BYTES", 100)
+    with pytest.raises(ValueError, match="20 images do not fit a page of 25 MB"):
         encoding.fitting(pictures)
 
 

@@ -8,7 +8,7 @@ from prism_jax.evaluation.audit import narrative as audit_narrative
 from prism_jax.evaluation.audit.effect_matrix import ALL, PROBABILITY, STANDARD, TRUTH, Matrix
 from prism_jax.evaluation.audit.scores import Scores
 from prism_jax.evaluation.edited_cohort import AGE, Cases
-from prism_jax.report.heatmap import Exhibit, HeatCell, HeatMap, Mark, Shown, ranked
+from prism_jax.report.effect_map import Exhibit, HeatCell, HeatMap, Mark, Shown, ranked
 from prism_jax.stats import effects
 from prism_jax.stats.consensus import Agreement
 from prism_jax.stats.effects import EffectConfig
@@ -120,15 +120,15 @@ def _cell(matrix: Matrix, view: str, edit: str, column: str, config: EffectConfi
 def _mark(matrix: Matrix, view: str, edit: str, column: str, config: EffectConfig) -> Mark:
     one = _judged(matrix, view, edit, column)
     if one.verdict == effects.FEW:
-        return "few"
+        return "insufficient"
     if one.verdict == effects.NONE:
         return "none"
     if one.verdict not in (effects.EFFECT, effects.SLIGHT):
-        return "open"
+        return "inconclusive"
     if view == ALL and not (matrix.is_called(edit, column) or matrix.is_slight(edit, column)):
-        return "placebo-like"
+        return "control-like"
     if one.verdict == effects.SLIGHT:
-        return "slight"
+        return "negligible"
     return "family" if one.family_p <= config.alpha else "discovery"
 
 
@@ -154,13 +154,27 @@ def _detail(matrix: Matrix, view: str, edit: str, column: str) -> str:
 
 
 def summary(cases: Cases, matrix: Matrix) -> str:
-    """What the page is about, in a paragraph."""
+    """What was audited, in a sentence."""
     edits = sum(not change.is_placebo for change in matrix.changes)
-    placebos = len(matrix.changes) - edits
-    beside = f" and {placebos} placebo{'s' if placebos != 1 else ''}" if placebos else ""
+    controls = len(matrix.changes) - edits
+    beside = f" and {counted(controls, 'negative control')}" if controls else ""
     return (
-        f"What {edits} edits{beside} did to {len(matrix.columns)} attributes of {len(set(cases.images))} images of "
-        f"{len(set(cases.patients))} patients, in the eyes of {len(matrix.judges)} independent classifiers "
-        f"({', '.join(matrix.judges)}). Every effect is against the reconstruction, the inverted image sampled back "
-        "without an edit. An effect is one of the model that made the pictures, not of nature."
+        f"How {counted(edits, 'edit')}{beside} change {counted(len(matrix.columns), 'attribute')} in "
+        f"{counted(len(set(cases.images)), 'image')} of {counted(len(set(cases.patients)), 'patient')}, as scored by "
+        f"{len(matrix.judges)} independent classifiers ({', '.join(matrix.judges)})."
     )
+
+
+def look_first(matrix: Matrix) -> tuple[str, ...]:
+    """What to look at first, and how to read it."""
+    return (
+        "Read “What was found” first; then click on a strongly coloured cell of the effect matrix that is not framed: "
+        "an attribute that the edit was not meant to change.",
+        "Every effect is the change from the reconstruction (the inverted image, sampled back without an edit) to the "
+        "edited image. It is an effect of the generative model, not a medical one.",
+    )
+
+
+def counted(count: int, noun: str) -> str:
+    """ "1 patient", "16 patients"."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"

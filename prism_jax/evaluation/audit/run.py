@@ -35,8 +35,6 @@ from prism_jax.evaluation.counterfactuals import run as counterfactuals_run
 from prism_jax.evaluation.counterfactuals.run import CounterfactualRun
 from prism_jax.evaluation.edited_cohort import Cases
 from prism_jax.evaluation.judges import Judge
-from prism_jax.report import audit_html
-from prism_jax.report.heatmap import AuditPage
 from prism_jax.stats.effects import EffectConfig
 
 
@@ -89,7 +87,7 @@ def main(config: AuditRun) -> None:
     matrix = audit_effect_matrix.measure(cases, scores, config.effects, slight=config.slight)
     found = Found(cases=cases, scores=scores, matrix=matrix, survey=known, phantom=phantom)
     page = write(config, found)
-    print(f"{run / 'audit.html'}: {(page.found or ('nothing found',))[0]}", file=sys.stderr)
+    print(f"{run / 'audit.html'}: {(page.notes[0].sentences or (page.notes[0].if_empty,))[0]}", file=sys.stderr)
 
 
 def check(config: AuditRun) -> None:
@@ -106,7 +104,7 @@ def check(config: AuditRun) -> None:
         )
 
 
-def write(config: AuditRun, found: Found) -> AuditPage:
+def write(config: AuditRun, found: Found) -> report.Report:
     """Measures what lies between the cells, and writes everything."""
     run, cases, scores, matrix = Path(config.run), found.cases, found.scores, found.matrix
     inside = audit_masks.inside(cases, found.phantom)
@@ -129,7 +127,7 @@ def write(config: AuditRun, found: Found) -> AuditPage:
     audit_export.write_text(audit_export.matrix_csv(matrix), run / "matrix.csv")
     tables = _tables(config, found, sides, directions, groups, errors, inside)
     page = _page(config, found, sides, directions, errors, tables)
-    audit_html.write(page, run / "audit.html")
+    report.write(page, run / "audit.html")
     return page
 
 
@@ -159,31 +157,54 @@ def _tables(
 
 def _page(
     config: AuditRun, found: Found, sides: Any, directions: Any, errors: Any, tables: tuple[report.Table, ...]
-) -> AuditPage:
-    cases, scores, matrix = found.cases, found.scores, found.matrix
-    truths = None if found.phantom is None else [*audit_scores.true_pictures(cases, found.phantom)]
-    exhibits, shown = audit_report.exhibits(cases, scores, matrix, truths)
-    return AuditPage(
+) -> report.Report:
+    cases, matrix = found.cases, found.matrix
+    doubts = (
+        *audit_narrative.doubtful(errors),
+        *audit_narrative.unknown(matrix, cases, config.effects, has_survey=found.survey is not None),
+    )
+    return report.Report(
         title=config.title,
         summary=audit_report.summary(cases, matrix),
         headline=audit_narrative.headline(matrix, cases),
-        found=audit_narrative.found(matrix, sides, directions),
-        ruled_out=audit_narrative.ruled_out(matrix),
-        unknown=(
-            *audit_narrative.doubtful(errors),
-            *audit_narrative.unknown(matrix, cases, config.effects, has_survey=found.survey is not None),
+        look_first=audit_report.look_first(matrix),
+        notes=(
+            report.Notes(
+                title="What was found",
+                sentences=audit_narrative.found(matrix, sides, directions),
+                if_empty="No effects other than the intended ones.",
+            ),
+            report.Notes(
+                title="What was ruled out",
+                sentences=audit_narrative.ruled_out(matrix),
+                if_empty="Nothing: for no attribute was the absence of an effect shown.",
+            ),
+            report.Notes(
+                title="What cannot be concluded",
+                sentences=doubts,
+                if_empty="Nothing: for every cell either an effect or its absence was shown.",
+            ),
         ),
-        rows=tuple(change.name for change in matrix.changes),
-        placebos=frozenset(change.name for change in matrix.changes if change.is_placebo),
-        columns=matrix.columns,
-        maps=audit_report.maps(matrix, config.effects),
-        map_note=audit_report.note(config.effects, config.slight),
-        exhibits=exhibits,
-        shown=shown,
+        effects=_effect_map(config, found),
         tables=tables,
         settings={
             "audit": json.loads((Path(config.run) / configs.FILE_NAME).read_text()),
             "cohort": json.loads((Path(config.cohort) / configs.FILE_NAME).read_text()),
         },
         versions=report.versions(),
+    )
+
+
+def _effect_map(config: AuditRun, found: Found) -> report.EffectMap:
+    cases, scores, matrix = found.cases, found.scores, found.matrix
+    truths = None if found.phantom is None else [*audit_scores.true_pictures(cases, found.phantom)]
+    exhibits, shown = audit_report.exhibits(cases, scores, matrix, truths)
+    return report.EffectMap(
+        rows=tuple(change.name for change in matrix.changes),
+        controls=frozenset(change.name for change in matrix.changes if change.is_placebo),
+        columns=matrix.columns,
+        maps=audit_report.maps(matrix, config.effects),
+        note=audit_report.note(config.effects, config.slight),
+        exhibits=exhibits,
+        shown=shown,
     )

@@ -71,7 +71,6 @@ def document_of(study: Study, cases: Cases, truth: Sequence[np.ndarray], shown: 
         tables=(*tables, seeds_table(study)),
         settings=json.loads((study.run / configs.FILE_NAME).read_text()),
         versions=report.versions(),
-        are_pictures_last=True,
     )
 
 
@@ -208,7 +207,7 @@ def strips(cases: Cases, truth: Sequence[np.ndarray], shown: int) -> tuple[repor
             if len(truth):
                 pictures["true counterfactual"] = truth[i]
             named = tuple(report.Sample(image=picture, caption=name) for name, picture in pictures.items())
-            made.append(report.Strip(title=f"patient {case.patient}", pictures=named, group=change.name))
+            made.append(report.Strip(title=f"patient {case.patient}", images=named, group=change.name))
     return tuple(made)
 
 

@@ -96,7 +96,7 @@ def strips(results: Results, shown: int) -> tuple[report.Strip, ...]:
                 for name in results.graph.names
             }
             title = f"Image {results.data.ids[i]}"
-            found.append(report.Strip(title=title, group=heading(do), pictures=tuple(pictures), metrics=told))
+            found.append(report.Strip(title=title, group=heading(do), images=tuple(pictures), metrics=told))
     return tuple(found)
 
 

@@ -85,7 +85,7 @@ def _strip(results: Results, edit: str, place: int) -> report.Strip:
         for row in results.rows
         if shared.truths is not None
     }
-    return report.Strip(title=ask.subject.id, group=edit, pictures=tuple(pictures), metrics=numbers)
+    return report.Strip(title=ask.subject.id, group=edit, images=tuple(pictures), metrics=numbers)
 
 
 def _edited(made: Made, ask: Ask, size: int) -> np.ndarray:

@@ -10,7 +10,7 @@ from prism_jax.editing import alignment, word_maps
 from prism_jax.editing.wording import differing
 from prism_jax.pixels import rgb_from_uint8
 from prism_jax.report.figures import attention_image, contact_sheet, contrast
-from prism_jax.report.pictures import WordMap
+from prism_jax.report.images import WordMap
 from prism_jax.stable_diffusion import StableDiffusion
 
 LABEL = 16  # pixels under a picture for its word

@@ -8,7 +8,6 @@ started.
 """
 
 import dataclasses
-import json
 import math
 import sys
 import time
@@ -38,7 +37,6 @@ from prism_jax.evaluation.edits import Change
 from prism_jax.evaluation.subjects import Subject, choose, images_of
 from prism_jax.metrics.clip import ClipScorer
 from prism_jax.metrics.counterfactual import CounterfactualMetrics
-from prism_jax.report import numbers
 from prism_jax.weights.files import fingerprint
 
 # Settings that results of one folder share.
@@ -161,9 +159,7 @@ def main(config: CounterfactualRun) -> None:
         print("this process is done; the last one to end writes manifest and report", file=sys.stderr)
     elif not processes.coordinator or processes.index == 0:
         document = document_of(config, outputs, work.sd)
-        report.write(document, run / "report.html")
-        write_metrics(document, run / "metrics.json")
-        print(f"{run / 'report.html'}: {document.summary.partition('.')[0]}", file=sys.stderr)
+        print(f"{report.save(document, run)}: {document.summary}", file=sys.stderr)
 
 
 def check_settings(config: CounterfactualRun, run: Path) -> CounterfactualRun:
@@ -219,8 +215,6 @@ def document_of(config: CounterfactualRun, outputs: Outputs, sd: StableDiffusion
             growth_at_most=config.growth_at_most,
             psnr_loss_at_most=config.psnr_loss_at_most,
         ),
-        settings=json.loads((Path(config.run) / configs.FILE_NAME).read_text()),
-        versions=report.versions(),
     )
 
 
@@ -241,8 +235,3 @@ def merged(rows: list[Outcome]) -> CounterfactualMetrics:
     """The errors of one change over its subjects."""
     first, *rest = (row.measured() for row in rows)
     return first.merge(*rest)
-
-
-def write_metrics(document: report.Report, file: Path) -> None:
-    """The report's tables for programs: as JSON, and as CSV beside it."""
-    numbers.write(document.tables, file)

@@ -7,7 +7,6 @@ stopped run goes on where it was.
 """
 
 import dataclasses
-import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -28,7 +27,6 @@ from prism_jax.evaluation.sampling import Samples
 from prism_jax.metrics.clip import ClipScorer
 from prism_jax.metrics.distribution import DistributionConfig
 from prism_jax.metrics.memorisation import Memorisation
-from prism_jax.report import numbers
 from prism_jax.stats.intervals import Estimate
 
 
@@ -86,9 +84,7 @@ def main(config: GenerationRun) -> None:
         *([] if scorer is None else [tables.agreement(scorer, made, prompts, config.distribution.bootstrap)]),
     ]
     document = document_of(config, prompts, (made, real, trained), copied, found)
-    report.write(document, run / "report.html")
-    numbers.write(document.tables, run / "metrics.json")
-    print(f"{run / 'report.html'}: {'; '.join(' '.join(line) for line in document.headline)}", file=sys.stderr)
+    print(f"{report.save(document, run)}: {'; '.join(' '.join(line) for line in document.headline)}", file=sys.stderr)
 
 
 def check(config: GenerationRun) -> Classifier:
@@ -120,7 +116,7 @@ def document_of(
         report.Strip(
             title=f"Sample {i}",
             group="Samples nearest to a training image of another patient",
-            pictures=(
+            images=(
                 report.Sample(image=made.pictures[i], caption="sample"),
                 report.Sample(image=trained.pictures[copied.neighbour[i]], caption="training image"),
             ),
@@ -141,6 +137,4 @@ def document_of(
         samples=tuple(samples),
         strips=tuple(strips),
         tables=tuple(found),
-        settings=json.loads((Path(config.run) / configs.FILE_NAME).read_text()),
-        versions=report.versions(),
     )

@@ -5,7 +5,6 @@ Runs `eval.counterfactuals` once for every method, each in a folder of its own a
 """
 
 import dataclasses
-import json
 import statistics
 import sys
 from pathlib import Path
@@ -60,9 +59,7 @@ def main(config: InversionMethodsRun) -> None:
         found.append(measure(each))
     configs.write(config, run)
     document = document_of(config, found)
-    report.write(document, run / "report.html")
-    counterfactuals_run.write_metrics(document, run / "metrics.json")
-    print(f"{run / 'report.html'}: {document.summary}", file=sys.stderr)
+    print(f"{report.save(document, run)}: {document.summary}", file=sys.stderr)
 
 
 def measure(config: CounterfactualRun) -> Found:
@@ -126,6 +123,4 @@ def document_of(config: InversionMethodsRun, found: list[Found]) -> report.Repor
         summary=f"Prefer {best.method}.",
         headline=((best.method, "the method to prefer, by the rule under the table"),),
         tables=(report.Table(title="Methods", columns=columns, rows=rows, note=note),),
-        settings=json.loads((Path(config.run) / configs.FILE_NAME).read_text()),
-        versions=report.versions(),
     )

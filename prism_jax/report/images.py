@@ -1,4 +1,4 @@
-"""The pictures that a report holds, as plain data. Images are 8-bit grey levels, uint8 [h, w]."""
+"""The images of a report, as plain data: 8-bit grey levels, uint8 [h, w]."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -8,23 +8,23 @@ import numpy as np
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class WordMap:
-    """Where a word of a prompt looked, over the picture that the prompt describes."""
+    """Cross-attention map of one word of a prompt, over the image that the prompt describes."""
 
     word: str
-    map: np.ndarray  # float [h', w'], at least 0: a pixel's share of attention; any size, it is enlarged
+    map: np.ndarray  # float [h', w'], at least 0: attention per pixel; any size, it is enlarged
     image: np.ndarray  # uint8 [h, w]
     is_edited: bool = True  # of the edited prompt; or else of the source prompt
     is_changed: bool = False  # the other prompt does not have it there
 
     def __post_init__(self) -> None:
-        check_image(self.image, f"picture under the map of {self.word!r}", np.shape(self.image))
+        check_image(self.image, f"image under the map of {self.word!r}", np.shape(self.image))
         if np.ndim(self.map) != 2 or not np.all(np.asarray(self.map) >= 0):
             raise ValueError(f"map of {self.word!r} is {np.shape(self.map)}; numbers [h, w] of at least 0 are needed")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class EditRow:
-    """One edit of one subject: what went in, what came out, and the truth where it is known."""
+    """One edit of one subject: original, reconstruction, edit, and the true counterfactual where it is known."""
 
     subject: str
     edit: str  # a name shared by the rows of one edit, for example "remove pacemaker"
@@ -36,7 +36,7 @@ class EditRow:
     truth: np.ndarray | None = None
     mask: np.ndarray | None = None  # bool [h, w], where the truth changes
     metrics: Mapping[str, float] = dataclasses.field(default_factory=dict)  # label -> value, shown under the row
-    rank: str = ""  # of a row that was chosen: "best", "median" ...; empty: shown as it came
+    rank: str = ""  # of a row selected by its result: "best", "median" ...; empty: drawn at random
     words: tuple[WordMap, ...] = ()
 
     def __post_init__(self) -> None:
@@ -51,7 +51,7 @@ class EditRow:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Sample:
-    """One picture with its caption; samples of one `group` are shown together."""
+    """One image with its caption; samples of one `group` are shown together."""
 
     image: np.ndarray
     caption: str
@@ -63,16 +63,16 @@ class Sample:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Strip:
-    """Pictures of one subject beside each other, for example what several runs made of it."""
+    """Images of one subject side by side, for example the edits of several runs."""
 
     title: str
-    pictures: tuple[Sample, ...]  # their groups are not shown
+    images: tuple[Sample, ...]  # their groups are not shown
     group: str = "The same subject"
-    metrics: Mapping[str, str] = dataclasses.field(default_factory=dict)  # label -> value, shown under the pictures
+    metrics: Mapping[str, str] = dataclasses.field(default_factory=dict)  # label -> value, shown under the images
 
     def __post_init__(self) -> None:
-        if not self.pictures:
-            raise ValueError(f"strip {self.title!r} has no pictures; leave it out")
+        if not self.images:
+            raise ValueError(f"strip {self.title!r} has no images; leave it out")
 
 
 def check_image(image: np.ndarray, what: str, shape: tuple[int, ...]) -> None:
