@@ -22,7 +22,7 @@ from prism_jax.config import usage_errors
 from prism_jax.stats.cluster_bootstrap import resample
 from prism_jax.stats.effects import EffectConfig, Effects, Row, measure
 from prism_jax.stats.intervals import BootstrapConfig
-from prism_jax.stats.sign_flip_test import FlipConfig
+from prism_jax.stats.sign_flip_test import SignFlipConfig
 
 EDITS, COLUMNS = 6, 8
 MARGINAL, LARGER = 4, 8  # cells with an effect
@@ -72,7 +72,7 @@ class Options:
 
     matrices: int = 5000  # over all scenarios
     resamples: int = 1000
-    flips: int = 2000
+    num_permutations: int = 2000
     seed: int = 0
 
     @property
@@ -80,7 +80,7 @@ class Options:
         """How the matrices are judged."""
         return EffectConfig(
             bootstrap=BootstrapConfig(resamples=self.resamples, seed=self.seed),
-            flips=FlipConfig(flips=self.flips, seed=self.seed),
+            sign_flips=SignFlipConfig(num_permutations=self.num_permutations, seed=self.seed),
         )
 
 

@@ -21,6 +21,7 @@ CLASSES: Mapping[str, str] = {
     "AutoencoderRun": "VAERun",
     "BaseRun": "PretrainRun",
     "ComparisonRun": "BenchmarkRun",
+    "FlipConfig": "SignFlipConfig",
     "FreeEnergy": "NegativeELBO",
     "Guard": "SkipConfig",
     "MethodsRun": "InversionMethodsRun",
@@ -41,11 +42,13 @@ FIELDS: Mapping[str, Mapping[str, str]] = {
         "mixed": "extra",
         "workers": "num_workers",
     },
+    "EffectConfig": {"fewest": "min_patients", "flips": "sign_flips"},
     "FinetuneRun": {"guard": "skip", "placement": "sharding"},
     "GANterfactualRun": {"guard": "skip"},
     "ImageMechanismRun": {"guard": "skip", "placement": "sharding"},
     "PredictorsRun": {"guard": "skip"},
     "ShardingConfig": {"smallest": "min_size"},
+    "SignFlipConfig": {"flips": "num_permutations"},
     "SkipConfig": {
         "after": "warmup_updates",
         "largest": "max_grad_norm",
@@ -57,3 +60,8 @@ FIELDS: Mapping[str, Mapping[str, str]] = {
 
 REMOVED: Mapping[str, Mapping[str, object]] = {"SplineConfig": {"order": "linear"}}
 """By today's class name: field that is gone -> its only value that today's code still means; dropped when reading."""
+
+VALUES: Mapping[str, Mapping[str, Mapping[str, str]]] = {
+    "EffectConfig": {"control": {"discoveries": "fdr", "family": "fwer"}, "margin_of": {"spread": "std"}},
+}
+"""By today's class name and field name: old value -> today's."""

@@ -119,7 +119,7 @@ def finding_counts(images: Sequence[Seen], coding: variables.Coding) -> tuple[Fi
         states = Counter(one.findings.get(name, UNKNOWN) for one in attributes)
         values = np.array([coding.value(one, name) for one in attributes])
         told = ~np.isnan(values)
-        prevalence = lambda rows, values=values, told=told: associations.share(
+        prevalence = lambda rows, values=values, told=told: associations.clustered_proportion(
             values[rows & told] == 1, owners[rows & told]
         )
         found.append(
@@ -129,7 +129,9 @@ def finding_counts(images: Sequence[Seen], coding: variables.Coding) -> tuple[Fi
                 absent=states[False],
                 uncertain=states[None],
                 unmentioned=states[UNKNOWN],
-                of_all=associations.share(np.array([one.findings.get(name) is True for one in attributes]), owners),
+                of_all=associations.clustered_proportion(
+                    np.array([one.findings.get(name) is True for one in attributes]), owners
+                ),
                 prevalence=prevalence(np.ones(len(images), bool)),
                 by_split={split: prevalence(splits == split) for split in dict.fromkeys(splits.tolist())},
             )

@@ -92,7 +92,7 @@ def _measure(
 ) -> Association:
     known = ~np.isnan(first.values) & ~np.isnan(second.values)
     reason = _too_few(first, second, known, patients, config.fewest)
-    plain, ratio, adjusted = NO_CORRELATION, associations.NOTHING, NO_CORRELATION
+    plain, ratio, adjusted = NO_CORRELATION, associations.NO_ESTIMATE, NO_CORRELATION
     names, rows = (), known
     x, y = first.values, second.values
     if not reason:

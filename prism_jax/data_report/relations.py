@@ -12,7 +12,7 @@ import numpy as np
 
 from prism_jax.data.captions.plain import spoken
 from prism_jax.data_report.links import Association
-from prism_jax.stats.effects import EFFECT, NONE, SLIGHT
+from prism_jax.stats.effects import EFFECT, NEGLIGIBLE, NO_EFFECT
 from prism_jax.stats.intervals import Estimate
 
 KNOWN, AMPLIFIED, HIDDEN, NOT_SHOWN, UNDECIDED = "known", "amplified", "hidden", "not shown", "undecided"
@@ -44,9 +44,9 @@ def relate(
     made = lambda kind, reason, excess=None: Relation(
         kind=kind, model=model, data=data, excess=excess or _nothing(), reason=reason
     )
-    if verdict == NONE:
+    if verdict == NO_EFFECT:
         return made(NOT_SHOWN, "the edits change it by less than the margin")
-    if verdict not in (EFFECT, SLIGHT):
+    if verdict not in (EFFECT, NEGLIGIBLE):
         return made(UNDECIDED, f"the edits say nothing certain: {verdict}")
     if association is None:
         return made(HIDDEN, "the metadata do not have the attribute")

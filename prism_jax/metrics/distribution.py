@@ -11,7 +11,7 @@ import numpy as np
 
 from prism_jax.metrics.moments import GROUPS, Moments, frechet
 from prism_jax.metrics.neighbours import distance_blocks, radii
-from prism_jax.stats.intervals import BootstrapConfig, Estimate, bootstrap, share
+from prism_jax.stats.intervals import BootstrapConfig, Estimate, bootstrap, proportion
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -94,7 +94,7 @@ def compare(real: FeatureSet, generated: FeatureSet, config: DistributionConfig 
         if name == "density":
             found[name] = bootstrap(np.mean, rows, subjects=patients, config=config.bootstrap)
         else:
-            found[name] = share(rows, subjects=patients, level=config.bootstrap.level)
+            found[name] = proportion(rows, subjects=patients, level=config.bootstrap.level)
     return found
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from prism_jax.metrics.classification import auroc
 from prism_jax.metrics.distribution import FeatureSet
 from prism_jax.metrics.neighbours import nearest
-from prism_jax.stats.intervals import BootstrapConfig, Estimate, share
+from prism_jax.stats.intervals import BootstrapConfig, Estimate, proportion
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -67,7 +67,7 @@ class Memorisation:
             return {"suspects": nothing, "nearer": nothing}
         limit = np.quantile(self.held_out[real], quantile)
         return {
-            "suspects": share(self.distance[made] < limit, subjects=self.patients[made], level=config.level),
+            "suspects": proportion(self.distance[made] < limit, subjects=self.patients[made], level=config.level),
             "nearer": _nearer(*sides, config),
         }
 

@@ -1,9 +1,9 @@
-"""How strongly two attributes go together, where several rows may come from one patient.
+"""Pairwise association of attributes with cluster-robust intervals: several rows may come from one patient.
 
 Intervals are analytic. The influence of each row on the statistic is summed over the rows of a patient, and the
 patients are taken as independent (the cluster-robust delta method: Liang & Zeger 1986): on Fisher's scale for
-correlations, on the log scale for odds ratios, with Student's t over the number of patients. With one row a
-patient that is Woolf's interval of the odds ratio.
+correlations, on the log scale for odds ratios, with Student's t over the number of patients. With one row per
+patient the interval of the odds ratio is Woolf's.
 """
 
 import dataclasses
@@ -11,21 +11,20 @@ import dataclasses
 import numpy as np
 from scipy import stats
 
-from prism_jax.stats.intervals import Estimate, wilson
+from prism_jax.stats.intervals import NO_ESTIMATE, Estimate, wilson
 
-NOTHING = Estimate(value=float("nan"), low=float("nan"), high=float("nan"), count=0)
-COLLINEAR = 1e-8  # share of a column's variance; what is left below it is rounding
+COLLINEAR = 1e-8  # fraction of a column's variance below which a residual is rounding error
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Correlation:
-    """A correlation with its interval, and the p-value of there being none."""
+    """A correlation with its interval, and the p-value of it being 0."""
 
     estimate: Estimate  # count: patients
     p: float  # two-sided; NaN where nothing could be estimated
 
 
-NO_CORRELATION = Correlation(estimate=NOTHING, p=float("nan"))
+NO_CORRELATION = Correlation(estimate=NO_ESTIMATE, p=float("nan"))
 
 
 def correlation(
@@ -39,8 +38,8 @@ def correlation(
     """Pearson's correlation of `x` and `y` [n]; for two columns of 0 and 1 that is phi.
 
     `patients` int [n] numbers the patient of each row. With `covariates` [n, q] it is the partial correlation:
-    that of what is left of both after linear regression on the covariates. NaN where a column is constant or
-    follows from the covariates, or where there are not more patients than terms.
+    that of the residuals of both after linear regression on the covariates. NaN where a column is constant or
+    a linear function of the covariates, or where there are not more patients than terms.
     """
     x, y = (np.asarray(column, np.float64) for column in (x, y))
     covariates = np.empty((len(x), 0)) if covariates is None else np.asarray(covariates, np.float64)
@@ -48,22 +47,22 @@ def correlation(
     terms = covariates.shape[1] + 1  # and the mean
     if count <= terms + 1:
         return NO_CORRELATION
-    left = _residuals(np.stack([x, y], 1), covariates)
-    variance = left.var(axis=0)
+    residuals = _residuals(np.stack([x, y], 1), covariates)
+    variance = residuals.var(axis=0)
     if (variance <= COLLINEAR * np.maximum(np.stack([x, y], 1).var(axis=0), np.finfo(float).tiny)).any():
         return NO_CORRELATION
-    a, b = (left / np.sqrt(variance)).T
+    a, b = (residuals / np.sqrt(variance)).T
     r = float(np.clip(np.mean(a * b), -1, 1))
     influence = a * b - r / 2 * (a**2 + b**2)
-    spread = np.sqrt(_clustered(influence, owner, count) * (len(x) - 1) / (len(x) - terms)) / len(x)
+    error = np.sqrt(_clustered(influence, owner, count) * (len(x) - 1) / (len(x) - terms)) / len(x)
     if 1 - abs(r) < COLLINEAR:
         return Correlation(estimate=Estimate(value=r, low=r, high=r, count=count), p=0.0)
-    freedom, z = count - terms - 1, np.arctanh(r)
-    # Rows that seldom have both say too little to estimate the spread from: it is never below that of normal columns.
-    spread = max(spread / (1 - r**2), (len(x) - terms - 1) ** -0.5)
-    half = stats.t.ppf((1 + level) / 2, freedom) * spread
+    dof, z = count - terms - 1, np.arctanh(r)
+    # Columns that are rarely 1 together underestimate the error: it is never below that of normal columns.
+    error = max(error / (1 - r**2), (len(x) - terms - 1) ** -0.5)
+    half = stats.t.ppf((1 + level) / 2, dof) * error
     low, high = np.tanh([z - half, z + half])
-    p = 2 * stats.t.sf(abs(z) / spread, freedom)
+    p = 2 * stats.t.sf(abs(z) / error, dof)
     return Correlation(estimate=Estimate(value=r, low=float(low), high=float(high), count=count), p=float(p))
 
 
@@ -76,13 +75,13 @@ def odds_ratio(x: np.ndarray, y: np.ndarray, patients: np.ndarray, *, level: flo
     owner, count = _numbered(patients)
     cells = np.bincount(cell, minlength=4).astype(np.float64)  # neither, y only, x only, both
     if count < 3 or not (cells[:2].sum() and cells[2:].sum() and cells[::2].sum() and cells[1::2].sum()):
-        return NOTHING
+        return NO_ESTIMATE
     if not cells.all():
         cells += 0.5
     sign = np.array([1, -1, -1, 1])
     influence = (sign / cells)[cell]
     influence -= influence.mean()
-    # Several rows of a patient say less (or more) than rows of as many patients would, by this factor.
+    # Design effect: variance with clustered rows over that with independent rows.
     effect = _clustered(influence, owner, count) / np.sum(influence**2)
     logarithm = float(sign @ np.log(cells))
     half = stats.t.ppf((1 + level) / 2, count - 1) * np.sqrt(np.sum(1 / cells) * effect)
@@ -90,29 +89,29 @@ def odds_ratio(x: np.ndarray, y: np.ndarray, patients: np.ndarray, *, level: flo
     return Estimate(value=float(value), low=float(low), high=float(high), count=count)
 
 
-def share(hits: np.ndarray, patients: np.ndarray, *, level: float = 0.95) -> Estimate:
-    """The share of `hits` (bool [n]) with Wilson's interval for as many rows as its patients are worth.
+def clustered_proportion(hits: np.ndarray, patients: np.ndarray, *, level: float = 0.95) -> Estimate:
+    """The proportion of `hits` (bool [n]) with Wilson's interval for the effective number of rows.
 
-    That is the number of rows over the design effect, never more than the rows; where all rows are alike, the
-    number of patients. `count` is the number of patients.
+    That is the number of rows over the design effect (at least 1); where all rows are equal, the number of patients.
+    `count` is the number of patients.
     """
     hits = np.asarray(hits, np.float64)
     owner, count = _numbered(patients)
     if not count:
-        return NOTHING
+        return NO_ESTIMATE
     value = hits.mean()
-    worth = float(count)
+    effective = float(count)
     if 0 < value < 1 and count > 1:
         effect = _clustered(hits - value, owner, count) / (len(hits) * value * (1 - value))
-        worth = float(len(hits) / max(effect, 1.0))
-    found = wilson(value * worth, worth, level=level)
-    return dataclasses.replace(found, value=float(value), count=count)
+        effective = float(len(hits) / max(effect, 1.0))
+    interval = wilson(value * effective, effective, level=level)
+    return dataclasses.replace(interval, value=float(value), count=count)
 
 
 def holm(p: np.ndarray) -> np.ndarray:
-    """P-values [n] adjusted for being n together (Holm 1979), whatever their dependence; NaN stays and is not counted.
+    """Holm's (1979) adjusted p-values [n], valid under any dependence; NaN stays NaN and is not counted.
 
-    Calling a link what is at most 0.05 after it, the chance of even one false link is at most 5 %.
+    Testing them at 0.05 keeps the family-wise error rate at 5 %.
     """
     p = np.asarray(p, np.float64)
     adjusted = np.full(p.shape, np.nan)
@@ -123,18 +122,18 @@ def holm(p: np.ndarray) -> np.ndarray:
 
 
 def _numbered(patients: np.ndarray) -> tuple[np.ndarray, int]:
-    """(Number from 0 on of the patient of each row, how many patients)."""
+    """(Index from 0 of each row's patient, number of patients)."""
     names, owner = np.unique(patients, return_inverse=True)
     return owner, len(names)
 
 
 def _clustered(influence: np.ndarray, owner: np.ndarray, count: int) -> float:
-    """Variance of the sum of `influence`, mean 0, when patients are independent and their rows are not."""
+    """Cluster-robust variance of the sum of `influence`, mean 0: patients are independent, their rows are not."""
     return float(np.sum(np.bincount(owner, influence, count) ** 2) * count / (count - 1))
 
 
 def _residuals(columns: np.ndarray, covariates: np.ndarray) -> np.ndarray:
-    """What is left of `columns` [n, 2] after regression on a constant and the covariates [n, q]."""
+    """Residuals of `columns` [n, 2] after regression on a constant and the covariates [n, q]."""
     columns = columns - columns.mean(axis=0)
     if not covariates.shape[1]:
         return columns

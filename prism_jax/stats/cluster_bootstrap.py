@@ -1,13 +1,14 @@
-"""Intervals of any smooth function of sums over patients: BCa bootstrap and jackknife, patients drawn whole.
+"""Cluster bootstrap: BCa and jackknife intervals of any smooth function of sums over patients.
 
-What a patient adds to the sums is computed once; a resample is then a row of counts times that matrix, so thousands
-of resamples of hundreds of cells are one product.
+Patients are resampled whole. Each patient's contribution to the sums is computed once; a resample is then a row of
+counts times that matrix, so thousands of resamples of hundreds of cells are one product.
 
 The interval is the hull of two: BCa (Efron 1987) with its normal quantiles widened to Student's (Hesterberg 2015,
-"expanded"), and Student's t about the value with the jackknife's error. Efron's BCa holds the truth in 80 to 93 % of
-the cases with 10 to 40 patients, t in 91 to 94 % of skewed changes; each is right where the other fails, and the hull
-is hardly wider than the wider one (docs/audit.md has the numbers). Degrees of freedom are
-those of the *worth* in patients, (Σ weights)² / Σ weights²: one patient with half of the images counts as what it is.
+"expanded"), and Student's t with the jackknife's standard error. With 10 to 40 patients BCa alone covers the true value
+in 80 to 93 % of cases, t alone in 91 to 94 % where changes are skewed; each covers where the other fails, and the hull
+is little wider than the wider of the two (coverage table in the audit's documentation). Degrees of freedom come from
+Kish's effective sample size, (Σ weights)² / Σ weights², so that one patient with half of the images is not counted as
+many patients.
 """
 
 import dataclasses
@@ -18,70 +19,70 @@ from scipy import special
 
 from prism_jax.stats.intervals import BootstrapConfig, Estimate
 
-MOST_UNDEFINED = 0.05  # share of resamples in which a ratio may divide by nothing before it has no interval
+MAX_UNDEFINED = 0.05  # fraction of resamples in which a ratio may divide by 0 before it has no interval
 BLOCK = 2**22  # numbers held at a time
 
-Statistic = Callable[[np.ndarray], np.ndarray]  # sums [..., k] of what patients add -> numbers [..., c]
+Statistic = Callable[[np.ndarray], np.ndarray]  # sums over patients [..., k] -> statistics [..., c]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Resampled:
-    """What the bootstrap and the jackknife over patients say of c numbers."""
+    """Bootstrap and jackknife over patients of c statistics."""
 
     value: np.ndarray  # [c]
-    error: np.ndarray  # [c] standard error by the jackknife
-    freedom: np.ndarray  # [c] its degrees of freedom
-    bias: np.ndarray  # [c] of BCa: the normal quantile of the share of draws below the value
+    standard_error: np.ndarray  # [c] by the jackknife
+    dof: np.ndarray  # [c] degrees of freedom
+    bias: np.ndarray  # [c] of BCa: the normal quantile of the fraction of draws below the value
     acceleration: np.ndarray  # [c] of BCa
-    draws: np.ndarray  # [resamples, c] ascending in each column, what is undefined last
+    draws: np.ndarray  # [resamples, c] ascending in each column, undefined ones last
 
     def interval(self, level: float) -> tuple[np.ndarray, np.ndarray]:
-        """(low [c], high [c]); NaN where fewer than two patients say anything, or too many resamples are undefined."""
+        """(low [c], high [c]); NaN with fewer than two patients, or where too many resamples are undefined."""
         (low, high), (lowest, highest) = self.bca(level), self.student(level)
         return np.minimum(low, lowest), np.maximum(high, highest)
 
     def bca(self, level: float, *, is_expanded: bool = True) -> tuple[np.ndarray, np.ndarray]:
-        """(low [c], high [c]) of BCa alone, with Student's quantiles or, as Efron has it, normal ones."""
+        """(low [c], high [c]) of BCa alone, with Student's quantiles (expanded) or, as in Efron 1987, normal ones."""
         z = special.ndtri((1 + level) / 2)
         if is_expanded:
-            z = np.sqrt((self.freedom + 1) / self.freedom) * self._t(level)
+            z = np.sqrt((self.dof + 1) / self.dof) * self._t(level)
         return self._quantile(self._corrected(-z)), self._quantile(self._corrected(z))
 
     def student(self, level: float) -> tuple[np.ndarray, np.ndarray]:
-        """(low [c], high [c]) of Student's t with the jackknife's error."""
-        half = self._t(level) * self.error
+        """(low [c], high [c]) of Student's t with the jackknife's standard error."""
+        half = self._t(level) * self.standard_error
         return self.value - half, self.value + half
 
     def estimates(self, level: float, count: int | np.ndarray) -> tuple[Estimate, ...]:
-        """One `Estimate` a number; `count` is that of patients."""
+        """One `Estimate` per statistic; `count` is the number of patients."""
         counts = np.broadcast_to(count, self.value.shape)
         numbers = zip(self.value, *self.interval(level), counts, strict=True)
         return tuple(Estimate(value=float(v), low=float(a), high=float(b), count=int(n)) for v, a, b, n in numbers)
 
     def p(self) -> np.ndarray:
-        """[c] Two-sided p-values of the number being 0, by t with the jackknife's error; 1 where nothing moved."""
+        """[c] Two-sided p-values of the statistic being 0, by the jackknife's t-test; 1 where nothing changed."""
         with np.errstate(divide="ignore", invalid="ignore"):
-            p = 2 * special.stdtr(self.freedom, -np.abs(self.value) / self.error)
-        return np.where((self.error == 0) & (self.value == 0), 1.0, p)
+            p = 2 * special.stdtr(self.dof, -np.abs(self.value) / self.standard_error)
+        return np.where((self.standard_error == 0) & (self.value == 0), 1.0, p)
 
     def _t(self, level: float) -> np.ndarray:
-        return special.stdtrit(self.freedom, (1 + level) / 2)
+        return special.stdtrit(self.dof, (1 + level) / 2)
 
     def _corrected(self, z: np.ndarray) -> np.ndarray:
-        """[c] The share of draws below the BCa bound whose normal quantile would be `z` (Efron 1987, eq. 3.9)."""
+        """[c] The fraction of draws below the BCa bound whose normal quantile would be `z` (Efron 1987, eq. 3.9)."""
         moved = self.bias + z
         stretched = np.maximum(1 - self.acceleration * moved, np.finfo(float).eps)
         return special.ndtr(self.bias + moved / stretched)
 
-    def _quantile(self, share: np.ndarray) -> np.ndarray:
-        """[c] Quantiles of the draws, one share a column."""
+    def _quantile(self, fraction: np.ndarray) -> np.ndarray:
+        """[c] Quantiles of the draws, one fraction per column."""
         defined = _defined(self.draws)
-        place = np.nan_to_num(share) * np.maximum(defined - 1, 0)
+        place = np.nan_to_num(fraction) * np.maximum(defined - 1, 0)
         below = place.astype(np.int64)
         above = np.minimum(below + 1, np.maximum(defined - 1, 0))
         first, second = (np.take_along_axis(self.draws, rows[None], axis=0)[0] for rows in (below, above))
-        found = first + (place - below) * (second - first)
-        return np.where(defined >= (1 - MOST_UNDEFINED) * len(self.draws), found, np.nan)
+        quantiles = first + (place - below) * (second - first)
+        return np.where(defined >= (1 - MAX_UNDEFINED) * len(self.draws), quantiles, np.nan)
 
 
 def resample(
@@ -92,11 +93,11 @@ def resample(
     strata: np.ndarray | None = None,
     config: BootstrapConfig | None = None,
 ) -> Resampled:
-    """The c numbers `statistic(parts.sum(0))` with what their intervals need.
+    """The c statistics `statistic(parts.sum(0))` with their bootstrap and jackknife distributions.
 
-    `parts` float [P, k] are what each patient adds to k sums. `weights` [P, c] say how much of each number a patient
-    carries (images, mostly); without them all carry the same. Patients are drawn within their `strata` int [P]:
-    those of another sample, as the images on which a judge was tested, never stand in for those of the first.
+    `parts` float [P, k] are the contributions of each patient to k sums. `weights` [P, c] are the weights of patients
+    in each statistic (mostly their numbers of images); equal by default. Patients are resampled within their `strata`
+    int [P], so that patients of another sample (the images a judge was tested on) never replace those of the first.
 
     Raises:
       ValueError: no patients.
@@ -104,7 +105,7 @@ def resample(
     config = config or BootstrapConfig()
     parts = np.asarray(parts, np.float64)
     if not len(parts):
-        raise ValueError("0 patients cannot be resampled; leave out what nobody was measured for")
+        raise ValueError("0 patients cannot be resampled; leave out cells without measurements")
     strata = np.zeros(len(parts), np.int64) if strata is None else np.unique(strata, return_inverse=True)[1]
     members = [np.flatnonzero(strata == number) for number in range(strata.max() + 1)]
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -113,19 +114,22 @@ def resample(
         draws = np.concatenate([statistic(counts @ parts) for counts in _counts(members, config)])
     draws[~np.isfinite(draws)] = np.nan
     weights = np.ones((len(parts), 1)) if weights is None else np.asarray(weights, np.float64)
-    error, freedom, acceleration = _jackknife(left_out, weights, members)
+    standard_error, dof, acceleration = _jackknife(left_out, weights, members)
     return Resampled(
         value=value,
-        error=error,
-        freedom=freedom,
+        standard_error=standard_error,
+        dof=dof,
         bias=_bias(draws, value),
         acceleration=acceleration,
         draws=np.sort(draws, axis=0),
     )
 
 
-def worth(weights: np.ndarray) -> np.ndarray:
-    """[c] How many patients of equal weight say as much as these, `weights` [P, c], when a patient's images agree."""
+def effective_sample_size(weights: np.ndarray) -> np.ndarray:
+    """Kish's effective sample size [c] of patients with `weights` [P, c]: (Σ w)² / Σ w².
+
+    The number of equally weighted patients with the same variance (Kish 1965), if images of a patient all agree.
+    """
     squares = np.sum(weights**2, axis=0)
     return np.divide(np.sum(weights, axis=0) ** 2, squares, out=np.zeros(squares.shape), where=squares > 0)
 
@@ -155,7 +159,7 @@ def _counts(members: list[np.ndarray], config: BootstrapConfig) -> Iterator[np.n
 
 
 def _without_each(statistic: Statistic, parts: np.ndarray) -> np.ndarray:
-    """[P, c] The numbers with each patient left out."""
+    """[P, c] The statistics with each patient left out."""
     total, step = parts.sum(axis=0), max(1, BLOCK // parts.shape[1])
     return np.concatenate([statistic(total - parts[i : i + step]) for i in range(0, len(parts), step)])
 
@@ -172,7 +176,7 @@ def _jackknife(
         squares += np.sum(influence**2, axis=0)
         cubes += np.sum(influence**3, axis=0)
         variances.append(np.sum(influence**2, axis=0) * count / max(count - 1, 1))
-        freedoms.append(worth(weights[rows]) - 1 + 0 * variances[-1])
+        freedoms.append(effective_sample_size(weights[rows]) - 1 + 0 * variances[-1])
     variance = np.sum(variances, axis=0)
     with np.errstate(divide="ignore", invalid="ignore"):
         spent = np.sum(np.square(variances) / freedoms, axis=0)

@@ -1,4 +1,4 @@
-"""What each patient adds to the sums of every cell, and which cells were measured in the same patients."""
+"""Per-patient sums of every cell, and groups of cells measured in the same patients."""
 
 import dataclasses
 from collections.abc import Iterator, Sequence
@@ -8,11 +8,11 @@ import numpy as np
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class PatientSums:
-    """Of P patients and c cells, all float64 [P, c]; a patient without an image in a cell adds 0 to it."""
+    """Sums of P patients in c cells, all float64 [P, c]; 0 for a patient without an image in a cell."""
 
     changes: np.ndarray  # sum of the changes
     images: np.ndarray  # how many images
-    levels: np.ndarray  # mean score of the reconstructions; NaN where not measured or not known
+    levels: np.ndarray  # mean score of the reconstructions; NaN where not measured or unknown
 
     def columns(self, which: np.ndarray) -> "PatientSums":
         """The cells `which` (indices or bool)."""
@@ -21,7 +21,7 @@ class PatientSums:
         )
 
     def groups(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """(Indices of patients, indices of cells): cells that the same patients were measured in."""
+        """(Indices of patients, indices of cells) for each set of cells measured in the same patients."""
         _, group = np.unique(self.images > 0, axis=1, return_inverse=True)
         for number in range(group.max(initial=-1) + 1):
             cells = np.flatnonzero(group == number)
@@ -48,11 +48,11 @@ def patient_sums(
     )
 
 
-def beside(all_sums: Sequence[PatientSums]) -> PatientSums:
-    """The cells of all, in order; the same patients throughout."""
+def concatenate_cells(all_sums: Sequence[PatientSums]) -> PatientSums:
+    """All cells, in order; all `PatientSums` must be of the same patients."""
     return PatientSums(
         **{
-            field.name: np.concatenate([getattr(one, field.name) for one in all_sums], axis=1)
+            field.name: np.concatenate([getattr(sums, field.name) for sums in all_sums], axis=1)
             for field in dataclasses.fields(PatientSums)
         }
     )

@@ -1,6 +1,6 @@
-"""Rows made of rows, on the same images: against placebos, two edits together, growth with strength.
+"""Contrasts of edits on the same images: against negative controls, interaction of two edits, slope by strength.
 
-Each gives a change an image, so the effect matrix judges it like any other row.
+Each is a `Row` of changes per image, so the effect matrix tests it like any other row.
 """
 
 import dataclasses
@@ -11,43 +11,43 @@ import numpy as np
 from prism_jax.stats.effects import Row
 
 
-def difference(row: Row, *placebos: Row) -> Row:
-    """Difference in differences: what the edit did beyond the mean of what the placebos did to the same images."""
-    if not placebos:
-        raise ValueError("no placebo row to hold the edit against; give one or more")
-    first, *others = paired([row, *placebos])
-    return dataclasses.replace(first, changes=first.changes - np.mean([one.changes for one in others], axis=0))
+def difference_in_differences(row: Row, *controls: Row) -> Row:
+    """Change by the edit minus the mean change by the negative controls, on the same images."""
+    if not controls:
+        raise ValueError("no negative control to compare the edit with; give one or more")
+    first, *others = paired_by_image([row, *controls])
+    return dataclasses.replace(first, changes=first.changes - np.mean([other.changes for other in others], axis=0))
 
 
 def interaction(both: Row, first: Row, second: Row) -> Row:
-    """What two edits together did beyond the sum of what each did alone. Meant for logits, where sums make sense."""
-    together, one, other = paired([both, first, second])
-    return dataclasses.replace(together, changes=together.changes - one.changes - other.changes)
+    """Change by two edits together minus the sum of the changes by each alone. Meant for logits, which are additive."""
+    together, alone, other = paired_by_image([both, first, second])
+    return dataclasses.replace(together, changes=together.changes - alone.changes - other.changes)
 
 
 def slope(doses: Mapping[float, Row]) -> Row:
-    """The change with each unit of strength: least squares through 0 at strength 0, image by image.
+    """Slope of the change by strength: least squares through the origin, image by image.
 
     Raises:
       ValueError: fewer than two strengths, or one that is not positive.
     """
     strengths = check_strengths(doses)
-    rows = paired([doses[strength] for strength in strengths])
+    rows = paired_by_image([doses[strength] for strength in strengths])
     weights = np.array(strengths) / np.sum(np.square(strengths))
     changes = np.tensordot(weights, np.stack([row.changes for row in rows]), axes=1)
     return dataclasses.replace(rows[0], changes=changes)
 
 
 def check_strengths(doses: Mapping[float, Row]) -> list[float]:
-    """The strengths in order."""
+    """The strengths in ascending order; ValueError for fewer than two, or one that is not positive."""
     strengths = sorted(doses)
     if len(strengths) < 2 or strengths[0] <= 0:
-        raise ValueError(f"strengths {strengths}: two or more above 0 are needed; at 0 nothing changes")
+        raise ValueError(f"strengths {strengths}: two or more above 0 are needed")
     return strengths
 
 
-def paired(rows: Sequence[Row]) -> list[Row]:
-    """The rows, cut to the images that all of them have, in one order.
+def paired_by_image(rows: Sequence[Row]) -> list[Row]:
+    """The rows restricted to their common images, in one order.
 
     Rows that name no images must be of the same patients in the same order.
 

@@ -1,4 +1,4 @@
-"""A number with its count and interval: bootstrap or jackknife over subjects, Wilson score for shares."""
+"""A number with its count and interval: bootstrap or jackknife over subjects, Wilson score for proportions."""
 
 import dataclasses
 from collections.abc import Callable, Iterator
@@ -10,7 +10,7 @@ from scipy import stats
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Estimate:
-    """What is reported: `value`, its interval [low, high], `count` of subjects; NaN where there are none."""
+    """A reported number: `value`, its interval [low, high], `count` of subjects; NaN where there are none."""
 
     value: float
     low: float
@@ -18,9 +18,12 @@ class Estimate:
     count: int
 
 
+NO_ESTIMATE = Estimate(value=float("nan"), low=float("nan"), high=float("nan"), count=0)
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class BootstrapConfig:
-    """How intervals are made. The fixed seed makes a report a function of its inputs."""
+    """Number of resamples, confidence level, and seed: the same inputs always give the same interval."""
 
     resamples: int = 2000
     level: float = 0.95
@@ -50,7 +53,7 @@ def bootstrap(
     columns, subjects = [column[known] for column in columns], subjects[known]
     names, owner = np.unique(subjects, return_inverse=True)
     if not len(names):
-        return Estimate(value=float("nan"), low=float("nan"), high=float("nan"), count=0)
+        return NO_ESTIMATE
     draws = [statistic(*(column[rows] for column in columns)) for rows in _resamples(owner, len(names), config)]
     low, high = np.nanquantile(draws, [(1 - config.level) / 2, (1 + config.level) / 2])
     return Estimate(value=float(statistic(*columns)), low=float(low), high=float(high), count=len(names))
@@ -69,26 +72,24 @@ def _resamples(owner: np.ndarray, count: int, config: BootstrapConfig) -> Iterat
 
 
 def wilson(hits: float, count: float, *, level: float = 0.95) -> Estimate:
-    """The share `hits / count` with its score interval (Wilson 1927), which stays honest near 0 and 1."""
+    """The proportion `hits / count` with its score interval (Wilson 1927), which keeps its coverage near 0 and 1."""
     if not 0 <= hits <= count:
-        raise ValueError(f"{hits} hits of {count} are not a share; hits must lie between 0 and the count")
+        raise ValueError(f"{hits} hits of {count} are not a proportion; hits must lie between 0 and the count")
     if not count:
-        return Estimate(value=float("nan"), low=float("nan"), high=float("nan"), count=0)
+        return NO_ESTIMATE
     z = NormalDist().inv_cdf((1 + level) / 2)
-    share = hits / count
-    centre = (share + z**2 / (2 * count)) / (1 + z**2 / count)
-    half = z / (1 + z**2 / count) * (share * (1 - share) / count + z**2 / (4 * count**2)) ** 0.5
-    # At 0 and 1 the bound is exact; rounding must not put it on the wrong side of the share.
-    return Estimate(
-        value=share, low=max(min(centre - half, share), 0.0), high=min(max(centre + half, share), 1.0), count=count
-    )
+    p = hits / count
+    centre = (p + z**2 / (2 * count)) / (1 + z**2 / count)
+    half = z / (1 + z**2 / count) * (p * (1 - p) / count + z**2 / (4 * count**2)) ** 0.5
+    # At 0 and 1 the bound is exact; rounding must not put it on the wrong side of the proportion.
+    return Estimate(value=p, low=max(min(centre - half, p), 0.0), high=min(max(centre + half, p), 1.0), count=count)
 
 
-def share(hits: np.ndarray, *, subjects: np.ndarray | None = None, level: float = 0.95) -> Estimate:
-    """The mean over subjects of each one's share of `hits` [n], with Wilson's interval; `count` subjects.
+def proportion(hits: np.ndarray, *, subjects: np.ndarray | None = None, level: float = 0.95) -> Estimate:
+    """The mean over subjects of each one's proportion of `hits` [n], with Wilson's interval; `count` subjects.
 
     `hits` are 0, 1 or NaN, which is left out; `subjects` [n] names each row's subject, every row its own by default.
-    Rows of a subject count as one trial, the least that they can be worth: the interval errs on the wide side.
+    All rows of a subject count as one trial, so the interval is conservative.
     """
     hits = np.asarray(hits, np.float64)
     subjects = np.arange(len(hits)) if subjects is None else np.asarray(subjects)
@@ -102,7 +103,7 @@ def share(hits: np.ndarray, *, subjects: np.ndarray | None = None, level: float 
 
 
 def delete_group(value: float, *samples: np.ndarray, count: int, level: float = 0.95) -> Estimate:
-    """`value` with the interval of the jackknife that leaves out a group of subjects at a time (Kott 2001).
+    """`value` with a delete-a-group jackknife interval: one group of subjects left out at a time (Kott 2001).
 
     For statistics that a bootstrap's repeated rows would distort. `samples` are, for each independent set of subjects,
     the statistic without each of its groups [g]; Student's interval with the degrees of the smallest set. NaN bounds

@@ -1,9 +1,8 @@
-"""Changes of what is truly there, from a judge that errs: its errors on labelled images are taken out.
+"""Misclassification correction of changes in prevalence (Rogan & Gladen 1978; here for any number of classes).
 
-What the judge sees is the truth through its confusion matrix; the matrix, estimated on real images with labels, is
-turned round (Rogan & Gladen 1978 for two classes). With classes that are combinations of two attributes (neither, A
-alone, B alone, both) it also takes out that the judge of B is swayed by A. It takes for granted that the judge errs
-on edited images as on real ones.
+The judged class frequencies are the true ones times the judge's confusion matrix; the matrix is estimated on labelled
+real images and inverted. With classes that combine two attributes (neither, A alone, B alone, both) this also corrects
+a judge of B that is influenced by A. Assumes that the judge's error rates are the same on edited and on real images.
 """
 
 import dataclasses
@@ -16,8 +15,8 @@ from prism_jax.stats.intervals import Estimate
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Seen:
-    """The judge's classes (int [n], from 0) of each image before and after the edit, and whose image it is."""
+class JudgedEdits:
+    """Judged class (int [n], from 0) of each image before and after the edit, and its patient."""
 
     before: np.ndarray
     after: np.ndarray
@@ -25,8 +24,8 @@ class Seen:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Labelled:
-    """Real images with labels that the judge was not made with: true and judged class (int [n]), and whose they are."""
+class LabelledImages:
+    """Labelled real images not used to train the judge: true and judged class (int [n]), and patient."""
 
     true: np.ndarray
     judged: np.ndarray
@@ -34,26 +33,26 @@ class Labelled:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Adjusted:
-    """Change of the share of images in each class, edited less reconstruction."""
+class CorrectedChange:
+    """Change of the fraction of images in each class, edited minus reconstruction."""
 
-    seen: tuple[Estimate, ...]  # as the judge has it
-    true: tuple[Estimate, ...]  # without its errors; the interval has the error of the confusion matrix too
-    confusion: tuple[tuple[float, ...], ...]  # [judged][true] shares; columns sum to 1
+    apparent: tuple[Estimate, ...]  # as judged
+    corrected: tuple[Estimate, ...]  # the interval includes the error of the confusion matrix
+    confusion: tuple[tuple[float, ...], ...]  # [judged][true] rates; columns sum to 1
 
 
-def adjusted_change(
-    seen: Seen, labelled: Labelled, *, classes: int = 2, config: EffectConfig | None = None
-) -> Adjusted:
-    """What the edit did to the true share of each class; for two classes the second of `true` is "present".
+def corrected_change(
+    edits: JudgedEdits, labelled: LabelledImages, *, classes: int = 2, config: EffectConfig | None = None
+) -> CorrectedChange:
+    """Corrected change of the prevalence of each class; for two classes the second is "present".
 
     Raises:
-      ValueError: a class without labelled images of `config.fewest` patients, or a judge that is no better than chance.
-        One that is hardly better has intervals that say so.
+      ValueError: a class without labelled images of `config.min_patients` patients, or a judge no better than chance.
+        A judge that is hardly better gives wide intervals.
     """
     config = config or EffectConfig()
-    _check(seen, labelled, classes, config)
-    cohort = _shares(seen, classes)  # [P, classes + 1]
+    _check(edits, labelled, classes, config)
+    cohort = _count_changes(edits, classes)  # [P, classes + 1]
     errors = _confusions(labelled, classes)  # [L, classes²]
     matrix = _normalised(errors.sum(axis=0), classes)
     if np.linalg.det(matrix) <= 0:
@@ -66,41 +65,41 @@ def adjusted_change(
     strata = np.repeat([0, 1], [len(cohort), len(errors)])
     weights = np.concatenate([cohort[:, -1], errors.sum(axis=1)])[:, None]
     statistic = lambda sums: _changes(sums, classes)
-    found = resample(statistic, parts, weights=weights, strata=strata, config=config.bootstrap)
-    estimates = found.estimates(config.level, len(cohort))
-    return Adjusted(
-        seen=estimates[:classes],
-        true=estimates[classes:],
-        confusion=tuple(tuple(float(share) for share in row) for row in matrix),
+    resampled = resample(statistic, parts, weights=weights, strata=strata, config=config.bootstrap)
+    estimates = resampled.estimates(config.level, len(cohort))
+    return CorrectedChange(
+        apparent=estimates[:classes],
+        corrected=estimates[classes:],
+        confusion=tuple(tuple(float(rate) for rate in row) for row in matrix),
     )
 
 
 def _changes(sums: np.ndarray, classes: int) -> np.ndarray:
-    """[..., 2 classes] Changes of shares as seen and as true."""
-    seen = sums[..., :classes] / sums[..., classes : classes + 1]
+    """[..., 2 classes] Apparent and corrected changes of prevalence."""
+    apparent = sums[..., :classes] / sums[..., classes : classes + 1]
     confusion = _normalised(sums[..., classes + 1 :], classes)
     usable = np.isfinite(confusion).all(axis=(-2, -1))
     usable &= np.abs(np.linalg.det(np.where(usable[..., None, None], confusion, 0.0))) > np.finfo(float).eps
     inverted = np.where(usable[..., None, None], confusion, np.eye(classes))
-    true = np.linalg.solve(inverted, seen[..., None])[..., 0]
-    return np.concatenate([seen, np.where(usable[..., None], true, np.nan)], axis=-1)
+    true = np.linalg.solve(inverted, apparent[..., None])[..., 0]
+    return np.concatenate([apparent, np.where(usable[..., None], true, np.nan)], axis=-1)
 
 
 def _normalised(counts: np.ndarray, classes: int) -> np.ndarray:
-    """Counts [..., classes²] of [judged, true] as shares of the true."""
+    """Counts [..., classes²] of [judged, true] as rates given the true class."""
     counts = counts.reshape(*counts.shape[:-1], classes, classes)
     with np.errstate(divide="ignore", invalid="ignore"):
         return counts / counts.sum(axis=-2, keepdims=True)
 
 
-def _shares(seen: Seen, classes: int) -> np.ndarray:
-    """[P, classes + 1] What each patient adds to the changes of counts, and its images."""
+def _count_changes(edits: JudgedEdits, classes: int) -> np.ndarray:
+    """[P, classes + 1] Each patient's changes of counts, and number of images."""
     which = np.eye(classes)
-    moved = which[np.asarray(seen.after)] - which[np.asarray(seen.before)]
-    return _by_patient(np.concatenate([moved, np.ones((len(moved), 1))], axis=1), seen.patients)
+    moved = which[np.asarray(edits.after)] - which[np.asarray(edits.before)]
+    return _by_patient(np.concatenate([moved, np.ones((len(moved), 1))], axis=1), edits.patients)
 
 
-def _confusions(labelled: Labelled, classes: int) -> np.ndarray:
+def _confusions(labelled: LabelledImages, classes: int) -> np.ndarray:
     pairs = np.asarray(labelled.judged) * classes + np.asarray(labelled.true)
     return _by_patient(np.eye(classes**2)[pairs], labelled.patients)
 
@@ -112,12 +111,12 @@ def _by_patient(values: np.ndarray, patients: np.ndarray) -> np.ndarray:
     return total
 
 
-def _check(seen: Seen, labelled: Labelled, classes: int, config: EffectConfig) -> None:
-    for name, which in (("before", seen.before), ("after", seen.after), ("true", labelled.true)):
+def _check(edits: JudgedEdits, labelled: LabelledImages, classes: int, config: EffectConfig) -> None:
+    for name, which in (("before", edits.before), ("after", edits.after), ("true", labelled.true)):
         if len(which) == 0 or np.min(which) < 0 or np.max(which) >= classes:
             raise ValueError(f"{name}: classes must be 0 to {classes - 1}, of one image or more")
     for number in range(classes):
         patients = len(np.unique(np.asarray(labelled.patients)[np.asarray(labelled.true) == number]))
-        if patients < config.fewest:
-            needed = f"{config.fewest:g} are needed to know the judge's errors"
+        if patients < config.min_patients:
+            needed = f"{config.min_patients:g} are needed to estimate the judge's errors"
             raise ValueError(f"class {number} has labelled images of {patients} patients; {needed}")

@@ -1,4 +1,4 @@
-"""One number of several trainings that differ in their seed alone."""
+"""Mean and standard deviation of one number over training seeds."""
 
 from collections.abc import Sequence
 
@@ -7,26 +7,26 @@ import numpy as np
 from prism_jax.stats.intervals import Estimate
 
 
-def over_seeds(estimates: Sequence[Estimate]) -> Estimate:
+def mean_over_seeds(estimates: Sequence[Estimate]) -> Estimate:
     """The mean over seeds of the value and of both bounds; `count` is the least.
 
     The interval stays that of the subjects, which are the same for every seed: it does not shrink with more of them,
-    and says nothing of how much seeds differ. That is `spread`. Seeds without a value are left out.
+    and says nothing of how much seeds differ. That is `std_over_seeds`. Seeds without a value are left out.
 
     Raises:
       ValueError: there are none.
     """
     if not estimates:
         raise ValueError("no estimates to average; give one a seed")
-    known = [estimate for estimate in estimates if not np.isnan(estimate.value)]
-    if not known:
+    defined = [estimate for estimate in estimates if not np.isnan(estimate.value)]
+    if not defined:
         return estimates[0]
-    mean = lambda name: float(np.mean([getattr(estimate, name) for estimate in known]))
-    counts = [estimate.count for estimate in known]
+    mean = lambda name: float(np.mean([getattr(estimate, name) for estimate in defined]))
+    counts = [estimate.count for estimate in defined]
     return Estimate(value=mean("value"), low=mean("low"), high=mean("high"), count=min(counts))
 
 
-def spread(estimates: Sequence[Estimate]) -> float:
+def std_over_seeds(estimates: Sequence[Estimate]) -> float:
     """The standard deviation over seeds, n - 1 in the denominator; NaN for fewer than two with a value."""
     values = [estimate.value for estimate in estimates if not np.isnan(estimate.value)]
     return float(np.std(values, ddof=1)) if len(values) > 1 else float("nan")

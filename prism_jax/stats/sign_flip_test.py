@@ -1,12 +1,13 @@
-"""Is a mean change other than 0? Signs of whole patients are turned round, the same for all cells.
+"""Sign-flip permutation test of mean changes being 0, by patient, with step-down max-T family-wise p-values.
 
-Where an edit does nothing, a patient's change is as likely the one way as the other, so every pattern of signs was as
-likely as the one seen. Turning all cells of a patient together keeps how cells go together, which makes the largest
-statistic of each pattern the yardstick for any number of cells (Westfall & Young 1993, step-down max-T).
+Under the null hypothesis a patient's change is as likely positive as negative, so all patterns of signs are equally
+likely. The same sign for all cells of a patient keeps the dependence between cells, which makes the largest statistic
+of each pattern the reference distribution for any number of cells (Westfall & Young 1993, step-down max-T).
 
-The statistic is |sum of the patients' sums| over the root of their sum of squares, which turning does not change.
-Symmetry is what makes the test exact. Without it p is about as right as that of a t-test, and the family-wise p is too
-small: 9 % of families with exponential changes of 40 patients have a false cell at 5 % (docs/audit.md).
+The statistic is |sum of the patients' sums| over the root of their sum of squares, which sign flips do not change. The
+test is exact for symmetric changes. For skewed ones p is about as accurate as that of a t-test, and the family-wise p
+is too small: 9 % of families with exponential changes of 40 patients have a false cell at 5 % (table in the audit's
+documentation).
 """
 
 import dataclasses
@@ -20,68 +21,68 @@ ROUNDING = 1e-9  # statistics closer than this are ties
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class FlipConfig:
-    """How many patterns of signs are tried; all there are, where they are no more than that."""
+class SignFlipConfig:
+    """Number of sign patterns drawn; all 2^P where that is not more. Also the seed of the draws."""
 
-    flips: int = 20_000
+    num_permutations: int = 20_000
     seed: int = 0
 
     def __post_init__(self):
-        if self.flips < 100:
-            raise ValueError(f"flips {self.flips} cannot give a p-value below {1 / (self.flips + 1):.2g}; use 1000")
+        if (count := self.num_permutations) < 100:
+            raise ValueError(f"num_permutations must be 100 or more, got {count}: p is at least {1 / (count + 1):.2g}")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Flipped:
+class SignFlipPValues:
     """Two-sided p-values of c cells."""
 
-    p: np.ndarray  # [c] of each cell by itself
-    family_p: np.ndarray  # [c] adjusted: what is at most a level has even one false cell no more often than that
+    p: np.ndarray  # [c] of each cell alone
+    family_p: np.ndarray  # [c] adjusted for the family-wise error rate
 
 
-def flip(sums: np.ndarray, config: FlipConfig | None = None) -> Flipped:
+def sign_flip_test(sums: np.ndarray, config: SignFlipConfig | None = None) -> SignFlipPValues:
     """P-values of `sums` float [P, c], the sum of the changes of each patient in each cell; 0 where not measured.
 
-    Exact when all 2^P patterns are tried; else the pattern seen counts as one of those tried (Phipson & Smyth 2010),
-    so no p-value is below 1 / (flips + 1). A cell in which nothing changed has p-value 1.
+    Exact when all 2^P patterns are enumerated; else the observed pattern counts as one of those drawn (Phipson & Smyth
+    2010), so no p-value is below 1 / (num_permutations + 1). A cell in which nothing changed has p-value 1.
     """
-    config = config or FlipConfig()
+    config = config or SignFlipConfig()
     sums = np.asarray(sums, np.float64)
     size = np.sqrt(np.sum(sums**2, axis=0))
     scaled = np.divide(sums, size, out=np.zeros_like(sums), where=size > 0)
-    seen = np.abs(scaled.sum(axis=0))
-    order = np.argsort(-seen, kind="stable")
-    seen, scaled = seen[order], scaled[:, order]
-    alone, highest, tried = np.zeros(len(seen)), np.zeros(len(seen)), 0
+    observed = np.abs(scaled.sum(axis=0))
+    order = np.argsort(-observed, kind="stable")
+    observed, scaled = observed[order], scaled[:, order]
+    alone, highest, tried = np.zeros(len(observed)), np.zeros(len(observed)), 0
     for signs in _signs(len(sums), config):
-        turned = np.abs(signs @ scaled)  # [b, c]
-        alone += np.sum(turned >= seen - ROUNDING, axis=0)
-        # Of this cell and all with smaller statistics: those above have been called already.
-        turned = np.maximum.accumulate(turned[:, ::-1], axis=1)[:, ::-1]
-        highest += np.sum(turned >= seen - ROUNDING, axis=0)
+        flipped = np.abs(signs @ scaled)  # [b, c]
+        alone += np.sum(flipped >= observed - ROUNDING, axis=0)
+        # The maximum over this cell and all with smaller statistics (step-down).
+        flipped = np.maximum.accumulate(flipped[:, ::-1], axis=1)[:, ::-1]
+        highest += np.sum(flipped >= observed - ROUNDING, axis=0)
         tried += len(signs)
     extra = 0 if _is_exact(len(sums), config) else 1
-    p, family = np.empty(len(seen)), np.empty(len(seen))
+    p, family = np.empty(len(observed)), np.empty(len(observed))
     p[order] = (alone + extra) / (tried + extra)
     family[order] = np.maximum.accumulate((highest + extra) / (tried + extra))
-    return Flipped(p=p, family_p=family)
+    return SignFlipPValues(p=p, family_p=family)
 
 
-def false_discovery(p: np.ndarray) -> np.ndarray:
-    """Benjamini & Hochberg's q of p-values of any shape; NaN stays and is not counted."""
+def benjamini_hochberg(p: np.ndarray) -> np.ndarray:
+    """Benjamini & Hochberg's (1995) adjusted p-values (q) of any shape; NaN stays NaN and is not counted."""
     p = np.asarray(p, np.float64)
-    q, known = np.full(p.shape, np.nan), ~np.isnan(p)
-    if known.any():
-        q[known] = stats.false_discovery_control(p[known], method="bh")
+    q, defined = np.full(p.shape, np.nan), ~np.isnan(p)
+    if defined.any():
+        q[defined] = stats.false_discovery_control(p[defined], method="bh")
     return q
 
 
-def _is_exact(patients: int, config: FlipConfig) -> bool:
-    return patients - 1 < np.log2(config.flips + 0.5)
+def _is_exact(patients: int, config: SignFlipConfig) -> bool:
+    return patients - 1 < np.log2(config.num_permutations + 0.5)
 
 
-def _signs(patients: int, config: FlipConfig) -> Iterator[np.ndarray]:
-    """Blocks [b, P] of 1 and -1. The first patient is never turned: all signs the other way say the same."""
+def _signs(patients: int, config: SignFlipConfig) -> Iterator[np.ndarray]:
+    """Blocks [b, P] of 1 and -1. The first patient is never flipped: flipping all signs changes no statistic."""
     if _is_exact(patients, config):
         numbers = np.arange(2 ** max(patients - 1, 0))
         bits = numbers[:, None] >> np.arange(patients - 1)[None] & 1
@@ -89,5 +90,5 @@ def _signs(patients: int, config: FlipConfig) -> Iterator[np.ndarray]:
         return
     rng = np.random.default_rng(config.seed)
     step = max(1, BLOCK // patients)
-    for start in range(0, config.flips, step):
-        yield 1.0 - 2 * rng.integers(2, size=(min(step, config.flips - start), patients), dtype=np.int8)
+    for start in range(0, config.num_permutations, step):
+        yield 1.0 - 2 * rng.integers(2, size=(min(step, config.num_permutations - start), patients), dtype=np.int8)

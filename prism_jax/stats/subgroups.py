@@ -1,4 +1,4 @@
-"""Whether an edit does the same in men and women, old and young, AP and PA."""
+"""Heterogeneity of an edit's effect between subgroups: sex, age, view."""
 
 import dataclasses
 import itertools
@@ -7,11 +7,11 @@ from collections.abc import Sequence
 import numpy as np
 from scipy import stats
 
-from prism_jax.stats.cluster_bootstrap import resample, worth
+from prism_jax.stats.cluster_bootstrap import effective_sample_size, resample
 from prism_jax.stats.cluster_sums import patient_sums
-from prism_jax.stats.effects import NOTHING, EffectConfig, Row
-from prism_jax.stats.intervals import Estimate
-from prism_jax.stats.sign_flip_test import false_discovery
+from prism_jax.stats.effects import EffectConfig, Row
+from prism_jax.stats.intervals import NO_ESTIMATE, Estimate
+from prism_jax.stats.sign_flip_test import benjamini_hochberg
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -21,20 +21,20 @@ class Heterogeneity:
     column: str
     groups: tuple[str, ...]
     effects: tuple[Estimate, ...]  # by group; without interval where the group is too small
-    p: float  # of all groups being alike; NaN where fewer than two are large enough
+    p: float  # of equal means in all groups; NaN where fewer than two are large enough
     q: float  # Benjamini-Hochberg over the columns
     reason: str = ""  # groups that are too small
 
 
-def bands(ages: np.ndarray, edges: Sequence[float] = (40.0, 60.0, 75.0)) -> np.ndarray:
-    """str [n] Names of age groups, "under 40", "40 to 60" and so on (the upper edge is in the next); "" unknown."""
+def age_groups(ages: np.ndarray, edges: Sequence[float] = (40.0, 60.0, 75.0)) -> np.ndarray:
+    """str [n] Names of age groups, "under 40", "40 to 60", ... (upper edges excluded); "" where unknown."""
     names = [f"under {edges[0]:g}", *(f"{a:g} to {b:g}" for a, b in itertools.pairwise(edges))]
     names.append(f"{edges[-1]:g} and over")
     ages = np.asarray(ages, np.float64)
     return np.where(np.isnan(ages), "", np.array(names)[np.digitize(np.nan_to_num(ages), edges)])
 
 
-def compare(
+def compare_groups(
     row: Row, groups: np.ndarray, columns: Sequence[str], config: EffectConfig | None = None
 ) -> tuple[Heterogeneity, ...]:
     """Each column's effect by group; `groups` str [n] names the group of each image, "" where it is unknown.
@@ -42,18 +42,18 @@ def compare(
     The test is Welch's analysis of variance with errors over patients, whose images may lie in several groups (views).
 
     Raises:
-      ValueError: groups that are not one an image, or fewer than two of them.
+      ValueError: `groups` does not have one name per image, or fewer than two groups.
     """
     config = config or EffectConfig()
     groups = np.asarray(groups)
     names = [str(name) for name in np.unique(groups) if name]
     if len(groups) != len(row.patients) or len(names) < 2:
         raise ValueError(
-            f"{len(groups)} group names {names} for {len(row.patients)} images; give one an image, two kinds"
+            f"got {len(groups)} group names, {names}, for {len(row.patients)} images; give one per image, of two groups"
         )
     measured = [_column(row, groups, names, place, column, config) for place, column in enumerate(columns)]
-    q = false_discovery(np.array([one.p for one in measured]))
-    return tuple(dataclasses.replace(one, q=float(value)) for one, value in zip(measured, q, strict=True))
+    q = benjamini_hochberg(np.array([column.p for column in measured]))
+    return tuple(dataclasses.replace(column, q=float(value)) for column, value in zip(measured, q, strict=True))
 
 
 def _column(
@@ -62,8 +62,7 @@ def _column(
     members = np.array([groups == name for name in names]).T  # [n, g]
     changes = np.where(members, row.changes[:, [place]], np.nan)
     sums = patient_sums(changes, None, row.patients, np.unique(row.patients))
-    like = worth(sums.images)
-    usable = like >= config.fewest
+    usable = effective_sample_size(sums.images) >= config.min_patients
     small = [f"{name} ({np.count_nonzero(sums.images[:, i])})" for i, name in enumerate(names) if not usable[i]]
     return Heterogeneity(
         column=column,
@@ -71,24 +70,24 @@ def _column(
         effects=tuple(_effect(sums.changes[:, i], sums.images[:, i], usable[i], config) for i in range(len(names))),
         p=_welch(sums.changes[:, usable], sums.images[:, usable]) if usable.sum() > 1 else float("nan"),
         q=float("nan"),
-        reason=f"too few patients, {config.fewest:g} are needed: {', '.join(small)}" if small else "",
+        reason=f"too few patients, {config.min_patients:g} are needed: {', '.join(small)}" if small else "",
     )
 
 
 def _effect(changes: np.ndarray, images: np.ndarray, is_usable: bool, config: EffectConfig) -> Estimate:
-    there = images > 0
-    if not there.any():
-        return NOTHING
-    parts = np.stack([changes[there], images[there]], axis=1)
+    measured = images > 0
+    if not measured.any():
+        return NO_ESTIMATE
+    parts = np.stack([changes[measured], images[measured]], axis=1)
     if not is_usable:
         value = float(parts[:, 0].sum() / parts[:, 1].sum())
         return Estimate(value=value, low=float("nan"), high=float("nan"), count=len(parts))
-    found = resample(lambda s: s[..., :1] / s[..., 1:], parts, weights=parts[:, 1:], config=config.bootstrap)
-    return found.estimates(config.level, len(parts))[0]
+    resampled = resample(lambda s: s[..., :1] / s[..., 1:], parts, weights=parts[:, 1:], config=config.bootstrap)
+    return resampled.estimates(config.level, len(parts))[0]
 
 
 def _welch(changes: np.ndarray, images: np.ndarray) -> float:
-    """P-value of equal means of g groups, from sums [P, g]; with an image a patient it is Welch's (1951)."""
+    """P-value of equal means of g groups, from sums [P, g]; with one image per patient it is Welch's test (1951)."""
     means = changes.sum(axis=0) / images.sum(axis=0)
     patients = np.count_nonzero(images, axis=0)
     # Each group's error has its own factor for its number of patients, as Welch's has.
@@ -101,5 +100,5 @@ def _welch(changes: np.ndarray, images: np.ndarray) -> float:
     gap = contrast @ means
     statistic = gap @ np.linalg.solve(between, gap) / len(gap)
     weights = 1 / np.diag(covariance)
-    lost = np.sum((1 - weights / weights.sum()) ** 2 / (worth(images) - 1)) / (len(means) ** 2 - 1)
+    lost = np.sum((1 - weights / weights.sum()) ** 2 / (effective_sample_size(images) - 1)) / (len(means) ** 2 - 1)
     return float(stats.f.sf(statistic / (1 + 2 * (len(means) - 2) * lost), len(gap), 1 / (3 * lost)))

@@ -5,7 +5,7 @@ import pytest
 
 from prism_jax import sharding
 from prism_jax.metrics.image import PSNR_CEILING, ImageMetrics, l1, mse, psnr, ssim
-from prism_jax.stats.intervals import BootstrapConfig, Estimate, bootstrap, delete_group, share, wilson
+from prism_jax.stats.intervals import BootstrapConfig, Estimate, bootstrap, delete_group, proportion, wilson
 from tests.conftest import load_trace
 
 PAIRS = {
@@ -130,12 +130,12 @@ def test_wilson_interval_matches_worked_figures():
 
 
 def test_a_share_by_patient_is_wilsons_of_patients():
-    assert share(np.array([1.0, 0.0, 1.0, np.nan])) == wilson(2, 3)
-    by_patient = share(np.repeat([1.0, 0.0], [8, 4]), subjects=np.repeat([0, 1, 2], 4))
+    assert proportion(np.array([1.0, 0.0, 1.0, np.nan])) == wilson(2, 3)
+    by_patient = proportion(np.repeat([1.0, 0.0], [8, 4]), subjects=np.repeat([0, 1, 2], 4))
     assert by_patient == wilson(2, 3)  # not 8 of 12
-    mixed = share(np.array([1.0, 0.0, 1.0]), subjects=np.array(["a", "a", "b"]))
+    mixed = proportion(np.array([1.0, 0.0, 1.0]), subjects=np.array(["a", "a", "b"]))
     assert (mixed.value, mixed.count) == (0.75, 2)
-    assert share(np.array([np.nan])).count == 0
+    assert proportion(np.array([np.nan])).count == 0
 
 
 def test_the_jackknife_of_a_mean_is_students_interval():

@@ -27,7 +27,7 @@ from prism_jax.models.convnext import ConvNeXt, ConvNeXtConfig
 from prism_jax.models.densenet import DenseNet, DenseNetConfig
 from prism_jax.stats.effects import EffectConfig
 from prism_jax.stats.intervals import BootstrapConfig
-from prism_jax.stats.sign_flip_test import FlipConfig
+from prism_jax.stats.sign_flip_test import SignFlipConfig
 from tests.conftest import untrained
 
 TARGETS = ("cardiomegaly", "pacemaker")
@@ -74,7 +74,7 @@ def run(tmp_path_factory):
         run=str(folder / "audit"),
         cohort=str(folder / "cohort"),
         judges=tuple(Judge(name=name, folder=str(folder / name)) for name in ("one", "other")),
-        effects=EffectConfig(bootstrap=BootstrapConfig(resamples=200), flips=FlipConfig(flips=500)),
+        effects=EffectConfig(bootstrap=BootstrapConfig(resamples=200), sign_flips=SignFlipConfig(num_permutations=500)),
         batch_size=16,
     )
     audit.main(config)

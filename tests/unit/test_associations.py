@@ -31,7 +31,11 @@ def simulated(request) -> dict[str, float]:
     for _ in range(RUNS):
         x, y, owner = drawn(rng, *request.param)
         found = associations.correlation(x, y, owner)
-        estimates = found.estimate, associations.odds_ratio(x, y, owner), associations.share(y == 1, owner)
+        estimates = (
+            found.estimate,
+            associations.odds_ratio(x, y, owner),
+            associations.clustered_proportion(y == 1, owner),
+        )
         hits.append([e.low <= true <= e.high for e, true in zip(estimates, truth, strict=True)] + [found.p < 0.05])
     names = ("correlation", "odds_ratio", "share", "called")
     return {"link": request.param[2]} | dict(zip(names, np.mean(hits, axis=0), strict=True))
@@ -55,7 +59,10 @@ def test_images_of_one_patient_do_not_count_as_many():
     many = [np.repeat(column, 20) for column in (x, y, owner)]
     once, often = associations.correlation(x, y, owner), associations.correlation(*many)
     assert (often.estimate.low, often.estimate.high) == pytest.approx((once.estimate.low, once.estimate.high), abs=0.02)
-    share, shares = associations.share(y == 1, owner), associations.share(many[1] == 1, many[2])
+    share, shares = (
+        associations.clustered_proportion(y == 1, owner),
+        associations.clustered_proportion(many[1] == 1, many[2]),
+    )
     assert (shares.low, shares.high, shares.count) == pytest.approx((share.low, share.high, 60), abs=0.02)
 
 
@@ -133,10 +140,10 @@ def test_what_goes_together_always_has_correlation_one():
 
 
 def test_a_share_of_all_or_none_is_worth_its_patients():
-    none = associations.share(np.zeros(90, bool), np.repeat(np.arange(9), 10))
+    none = associations.clustered_proportion(np.zeros(90, bool), np.repeat(np.arange(9), 10))
     assert (none.value, none.low, none.count) == (0, 0, 9)
     assert none.high == pytest.approx(0.299, abs=1e-3)  # Wilson's for 0 of 9
-    assert np.isnan(associations.share(np.zeros(0, bool), np.zeros(0, int)).value)
+    assert np.isnan(associations.clustered_proportion(np.zeros(0, bool), np.zeros(0, int)).value)
 
 
 def test_holm_multiplies_the_smallest_by_all_and_leaves_what_is_unknown_out():

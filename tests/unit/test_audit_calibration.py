@@ -25,7 +25,7 @@ def assert_kept(found: Mapping[str, Share], scenario: Scenario, errors: float = 
     "scenario", [Scenario(patients=20), Scenario(patients=20, shape="heavy tails (t3)", is_null=True)], ids=str
 )
 def test_a_hundred_matrices_keep_the_promises(scenario):
-    found = simulate(scenario, 100, Options(resamples=500, flips=500))
+    found = simulate(scenario, 100, Options(resamples=500, num_permutations=500))
     assert_kept(found, scenario)
     if not scenario.is_null:
         assert found["found, larger effects"].value > 0.7
@@ -40,6 +40,8 @@ def test_thousands_of_matrices_keep_the_promises(scenario):
 
 def test_the_table_has_a_line_for_each_scenario_and_one_for_what_is_promised():
     scenario = Scenario(patients=12, most=1)
-    lines = calibration.table({scenario: simulate(scenario, 2, Options(resamples=200, flips=200))}).splitlines()
+    lines = calibration.table(
+        {scenario: simulate(scenario, 2, Options(resamples=200, num_permutations=200))}
+    ).splitlines()
     assert len(lines) == 4
     assert "at most 5" in lines[2]

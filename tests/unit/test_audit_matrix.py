@@ -24,11 +24,11 @@ from prism_jax.evaluation.edits import Change
 from prism_jax.report.effect_map import MARKS, Exhibit, HeatMap, ranked
 from prism_jax.stats.effects import EffectConfig
 from prism_jax.stats.intervals import BootstrapConfig, Estimate
-from prism_jax.stats.sign_flip_test import FlipConfig
+from prism_jax.stats.sign_flip_test import SignFlipConfig
 
 COLUMNS = ("cardiomegaly", "effusion", "pacemaker", "view", "age")
 CHANGES = tuple(Change(edit=edit) for edit in ("remove cardiomegaly", "remove pacemaker", "repeat the caption"))
-QUICK = EffectConfig(bootstrap=BootstrapConfig(resamples=400), flips=FlipConfig(flips=2000))
+QUICK = EffectConfig(bootstrap=BootstrapConfig(resamples=400), sign_flips=SignFlipConfig(num_permutations=2000))
 PATIENTS = 40
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from prism_jax.stats.cluster_bootstrap import resample, worth
+from prism_jax.stats.cluster_bootstrap import effective_sample_size, resample
 from prism_jax.stats.intervals import BootstrapConfig
 
 CONFIG = BootstrapConfig(resamples=10_000)
@@ -31,7 +31,7 @@ def test_without_expansion_it_is_the_bca_interval_of_scipy(skewed):
 def test_the_error_is_that_of_a_mean_and_student_gives_the_t_interval(skewed):
     found = resample(mean, np.stack([skewed, np.ones(25)], axis=1), config=BootstrapConfig(resamples=100))
     theirs = stats.ttest_1samp(skewed, 0)
-    assert found.error[0] == pytest.approx(stats.sem(skewed))
+    assert found.standard_error[0] == pytest.approx(stats.sem(skewed))
     assert np.ravel(found.student(0.9)) == pytest.approx(tuple(theirs.confidence_interval(0.9)))
     assert found.p()[0] == pytest.approx(theirs.pvalue)
 
@@ -59,13 +59,13 @@ def test_two_samples_are_drawn_apart_and_give_welch_s_degrees_of_freedom(skewed)
     gap = lambda sums: sums[..., :1] / sums[..., 1:2] - sums[..., 2:3] / sums[..., 3:]
     found = resample(gap, parts, strata=np.repeat([0, 1], [25, 12]))
     theirs = stats.ttest_ind(skewed, other, equal_var=False)
-    assert found.freedom[0] == pytest.approx(theirs.df)
+    assert found.dof[0] == pytest.approx(theirs.df)
     assert found.p()[0] == pytest.approx(theirs.pvalue)
 
 
 def test_worth_is_the_number_of_equal_patients_and_less_where_one_has_most_images():
-    assert worth(np.full((8, 1), 5.0)) == pytest.approx(8)
-    assert worth(np.array([[40.0], [1], [1], [1]])) == pytest.approx(43**2 / 1603)
+    assert effective_sample_size(np.full((8, 1), 5.0)) == pytest.approx(8)
+    assert effective_sample_size(np.array([[40.0], [1], [1], [1]])) == pytest.approx(43**2 / 1603)
 
 
 def test_a_ratio_that_divides_by_nothing_has_no_interval():

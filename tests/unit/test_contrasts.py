@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from prism_jax.stats.contrasts import difference, interaction, paired, slope
+from prism_jax.stats.contrasts import difference_in_differences, interaction, paired_by_image, slope
 from prism_jax.stats.effects import Row
 
 IMAGES = np.array(["c", "a", "b", "d"])
@@ -18,7 +18,7 @@ def row(*changes: float, images=IMAGES) -> Row:
 
 def test_difference_takes_the_mean_placebo_from_each_image_whatever_the_order():
     placebos = row(1, 2, 3, 4), row(30.0, 5, 4, images=np.array(["b", "c", "a"]))
-    found = difference(row(10, 20, 30, 40), *placebos)
+    found = difference_in_differences(row(10, 20, 30, 40), *placebos)
     assert list(found.images) == ["a", "b", "c"]
     assert found.changes[:, 0] == pytest.approx([20 - 3, 30 - 16.5, 10 - 3])
     assert list(found.patients) == [48, 49, 49]
@@ -37,11 +37,11 @@ def test_the_slope_of_a_straight_line_is_its_own():
 
 def test_rows_without_names_are_paired_by_order_if_their_patients_are_alike():
     first = dataclasses.replace(row(1, 2, 3, 4), images=None)
-    assert len(paired([first, first])) == 2
+    assert len(paired_by_image([first, first])) == 2
     with pytest.raises(ValueError, match="give each its `images`"):
-        paired([first, dataclasses.replace(first, patients=first.patients[::-1])])
+        paired_by_image([first, dataclasses.replace(first, patients=first.patients[::-1])])
     with pytest.raises(ValueError, match="give each its `images`"):
-        paired([first, row(1, 2, 3, 4)])
+        paired_by_image([first, row(1, 2, 3, 4)])
 
 
 @pytest.mark.parametrize(
@@ -50,14 +50,14 @@ def test_rows_without_names_are_paired_by_order_if_their_patients_are_alike():
 )
 def test_images_that_cannot_be_paired_are_refused(images, message):
     with pytest.raises(ValueError, match=message):
-        difference(row(1, 2, 3, 4), row(1, 2, 3, 4, images=np.array(images)))
+        difference_in_differences(row(1, 2, 3, 4), row(1, 2, 3, 4, images=np.array(images)))
 
 
 def test_one_image_of_two_patients_no_placebo_and_one_strength_are_refused():
     other = dataclasses.replace(row(1, 2, 3, 4), patients=np.arange(4))
     with pytest.raises(ValueError, match="different patients"):
-        difference(row(1, 2, 3, 4), other)
+        difference_in_differences(row(1, 2, 3, 4), other)
     with pytest.raises(ValueError, match="no placebo"):
-        difference(other)
+        difference_in_differences(other)
     with pytest.raises(ValueError, match="two or more above 0"):
         slope({1.0: other})

@@ -9,12 +9,21 @@ from scipy import stats
 
 from prism_jax import json_codec
 from prism_jax.stats import effects
-from prism_jax.stats.effects import EFFECT, FEW, NONE, OPEN, SLIGHT, EffectConfig, Row, measure
+from prism_jax.stats.effects import (
+    EFFECT,
+    INCONCLUSIVE,
+    INSUFFICIENT_DATA,
+    NEGLIGIBLE,
+    NO_EFFECT,
+    EffectConfig,
+    Row,
+    measure,
+)
 from prism_jax.stats.intervals import BootstrapConfig
-from prism_jax.stats.sign_flip_test import FlipConfig
+from prism_jax.stats.sign_flip_test import SignFlipConfig
 
 COLUMNS = ("target", "carried", "slight", "still", "noisy")
-CONFIG = EffectConfig(bootstrap=BootstrapConfig(resamples=500), flips=FlipConfig(flips=1000))
+CONFIG = EffectConfig(bootstrap=BootstrapConfig(resamples=500), sign_flips=SignFlipConfig(num_permutations=1000))
 PATIENTS = 40
 
 
@@ -31,14 +40,14 @@ def row(seed: int = 0, patients: int = PATIENTS, most: int = 4, **fields) -> Row
 
 @pytest.fixture(scope="module")
 def found() -> effects.Effects:
-    return measure({"remove": row(), "synonym": row(1, is_placebo=True, targets=())}, COLUMNS, CONFIG)
+    return measure({"remove": row(), "synonym": row(1, is_negative_control=True, targets=())}, COLUMNS, CONFIG)
 
 
 def test_each_cell_gets_the_verdict_that_its_changes_deserve(found):
     verdicts = [found.cell("remove", column).verdict for column in COLUMNS]
-    assert verdicts == [EFFECT, EFFECT, SLIGHT, NONE, OPEN]
+    assert verdicts == [EFFECT, EFFECT, NEGLIGIBLE, NO_EFFECT, INCONCLUSIVE]
     assert [one.family for one in found.cells[:5]] == ["on-target", *["off-target"] * 4]
-    assert {one.family for one in found.cells[5:]} == {"placebo"}
+    assert {one.family for one in found.cells[5:]} == {"negative control"}
 
 
 def test_an_effect_is_the_mean_over_images_and_counts_patients(found):
@@ -46,14 +55,14 @@ def test_an_effect_is_the_mean_over_images_and_counts_patients(found):
     assert cell.effect.value == pytest.approx(one.changes[:, 1].mean())
     assert (cell.effect.count, cell.images) == (PATIENTS, len(one.patients))
     assert cell.effect.low < -0.6 < cell.effect.high
-    assert PATIENTS / 2 < cell.worth < PATIENTS
+    assert PATIENTS / 2 < cell.effective_sample_size < PATIENTS
 
 
 def test_the_unit_of_standardised_effects_is_the_sd_of_patients_before_the_edit(found):
     one, cell = row(), found.cell("remove", "carried")
     means = [one.before[one.patients == patient, 1].mean() for patient in range(PATIENTS)]
-    assert cell.spread == pytest.approx(np.std(means, ddof=1))
-    assert cell.standardised.value == pytest.approx(cell.effect.value / cell.spread)
+    assert cell.std == pytest.approx(np.std(means, ddof=1))
+    assert cell.standardised.value == pytest.approx(cell.effect.value / cell.std)
 
 
 def test_one_image_a_patient_gives_a_t_interval_or_one_that_holds_it():
@@ -89,14 +98,14 @@ def test_cells_of_other_patients_and_missing_images_are_measured_as_if_alone():
 
 def test_few_patients_or_one_with_most_images_conclude_nothing():
     few = measure({"remove": row(patients=6)}, COLUMNS, CONFIG).cell("remove", "target")
-    assert (few.verdict, few.reason) == (FEW, "6 patients; 10 are needed")
+    assert (few.verdict, few.reason) == (INSUFFICIENT_DATA, "6 patients; 10 are needed")
     assert np.isnan([few.p, few.q, few.family_p]).all()
     one = row(patients=12, most=1)
     uneven = dataclasses.replace(one, patients=np.minimum(one.patients, 11), images=None, before=None)
     uneven = dataclasses.replace(uneven, changes=np.repeat(uneven.changes, [1] * 11 + [60], axis=0))
     uneven = dataclasses.replace(uneven, patients=np.repeat(one.patients, [1] * 11 + [60]))
     cell = measure({"remove": uneven}, COLUMNS, CONFIG).cell("remove", "target")
-    assert (cell.verdict, cell.reason) == (FEW, "12 patients of uneven weight, worth 1.4; 10 are needed")
+    assert (cell.verdict, cell.reason) == (INSUFFICIENT_DATA, "12 patients of uneven weight, worth 1.4; 10 are needed")
 
 
 def test_a_column_that_nobody_was_measured_in_says_so():
@@ -104,15 +113,15 @@ def test_a_column_that_nobody_was_measured_in_says_so():
     changes = one.changes.copy()
     changes[:, 3] = np.nan
     cell = measure({"remove": dataclasses.replace(one, changes=changes)}, COLUMNS, CONFIG).cell("remove", "still")
-    assert (cell.verdict, cell.effect.count, cell.reason) == (FEW, 0, "0 patients; 10 are needed")
+    assert (cell.verdict, cell.effect.count, cell.reason) == (INSUFFICIENT_DATA, 0, "0 patients; 10 are needed")
 
 
 def test_without_scores_before_there_is_no_spread_and_the_margin_is_in_the_unit_if_asked():
     one = dataclasses.replace(row(), before=None)
-    assert measure({"remove": one}, COLUMNS, CONFIG).cell("remove", "still").verdict == OPEN
+    assert measure({"remove": one}, COLUMNS, CONFIG).cell("remove", "still").verdict == INCONCLUSIVE
     unit = dataclasses.replace(CONFIG, margin_of="unit", margin=0.1)
     cell = measure({"remove": one}, COLUMNS, unit).cell("remove", "still")
-    assert (cell.verdict, cell.within.value) == (NONE, cell.effect.value)
+    assert (cell.verdict, cell.within.value) == (NO_EFFECT, cell.effect.value)
     assert np.isnan(cell.standardised.value)
 
 

@@ -8,11 +8,11 @@ import pytest
 from prism_jax.stats.consensus import agree
 from prism_jax.stats.effects import EffectConfig, Row, measure
 from prism_jax.stats.intervals import BootstrapConfig
-from prism_jax.stats.misclassification import Labelled, Seen, adjusted_change
-from prism_jax.stats.sign_flip_test import FlipConfig
+from prism_jax.stats.misclassification import JudgedEdits, LabelledImages, corrected_change
+from prism_jax.stats.sign_flip_test import SignFlipConfig
 
 COLUMNS = ("both", "one", "opposite", "neither")
-CONFIG = EffectConfig(bootstrap=BootstrapConfig(resamples=300), flips=FlipConfig(flips=1000))
+CONFIG = EffectConfig(bootstrap=BootstrapConfig(resamples=300), sign_flips=SignFlipConfig(num_permutations=1000))
 
 
 def judged(*means: float, seed: int = 0, **fields):
@@ -54,26 +54,28 @@ def read(rng, true: np.ndarray, confusion: np.ndarray) -> np.ndarray:
 def simulated(rng, confusion: np.ndarray, before: np.ndarray, after: np.ndarray, images: int = 200):
     classes = len(confusion)
     truth = [rng.choice(classes, images, p=shares) for shares in (before, after)]
-    seen = Seen(before=read(rng, truth[0], confusion), after=read(rng, truth[1], confusion), patients=np.arange(images))
+    seen = JudgedEdits(
+        before=read(rng, truth[0], confusion), after=read(rng, truth[1], confusion), patients=np.arange(images)
+    )
     labels = rng.integers(classes, size=300)
-    labelled = Labelled(true=labels, judged=read(rng, labels, confusion), patients=np.arange(300))
-    return adjusted_change(seen, labelled, classes=classes, config=CONFIG)
+    labelled = LabelledImages(true=labels, judged=read(rng, labels, confusion), patients=np.arange(300))
+    return corrected_change(seen, labelled, classes=classes, config=CONFIG)
 
 
 def test_the_adjusted_change_holds_the_truth_where_the_seen_one_is_too_small():
     rng, runs = np.random.default_rng(0), 120
     confusion = np.array([[0.85, 0.25], [0.15, 0.75]])
     found = [simulated(rng, confusion, np.array([0.3, 0.7]), np.array([0.8, 0.2])) for _ in range(runs)]
-    held = np.mean([one.true[1].low <= -0.5 <= one.true[1].high for one in found])
+    held = np.mean([one.corrected[1].low <= -0.5 <= one.corrected[1].high for one in found])
     assert held == pytest.approx(0.955, abs=0.06)
-    assert np.mean([one.seen[1].value for one in found]) == pytest.approx(-0.5 * 0.6, abs=0.02)
-    assert found[0].true[0].value == pytest.approx(-found[0].true[1].value)
+    assert np.mean([one.apparent[1].value for one in found]) == pytest.approx(-0.5 * 0.6, abs=0.02)
+    assert found[0].corrected[0].value == pytest.approx(-found[0].corrected[1].value)
 
 
 def test_the_two_class_case_is_rogan_and_gladen():
     found = simulated(np.random.default_rng(1), np.array([[0.9, 0.2], [0.1, 0.8]]), np.array([0.5, 0.5]), np.eye(2)[0])
     (specificity, _), (_, sensitivity) = found.confusion
-    assert found.true[1].value == pytest.approx(found.seen[1].value / (sensitivity + specificity - 1))
+    assert found.corrected[1].value == pytest.approx(found.apparent[1].value / (sensitivity + specificity - 1))
 
 
 def test_a_judge_of_b_that_is_swayed_by_a_is_put_right_by_the_joint_classes():
@@ -82,19 +84,19 @@ def test_a_judge_of_b_that_is_swayed_by_a_is_put_right_by_the_joint_classes():
     confusion[:, 1] = [0, 0.5, 0, 0.5]
     before, after = np.array([0, 1.0, 0, 0]), np.array([1.0, 0, 0, 0])  # A removed, B never there
     found = simulated(np.random.default_rng(2), confusion, before, after)
-    assert found.seen[3].high < -0.3  # it looks as if B went too
-    assert found.true[3].low < 0 < found.true[3].high
-    assert found.true[1].low < -1 < found.true[1].high
+    assert found.apparent[3].high < -0.3  # it looks as if B went too
+    assert found.corrected[3].low < 0 < found.corrected[3].high
+    assert found.corrected[1].low < -1 < found.corrected[1].high
 
 
 def test_a_judge_no_better_than_chance_and_too_few_labels_are_refused():
-    seen = Seen(before=np.array([0, 1]), after=np.array([1, 1]), patients=np.arange(2))
+    seen = JudgedEdits(before=np.array([0, 1]), after=np.array([1, 1]), patients=np.arange(2))
     true = np.arange(40) % 2
     with pytest.raises(ValueError, match="no better than chance"):
-        adjusted_change(seen, Labelled(true=true, judged=1 - true, patients=np.arange(40)))
+        corrected_change(seen, LabelledImages(true=true, judged=1 - true, patients=np.arange(40)))
     with pytest.raises(ValueError, match="class 1 has labelled images of 1 patients"):
-        adjusted_change(seen, Labelled(true=true, judged=true, patients=np.where(true, 99, np.arange(40))))
+        corrected_change(seen, LabelledImages(true=true, judged=true, patients=np.where(true, 99, np.arange(40))))
     with pytest.raises(ValueError, match="classes must be 0 to 1"):
-        adjusted_change(
-            dataclasses.replace(seen, after=np.array([2, 0])), Labelled(true=true, judged=true, patients=true)
+        corrected_change(
+            dataclasses.replace(seen, after=np.array([2, 0])), LabelledImages(true=true, judged=true, patients=true)
         )

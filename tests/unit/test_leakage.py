@@ -70,17 +70,17 @@ def doses() -> dict[float, Row]:
 
 
 def test_the_off_target_change_is_read_where_the_target_has_moved_as_wanted(doses):
-    found = at_matched_strength(doses, off=B, on=A, wanted=-2.0, config=CONFIG)
+    found = at_matched_strength(doses, off=B, on=A, target_change=-2.0, config=CONFIG)
     assert found.strength.value == pytest.approx(2.0, abs=0.05)
     assert found.off_target.value == pytest.approx(-1.2, abs=0.1)
     assert found.off_target.low < found.off_target.value < found.off_target.high
-    halfway = at_matched_strength(doses, off=B, on=A, wanted=-0.5, config=CONFIG)
+    halfway = at_matched_strength(doses, off=B, on=A, target_change=-0.5, config=CONFIG)
     assert halfway.strength.value == pytest.approx(0.5, abs=0.05)
     assert halfway.off_target.value == pytest.approx(-0.15, abs=0.05)  # on the line from no edit to strength 1
 
 
 def test_what_no_strength_reaches_is_refused(doses):
     with pytest.raises(ValueError, match="moves by at most"):
-        at_matched_strength(doses, off=B, on=A, wanted=-5.0)
+        at_matched_strength(doses, off=B, on=A, target_change=-5.0)
     with pytest.raises(ValueError, match="moves by at most"):
-        at_matched_strength(doses, off=B, on=A, wanted=1.0)
+        at_matched_strength(doses, off=B, on=A, target_change=1.0)

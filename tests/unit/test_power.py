@@ -5,14 +5,14 @@ import pytest
 from scipy import stats
 
 from prism_jax.stats.effects import Row
-from prism_jax.stats.power import Noise, observed, patients_needed, power, table
+from prism_jax.stats.power import Variability, power, required_patients, sample_size_table, variance_components
 
-NOISE = Noise(sd=1.0, icc=0.0)
+NOISE = Variability(std=1.0, icc=0.0)
 
 
 @pytest.mark.parametrize(("effect", "patients"), [(0.2, 199), (0.5, 34), (0.8, 15)])
 def test_patients_needed_are_those_of_the_usual_tables(effect, patients):
-    found = patients_needed(effect, NOISE)  # one-sample t-test, 80 %, two-sided 5 % (G*Power)
+    found = required_patients(effect, NOISE)  # one-sample t-test, 80 %, two-sided 5 % (G*Power)
     assert found.patients == patients
     assert found.power >= 0.8 > power(effect, patients - 1, NOISE)
 
@@ -20,46 +20,46 @@ def test_patients_needed_are_those_of_the_usual_tables(effect, patients):
 @pytest.mark.parametrize(("images", "icc"), [(1, 0.0), (4, 0.5), (4, 0.0)])
 def test_simulated_power_is_what_was_promised(images, icc):
     rng, runs = np.random.default_rng(0), 4000
-    noise = Noise(sd=0.8, icc=icc)
-    found = patients_needed(0.3, noise, images=images)
+    noise = Variability(std=0.8, icc=icc)
+    found = required_patients(0.3, noise, images=images)
     size = (runs, found.patients)
     own = rng.normal(size=(*size, images)).mean(axis=2)
-    means = 0.3 + noise.sd * (np.sqrt(icc) * rng.normal(size=size) + np.sqrt(1 - icc) * own)
+    means = 0.3 + noise.std * (np.sqrt(icc) * rng.normal(size=size) + np.sqrt(1 - icc) * own)
     seen = np.mean(stats.ttest_1samp(means, 0, axis=1).pvalue <= 0.05)
     assert seen == pytest.approx(found.power, abs=3 * (0.16 / runs) ** 0.5)
 
 
 def test_more_patients_have_more_power_however_little_is_left_to_chance():
-    powers = [power(1.0, patients, Noise(sd=0.8, icc=0.0), alpha=0.05 / 40) for patients in range(5, 120)]
+    powers = [power(1.0, patients, Variability(std=0.8, icc=0.0), alpha=0.05 / 40) for patients in range(5, 120)]
     assert (np.diff(powers) >= -1e-12).all()
-    assert patients_needed(1.0, Noise(sd=1.0, icc=0.5), images=3, cells=40).patients == 17
+    assert required_patients(1.0, Variability(std=1.0, icc=0.5), images=3, cells=40).patients == 17
 
 
 def test_more_images_of_a_patient_help_less_the_more_alike_they_are():
-    alike, apart = (table([0.3], Noise(sd=1.0, icc=icc), images=(1, 4)) for icc in (0.9, 0.0))
+    alike, apart = (sample_size_table([0.3], Variability(std=1.0, icc=icc), images=(1, 4)) for icc in (0.9, 0.0))
     assert alike[1].patients > 0.9 * alike[0].patients
     assert apart[1].patients < 0.3 * apart[0].patients
 
 
 def test_more_cells_need_more_patients():
-    assert patients_needed(0.3, NOISE, cells=50).patients > 1.5 * patients_needed(0.3, NOISE).patients
+    assert required_patients(0.3, NOISE, cells=50).patients > 1.5 * required_patients(0.3, NOISE).patients
 
 
 def test_noise_is_found_again():
     rng = np.random.default_rng(1)
     owner = np.repeat(np.arange(600), rng.integers(1, 6, 600))
     changes = 0.6 * rng.normal(size=600)[owner] + 0.8 * rng.normal(size=len(owner))
-    found = observed(Row(changes=changes[:, None], patients=owner), 0)
-    assert found.sd == pytest.approx(1.0, abs=0.05)
+    found = variance_components(Row(changes=changes[:, None], patients=owner), 0)
+    assert found.std == pytest.approx(1.0, abs=0.05)
     assert found.icc == pytest.approx(0.36, abs=0.07)
-    alone = observed(Row(changes=changes[:, None], patients=np.arange(len(owner))), 0)
-    assert (alone.sd, alone.icc) == (pytest.approx(changes.std(ddof=1)), 0)
+    alone = variance_components(Row(changes=changes[:, None], patients=np.arange(len(owner))), 0)
+    assert (alone.std, alone.icc) == (pytest.approx(changes.std(ddof=1)), 0)
 
 
 def test_what_has_no_answer_is_refused():
     with pytest.raises(ValueError, match="must not be 0"):
-        patients_needed(0.0, NOISE)
+        required_patients(0.0, NOISE)
     with pytest.raises(ValueError, match="needs over"):
-        patients_needed(1e-5, NOISE)
+        required_patients(1e-5, NOISE)
     with pytest.raises(ValueError, match="1 patient tells nothing"):
-        observed(Row(changes=np.zeros((2, 1)), patients=np.zeros(2)), 0)
+        variance_components(Row(changes=np.zeros((2, 1)), patients=np.zeros(2)), 0)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from prism_jax.stats.sign_flip_test import FlipConfig, false_discovery, flip
+from prism_jax.stats.sign_flip_test import SignFlipConfig, benjamini_hochberg, sign_flip_test
 
 
 @pytest.fixture(scope="module")
@@ -16,7 +16,7 @@ def sums() -> np.ndarray:
 
 
 def test_few_patients_give_the_exact_p_value_of_scipy(sums):
-    found = flip(sums)
+    found = sign_flip_test(sums)
     for values, p in zip(sums.T, found.p, strict=True):
         theirs = stats.permutation_test((values,), np.sum, permutation_type="samples", n_resamples=np.inf)
         assert p == pytest.approx(theirs.pvalue)
@@ -31,33 +31,36 @@ def test_family_wise_p_values_are_those_of_a_step_down_by_hand(sums):
         highest = turned[:, order[place:]].max(axis=1)
         least = max(least, np.mean(highest >= turned[0, cell] - 1e-12))
         by_hand[cell] = least
-    assert flip(sums).family_p == pytest.approx(by_hand)
-    assert (flip(sums).family_p >= flip(sums).p).all()
+    assert sign_flip_test(sums).family_p == pytest.approx(by_hand)
+    assert (sign_flip_test(sums).family_p >= sign_flip_test(sums).p).all()
 
 
 def test_random_signs_come_near_the_exact_p_values(sums):
-    exact, drawn = flip(sums, FlipConfig(flips=1000)), flip(sums, FlipConfig(flips=200))
+    exact, drawn = (
+        sign_flip_test(sums, SignFlipConfig(num_permutations=1000)),
+        sign_flip_test(sums, SignFlipConfig(num_permutations=200)),
+    )
     assert drawn.p == pytest.approx(exact.p, abs=0.12)
     assert drawn.p.min() >= 1 / 201
 
 
 def test_a_cell_in_which_nothing_changed_is_no_effect(sums):
-    found = flip(np.concatenate([sums, np.zeros((9, 1))], axis=1))
+    found = sign_flip_test(np.concatenate([sums, np.zeros((9, 1))], axis=1))
     assert (found.p[-1], found.family_p[-1]) == (1, 1)
-    assert found.family_p[:-1] == pytest.approx(flip(sums).family_p)
+    assert found.family_p[:-1] == pytest.approx(sign_flip_test(sums).family_p)
 
 
 def test_neither_scale_nor_direction_changes_a_p_value(sums):
-    scaled = flip(sums * np.array([-1, 2, -300, 1, 0.1]))
-    assert scaled.family_p == pytest.approx(flip(sums).family_p)
+    scaled = sign_flip_test(sums * np.array([-1, 2, -300, 1, 0.1]))
+    assert scaled.family_p == pytest.approx(sign_flip_test(sums).family_p)
 
 
 def test_q_values_are_benjamini_and_hochberg_s_and_leave_out_what_is_unknown():
     p = np.array([0.01, 0.04, np.nan, 0.03, 0.5])
-    assert false_discovery(p) == pytest.approx([0.04, 0.16 / 3, np.nan, 0.16 / 3, 0.5], nan_ok=True)
-    assert np.isnan(false_discovery(np.array([np.nan]))).all()
+    assert benjamini_hochberg(p) == pytest.approx([0.04, 0.16 / 3, np.nan, 0.16 / 3, 0.5], nan_ok=True)
+    assert np.isnan(benjamini_hochberg(np.array([np.nan]))).all()
 
 
-def test_too_few_flips_are_refused():
-    with pytest.raises(ValueError, match="flips 20 cannot give"):
-        FlipConfig(flips=20)
+def test_too_few_permutations_are_refused():
+    with pytest.raises(ValueError, match="num_permutations must be 100 or more, got 20"):
+        SignFlipConfig(num_permutations=20)

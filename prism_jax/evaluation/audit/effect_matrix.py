@@ -11,7 +11,7 @@ from prism_jax.evaluation.edited_cohort import AGE, Cases
 from prism_jax.evaluation.edits import Change
 from prism_jax.stats import contrasts, effects
 from prism_jax.stats.consensus import Agreement, agree
-from prism_jax.stats.effects import EFFECT, SLIGHT, EffectConfig, Effects, Row
+from prism_jax.stats.effects import EFFECT, NEGLIGIBLE, EffectConfig, Effects, Row
 
 ALL = "all judges"  # the mean of their scores
 TRUTH = "true counterfactuals"  # in the eyes of all judges, against the original
@@ -51,7 +51,7 @@ class Matrix:
 
     def is_slight(self, edit: str, column: str) -> bool:
         """The same of an effect that is sure, and too small to be of account."""
-        return self.agreement[edit, column].verdict == SLIGHT and self._is_beyond(edit, column)
+        return self.agreement[edit, column].verdict == NEGLIGIBLE and self._is_beyond(edit, column)
 
     def floor(self, edit: str, column: str) -> tuple[float, str]:
         """(The largest mean change of the probability by a placebo on the same images, its name); NaN without any."""
@@ -65,7 +65,7 @@ class Matrix:
 
     def _is_beyond(self, edit: str, column: str) -> bool:
         found = self.beyond.get((edit, column))
-        return found is None or found.verdict in (EFFECT, SLIGHT)
+        return found is None or found.verdict in (EFFECT, NEGLIGIBLE)
 
 
 def measure(cases: Cases, scores: Scores, config: EffectConfig, *, slight: float = 0.02) -> Matrix:
@@ -78,7 +78,7 @@ def measure(cases: Cases, scores: Scores, config: EffectConfig, *, slight: float
     if scores.truth is not None:
         truth = _rows(cases, scores, slice(None), wanted, before="original", after="truth")
         found[TRUTH] = _measured(truth, columns, config, slight)
-    tested = STANDARD if config.margin_of == "spread" else LOGIT
+    tested = STANDARD if config.margin_of == "std" else LOGIT
     apart = {judge: {tested: _beyond(changes, rows[judge][tested])} for judge in scores.judges}
     excess = {PROBABILITY: _beyond(changes, rows[ALL][PROBABILITY])}
     beyond, cells = (), ()
@@ -107,7 +107,7 @@ def _agreed(found: Mapping[str, Mapping[str, Effects]], judges: tuple[str, ...],
     for place, one in agreed.items():
         is_small = place[1] != AGE and all(found[judge][PROBABILITY].cell(*place).is_equivalent for judge in judges)
         if one.verdict == EFFECT and is_small:
-            agreed[place] = dataclasses.replace(one, verdict=SLIGHT)
+            agreed[place] = dataclasses.replace(one, verdict=NEGLIGIBLE)
     return agreed
 
 
@@ -159,7 +159,9 @@ def _rows(
     found: dict[str, dict[str, Row]] = {PROBABILITY: {}, LOGIT: {}, STANDARD: {}}
     for change in cases.changes:
         places = cases.of(change)
-        fields = dict(images=cases.images[places], targets=tuple(wanted[change.name]), is_placebo=change.is_placebo)
+        fields = dict(
+            images=cases.images[places], targets=tuple(wanted[change.name]), is_negative_control=change.is_placebo
+        )
         for scale in (PROBABILITY, LOGIT):
             values = (seen(scale, kind)[places] for kind in (before, after))
             found[scale][change.name] = Row.of(*values, cases.patients[places], **fields)
@@ -180,5 +182,5 @@ def _beyond(changes: tuple[Change, ...], rows: Mapping[str, Row]) -> dict[str, R
         row = rows[change.name]
         common = set(row.images).intersection(*(one.images for one in placebos))
         if not change.is_placebo and common:
-            found[change.name] = contrasts.difference(row, *placebos)
+            found[change.name] = contrasts.difference_in_differences(row, *placebos)
     return found

@@ -79,7 +79,7 @@ def matrix_csv(matrix: Matrix) -> str:
     """A line a judge, scale, edit and attribute."""
     lines = io.StringIO()
     numbers = [f"{name}{end}" for name in ESTIMATES for end in ("", "_low", "_high")]
-    plain = ("family", "images", "worth", "spread", "p", "q", "family_p", "margin", "verdict", "reason")
+    plain = ("family", "images", "effective_sample_size", "std", "p", "q", "family_p", "margin", "verdict", "reason")
     writer = csv.writer(lines, lineterminator="\n")
     writer.writerow(["judge", "scale", "edit", "attribute", "patients", *numbers, *plain])
     for judge, scales in matrix.effects.items():

@@ -13,7 +13,7 @@ from prism_jax.metrics.classification import CUT, ClassificationMetrics, age_err
 from prism_jax.stats import effects
 from prism_jax.stats.effects import EffectConfig
 from prism_jax.stats.intervals import BootstrapConfig, Estimate, wilson
-from prism_jax.stats.misclassification import Adjusted, Labelled, Seen, adjusted_change
+from prism_jax.stats.misclassification import CorrectedChange, JudgedEdits, LabelledImages, corrected_change
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -56,7 +56,7 @@ def _figures(
 
 def adjusted(
     matrix: Matrix, cases: Cases, scores: Scores, config: EffectConfig
-) -> dict[tuple[str, str, str], Adjusted]:
+) -> dict[tuple[str, str, str], CorrectedChange]:
     """By edit, attribute and judge: the change of the true share, for targets and for effects found beside them.
 
     Left out where the data set has too few labels of either kind to know the judge's errors, or the judge is no better
@@ -74,18 +74,18 @@ def adjusted(
             known = ~np.isnan(labels[:, c])
             for j, judge in enumerate(scores.judges):
                 judged = lambda kind, at, j=j, c=c: (getattr(scores, kind)[j, at, c] >= 0).astype(np.int64)
-                seen = Seen(
+                seen = JudgedEdits(
                     before=judged("reconstruction", places),
                     after=judged("edited", places),
                     patients=cases.patients[places],
                 )
-                labelled = Labelled(
+                labelled = LabelledImages(
                     true=labels[known, c].astype(np.int64),
                     judged=judged("original", firsts)[known],
                     patients=cases.patients[firsts][known],
                 )
                 try:
-                    found[change.name, column, judge] = adjusted_change(seen, labelled, config=config)
+                    found[change.name, column, judge] = corrected_change(seen, labelled, config=config)
                 except ValueError:
                     continue
     return found
@@ -108,7 +108,11 @@ def calls(matrix: Matrix) -> Calls | None:
     if TRUTH not in matrix.effects:
         return None
     truth = matrix.effects[TRUTH][matrix.tested]
-    cells = [one for one in matrix.agreement.values() if one.family != effects.ON and one.verdict != effects.FEW]
+    cells = [
+        one
+        for one in matrix.agreement.values()
+        if one.family != effects.ON and one.verdict != effects.INSUFFICIENT_DATA
+    ]
     is_true = np.array([truth.cell(one.edit, one.column).verdict == effects.EFFECT for one in cells], bool)
     called = np.array([matrix.is_called(one.edit, one.column) for one in cells], bool)
     return Calls(

@@ -71,7 +71,7 @@ def found(matrix: Matrix, sides: Sequence[Side], directions: Sequence[Direction]
     said += [_on_target(matrix, one.edit, one.column) for one in targets if matrix.is_called(*_at(one))]
     said += [_hardly(matrix, one.edit, one.column) for one in targets if matrix.is_slight(*_at(one))]
     said += filter(None, (_direction(matrix, one) for one in directions))
-    placebos = [one for one in matrix.agreement.values() if one.family == effects.PLACEBO]
+    placebos = [one for one in matrix.agreement.values() if one.family == effects.NEGATIVE_CONTROL]
     called = [one for one in placebos if one.verdict == effects.EFFECT]
     said += [f"Even a placebo has an effect. {_side_effect(matrix, *_at(one), None)}" for one in called]
     return (*said, *_slight(matrix))
@@ -98,7 +98,7 @@ def ruled_out(matrix: Matrix) -> tuple[str, ...]:
         columns = [
             named(one.column)
             for one in matrix.agreement.values()
-            if one.edit == change.name and one.verdict == effects.NONE
+            if one.edit == change.name and one.verdict == effects.NO_EFFECT
         ]
         if columns:
             said.append(
@@ -150,20 +150,20 @@ def doubtful(errors: Sequence[Errors]) -> tuple[str, ...]:
 
 def _undecided(matrix: Matrix, one: consensus.Agreement, config: effects.EffectConfig) -> str:
     """Why a cell is neither an effect nor shown to be free of one; "" if it is."""
-    if one.verdict == effects.FEW:
-        return f"nothing can be concluded, fewer than {config.fewest:g} patients."
+    if one.verdict == effects.INSUFFICIENT_DATA:
+        return f"nothing can be concluded, fewer than {config.min_patients:g} patients."
     if one.verdict == consensus.DISAGREE:
         return "the judges disagree."
-    if one.verdict == effects.OPEN:
+    if one.verdict == effects.INCONCLUSIVE:
         return "neither an effect nor its absence is shown."
     is_beyond = matrix.is_called(*_at(one)) or matrix.is_slight(*_at(one))
-    if one.family != effects.PLACEBO and _is_effect(one) and not is_beyond:
+    if one.family != effects.NEGATIVE_CONTROL and _is_effect(one) and not is_beyond:
         return "no more is shown than placebo edits do."
     return ""
 
 
 def _is_effect(one: consensus.Agreement) -> bool:
-    return one.verdict in (effects.EFFECT, effects.SLIGHT)
+    return one.verdict in (effects.EFFECT, effects.NEGLIGIBLE)
 
 
 def _at(one: consensus.Agreement) -> tuple[str, str]:
@@ -188,7 +188,7 @@ def _side_effect(matrix: Matrix, edit: str, column: str, side: Side | None) -> s
         f"{interval(effect, column)}; {effect.count} patients; {each})."
     )
     floor, placebo = matrix.floor(edit, column)
-    if not np.isnan(floor) and matrix.agreement[edit, column].family != effects.PLACEBO:
+    if not np.isnan(floor) and matrix.agreement[edit, column].family != effects.NEGATIVE_CONTROL:
         text += f" In the same patients placebos move it by at most {amount(floor, column)} ({doing(placebo).lower()})."
     if side and side.relation and side.relation.kind in IN_DATA:
         text += f" {IN_DATA[side.relation.kind]}"
@@ -243,5 +243,5 @@ def headline(matrix: Matrix, cases: Cases) -> tuple[tuple[str, str], ...]:
         (counted(effects.OFF), "other cells with an effect"),
     ]
     if any(change.is_placebo for change in matrix.changes):
-        shown.append((counted(effects.PLACEBO), "placebo cells with an effect"))
+        shown.append((counted(effects.NEGATIVE_CONTROL), "placebo cells with an effect"))
     return tuple(shown)

@@ -18,7 +18,7 @@ from prism_jax.stats import contrasts, effects, fieller, matched_strength, subgr
 from prism_jax.stats.effects import EffectConfig, Effects, Row
 from prism_jax.stats.fieller import Asymmetry
 from prism_jax.stats.intervals import Estimate
-from prism_jax.stats.matched_strength import Matched
+from prism_jax.stats.matched_strength import MatchedStrength
 from prism_jax.stats.subgroups import Heterogeneity
 
 IN_SURVEY = {"sex": "sex M", "view": "view AP"}
@@ -52,7 +52,7 @@ class Doses:
     words: str
     strengths: Mapping[float, str]  # strength -> name of the edit
     slopes: Effects  # change with each unit of strength, logits
-    matched: Mapping[str, Matched]  # attribute -> its change where the target has moved half as far as it can
+    matched: Mapping[str, MatchedStrength]  # attribute -> its change where the target has moved half as far as it can
 
 
 def sides(matrix: Matrix, survey: Survey | None, config: EffectConfig) -> tuple[Side, ...]:
@@ -79,7 +79,7 @@ def sides(matrix: Matrix, survey: Survey | None, config: EffectConfig) -> tuple[
 def verdict(matrix: Matrix, edit: str, column: str) -> str:
     """What the judges agree on, unless placebos do as much."""
     agreed = matrix.agreement[edit, column].verdict
-    is_effect = agreed in (effects.EFFECT, effects.SLIGHT)
+    is_effect = agreed in (effects.EFFECT, effects.NEGLIGIBLE)
     is_beyond = matrix.is_called(edit, column) or matrix.is_slight(edit, column)
     return "no more than placebos do" if is_effect and not is_beyond else agreed
 
@@ -149,7 +149,7 @@ def _doses(words: str, changes: list[Change], matrix: Matrix, config: EffectConf
         for off, column in enumerate(matrix.columns):
             if off != on and most:
                 matched[column] = matched_strength.at_matched_strength(
-                    rows, off=off, on=on, wanted=most / 2, config=config
+                    rows, off=off, on=on, target_change=most / 2, config=config
                 )
     return Doses(words=words, strengths=strengths, slopes=slopes, matched=matched)
 
@@ -158,7 +158,7 @@ def groups(matrix: Matrix, cases: Cases, config: EffectConfig) -> dict[tuple[str
     """By edit and grouping ("sex", "age", "view"): each attribute's effect by group, logits. Placebos are left out."""
     names = {
         "sex": np.array([case.attributes.sex or "" for case in cases.cases]),
-        "age": subgroups.bands([np.nan if c.attributes.age is None else c.attributes.age for c in cases.cases]),
+        "age": subgroups.age_groups([np.nan if c.attributes.age is None else c.attributes.age for c in cases.cases]),
         "view": np.array([case.attributes.view or "" for case in cases.cases]),
     }
     found = {}
@@ -168,7 +168,7 @@ def groups(matrix: Matrix, cases: Cases, config: EffectConfig) -> dict[tuple[str
             if change.is_placebo or len(set(own) - {""}) < 2:
                 continue
             row: Row = matrix.rows[ALL][LOGIT][change.name]
-            found[change.name, grouping] = subgroups.compare(row, own, matrix.columns, config)
+            found[change.name, grouping] = subgroups.compare_groups(row, own, matrix.columns, config)
     return found
 
 

@@ -39,7 +39,7 @@ def note(config: EffectConfig, slight: float) -> str:
     return (
         "Numbers: mean change of the judged probability in points (of age: years), edit less reconstruction. Colour: "
         f"the change of the logit over its sd over all reconstructions, full at {FULL:g}. Margin of equivalence: "
-        f"{config.margin:g} {'standard deviations' if config.margin_of == 'spread' else 'on the logit scale'}. "
+        f"{config.margin:g} {'standard deviations' if config.margin_of == 'std' else 'on the logit scale'}. "
         f"An effect is slight where the probability changes by less than {100 * slight:g} points. "
         "Click on a cell for the pictures behind it."
     )
@@ -119,15 +119,15 @@ def _cell(matrix: Matrix, view: str, edit: str, column: str, config: EffectConfi
 
 def _mark(matrix: Matrix, view: str, edit: str, column: str, config: EffectConfig) -> Mark:
     one = _judged(matrix, view, edit, column)
-    if one.verdict == effects.FEW:
+    if one.verdict == effects.INSUFFICIENT_DATA:
         return "insufficient"
-    if one.verdict == effects.NONE:
+    if one.verdict == effects.NO_EFFECT:
         return "none"
-    if one.verdict not in (effects.EFFECT, effects.SLIGHT):
+    if one.verdict not in (effects.EFFECT, effects.NEGLIGIBLE):
         return "inconclusive"
     if view == ALL and not (matrix.is_called(edit, column) or matrix.is_slight(edit, column)):
         return "control-like"
-    if one.verdict == effects.SLIGHT:
+    if one.verdict == effects.NEGLIGIBLE:
         return "negligible"
     return "family" if one.family_p <= config.alpha else "discovery"
 

@@ -16,7 +16,7 @@ from prism_jax.report import Column, Table
 from prism_jax.stats import effects, power
 from prism_jax.stats.effects import EffectConfig, Effects
 from prism_jax.stats.intervals import BootstrapConfig, Estimate, bootstrap
-from prism_jax.stats.misclassification import Adjusted
+from prism_jax.stats.misclassification import CorrectedChange
 from prism_jax.stats.subgroups import Heterogeneity
 
 SIZES = (0.05, 0.1, 0.2)  # changes of a probability that the power table asks for
@@ -167,9 +167,10 @@ def errors(found: Sequence[Errors]) -> Table:
     return Table(title="The judges' own errors", columns=columns, rows=rows, note=note)
 
 
-def adjusted(found: Mapping[tuple[str, str, str], Adjusted]) -> Table:
+def adjusted(found: Mapping[tuple[str, str, str], CorrectedChange]) -> Table:
     rows = tuple(
-        (f"{edit}: {spoken(column)}, {judge}", one.seen[1], one.true[1]) for (edit, column, judge), one in found.items()
+        (f"{edit}: {spoken(column)}, {judge}", one.apparent[1], one.corrected[1])
+        for (edit, column, judge), one in found.items()
     )
     columns = (
         "Edit: attribute, judge",
@@ -211,13 +212,13 @@ def needed(matrix: Matrix, config: EffectConfig) -> Table:
     rows = []
     for column in matrix.columns:
         place, sizes = matrix.columns.index(column), YEARS if column == AGE else SIZES
-        noises = [power.observed(row, place) for edit, row in matrix.rows[ALL][PROBABILITY].items()
+        noises = [power.variance_components(row, place) for edit, row in matrix.rows[ALL][PROBABILITY].items()
                   if column not in matrix.wanted[edit] and _can_vary(row, place)]  # fmt: skip
-        noises = sorted((noise for noise in noises if noise.sd > 0), key=lambda noise: noise.sd)
+        noises = sorted((noise for noise in noises if noise.std > 0), key=lambda noise: noise.std)
         if noises:
             noise, family = noises[len(noises) // 2], len(matrix.changes) * len(matrix.columns)
-            counts = [power.patients_needed(size, noise, alpha=config.alpha, cells=family).patients for size in sizes]
-            rows.append((column, noise.sd if column == AGE else 100 * noise.sd, *counts))
+            counts = [power.required_patients(size, noise, alpha=config.alpha, cells=family).patients for size in sizes]
+            rows.append((column, noise.std if column == AGE else 100 * noise.std, *counts))
     columns = ("Attribute", "Sd of changes", "5 points, or 1 year", "10 points, or 3 years", "20 points, or 5 years")
     note = (
         "Patients, an image each, that find such an effect with power 80 % when all cells of the matrix are tested "

@@ -11,7 +11,7 @@ from prism_jax.data import targets, transforms
 from prism_jax.data.loading import pipeline
 from prism_jax.evaluation.augmentation.trainings import COUNTERFACTUALS, REAL, SAMPLES, TRUTH, ask
 from prism_jax.metrics.classification import CUT
-from prism_jax.stats.intervals import Estimate, share
+from prism_jax.stats.intervals import Estimate, proportion
 
 PICTURES = {
     REAL: "real pictures",
@@ -38,7 +38,7 @@ def agreement(judge: Classifier, folder: Path, findings: Sequence[str], batch_si
     for i, name in enumerate(findings):
         says = ask(judge, name, images, batch_size, f"judging {folder.name}") >= CUT
         hits = np.where(np.isnan(labels[:, i]), np.nan, says == (labels[:, i] == 1))
-        found.append(share(hits, subjects=patients))
+        found.append(proportion(hits, subjects=patients))
     return found
 
 

@@ -16,7 +16,7 @@ from prism_jax.report import Column, Table
 from prism_jax.scm.graph import Graph
 from prism_jax.scm.observed import Observed
 from prism_jax.stats.intervals import Estimate
-from prism_jax.stats.seeds import over_seeds, spread
+from prism_jax.stats.seeds import mean_over_seeds, std_over_seeds
 
 if TYPE_CHECKING:
     from prism_jax.evaluation.axioms.run import AxiomsRun
@@ -134,7 +134,7 @@ def _agreement(results: Results, kind: str, real: Agreement) -> Table:
     rows = [(REAL, *(real[name][label] for name, label in cells))]
     for do in results.dos:
         found = [getattr(one[do.name], kind) for one in results.seeds]
-        rows.append((heading(do), *(over_seeds([one[name][label] for one in found]) for name, label in cells)))
+        rows.append((heading(do), *(mean_over_seeds([one[name][label] for one in found]) for name, label in cells)))
     how = (
         "as independent predictors find them"
         if kind == "predicted"
@@ -197,7 +197,7 @@ def _spread(results: Results) -> Table:
     rows = []
     for do in results.dos:
         found = [one[do.name].predicted for one in results.seeds]
-        values = (spread([one[name][label] for one in found]) for name, label in cells)
+        values = (std_over_seeds([one[name][label] for one in found]) for name, label in cells)
         rows.append((heading(do), *values))
     return Table(
         title="How much seeds differ",
@@ -214,8 +214,8 @@ def _column(graph: Graph, name: str, label: str) -> Column:
 
 
 def _with_spread(found: Sequence[Estimate]) -> tuple[Estimate, float]:
-    return over_seeds(found), spread(found)
+    return mean_over_seeds(found), std_over_seeds(found)
 
 
 def _mean(found: Sequence[Estimate | None]) -> Estimate | None:
-    return None if None in found else over_seeds(found)
+    return None if None in found else mean_over_seeds(found)

@@ -12,7 +12,7 @@ from prism_jax.metrics.classification import CUT
 from prism_jax.metrics.counterfactual import effect_agreement
 from prism_jax.metrics.moments import Moments, frechet
 from prism_jax.stats.intervals import BootstrapConfig, Estimate, bootstrap
-from prism_jax.stats.seeds import over_seeds
+from prism_jax.stats.seeds import mean_over_seeds
 
 FID = "fid"
 
@@ -25,7 +25,7 @@ class Found:
 
     @property
     def mean(self) -> dict[str, Estimate]:
-        return {name: over_seeds([found[name] for found in self.each]) for name in self.each[0]}
+        return {name: mean_over_seeds([found[name] for found in self.each]) for name in self.each[0]}
 
 
 def of_pictures(seeds: Sequence[Measured], shared: Shared, rows: np.ndarray, config: BootstrapConfig) -> Found:
@@ -57,7 +57,7 @@ def of_effectiveness(
                 agreement = _agreement(column, predicted[known], wanted[known], patients, config)
                 found.setdefault(column, []).append(agreement)
     return {
-        column: {label: over_seeds([one[label] for one in parts]) for label in parts[0]}
+        column: {label: mean_over_seeds([one[label] for one in parts]) for label in parts[0]}
         for column, parts in found.items()
     }
 
@@ -81,7 +81,7 @@ def of_effects(
     """The mean effect on every judged attribute: probability, and years of age."""
     options = dict(subjects=shared.patients[rows], config=config)
     return {
-        column: over_seeds([bootstrap(np.mean, one.effects[rows, k], **options) for one in seeds])
+        column: mean_over_seeds([bootstrap(np.mean, one.effects[rows, k], **options) for one in seeds])
         for k, column in enumerate(shared.columns)
     }
 
@@ -92,7 +92,7 @@ def of_bias(
     """The same less the generator's effect, subject by subject; NaN where that is not known."""
     options = dict(subjects=shared.patients[rows], config=config)
     return {
-        column: over_seeds(
+        column: mean_over_seeds(
             [effect_agreement(one.effects[rows, k], one.true_effects[rows, k], **options)["bias"] for one in seeds]
         )
         for k, column in enumerate(shared.columns)

@@ -12,7 +12,7 @@ from prism_jax.evaluation.benchmark.methods import CausalModel, Editor, Row, Tra
 from prism_jax.metrics.perceptual import PerceptualDistance
 from prism_jax.report import Column, Table
 from prism_jax.stats.intervals import BootstrapConfig, Estimate
-from prism_jax.stats.seeds import spread
+from prism_jax.stats.seeds import std_over_seeds
 
 ALL = "all edits"
 MIB = 2**20
@@ -183,7 +183,7 @@ def _seeds(results: Results, found: Mapping[str, Found]) -> Table:
         if len(each) > 1:
             for k, one in enumerate(each):
                 rows.append((f"{row.name}: seed {k + 1}", *(in_unit(n, one[n]) for n in results.measures)))
-            spreads = (spread([in_unit(n, one[n]) for one in each]) for n in results.measures)
+            spreads = (std_over_seeds([in_unit(n, one[n]) for one in each]) for n in results.measures)
             rows.append((f"{row.name}: standard deviation", *spreads))
     columns = ("Row", *(Column(name=name, unit=unit) for name, unit in results.measures.values()))
     note = (

@@ -17,7 +17,7 @@ from jax.sharding import Mesh
 from prism_jax import sharding
 from prism_jax.classifier import Classifier
 from prism_jax.pixels import from_uint8
-from prism_jax.stats.intervals import BootstrapConfig, bootstrap, share
+from prism_jax.stats.intervals import BootstrapConfig, bootstrap, proportion
 from prism_jax.training import predict
 from prism_jax.training.ganterfactual.data import Sides
 from prism_jax.training.ganterfactual.step import GanState, Networks, seen
@@ -93,7 +93,7 @@ def measured(found: Mapping[str, Mapping[str, np.ndarray]], held: Sides, config:
     options, report = config.validation.intervals, {}
     for way, has in WAYS.items():
         patients = held.patients[held.has == has]
-        hits = share(found[way]["hit"], subjects=patients, level=options.level)
+        hits = proportion(found[way]["hit"], subjects=patients, level=options.level)
         l1 = bootstrap(np.mean, found[way]["l1"], subjects=patients, config=options)
         report[way] = {"share": dataclasses.asdict(hits), "l1": dataclasses.asdict(l1)}
     return report

@@ -16,7 +16,7 @@ from prism_jax.pixels import from_uint8
 from prism_jax.scm import predictions
 from prism_jax.scm.graph import Continuous, Discrete, Graph
 from prism_jax.scm.observed import Observed
-from prism_jax.stats.intervals import BootstrapConfig, Estimate, bootstrap, share
+from prism_jax.stats.intervals import BootstrapConfig, Estimate, bootstrap, proportion
 from prism_jax.training import predict
 from prism_jax.training.log import Log
 from prism_jax.training.loop import Hook
@@ -100,7 +100,7 @@ def _of_classes(
     probabilities, true = np.asarray(probabilities, np.float64), np.asarray(true)
     if kind.classes == 2:
         return ClassificationMetrics.of(probabilities[:, 1], true, patients=subjects).compute(config=config)
-    hits = share(probabilities.argmax(1) == true, subjects=subjects, level=config.level)
+    hits = proportion(probabilities.argmax(1) == true, subjects=subjects, level=config.level)
     area = bootstrap(_mean_auroc, true, *probabilities.T, subjects=subjects, config=config)
     return {"accuracy": hits, "auroc": area}
 
