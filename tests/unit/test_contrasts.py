@@ -53,11 +53,11 @@ def test_images_that_cannot_be_paired_are_refused(images, message):
         difference_in_differences(row(1, 2, 3, 4), row(1, 2, 3, 4, images=np.array(images)))
 
 
-def test_one_image_of_two_patients_no_placebo_and_one_strength_are_refused():
+def test_one_image_of_two_patients_no_control_and_one_strength_are_refused():
     other = dataclasses.replace(row(1, 2, 3, 4), patients=np.arange(4))
     with pytest.raises(ValueError, match="different patients"):
         difference_in_differences(row(1, 2, 3, 4), other)
-    with pytest.raises(ValueError, match="no placebo"):
+    with pytest.raises(ValueError, match="no negative control"):
         difference_in_differences(other)
     with pytest.raises(ValueError, match="two or more above 0"):
         slope({1.0: other})

@@ -105,7 +105,7 @@ def test_few_patients_or_one_with_most_images_conclude_nothing():
     uneven = dataclasses.replace(uneven, changes=np.repeat(uneven.changes, [1] * 11 + [60], axis=0))
     uneven = dataclasses.replace(uneven, patients=np.repeat(one.patients, [1] * 11 + [60]))
     cell = measure({"remove": uneven}, COLUMNS, CONFIG).cell("remove", "target")
-    assert (cell.verdict, cell.reason) == (INSUFFICIENT_DATA, "12 patients of uneven weight, worth 1.4; 10 are needed")
+    assert (cell.verdict, cell.reason) == (INSUFFICIENT_DATA, "effective sample size 1.4 of 12 patients; 10 is needed")
 
 
 def test_a_column_that_nobody_was_measured_in_says_so():
@@ -149,7 +149,7 @@ def test_rows_that_do_not_fit_are_refused(fields, message):
 
 
 def test_senseless_options_and_unknown_cells_are_refused(found):
-    with pytest.raises(ValueError, match="margin 0 makes"):
+    with pytest.raises(ValueError, match="margin must be above 0, got 0"):
         EffectConfig(margin=0)
     with pytest.raises(ValueError, match="no cell 'add'"):
         found.cell("add", "target")

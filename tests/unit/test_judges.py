@@ -34,15 +34,15 @@ def test_an_effect_needs_all_judges_and_one_sign():
 def test_what_one_judge_could_not_measure_is_not_concluded():
     nothing = judged(1, 1, 1, 0, changes=np.full((40, 4), np.nan))
     found = agree(judged(1, 1, 1, 0), nothing)
-    assert {one.verdict for one in found} == {"cannot be concluded"}
+    assert {one.verdict for one in found} == {"insufficient data"}
     assert np.isnan([one.q for one in found]).all()
 
 
 def test_judges_of_other_edits_or_rules_cannot_be_put_together():
     first = judged(1, 1, 1, 0)
-    with pytest.raises(ValueError, match="different edits"):
+    with pytest.raises(ValueError, match="edits, attributes or configurations differ"):
         agree(first, dataclasses.replace(first, edits=("add",)))
-    with pytest.raises(ValueError, match="1 judge"):
+    with pytest.raises(ValueError, match="two judges or more, got 1"):
         agree(first)
 
 

@@ -57,7 +57,7 @@ def test_no_direction_is_named_where_both_are_alike_or_an_edit_did_nothing():
     both = [edit(rng, -2.0, -1.0), edit(rng, -1.0, -2.0)]
     found = asymmetry(*both, a=A, b=B, config=CONFIG)
     assert found.difference.low < 0 < found.difference.high
-    with pytest.raises(ValueError, match="the second edit moved its own target by"):
+    with pytest.raises(ValueError, match="the second edit changed its own target by"):
         asymmetry(both[0], edit(rng, -1.0, 0.0), a=A, b=B, config=CONFIG)
 
 

@@ -61,5 +61,5 @@ def test_what_has_no_answer_is_refused():
         required_patients(0.0, NOISE)
     with pytest.raises(ValueError, match="needs over"):
         required_patients(1e-5, NOISE)
-    with pytest.raises(ValueError, match="1 patient tells nothing"):
+    with pytest.raises(ValueError, match="two patients or more, got 1"):
         variance_components(Row(changes=np.zeros((2, 1)), patients=np.zeros(2)), 0)

@@ -45,7 +45,7 @@ def test_small_and_unknown_groups_are_named_and_not_tested(row):
     one = compare_groups(row, groups, ("x", "y"), CONFIG)[0]
     assert one.reason == "too few patients, 10 are needed: M (5)"
     assert np.isnan([one.p, one.effects[1].low]).all()
-    with pytest.raises(ValueError, match="give one an image"):
+    with pytest.raises(ValueError, match="give one per image"):
         compare_groups(row, np.full(75, "F"), ("x", "y"), CONFIG)
 
 
