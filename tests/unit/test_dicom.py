@@ -3,6 +3,7 @@
 import io
 import logging
 import os
+import sys
 import time
 import warnings
 from concurrent import futures
@@ -201,6 +202,27 @@ def test_jpeg_shows_nearly_the_same_and_a_cut_one_is_refused():
     assert np.abs(dicom_read.read(whole).pixels.astype(int) - ramp()).max() <= 4
     with pytest.raises(ValueError, match=r"cannot be decoded|damaged|cut off"):
         dicom_read.read(whole[: len(whole) - 300])
+
+
+def extended_jpeg(frame: bytes) -> Dataset:
+    made = dataset(np.zeros((40, 60), np.uint16), bits=12, syntax=uid.JPEGExtended12Bit)
+    made.PixelData = encapsulate([frame])
+    return made
+
+
+def test_jpeg_of_12_bits_names_the_decoder_that_reads_it(monkeypatch):
+    monkeypatch.setitem(sys.modules, "imagecodecs", None)
+    with pytest.raises(ValueError, match="JPEG Extended of 12 bits needs a decoder: pip install imagecodecs"):
+        shown(extended_jpeg(b"\xff\xd8\xff\xd9"))
+
+
+def test_jpeg_of_12_bits_shows_nearly_the_same_and_a_cut_one_is_refused():
+    imagecodecs = pytest.importorskip("imagecodecs", reason="optional: reads JPEG Extended of 12 bits")
+    stored = np.round(ramp() / 255 * 4095).astype(np.uint16)
+    frame = imagecodecs.jpeg8_encode(stored, level=98, bitspersample=12)
+    assert np.abs(shown(extended_jpeg(frame)).astype(int) - ramp()).max() <= 2
+    with pytest.raises(ValueError, match="cut off"):
+        shown(extended_jpeg(frame[:-200]))
 
 
 def test_colour_becomes_luminance():

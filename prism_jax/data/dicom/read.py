@@ -30,6 +30,7 @@ LUMINANCE = np.array([0.299, 0.587, 0.114], np.float32)  # as Pillow weighs colo
 # Pillow's decoders refuse what is cut off; the others only decode what Pillow and pydicom cannot.
 DECODERS = ("pillow", "pydicom", "pylibjpeg", "pyjpegls", "gdcm")
 JPEG_EXTENDED = "1.2.840.10008.1.2.4.51"
+END_OF_IMAGE = b"\xff\xd9"  # last marker of a JPEG stream
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -160,12 +161,26 @@ def _decode(dataset: Dataset) -> np.ndarray:
     syntax = dataset.file_meta.TransferSyntaxUID
     if not syntax.is_compressed:
         return pixel_array(dataset, correct_unused_bits=False)  # `grey_levels` does, wherever the bits lie
-    usable = [name for name in DECODERS if name in get_decoder(syntax).available_plugins]
     if syntax == JPEG_EXTENDED and dataset.BitsStored > 8:
-        usable = [name for name in usable if name == "pylibjpeg"]  # the others decode 8 bits
+        return _decode_jpeg_of_12_bits(dataset)
+    usable = [name for name in DECODERS if name in get_decoder(syntax).available_plugins]
     if not usable:
         raise ValueError(f"{syntax.name} needs a decoder: pip install pylibjpeg pylibjpeg-libjpeg, or python-gdcm")
     return pixel_array(dataset, decoding_plugin=usable[0])
+
+
+def _decode_jpeg_of_12_bits(dataset: Dataset) -> np.ndarray:
+    """Stored values [h, w] of a JPEG Extended file, which none of pydicom's own decoders reads beyond 8 bits."""
+    from pydicom.encaps import generate_frames
+
+    try:
+        import imagecodecs
+    except ModuleNotFoundError:
+        raise ValueError("JPEG Extended of 12 bits needs a decoder: pip install imagecodecs") from None
+    frame = next(generate_frames(dataset.PixelData, number_of_frames=1))
+    if END_OF_IMAGE not in frame[-4:]:  # the decoder would fill what is missing with grey
+        raise ValueError("its JPEG data is cut off")
+    return imagecodecs.jpeg8_decode(frame)
 
 
 def _upright(pixels: np.ndarray, orientation: tuple[str, str] | None) -> np.ndarray:
