@@ -18,7 +18,7 @@ import numpy as np
 import tyro
 
 from prism_jax import config as configs
-from prism_jax.data.captions import plain as captions_plain
+from prism_jax.data.captions.templates import PLAIN
 from prism_jax.data.sources import phantom as sources_phantom
 from prism_jax.evaluation.counterfactuals.manifest import PICTURES, Outputs
 from prism_jax.evaluation.counterfactuals.run import CounterfactualRun, Inversion
@@ -70,7 +70,7 @@ def write_images(options: Options) -> str:
         for i, example in enumerate(sources_phantom.examples(sources_phantom.rows(rendered), rendered)):
             data = example.image[: len(example.image) // 2] if i == options.subjects // 2 else example.image
             (options.out / "images" / f"{i}.png").write_bytes(data)
-            lines.writerow((i, f"images/{i}.png", captions_plain.describe(example.attributes)))
+            lines.writerow((i, f"images/{i}.png", PLAIN.describe(example.attributes)))
     return str(options.subjects // 2)
 
 

@@ -10,7 +10,8 @@ from flax import nnx
 
 from prism_jax.cli.edit import SHIPPED_MODEL
 from prism_jax.data import phantom
-from prism_jax.data.captions import plain as captions_plain
+from prism_jax.data.captions import phrases
+from prism_jax.data.captions.templates import PLAIN
 from prism_jax.data.sources.phantom import FIRST_SUBJECT, attributes_of
 from prism_jax.editing import Edit
 from prism_jax.models.text_encoder import CLIPTextModel, TextConfig
@@ -70,8 +71,10 @@ def case(sd: StableDiffusion, batch: int, *, size: int, is_drawn: bool = True) -
     opposite = [{"pacemaker": not fact.findings["pacemaker"]} for fact in facts]
     return Case(
         latents=_encoded(sd, drawn.images) if is_drawn else _noise(sd.latent_shape(size, size), batch),
-        prompts=tuple(map(captions_plain.describe, facts)),
-        edits=tuple((Edit(prompt=captions_plain.edited(*pair)),) for pair in zip(facts, opposite, strict=True)),
+        prompts=tuple(map(PLAIN.describe, facts)),
+        edits=tuple(
+            (Edit(prompt=PLAIN.describe(phrases.changed(*pair))),) for pair in zip(facts, opposite, strict=True)
+        ),
     )
 
 

@@ -15,7 +15,7 @@ from benchmarks import subjects
 from prism_jax import rng, sharding
 from prism_jax.cli.edit import SHIPPED_MODEL
 from prism_jax.data import phantom
-from prism_jax.data.captions import plain as captions_plain
+from prism_jax.data.captions.templates import PLAIN
 from prism_jax.data.sources.phantom import FIRST_SUBJECT, attributes_of
 from prism_jax.flops import TOKENS
 from prism_jax.models.autoencoder import AutoencoderConfig, AutoencoderKL
@@ -136,7 +136,7 @@ def images(sd: StableDiffusion, batch: int, size: int) -> dict[str, np.ndarray]:
     rows = [{name: column[i] for name, column in drawn.attributes.items()} for i in range(batch)]
     return {
         "image": drawn.images[..., None].astype(np.float32) / 127.5 - 1,  # [b, h, w, 1]
-        "tokens": sd.tokenize([captions_plain.describe(attributes_of(row)) for row in rows]),
+        "tokens": sd.tokenize([PLAIN.describe(attributes_of(row)) for row in rows]),
         "id": rng.example_ids(numbers),
         "weight": np.ones(batch, np.float32),
     }

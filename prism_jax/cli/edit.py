@@ -19,8 +19,7 @@ from PIL import Image
 
 from prism_jax import editing
 from prism_jax.data import transforms
-from prism_jax.data.captions import edit_language, templates
-from prism_jax.data.captions import plain as captions_plain
+from prism_jax.data.captions import edit_language, phrases, templates
 from prism_jax.data.dicom import secondary_capture
 from prism_jax.data.dicom.read import Radiograph
 from prism_jax.editing.edit import make_control
@@ -234,7 +233,7 @@ def _target(options: Options) -> str:
     if options.edit is not None:
         return options.edit
     wording, attributes = templates.read(options.prompt)
-    return wording.describe(captions_plain.changed(attributes, edit_language.read(", ".join(wishes), attributes)))
+    return wording.describe(phrases.changed(attributes, edit_language.read(", ".join(wishes), attributes)))
 
 
 def _metrics(original: np.ndarray, reconstruction: jax.Array, edit: jax.Array) -> dict[str, dict[str, float]]:

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from prism_jax.data.captions.plain import spoken
+from prism_jax.data.captions.phrases import spoken
 from prism_jax.data.schema import Attributes
 
 SEX, VIEW = "sex", "view"  # M against F; AP, lying or not, against PA

@@ -7,7 +7,7 @@ import numpy as np
 
 from prism_jax import report
 from prism_jax.data import schema, transforms
-from prism_jax.data.captions import plain as captions_plain
+from prism_jax.data.captions.templates import PLAIN
 from prism_jax.data.loading import pipeline
 from prism_jax.data_report import burned_in_text
 from prism_jax.data_report.scan import Seen
@@ -43,7 +43,7 @@ def samples(folder: str | Path, survey: Survey, images: Sequence[Seen]) -> tuple
 
 
 def _first(example: schema.Example) -> report.Sample:
-    caption = f"{example.id}: {captions_plain.describe(example.attributes)}"
+    caption = f"{example.id}: {PLAIN.describe(example.attributes)}"
     return report.Sample(image=_framed(transforms.decode(example.image)), caption=caption, group=FIRST)
 
 

@@ -10,7 +10,7 @@ from typing import Literal
 
 import numpy as np
 
-from prism_jax.data.captions.plain import spoken
+from prism_jax.data.captions.phrases import spoken
 from prism_jax.data_report.links import Association
 from prism_jax.stats.effects import EFFECT, NEGLIGIBLE, NO_EFFECT
 from prism_jax.stats.intervals import Estimate

@@ -15,7 +15,7 @@ import numpy as np
 from tqdm import tqdm
 
 from prism_jax import json_codec
-from prism_jax.data.captions.plain import spoken
+from prism_jax.data.captions.phrases import spoken
 from prism_jax.data_report import counts, duplicates, links, scan, variables
 from prism_jax.data_report.scan import Seen
 

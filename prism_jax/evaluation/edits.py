@@ -5,8 +5,7 @@ import re
 
 from prism_jax import editing
 from prism_jax.data import schema
-from prism_jax.data.captions import edit_language, synonyms
-from prism_jax.data.captions import plain as captions_plain
+from prism_jax.data.captions import edit_language, phrases, synonyms
 from prism_jax.data.captions.templates import PLAIN, Template
 
 REPEAT = "repeat the caption"  # the null edit: the same prompt again
@@ -67,7 +66,7 @@ class Change:
         A placebo applies wherever the caption does not say its words already.
         """
         if self.is_placebo:
-            return self._said not in map(captions_plain.spoken, attributes.findings)
+            return self._said not in map(phrases.spoken, attributes.findings)
         parts = edit_language.parse(self.edit)
         return all(part.is_known(attributes) and part.has_effect(attributes) for part in parts)
 
@@ -80,7 +79,7 @@ class Change:
         if self._said:
             return wording.describe(_saying(self._said, attributes))
         values = self.values(attributes)
-        return wording.saying(values).describe(captions_plain.changed(attributes, values))
+        return wording.saying(values).describe(phrases.changed(attributes, values))
 
     def edit_of(self, attributes: schema.Attributes, wording: Template = PLAIN) -> editing.Edit:
         """The edit of an image with these attributes, whose source prompt is its caption.
@@ -100,7 +99,7 @@ class Change:
     @property
     def _said(self) -> str | None:
         found = _SAY.fullmatch(self.edit.strip())
-        return captions_plain.spoken(found["words"]) if found else None
+        return phrases.spoken(found["words"]) if found else None
 
 
 def _saying(words: str, attributes: schema.Attributes) -> schema.Attributes:

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from prism_jax.data import schema
-from prism_jax.data.captions import plain as captions_plain
+from prism_jax.data.captions import phrases
 from prism_jax.data.sources import label_policy
 from prism_jax.scm.graph import Graph, Node
 
@@ -41,9 +41,9 @@ def _value(node: Node, attributes: schema.Attributes) -> float | None:
         return _place(node, SEX.get(attributes.sex, ()))
     if node.name in ("view", "race"):
         return _place(node, (getattr(attributes, node.name) or "",), is_prefix=True)
-    known = {captions_plain.spoken(name): state for name, state in attributes.findings.items()}
-    if captions_plain.spoken(node.name) in known and captions_plain.spoken(node.name) != label_policy.FINDING:
-        state = known[captions_plain.spoken(node.name)]
+    known = {phrases.spoken(name): state for name, state in attributes.findings.items()}
+    if phrases.spoken(node.name) in known and phrases.spoken(node.name) != label_policy.FINDING:
+        state = known[phrases.spoken(node.name)]
         return None if state is None else int(state)
     return _place(node, _only(known))
 

@@ -11,8 +11,7 @@ import numpy as np
 from tqdm import tqdm
 
 from prism_jax.data import transforms
-from prism_jax.data.captions import plain as captions_plain
-from prism_jax.data.captions import templates
+from prism_jax.data.captions import phrases, templates
 from prism_jax.data.captions.templates import CaptionConfig
 from prism_jax.data.loading import pipeline
 from prism_jax.data.loading.latent_cache import Latents
@@ -214,7 +213,7 @@ def finding_classes(name: str, known: Sequence[Attributes]) -> np.ndarray:
 
 def finding_state(name: str, findings: Mapping[str, Any]) -> bool | None:
     """Whether a finding is there, by the name that captions say; None where that is not known."""
-    return {captions_plain.spoken(key): value for key, value in findings.items()}.get(captions_plain.spoken(name))
+    return {phrases.spoken(key): value for key, value in findings.items()}.get(phrases.spoken(name))
 
 
 def tokenize_cached(tokenize: Tokenize, known: Mapping[str, np.ndarray], texts: list[str]) -> np.ndarray:

@@ -11,7 +11,7 @@ import pytest
 
 from prism_jax.classifier import Classifier
 from prism_jax.data import transforms
-from prism_jax.data.captions import plain as captions_plain
+from prism_jax.data.captions.templates import PLAIN
 from prism_jax.data.schema import Attributes
 from prism_jax.evaluation.benchmark import ganterfactual, queries
 from prism_jax.evaluation.benchmark import run as benchmark_run
@@ -148,7 +148,7 @@ def test_a_comparison_has_a_translator_beside_doing_nothing(models, tmp_path):
     draw = np.random.default_rng(0)
     for i in range(8):
         (tmp_path / f"{i}.png").write_bytes(transforms.encode_png(draw.integers(0, 256, (SIZE, SIZE), np.uint8)))
-        lines.append(f'{i}.png,"{captions_plain.describe(known(i))}",{i},p{i}')
+        lines.append(f'{i}.png,"{PLAIN.describe(known(i))}",{i},p{i}')
     (tmp_path / "data.csv").write_text("\n".join(lines) + "\n")
     config = BenchmarkRun(
         run=str(tmp_path / "run"),

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from prism_jax.data import phantom, transforms
-from prism_jax.data.captions.plain import changed, describe
+from prism_jax.data.captions.phrases import changed
+from prism_jax.data.captions.templates import PLAIN
 from prism_jax.data.loading import pipeline
 from prism_jax.data.sources import phantom as sources_phantom
 from prism_jax.data.sources.build import build, digest, read_build
@@ -66,7 +67,7 @@ def test_the_caption_reads_the_structural_variables():
         "pacemaker": 0,
         "support_lines": 1,
     }
-    assert describe(sources_phantom.attributes_of(values)) == (
+    assert PLAIN.describe(sources_phantom.attributes_of(values)) == (
         "Chest X-ray of an 80-year-old woman, AP view, with cardiomegaly, no effusion, no pacemaker, support lines"
     )
 

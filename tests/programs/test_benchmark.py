@@ -15,7 +15,7 @@ from prism_jax import config as configs
 from prism_jax import rng
 from prism_jax.classifier import Classifier
 from prism_jax.data import transforms
-from prism_jax.data.captions import plain as captions_plain
+from prism_jax.data.captions.templates import PLAIN
 from prism_jax.data.schema import Attributes
 from prism_jax.data.sources.build import build
 from prism_jax.evaluation.benchmark import (
@@ -81,7 +81,7 @@ def write_pictures(at):
         (at / f"{i}.png").write_bytes(transforms.encode_png(draw.integers(0, 256, (SIZE, SIZE), np.uint8)))
         findings = {"cardiomegaly": i % 3 == 0, "effusion": i % 2 == 0, "pacemaker": False, "support_lines": i % 4 == 0}
         known = Attributes(age=40.0 + i, sex="MF"[i % 2], view=("AP", "PA")[i % 3 == 0], findings=findings)
-        rows.append(f'{i}.png,"{captions_plain.describe(known)}",{i},p{i // 2}')
+        rows.append(f'{i}.png,"{PLAIN.describe(known)}",{i},p{i // 2}')
     (at / "data.csv").write_text("\n".join(rows) + "\n")
 
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from prism_jax.data.captions import plain as captions_plain
 from prism_jax.data.captions import templates
+from prism_jax.data.captions.templates import PLAIN
 from prism_jax.data.sources import chexpert, label_policy
 from prism_jax.data.sources.chexpert import ChexpertConfig
 from prism_jax.data.sources.ingest import Intake
@@ -85,10 +85,7 @@ def test_normal_is_said_of_no_other_row_than_those_of_no_finding(full):
 
 
 def test_every_row_has_a_caption_that_reads_back(full):
-    assert all(
-        captions_plain.parse(captions_plain.describe(row.attributes)) == captions_plain.stated(row.attributes)
-        for row in full
-    )
+    assert all(PLAIN.parse(PLAIN.describe(row.attributes)) == PLAIN.stated(row.attributes) for row in full)
 
 
 @pytest.mark.parametrize("template", [*templates.PARAPHRASES, templates.PRISM])
@@ -123,8 +120,8 @@ def test_views(tmp_path, cells, view):
 
 def test_age_0_and_sex_unknown_are_unknown_and_90_is_stated(tmp_path):
     first, second = rows_of(tmp_path, {"Age": "0", "Sex": "Unknown"}, {"Age": "90"})
-    assert captions_plain.describe(first.attributes) == "Chest X-ray of a patient, AP view"
-    assert captions_plain.describe(second.attributes) == "Chest X-ray of a 90-year-old woman, AP view"
+    assert PLAIN.describe(first.attributes) == "Chest X-ray of a patient, AP view"
+    assert PLAIN.describe(second.attributes) == "Chest X-ray of a 90-year-old woman, AP view"
 
 
 def test_only_the_views_that_are_asked_for_are_kept_under_their_numbers(tmp_path):

@@ -2,9 +2,9 @@
 
 import pytest
 
-from prism_jax.data.captions import plain as captions_plain
-from prism_jax.data.captions import synonyms
+from prism_jax.data.captions import phrases, synonyms
 from prism_jax.data.captions.edit_language import parse, read
+from prism_jax.data.captions.templates import PLAIN
 from prism_jax.data.schema import Attributes
 
 CHEXPERT = Attributes(
@@ -47,7 +47,7 @@ def test_adding_a_finding_drops_no_finding_and_a_device_does_not():
     normal = Attributes(findings={"finding": False})
     assert read("add edema, add big heart", normal) == {"edema": True, "cardiomegaly": True, "finding": None}
     assert read("add pacemaker", normal) == {"pacemaker": True}
-    assert captions_plain.edited(normal, read("add edema", normal)) == "Chest X-ray of a patient, with edema"
+    assert PLAIN.describe(phrases.changed(normal, read("add edema", normal))) == "Chest X-ray of a patient, with edema"
 
 
 def test_an_uncertain_finding_can_be_added_removed_and_dropped():
@@ -76,7 +76,7 @@ def test_the_same_name_goes_before_a_synonym_and_two_synonyms_are_refused():
 def test_no_name_is_a_synonym_of_two_findings():
     names = [name for main, others in synonyms.NAMES.items() for name in (main, *others)]
     assert len(names) == len(set(names))
-    assert all(name == captions_plain.spoken(name) and " and " not in name for name in names)
+    assert all(name == phrases.spoken(name) and " and " not in name for name in names)
 
 
 @pytest.mark.parametrize("text", ["remove cardiomegaly", "set age 40, sex F", "add effusion", "drop view"])

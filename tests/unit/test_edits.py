@@ -6,7 +6,6 @@ import pytest
 
 from prism_jax import config as configs
 from prism_jax.data import schema
-from prism_jax.data.captions import plain as captions_plain
 from prism_jax.data.captions.templates import PLAIN
 from prism_jax.evaluation.edits import Change
 
@@ -84,7 +83,7 @@ def test_names_say_what_is_done():
 def test_the_caption_of_the_source_is_the_prompt_that_is_inverted():
     attributes = example(0, pacemaker=True).attributes
     edit = Change(edit="remove pacemaker").edit_of(attributes)
-    assert edit.prompt.replace("no pacemaker", "pacemaker") == captions_plain.describe(attributes)
+    assert edit.prompt.replace("no pacemaker", "pacemaker") == PLAIN.describe(attributes)
 
 
 PLACEBOS = ("repeat the caption", "say enlarged heart", "say blorkery")
@@ -94,7 +93,7 @@ def test_a_placebo_says_the_same_in_other_words_or_words_that_mean_nothing():
     attributes = example(0, cardiomegaly=True, effusion=False).attributes
     start = "Chest X-ray of a 63-year-old man, AP view, with"
     said = [Change(edit=edit).prompt(attributes) for edit in PLACEBOS]
-    assert said[0] == captions_plain.describe(attributes)
+    assert said[0] == PLAIN.describe(attributes)
     assert said[1] == f"{start} enlarged heart, no effusion"
     assert said[2] == f"{start} cardiomegaly, no effusion, blorkery"
     absent = example(0, cardiomegaly=False).attributes
@@ -116,7 +115,7 @@ def test_a_placebo_changes_no_attribute_and_applies_unless_its_words_are_there_a
 def test_repeating_the_caption_is_an_edit_without_words_that_differ():
     attributes = example(0, cardiomegaly=True).attributes
     edit = Change(edit="repeat the caption", blend=0.3, weight=2.0, guidance=3.0).edit_of(attributes)
-    assert edit.prompt == captions_plain.describe(attributes)
+    assert edit.prompt == PLAIN.describe(attributes)
     assert (edit.blend, edit.reweight, edit.guidance) == (None, None, 3.0)
 
 

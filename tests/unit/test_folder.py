@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from prism_jax.data import transforms
-from prism_jax.data.captions.plain import describe
+from prism_jax.data.captions.templates import PLAIN
 from prism_jax.data.loading import pipeline
 from prism_jax.data.sources import folder, ingest
 from prism_jax.data.sources.build import build, read_build
@@ -87,7 +87,7 @@ def test_stored_examples_hold_the_file_and_what_the_table_says(built):
         assert example.image == (built[0] / example.path).read_bytes()
         assert (example.height, example.width) == (20, 30)
         assert example.attributes.age == 20 + number
-        assert describe(example.attributes).endswith("AP view, with edema, support devices")
+        assert PLAIN.describe(example.attributes).endswith("AP view, with edema, support devices")
 
 
 def test_examples_keep_the_order_of_the_table(built):
@@ -128,7 +128,7 @@ def test_the_patient_pattern_joins_suffixed_patients(tmp_path):
 def test_an_empty_cell_is_unknown_and_not_absent(tmp_path):
     write_table(tmp_path, [("a.png", "p", "", "", "", "")])
     (row,) = folder.read_rows(tmp_path, FolderConfig())
-    assert describe(row.attributes) == "Chest X-ray of a patient"
+    assert PLAIN.describe(row.attributes) == "Chest X-ray of a patient"
 
 
 @pytest.mark.parametrize(

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from prism_jax.data.captions import plain as captions_plain
 from prism_jax.data.captions import templates
+from prism_jax.data.captions.templates import PLAIN
 from prism_jax.data.sources import label_policy, nih
 from prism_jax.data.sources.nih import NihConfig
 from tests.conftest import shared_folder
@@ -68,10 +68,7 @@ def test_children_of_the_published_table_keep_their_age(full):
 
 
 def test_every_row_has_a_caption_that_reads_back(full):
-    assert all(
-        captions_plain.parse(captions_plain.describe(row.attributes)) == captions_plain.stated(row.attributes)
-        for row in full
-    )
+    assert all(PLAIN.parse(PLAIN.describe(row.attributes)) == PLAIN.stated(row.attributes) for row in full)
 
 
 @pytest.mark.parametrize("template", [*templates.PARAPHRASES, templates.PRISM])

@@ -3,7 +3,7 @@
 import numpy as np
 
 from prism_jax.data import transforms
-from prism_jax.data.captions import plain as captions_plain
+from prism_jax.data.captions import phrases
 from prism_jax.data.schema import Attributes
 from prism_jax.evaluation.benchmark import queries
 from prism_jax.evaluation.benchmark import scm as benchmark_scm
@@ -18,9 +18,9 @@ def test_the_way_back_says_what_was():
     known = Attributes(age=63.0, sex="M", view="AP", findings={"effusion": True, "support_lines": False})
     for edit in ("remove effusion", "add support lines, set sex woman", "set age 40, set view PA"):
         there = Change(edit=edit)
-        after = captions_plain.changed(known, there.values(known))
+        after = phrases.changed(known, there.values(known))
         back = queries.reverse(there, known)
-        assert captions_plain.changed(after, back.values(after)) == known
+        assert phrases.changed(after, back.values(after)) == known
 
 
 def test_classes_that_are_findings_are_stated_and_read_again():

@@ -6,12 +6,11 @@ import numpy as np
 import pytest
 
 from prism_jax.data import schema
-from prism_jax.data.captions import plain as captions_plain
 from prism_jax.data.captions import templates
 from prism_jax.data.captions.templates import PARAPHRASES, PLAIN, PRISM, SUBJECT, CaptionConfig, Template
 from prism_jax.data.schema import Attributes
 from prism_jax.data.sources.label_policy import FINDING
-from tests.unit.test_captions_plain import random_attributes
+from tests.unit.test_phrases import random_attributes
 
 EVERY = (*PARAPHRASES, PRISM)
 KNOWN = Attributes(
@@ -50,14 +49,6 @@ def test_a_caption_reads_back_as_what_it_states(template):
         read = template.parse(template.describe(known))
         assert read == template.stated(known)
         assert list(read.findings) == list(template.stated(known).findings)
-
-
-def test_the_plain_template_writes_what_captions_write():
-    rng = np.random.default_rng(1)
-    assert all(
-        PLAIN.describe(known) == captions_plain.describe(known)
-        for known in (random_attributes(rng) for _ in range(300))
-    )
 
 
 def test_an_omitted_finding_is_never_said():
@@ -125,12 +116,12 @@ def test_reports_take_their_share_of_the_captions_and_are_cut_at_a_sentence():
     drawn = [caption(example(i, "Clear lungs. No effusion at all."), config, 12) for i in range(400)]
     assert drawn.count("Clear lungs. No effusion at all.") == pytest.approx(200, abs=40)
     assert caption(example(1, "Clear lungs. " + "X " * 9), CaptionConfig(reports=1.0), 9) == ("Clear lungs.")
-    assert caption(example(), CaptionConfig(reports=1.0), 99) == captions_plain.describe(KNOWN)
+    assert caption(example(), CaptionConfig(reports=1.0), 99) == PLAIN.describe(KNOWN)
 
 
 def test_a_long_caption_loses_what_is_absent_or_uncertain_before_what_is_present():
     texts = [templates.fitting(KNOWN, PLAIN, short(words)) for words in (99, 15, 13, 12, 10)]
-    stated = [list(captions_plain.parse(text).findings) for text in texts]
+    stated = [list(PLAIN.parse(text).findings) for text in texts]
     assert stated[0] == ["cardiomegaly", "support devices", "edema", "pneumonia"]
     assert stated[1:] == [
         ["cardiomegaly", "support devices", "edema"],

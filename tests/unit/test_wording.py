@@ -5,7 +5,7 @@ import pytest
 
 from prism_jax import editing
 from prism_jax.data import schema
-from prism_jax.data.captions import plain as captions_plain
+from prism_jax.data.captions.templates import PLAIN
 from prism_jax.editing import alignment
 from prism_jax.editing.wording import differing, edit_between
 from tests.unit.test_alignment import letters
@@ -73,7 +73,7 @@ def test_every_word_of_an_edit_is_found_in_its_prompt():
 
 def random_caption(rng: np.random.Generator, names: tuple[str, ...]) -> str:
     chosen = rng.permutation(names)[: rng.integers(5)]
-    return captions_plain.describe(
+    return PLAIN.describe(
         schema.Attributes(
             age=float(rng.integers(20, 90)),
             sex=["M", "F", None][rng.integers(3)],

@@ -15,8 +15,8 @@ from __future__ import annotations
 import dataclasses
 import re
 
-from prism_jax.data.captions import plain as captions_plain
-from prism_jax.data.captions import synonyms
+from prism_jax.data.captions import phrases, synonyms
+from prism_jax.data.captions.templates import PLAIN
 from prism_jax.data.schema import Attributes
 from prism_jax.data.sources import label_policy
 
@@ -37,8 +37,8 @@ _SETTING = re.compile(r"(\w+)(?:\s*=\s*|\s+to\s+|\s+)(.+)")
 class Instruction:
     """One attribute and the value that it shall have."""
 
-    name: str  # a slot of captions.SLOTS, or a finding as captions say it; not yet the name that a caption has for it
-    value: bool | float | str | None  # as `captions.changed` takes it
+    name: str  # one of phrases.SLOTS, or a finding as captions say it; not yet the name that a caption has for it
+    value: bool | float | str | None  # as `phrases.changed` takes it
 
     def __str__(self) -> str:
         if self.value is None:
@@ -50,25 +50,25 @@ class Instruction:
 
     def is_stated(self, attributes: Attributes) -> bool:
         """Whether a caption of `attributes` says anything of what is to change."""
-        if self.name in captions_plain.SLOTS:
+        if self.name in phrases.SLOTS:
             return getattr(attributes, self.name) is not None
         return synonyms.find(self.name, attributes.findings) is not None
 
     def is_known(self, attributes: Attributes) -> bool:
         """Whether what is to change is stated with certainty."""
-        if self.name in captions_plain.SLOTS:
+        if self.name in phrases.SLOTS:
             return self.is_stated(attributes)
         name = synonyms.find(self.name, attributes.findings)
         return name is not None and attributes.findings[name] is not None
 
     def change(self, attributes: Attributes) -> dict[str, bool | float | str | None]:
-        """The change for `captions.changed`, under the name that `attributes` have for it."""
-        known = None if self.name in captions_plain.SLOTS else synonyms.find(self.name, attributes.findings)
+        """The change for `phrases.changed`, under the name that `attributes` have for it."""
+        known = None if self.name in phrases.SLOTS else synonyms.find(self.name, attributes.findings)
         return {known or synonyms.main_name(self.name): self.value}
 
     def has_effect(self, attributes: Attributes) -> bool:
         """Whether the caption would be another one, apart from capitals."""
-        before, after = captions_plain.describe(attributes), captions_plain.edited(attributes, self.change(attributes))
+        before, after = PLAIN.describe(attributes), PLAIN.describe(phrases.changed(attributes, self.change(attributes)))
         return before.casefold() != after.casefold()
 
 
@@ -93,7 +93,7 @@ def parse(text: str) -> tuple[Instruction, ...]:
 
 
 def read(text: str, attributes: Attributes) -> dict[str, bool | float | str | None]:
-    """The change that `text` asks for, as `captions.changed` takes it: `{"pacemaker": False, "age": 40.0}`.
+    """The change that `text` asks for, as `phrases.changed` takes it: `{"pacemaker": False, "age": 40.0}`.
 
     A finding that the caption does not mention can be added, under its commonest name. "no finding" is dropped
     from the caption where anything but a device is added.
@@ -108,11 +108,9 @@ def read(text: str, attributes: Attributes) -> dict[str, bool | float | str | No
             raise ValueError(_unmentioned(instruction, attributes))
         one = instruction.change(attributes)
         if one.keys() & change.keys():
-            raise ValueError(
-                f"{captions_plain.spoken(*one)} is named twice in {text!r}; say once what shall become of it"
-            )
+            raise ValueError(f"{phrases.spoken(*one)} is named twice in {text!r}; say once what shall become of it")
         if not instruction.has_effect(attributes):
-            already = f"the caption {captions_plain.describe(attributes)!r} already says"
+            already = f"the caption {PLAIN.describe(attributes)!r} already says"
             raise ValueError(f"nothing to change: {already} what '{instruction}' asks for")
         change |= one
     added = [name for name, value in change.items() if value is True and synonyms.main_name(name) not in DEVICES]
@@ -122,8 +120,8 @@ def read(text: str, attributes: Attributes) -> dict[str, bool | float | str | No
 
 
 def _mention(verb: str, words: str) -> Instruction:
-    name = captions_plain.spoken(_ARTICLE.sub("", words))
-    if verb in VALUES and name in captions_plain.SLOTS:
+    name = phrases.spoken(_ARTICLE.sub("", words))
+    if verb in VALUES and name in phrases.SLOTS:
         raise ValueError(f"{verb} {name!r} makes no sense; write 'set {name} ...', or 'drop {name}' to leave it out")
     if name.startswith("no "):
         raise ValueError(f"{verb} {name!r} negates twice or not at all; write 'remove {name[3:]}' or 'add {name[3:]}'")
@@ -133,9 +131,9 @@ def _mention(verb: str, words: str) -> Instruction:
 def _setting(words: str) -> Instruction:
     match = _SETTING.fullmatch(words)
     name, written = (match[1].lower(), match[2]) if match else ("", "")
-    if name not in captions_plain.SLOTS:
+    if name not in phrases.SLOTS:
         raise ValueError(
-            f"'set {words}' is not understood; set {', '.join(captions_plain.SLOTS)}: 'set age 40', 'set sex=woman'"
+            f"'set {words}' is not understood; set {', '.join(phrases.SLOTS)}: 'set age 40', 'set sex=woman'"
         )
     if name == "age":
         return Instruction(name, _age(written))
@@ -155,7 +153,7 @@ def _age(written: str) -> float:
 
 
 def _unmentioned(instruction: Instruction, attributes: Attributes) -> str:
-    slots = [slot for slot in captions_plain.SLOTS if getattr(attributes, slot) is not None]
-    mentioned = ", ".join([*slots, *map(captions_plain.spoken, attributes.findings)]) or "nothing"
+    slots = [slot for slot in phrases.SLOTS if getattr(attributes, slot) is not None]
+    mentioned = ", ".join([*slots, *map(phrases.spoken, attributes.findings)]) or "nothing"
     remedy = f"if the image shows {instruction.name}, say so in the caption"
     return f"cannot {instruction}: the caption mentions {mentioned}, not {instruction.name}; {remedy}"

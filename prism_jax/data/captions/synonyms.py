@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from prism_jax.data.captions.plain import spoken
+from prism_jax.data.captions.phrases import spoken
 
 # The name to use where a caption mentions the finding under none of them: other names of it.
 NAMES = {

@@ -1,8 +1,12 @@
-"""Captions in other wordings than that of captions.py, each with its way back, and the choice among several.
+"""Caption templates: attributes as text and back, and the choice of a caption for training.
 
 A template is a text with slots in braces; what stands in brackets is left out where its slot is unknown:
 
-    Chest X-ray of[ {age}-years old][ {race}][ {sex}] subject[ with {findings}]
+    Chest X-ray of {person}[, {view} view][, with {findings}]
+    Chest X-ray of a 63-year-old man, AP view, with cardiomegaly, no effusion, pacemaker, possible edema
+
+The slots have one fixed order, so an edit changes words in place. A finding nobody mentioned is left out; "no" is
+said only of what is stated to be absent. Nothing here knows the names of findings.
 """
 
 from __future__ import annotations
@@ -15,13 +19,13 @@ from typing import Literal
 
 import numpy as np
 
-from prism_jax.data.captions import plain as captions_plain
-from prism_jax.data.captions import radiology_reports
+from prism_jax.data.captions import phrases, radiology_reports
 from prism_jax.data.schema import Attributes, Example
 from prism_jax.data.sources.label_policy import FINDING
 
 STREAM = "captions"
 SLOTS = ("person", "age", "sex", "race", "view", "findings")
+EXAMPLE = Attributes(age=63, sex="M", view="AP", findings={"cardiomegaly": True, "effusion": False})
 _PART = re.compile(r"\[([^\[\]]*)\]|\{(\w+)\}")
 _SLOT = re.compile(r"\{(\w+)\}")
 
@@ -57,7 +61,7 @@ class Template:
     def describe(self, attributes: Attributes) -> str:
         """The caption of an image with these attributes."""
         values = {
-            "person": captions_plain.person(attributes),
+            "person": phrases.person(attributes),
             "age": "" if attributes.age is None else str(int(attributes.age)),
             "sex": {"M": self.male, "F": self.female, None: ""}[attributes.sex],
             "race": attributes.race or "",
@@ -74,53 +78,74 @@ class Template:
 
     def saying(self, names: Iterable[str]) -> Template:
         """The same wording, which says these findings even where it omitted them."""
-        said = set(map(captions_plain.spoken, names))
+        said = set(map(phrases.spoken, names))
         return dataclasses.replace(self, omitted=tuple(name for name in self.omitted if name not in said))
 
     def parse(self, text: str) -> Attributes:
-        """What the caption `text` states; `describe` gives it back, letter by letter.
+        """The attributes that the caption `text` states; `describe` gives the caption back, letter by letter.
+
+        Findings come under the names that captions say, ages in completed years. A comma in a finding's name, or a
+        " view, with " in a view, cannot be distinguished from the template's own.
 
         Raises:
-          ValueError: a text that this template does not write.
+          ValueError: a text that this template does not write; the message quotes the first part that does not fit.
         """
-        found = re.fullmatch(self._pattern(), text)
-        slots = {name: value for name, value in found.groupdict().items() if value} if found else {}
-        person = captions_plain.read_person(slots["person"])[0] if "person" in slots else Attributes()
-        known = dataclasses.replace(
-            person,
-            age=int(slots["age"]) if "age" in slots else person.age,
-            sex={self.male: "M", self.female: "F"}[slots["sex"]] if "sex" in slots else person.sex,
-            race=slots.get("race", person.race),
-            view=slots.get("view"),
-            findings=dict(map(self._read, slots["findings"].split(", "))) if "findings" in slots else {},
-        )
-        if found is None or self.describe(known) != text:
-            raise ValueError(f"the caption {text!r} is not one of the template {self.text!r}")
+        known = self._read(text)
+        if known is None or self.describe(known) != text:
+            parts = text.split(", ")
+            fitting = (n for n in range(len(parts) - 1, 0, -1) if self._writes(", ".join(parts[:n])))
+            reason = f"the wording is {self.text!r}" if known is None else f"write {self.describe(known)!r}"
+            raise ValueError(
+                f"{parts[next(fitting, 0)] or 'nothing'!r} in the caption {text!r} is not understood: {reason}; "
+                f"for example {self.describe(EXAMPLE)!r}"
+            )
         return known
 
     def stated(self, attributes: Attributes) -> Attributes:
-        """What a caption of these attributes says of them, so `parse(describe(attributes))`."""
+        """The part of `attributes` that their caption states, so `parse(describe(attributes))`."""
         slots = set(_SLOT.findall(self.text)) | ({"age", "sex", "race"} if "{person}" in self.text else set())
-        said = {
-            slot: getattr(captions_plain.stated(attributes), slot) for slot in captions_plain.SLOTS if slot in slots
-        }
-        spell = captions_plain.spoken if self.spelling == "spoken" else str
+        stated = {slot: getattr(attributes, slot) for slot in phrases.SLOTS if slot in slots}
+        if stated.get("age") is not None:
+            stated["age"] = int(stated["age"])
+        spell = phrases.spoken if self.spelling == "spoken" else str
         findings = {
             name if name == FINDING and state is False else spell(name): state
             for name, state in attributes.findings.items()
             if self._say(name, state)
         }
-        return Attributes(**said, findings=findings if "findings" in slots else {})
+        return Attributes(**stated, findings=findings if "findings" in slots else {})
+
+    def _writes(self, text: str) -> bool:
+        known = self._read(text)
+        return known is not None and self.describe(known) == text
+
+    def _read(self, text: str) -> Attributes | None:
+        """The attributes by the slots of the template, not yet checked letter by letter; None where nothing fits."""
+        match = re.fullmatch(self._pattern(), text)
+        slots = {name: value for name, value in match.groupdict().items() if value} if match else {}
+        person = phrases.read_person(slots["person"]) if "person" in slots else Attributes()
+        findings = dict(map(self._read_finding, slots["findings"].split(", "))) if "findings" in slots else {}
+        is_negated_twice = any(self._read_finding(f"{name} ") != (f"{name} ", True) for name in findings)
+        if match is None or person is None or is_negated_twice:
+            return None
+        return dataclasses.replace(
+            person,
+            age=int(slots["age"]) if "age" in slots else person.age,
+            sex={self.male: "M", self.female: "F"}[slots["sex"]] if "sex" in slots else person.sex,
+            race=slots.get("race", person.race),
+            view=slots.get("view"),
+            findings=findings,
+        )
 
     def _say(self, name: str, state: bool | None) -> str:
-        if captions_plain.spoken(name) in self.omitted:
+        if phrases.spoken(name) in self.omitted:
             return ""
         if name == FINDING and state is False:
             return self.no_finding or ""
         words = {True: "{}", False: self.absent, None: self.uncertain}[state]
-        return words.format(captions_plain.spoken(name) if self.spelling == "spoken" else name) if words else ""
+        return words.format(phrases.spoken(name) if self.spelling == "spoken" else name) if words else ""
 
-    def _read(self, part: str) -> tuple[str, bool | None]:
+    def _read_finding(self, part: str) -> tuple[str, bool | None]:
         if part == self.no_finding:
             return FINDING, False
         for words, state in ((self.absent, False), (self.uncertain, None)):
@@ -137,7 +162,7 @@ class Template:
             "age": r"\d+",
             "sex": sexes,
             "race": rf"(?!(?:{sexes})\b)[^\W\d][^,]*?",
-            "view": r".+?",
+            "view": r"(?!with ).+?",
             "findings": r".+",
         }
         pattern, end = "", 0
@@ -150,9 +175,7 @@ class Template:
         return pattern + re.escape(self.text[end:])
 
 
-PLAIN = Template(
-    text=f"{captions_plain.START}{{person}}[, {{view}} view][, with {{findings}}]"
-)  # as captions.py writes
+PLAIN = Template(text="Chest X-ray of {person}[, {view} view][, with {findings}]")  # in which edits are worded
 # PRISM (Kumar et al., MIDL 2025) and the paper after it (arXiv 2503.23618): what is present, nothing else.
 PRISM = Template(
     text="Chest X-ray[ showing {findings}]", spelling="source", absent=None, uncertain=None, no_finding="No Finding"
@@ -220,12 +243,11 @@ def read(text: str, templates: Sequence[Template] = KNOWN) -> tuple[Template, At
     """The wording of a caption, the first of `templates` that writes it, and what it states.
 
     Raises:
-      ValueError: a text that none of them writes; what the plain wording cannot read of it is said.
+      ValueError: a text that none of them writes; the message quotes what the first of them cannot read.
     """
     for template in templates:
         try:
             return template, template.parse(text)
         except ValueError:
             continue  # another one may have written it
-    captions_plain.parse(text)
-    raise ValueError(f"the caption {text!r} is not one of {', '.join(repr(t.text) for t in templates)}")
+    return templates[0], templates[0].parse(text)  # raises

@@ -14,7 +14,7 @@ import numpy as np
 from absl import flags
 
 from prism_jax.data import schema, transforms
-from prism_jax.data.captions import plain as captions_plain
+from prism_jax.data.captions.templates import PLAIN
 from prism_jax.data.loading import mixture, sampler
 
 AHEAD = 2  # batches that each thread or worker process has ready
@@ -23,7 +23,7 @@ Caption = Callable[[schema.Example, int], str]  # (example, how often its data s
 
 def describe(example: schema.Example, turn: int) -> str:
     """The plain caption, the same in every epoch."""
-    return captions_plain.describe(example.attributes)
+    return PLAIN.describe(example.attributes)
 
 
 def loader(folder: str | Path, split: str, batch_size: int, **options) -> Batches:

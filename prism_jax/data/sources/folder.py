@@ -8,7 +8,7 @@ import string
 from pathlib import Path
 
 from prism_jax.data import schema
-from prism_jax.data.captions import plain as captions_plain
+from prism_jax.data.captions import phrases
 from prism_jax.data.sources import label_policy, tables
 from prism_jax.data.sources.ingest import Intake, Row, race, split_of
 from prism_jax.data.sources.label_policy import LabelPolicy
@@ -62,7 +62,7 @@ class FolderConfig:
     def names(self) -> tuple[str, ...]:
         """The findings that are known beforehand, in caption order."""
         columns = (_flag(flag)[1] for flag in self.flags)
-        return (*(self.findings or ()), *(name for name in columns if captions_plain.spoken(name) != NO_FINDING))
+        return (*(self.findings or ()), *(name for name in columns if phrases.spoken(name) != NO_FINDING))
 
 
 def read_rows(source: str | Path, config: FolderConfig) -> list[Row]:
@@ -130,7 +130,7 @@ def _row(number: int, cells: dict[str, str], config: FolderConfig) -> Row:
 def _findings(cells: dict[str, str], config: FolderConfig) -> dict[str, bool | None]:
     listed = cells[config.findings_column].split(config.separator) if config.findings_column else []
     names = [name.strip() for name in listed if name.strip()]
-    positive = [name for name in names if captions_plain.spoken(name) != NO_FINDING]
+    positive = [name for name in names if phrases.spoken(name) != NO_FINDING]
     if positive and len(positive) < len(names):
         raise ValueError(f"'No Finding' stands beside {', '.join(positive)}; remove one of them")
     found: dict[str, bool | None] = _positive(positive, config)
@@ -149,7 +149,7 @@ def _flagged(cells: dict[str, str], config: FolderConfig) -> dict[str, bool | No
         if not cells[column]:
             continue
         state = _state(column, cells[column])
-        if captions_plain.spoken(name) != NO_FINDING:
+        if phrases.spoken(name) != NO_FINDING:
             found[name] = state
         elif state is True:
             found[label_policy.FINDING] = False
@@ -170,18 +170,18 @@ def _positive(names: list[str], config: FolderConfig) -> dict[str, bool | None]:
     """Present findings, in the order and spelling of the known names where these are given."""
     if config.findings is None:
         return dict.fromkeys(names, True)
-    known = {captions_plain.spoken(name): name for name in config.findings}
+    known = {phrases.spoken(name): name for name in config.findings}
     for name in names:
-        if captions_plain.spoken(name) not in known:
+        if phrases.spoken(name) not in known:
             raise ValueError(f"unknown finding {name!r}; known are {', '.join(config.findings)}")
-    spoken = {captions_plain.spoken(name) for name in names}
+    spoken = {phrases.spoken(name) for name in names}
     return {name: True for key, name in known.items() if key in spoken}
 
 
 def _flag(flag: str) -> tuple[str, str]:
     """(column, finding) of "column" or "column=finding"."""
     column, _, name = flag.partition("=")
-    return column, name or captions_plain.spoken(column)
+    return column, name or phrases.spoken(column)
 
 
 def _fields(template: str) -> list[str]:

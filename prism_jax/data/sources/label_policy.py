@@ -10,7 +10,7 @@ import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal
 
-from prism_jax.data.captions.plain import spoken
+from prism_jax.data.captions.phrases import spoken
 
 Treatment = Literal["ignore", "positive", "negative"]
 TREATMENTS = ("ignore", "positive", "negative")

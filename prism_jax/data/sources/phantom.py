@@ -89,7 +89,7 @@ def attributes_of(values: dict[str, float]) -> schema.Attributes:
 
 
 def intervention(change: Mapping[str, object]) -> dict[str, float]:
-    """A change of attributes, as `captions.changed` takes it, as variables of the structural model.
+    """A change of attributes, as `phrases.changed` takes it, as variables of the structural model.
 
     Raises:
       ValueError: an attribute that the phantom does not have, or a value that it cannot have.

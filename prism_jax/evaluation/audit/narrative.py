@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from prism_jax.data.captions.plain import spoken
+from prism_jax.data.captions.phrases import spoken
 from prism_jax.data_report.relations import AMPLIFIED, HIDDEN, KNOWN
 from prism_jax.evaluation.audit.effect_matrix import Matrix
 from prism_jax.evaluation.audit.judge_errors import Errors

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from prism_jax.data.captions.plain import spoken
+from prism_jax.data.captions.phrases import spoken
 from prism_jax.evaluation.audit import judge_errors as audit_judge_errors
 from prism_jax.evaluation.audit.effect_matrix import ALL, LOGIT, PROBABILITY, STANDARD, Matrix
 from prism_jax.evaluation.audit.judge_errors import Calls, Errors

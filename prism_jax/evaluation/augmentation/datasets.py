@@ -11,7 +11,7 @@ import numpy as np
 from prism_jax import StableDiffusion, rng
 from prism_jax.atomic import atomic_write
 from prism_jax.data import transforms
-from prism_jax.data.captions import plain as captions_plain
+from prism_jax.data.captions import phrases
 from prism_jax.data.captions.templates import PLAIN, Template
 from prism_jax.data.schema import Attributes, Example
 from prism_jax.data.sources.build import build
@@ -88,7 +88,7 @@ def build_set(entries: Sequence[Entry], folder: Path, out: Path) -> None:
 def _pictures(cases: Cases, pictures: Iterable[np.ndarray], folder: Path) -> list[Entry]:
     entries = []
     for i, (case, picture) in enumerate(zip(cases.cases, pictures, strict=True)):
-        after = captions_plain.changed(case.attributes, case.change.values(case.attributes))
+        after = phrases.changed(case.attributes, case.change.values(case.attributes))
         entries.append(Entry(path=f"{i:06d}.png", patient=case.patient, attributes=after))
         with atomic_write(folder / entries[-1].path) as partial:
             partial.write_bytes(transforms.encode_png(picture))

@@ -10,7 +10,7 @@ import numpy as np
 from prism_jax import config as configs
 from prism_jax import report
 from prism_jax.data import targets, transforms
-from prism_jax.data.captions import plain as captions_plain
+from prism_jax.data.captions.templates import PLAIN
 from prism_jax.data.loading import pipeline
 from prism_jax.evaluation.augmentation import estimates as augmentation_estimates
 from prism_jax.evaluation.augmentation.test_sets import HeldOut, HeldOutSet, group_counts, group_names
@@ -217,7 +217,7 @@ def samples(study: Study, shown: int) -> tuple[report.Sample, ...]:
     return tuple(
         report.Sample(
             image=transforms.decode(source[i].image),
-            caption=captions_plain.describe(source[i].attributes),
+            caption=PLAIN.describe(source[i].attributes),
             group="Plain samples",
         )
         for i in range(min(4 * shown, len(source)))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from prism_jax import config as configs
 from prism_jax import report
-from prism_jax.data.captions.plain import spoken
+from prism_jax.data.captions.phrases import spoken
 from prism_jax.evaluation.axioms.generate import Imagined
 from prism_jax.evaluation.axioms.interventions import RANDOM, Do
 from prism_jax.evaluation.axioms.measure import Agreement, Bench, Measured, amplification, true_pictures

@@ -9,7 +9,7 @@ import numpy as np
 
 from prism_jax.data import targets
 from prism_jax.data.captions import edit_language, synonyms
-from prism_jax.data.captions.plain import spoken
+from prism_jax.data.captions.phrases import spoken
 from prism_jax.data.schema import Attributes
 from prism_jax.evaluation.benchmark.methods import Translator
 from prism_jax.evaluation.benchmark.queries import NULL, Ask

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from prism_jax.data import targets
-from prism_jax.data.captions.plain import spoken
+from prism_jax.data.captions.phrases import spoken
 from prism_jax.data.schema import Attributes
 from prism_jax.evaluation.benchmark.generate import KINDS, Kind, Made
 from prism_jax.evaluation.benchmark.ground_truth import Mode, Truths

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from prism_jax.data import transforms
-from prism_jax.data.captions import plain as captions_plain
+from prism_jax.data.captions import phrases
 from prism_jax.data.schema import Attributes
 from prism_jax.data.sources import label_policy
 from prism_jax.data.transforms import Fit
@@ -73,7 +73,7 @@ def asks_of(subjects: Sequence[Subject], changes: Sequence[Change]) -> list[Ask]
     found = []
     for subject in subjects:
         for change in (changes[k] for k in subject.changes):
-            wanted = captions_plain.changed(subject.attributes, change.values(subject.attributes))
+            wanted = phrases.changed(subject.attributes, change.values(subject.attributes))
             ask = Ask(subject=subject, edit=change.name, change=change, stated=subject.attributes, wanted=wanted)
             found.append(ask)
     return found
@@ -94,10 +94,10 @@ def reverse(change: Change, attributes: Attributes) -> Change:
     """What undoes a change of an image with these attributes, as strongly. "No finding" is not said again."""
     words = []
     for name in change.values(attributes):
-        if name in captions_plain.SLOTS:
+        if name in phrases.SLOTS:
             words.append(f"set {name} {getattr(attributes, name)}")
         elif name != label_policy.FINDING:
-            words.append(f"{'add' if attributes.findings[name] else 'remove'} {captions_plain.spoken(name)}")
+            words.append(f"{'add' if attributes.findings[name] else 'remove'} {phrases.spoken(name)}")
     return dataclasses.replace(change, edit=", ".join(words))
 
 

@@ -9,7 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from prism_jax import rng
-from prism_jax.data.captions import plain as captions_plain
+from prism_jax.data.captions import phrases
+from prism_jax.data.captions.templates import PLAIN
 from prism_jax.data.schema import Attributes
 from prism_jax.data.sources import label_policy
 from prism_jax.evaluation.benchmark.methods import CausalModel
@@ -73,9 +74,7 @@ def columns(attributes: Sequence[Attributes], graph: Graph) -> dict[str, np.ndar
     rows = [_observed(each, graph) for each in attributes]
     for each, row in zip(attributes, rows, strict=True):
         if row is None:
-            raise ValueError(
-                f"{captions_plain.describe(each)!r} leaves one of {', '.join(graph.names)} open, or out of range"
-            )
+            raise ValueError(f"{PLAIN.describe(each)!r} leaves one of {', '.join(graph.names)} open, or out of range")
     return observations.columns(rows, graph)
 
 
@@ -93,7 +92,7 @@ def restated(attributes: Attributes, graph: Graph, values: Mapping[str, float]) 
     change: dict[str, object] = {}
     for name, value in values.items():
         change |= _stated(graph[name], value, attributes)
-    return captions_plain.changed(attributes, change)
+    return phrases.changed(attributes, change)
 
 
 def _stated(node: Node, value: float, attributes: Attributes) -> dict[str, object]:
@@ -102,10 +101,10 @@ def _stated(node: Node, value: float, attributes: Attributes) -> dict[str, objec
     chosen = node.values.names[int(value)]
     if node.name == "sex":
         return {"sex": chosen[0].upper()}
-    if node.name in captions_plain.SLOTS:
+    if node.name in phrases.SLOTS:
         return {node.name: chosen}
-    said = captions_plain.spoken(node.name)
-    if said != label_policy.FINDING and said in map(captions_plain.spoken, attributes.findings):
+    said = phrases.spoken(node.name)
+    if said != label_policy.FINDING and said in map(phrases.spoken, attributes.findings):
         return {node.name: bool(value)}
     findings = {name: name == chosen for name in node.values.names if name != NO_FINDING}
     return findings | {label_policy.FINDING: False if chosen == NO_FINDING else None}

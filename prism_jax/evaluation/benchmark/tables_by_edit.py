@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from prism_jax.data.captions.plain import spoken
+from prism_jax.data.captions.phrases import spoken
 from prism_jax.evaluation.benchmark import estimates
 from prism_jax.evaluation.benchmark import measure as benchmark_measure
 from prism_jax.evaluation.benchmark.estimates import Found

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from prism_jax import editing
-from prism_jax.data.captions.plain import spoken
+from prism_jax.data.captions.phrases import spoken
 from prism_jax.data.schema import Attributes
 from prism_jax.data.targets import SEX, VIEW, state_of
 from prism_jax.metrics.choice import Thresholds, choose

@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from prism_jax.data.captions import plain as captions_plain
+from prism_jax.data.captions.templates import PLAIN
 from prism_jax.data.loading import pipeline
 from prism_jax.stable_diffusion import load_tokenizer
 
@@ -50,7 +50,7 @@ def texts(config: TokenizerRun) -> Iterator[str]:
     for folder in config.data:
         source = pipeline.open_split(folder, "train")
         for i in range(min(len(source), config.limit)):
-            yield captions_plain.describe(source[i].attributes)
+            yield PLAIN.describe(source[i].attributes)
     for word in config.words:
         yield from [word] * 10
 

@@ -3,9 +3,11 @@
 import numpy as np
 import pytest
 
-from prism_jax.data.captions.plain import changed, describe, edited, parse
+from prism_jax.data.captions.phrases import changed
+from prism_jax.data.captions.templates import PLAIN
 from prism_jax.data.schema import Attributes
 
+describe, parse = PLAIN.describe, PLAIN.parse
 FULL = Attributes(
     age=63.8,
     sex="M",
@@ -50,7 +52,7 @@ def test_the_article_fits_the_spoken_number(age, article):
     "change", [{"age": 80}, {"sex": "F"}, {"view": "PA"}, {"support_lines": True}, {"pacemaker": False}]
 )
 def test_an_edit_leaves_the_other_slots_alone(change):
-    before, after = describe(FULL).split(", "), edited(FULL, change).split(", ")
+    before, after = describe(FULL).split(", "), describe(changed(FULL, change)).split(", ")
     assert len(before) == len(after)
     assert sum(old != new for old, new in zip(before, after, strict=True)) == 1
 
@@ -64,8 +66,8 @@ def test_a_finding_is_found_under_its_spoken_name():
 
 
 def test_a_new_finding_is_appended_and_none_takes_one_away():
-    assert edited(FULL, {"edema": True}).endswith("no support lines, edema")
-    assert "effusion" not in edited(FULL, {"effusion": None})
+    assert describe(changed(FULL, {"edema": True})).endswith("no support lines, edema")
+    assert "effusion" not in describe(changed(FULL, {"effusion": None}))
 
 
 def test_a_finding_that_is_neither_present_nor_absent_is_refused():
@@ -106,19 +108,26 @@ def test_a_caption_reads_back_in_spoken_names_and_completed_years():
     ("caption", "part"),
     [
         ("", "'nothing'"),
-        ("An X-ray of a man", "'An X-ray of a m'"),
-        ("Chest X-ray of a dog, AP view", "'a dog'"),
-        ("Chest X-ray of a 80-year-old woman", "'a 80-year-old woman'.*write 'an 80-year-old woman'"),
-        ("Chest X-ray of a 063-year-old man", "'a 063-year-old man'"),
-        ("Chest X-ray of a man, AP, with edema", "'AP, with edema'"),
-        ("Chest X-ray of a man, AP view, edema", "'AP view, edema'"),
+        ("An X-ray of a man", "'An X-ray of a man'"),
+        ("Chest X-ray of a dog, AP view", "'Chest X-ray of a dog'"),
+        (
+            "Chest X-ray of a 80-year-old woman",
+            "'Chest X-ray of a 80.*write 'Chest X-ray of an 80-year-old woman'",
+        ),
+        (
+            "Chest X-ray of a 063-year-old man",
+            "'Chest X-ray of a 063.*write 'Chest X-ray of a 63-year-old man'",
+        ),
+        ("Chest X-ray of a human, AP view", "'Chest X-ray of a human'"),
+        ("Chest X-ray of a man, AP, with edema", "'AP'.*the wording is 'Chest X-ray of {person}"),
+        ("Chest X-ray of a man, AP view, edema", "'edema'"),
         ("Chest X-ray of a man, with", "'with'"),
         ("Chest X-ray of a man, with edema, ", "'nothing'"),
         ("Chest X-ray of a man, with edema, no Effusion", "'no Effusion'"),
-        ("Chest X-ray of a man, with no no edema", "'no no edema'"),
-        ("Chest X-ray of a man, with no possible edema", "'no possible edema'"),
-        ("Chest X-ray of a Asian man", "'a Asian man'.*write 'an Asian man'"),
-        ("Chest X-ray of a man, with edema, no edema", "'no edema'.*stated twice"),
+        ("Chest X-ray of a man, with no no edema", "'with no no edema'"),
+        ("Chest X-ray of a man, with no possible edema", "'with no possible edema'"),
+        ("Chest X-ray of a Asian man", "'Chest X-ray of a Asian man'.*write 'Chest X-ray of an Asian man'"),
+        ("Chest X-ray of a man, with edema, no edema", "'no edema'.*write 'Chest X-ray of a man, with no edema'"),
     ],
 )
 def test_a_caption_that_is_not_ours_is_refused_at_its_first_strange_part(caption, part):
