@@ -33,7 +33,7 @@ OURS = "prism_jax"
 class Options:
     """What is measured."""
 
-    model: str = str(subjects.SHIPPED_MODEL)
+    model: str = "phantom"
     """Diffusers folder, or sd15-random: SD 1.5's networks with random weights."""
     methods: tuple[str, ...] = ("null_text", "direct")
     batches: tuple[int, ...] = (1, 4, 16)

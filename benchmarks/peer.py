@@ -15,6 +15,7 @@ import numpy as np
 from benchmarks.subjects import SD15_RANDOM, Case
 from prism_jax.diffusion import ddim
 from prism_jax.editing.edit import make_control
+from prism_jax.pretrained import folder as pretrained_folder
 from prism_jax.stable_diffusion import StableDiffusion
 from prism_jax.weights import pretrained
 
@@ -44,7 +45,7 @@ def started(
     sd: StableDiffusion, model: str, scratch: Path, *, python: str | None, channels_last: bool
 ) -> Iterator[Peer]:
     """A peer that has loaded the UNet of `sd`, in the precision it computes in."""
-    folder = Path(model) / "unet"
+    folder = pretrained_folder(model) / "unet"
     if model == SD15_RANDOM:
         folder = scratch / "unet"
         pretrained.save_unet(sd.unet, folder, dtype=sd.unet.config.dtype)

@@ -8,7 +8,6 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from prism_jax.cli.edit import SHIPPED_MODEL
 from prism_jax.data import phantom
 from prism_jax.data.captions import phrases
 from prism_jax.data.captions.templates import PLAIN
@@ -36,7 +35,7 @@ def load(model: str, dtype: jnp.dtype, *, remat: bool = False) -> StableDiffusio
     if model != SD15_RANDOM:
         return StableDiffusion.from_pretrained(model, dtype=dtype, remat=remat)
     # What is not timed, or counts for nothing, is the shipped model's: tokenizer, VAE, schedule.
-    shipped = StableDiffusion.from_pretrained(SHIPPED_MODEL, dtype=dtype)
+    shipped = StableDiffusion.from_pretrained("phantom", dtype=dtype)
     text = TextConfig(vocab_size=len(shipped.tokenizer), dtype=dtype)
     return dataclasses.replace(
         shipped,

@@ -23,7 +23,7 @@ import numpy as np
 import tyro
 
 from benchmarks import peer as peers
-from benchmarks import subjects, training_peer, training_step, training_tables
+from benchmarks import training_peer, training_step, training_tables
 from benchmarks.editing import OURS, say
 from benchmarks.peer import Peer
 from benchmarks.training_step import TrainingStep
@@ -40,7 +40,7 @@ from prism_jax.training import mfu
 class Options:
     """What is measured."""
 
-    model: str = str(subjects.SHIPPED_MODEL)
+    model: str = "phantom"
     """Diffusers folder, or sd15-random: SD 1.5's networks with random weights."""
     batches: tuple[int, ...] = (4, 16)
     cached: tuple[bool, ...] = (True, False)

@@ -18,7 +18,7 @@ import jax
 import jax.numpy as jnp
 import tyro
 
-from benchmarks import collectives, subjects, tables, training_step
+from benchmarks import collectives, tables, training_step
 from prism_jax import entrypoint, sharding
 from prism_jax.config import usage_errors
 from prism_jax.sharding import ShardingConfig
@@ -39,7 +39,7 @@ HEADER = [
 class Options:
     """What is compiled."""
 
-    model: str = str(subjects.SHIPPED_MODEL)
+    model: str = "phantom"
     """Diffusers folder, or sd15-random."""
     size: int | None = None
     """Side in pixels; by default the model's."""

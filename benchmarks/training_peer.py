@@ -16,6 +16,7 @@ from benchmarks.peer import CHECKOUT, Peer, channels_first
 from benchmarks.subjects import SD15_RANDOM
 from benchmarks.training_step import TrainingStep
 from prism_jax import rng
+from prism_jax.pretrained import folder as pretrained_folder
 from prism_jax.stable_diffusion import StableDiffusion
 from prism_jax.training.finetune import step as finetune_step
 from prism_jax.weights import pretrained
@@ -38,7 +39,7 @@ def started(
     sd: StableDiffusion, model: str, scratch: Path, *, python: str | None, channels_last: bool
 ) -> Iterator[TrainingPeer]:
     """A peer that has loaded the networks of `sd`, to train as ours does."""
-    folder = Path(model)
+    folder = pretrained_folder(model)
     if model == SD15_RANDOM:
         folder = scratch / "model"
         pretrained.save_unet(sd.unet, folder / "unet")

@@ -13,7 +13,6 @@ from jax.sharding import Mesh
 
 from benchmarks import subjects
 from prism_jax import rng, sharding
-from prism_jax.cli.edit import SHIPPED_MODEL
 from prism_jax.data import phantom
 from prism_jax.data.captions.templates import PLAIN
 from prism_jax.data.sources.phantom import FIRST_SUBJECT, attributes_of
@@ -104,7 +103,7 @@ def with_remat(sd: StableDiffusion, remat: bool) -> StableDiffusion:
 def abstract(model: str, dtype: jnp.dtype, *, remat: bool) -> StableDiffusion:
     """The same without weights: networks of shapes."""
     is_sd15 = model == subjects.SD15_RANDOM
-    sd = StableDiffusion.from_pretrained(SHIPPED_MODEL if is_sd15 else model, dtype=dtype)
+    sd = StableDiffusion.from_pretrained("phantom" if is_sd15 else model, dtype=dtype)
     if is_sd15:
         configs = UNetConfig(dtype=dtype), AutoencoderConfig(dtype=dtype), TextConfig(dtype=dtype)
     else:

@@ -5,7 +5,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -31,6 +31,7 @@ CLASSES = {
     "tokenizer": ("transformers", "CLIPTokenizer"),
     "scheduler": ("diffusers", "DDIMScheduler"),
 }
+CARD_FILE = "prism_card.json"  # see prism_jax/model_card.py; diffusers ignores it
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -46,6 +47,7 @@ class StableDiffusion:
     text_encoder: CLIPTextModel
     tokenizer: Any  # transformers.CLIPTokenizer
     schedule: NoiseSchedule
+    card: Mapping[str, Any] | None = None  # JSON object of prism_jax.model_card; None: a folder without one
 
     @classmethod
     def from_pretrained(
@@ -70,6 +72,7 @@ class StableDiffusion:
             text_encoder=pretrained.load_text_encoder(folder / "text_encoder", dtype=dtype),
             tokenizer=load_tokenizer(folder / "tokenizer"),
             schedule=NoiseSchedule.create(schedule),
+            card=read_card(folder),
         )
 
     def save_pretrained(self, folder: str | Path, dtype: jnp.dtype = jnp.float32) -> None:
@@ -100,6 +103,8 @@ class StableDiffusion:
         index = {"_class_name": "StableDiffusionPipeline", "requires_safety_checker": False} | CLASSES
         absent = {"safety_checker": (None, None), "feature_extractor": (None, None)}
         pretrained.write_json(index | absent, folder / "model_index.json")
+        if self.card is not None:
+            pretrained.write_json(dict(self.card), folder / CARD_FILE)
 
     def on(self, mesh: Mesh) -> "StableDiffusion":
         """The same with its networks whole on every device of `mesh`."""
@@ -187,6 +192,12 @@ class StableDiffusion:
                 )
         factor = self.vae.config.factor
         return height // factor, width // factor, self.vae.config.latent_channels
+
+
+def read_card(folder: str | Path) -> dict[str, Any] | None:
+    """The JSON object in the card of a model's folder; None without one, ValueError where it is no JSON object."""
+    file = Path(folder) / CARD_FILE
+    return pretrained.read_json(file) if file.exists() else None
 
 
 def check_prompts(prompts: Sequence[str]) -> None:

@@ -1,96 +1,95 @@
-"""`prism edit`: one image from a file, inverted, edited by text, and written beside its reconstruction."""
+"""`prism edit`: inverts one image, edits it by text, and says whether the edit did what was asked."""
 
 import dataclasses
-import json
-import os
-import shutil
-import sys
-import tempfile
-import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 import tyro
-from PIL import Image
 
-from prism_jax import editing
-from prism_jax.data import transforms
-from prism_jax.data.captions import edit_language, phrases, templates
-from prism_jax.data.dicom import secondary_capture
-from prism_jax.data.dicom.read import Radiograph
+from prism_jax import editing, model_card, pretrained
+from prism_jax.data import plausibility, transforms
+from prism_jax.data.captions.templates import EXAMPLE, PLAIN
+from prism_jax.data.transforms import XrayFile
 from prism_jax.editing.edit import make_control
-from prism_jax.evaluation.counterfactuals import attention_maps
-from prism_jax.metrics.image import l1, psnr, ssim
+from prism_jax.evaluation import image_kind
+from prism_jax.evaluation.single_edit import captions, files, outcome
+from prism_jax.evaluation.single_edit.captions import Prompts
+from prism_jax.evaluation.single_edit.run import attention_sheet, edit_image, metrics_of
+from prism_jax.evaluation.single_edit.stages import Stages, say
+from prism_jax.model_card import NO_CARD, EditDefaults, ModelCard
 from prism_jax.pixels import to_uint8
-from prism_jax.report.figures import difference_image
 from prism_jax.report.versions import versions
 from prism_jax.stable_diffusion import StableDiffusion
 
-VAE_FACTOR = 8  # of every Stable Diffusion; the model says it again once it is loaded
 Words = tyro.conf.UseAppendAction[tuple[str, ...]]
-FILES = ("image", "mask", "keep")  # the options that name one
-SHIPPED_MODEL = Path(__file__).parents[1] / "pretrained" / "phantom"
+REQUESTS = ("remove", "add", "set", "drop")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Options:
-    """Edits one image by text: by a new caption (--edit), or by what to change in the one it has (--remove ...).
+    """Edits one image by text: by what to change (--remove, --add, --set, --drop), or by a new caption (--edit).
 
-    Writes original, reconstruction, edit and difference (PNG) and result.json, with --dicom-out also edit.dcm.
-    Effects are to be read against the reconstruction: it shows what inverting alone has changed.
+    Writes original, reconstruction, edit and difference (PNG), all four on one sheet (before_after.png) and
+    result.json. Compare the edit with the reconstruction: that one shows what inverting alone has changed.
+
+    First try: prism edit --example --remove pacemaker --out first
     """
 
-    image: tyro.conf.Positional[Path]
+    image: tyro.conf.Positional[Path | None] = None
     """PNG, JPEG, TIFF or DICOM file."""
-    prompt: str
-    """What the image shows, in words that the model was trained on."""
+    example: bool = False
+    """Edit the model's own example image; its caption is known."""
+    prompt: str | None = None
+    """Caption of the image, as the captions the model was trained on; findings it leaves out are filled in."""
     edit: str | None = None
-    """What it shall show: any text."""
+    """The new caption, in any words."""
     remove: Words = ()
-    """A finding of the prompt that shall be absent: `--remove pacemaker`."""
+    """A finding to remove: `--remove pacemaker`."""
     add: Words = ()
-    """A finding that shall be present."""
+    """A finding to add."""
     set: Words = ()
     """A new age, sex or view: `--set age=40`."""
     drop: Words = ()
     """What the caption shall no longer mention: a finding, age, sex or view."""
     out: Path
-    """Folder for the results; made when all is done."""
-    model: Path = SHIPPED_MODEL
-    """Diffusers folder; by default the small phantom model of this package."""
-    method: Literal["ddim", "null_text", "negative_prompt", "direct", "edit_friendly"] = "edit_friendly"
-    """How the image is inverted; the default came closest to the truth on phantoms (README, Results)."""
-    steps: int = 50
+    """New folder for the results."""
+    overwrite: bool = False
+    """Replace an earlier result in --out."""
+    model: str = "phantom"
+    """Name of a shipped model, or a diffusers folder."""
+    any_image: bool = False
+    """Edit images that are not of the kind the model was trained on, too."""
+    method: Literal["ddim", "null_text", "negative_prompt", "direct", "edit_friendly"] | None = None
+    """Inversion method. This and the next options default to the model card."""
+    steps: int | None = None
     """Diffusion steps, each way."""
-    guidance: float = 7.5
+    guidance: float | None = None
     """Classifier-free guidance."""
-    inner_steps: int = 10
-    """Most optimisation steps of null_text per diffusion step."""
+    inner_steps: int | None = None
+    """Optimisation steps of null_text per diffusion step, at most."""
     kind: Literal["refine", "replace"] = "refine"
     """Whether the edit adds and removes words, or replaces words one by one."""
-    cross_steps: float = 0.8
-    """Share of the steps in which words look where the source's words looked."""
-    self_steps: float = 0.5
-    """Share of the steps that keep the source's spatial layout."""
-    weight: float = 1.0
-    """Factor of the attention to the words that are new in the edit."""
+    cross_steps: float | None = None
+    """Fraction of the steps that reuse the source's cross-attention maps (prompt-to-prompt `cross_replace_steps`)."""
+    self_steps: float | None = None
+    """Fraction of the steps that reuse the source's self-attention, and with it the spatial layout."""
+    weight: float | None = None
+    """Factor on the attention to words that are new in the edit."""
     reweight: dict[str, float] = dataclasses.field(default_factory=dict)
-    """Words of the edit and the factor of their attention: `no 2.0`."""
+    """Words of the edit and the factor on their attention: `no 2.0`."""
     blend: float | None = None
-    """Confines the change to where the words that differ hold more than this share of their largest attention; try
-    0.3."""
+    """Confines the change to where changed words hold more than this fraction of their largest attention; try 0.3."""
     blend_words: tuple[str, ...] = ()
     """Words of the prompt to confine it by instead; needs --edit-words."""
     edit_words: tuple[str, ...] = ()
     """Words of the edit to confine it by."""
     mask: Path | None = None
-    """Picture of the image's size, bright where guidance may act: the finding. The rest is kept, unless --keep."""
+    """Image of the same size, bright where guidance may act: the finding. The rest is kept, unless --keep."""
     keep: Path | None = None
-    """Picture of the image's size, bright where the source is kept."""
+    """Image of the same size, bright where the source is kept."""
     size: int | None = None
     """Side in pixels; by default the model's. The image keeps its aspect ratio on black."""
     dtype: Literal["float32", "bfloat16"] = "float32"
@@ -108,187 +107,205 @@ class Options:
 
 def run(options: Options) -> int:
     """Edits the image and writes the files together; returns the exit code."""
-    files = {name: transforms.read_file(path) for name in FILES if (path := getattr(options, name))}
-    _check(options, files)
-    wanted = _edit(options)
-    clock = _Clock()
-    _say(f"loading {options.model}")
-    sd = StableDiffusion.from_pretrained(options.model, dtype=jnp.dtype(options.dtype))
-    size = options.size or sd.size
-    image = transforms.to_input(files["image"].pixels, size)[None]  # [1, h, w, 3]
-    wanted = dataclasses.replace(wanted, mask=_mask(files.get("mask"), size), keep=_mask(files.get("keep"), size))
-    make_control([options.prompt], [[wanted]], sd.tokenizer, options.steps)  # refuses its words before slow work
-    clock.lap("load")
-    _say(f"inverting ({options.method}, {options.steps} steps)")
-    inversion = editing.invert(
-        sd,
-        sd.encode_image(image),
-        [options.prompt],
-        method=options.method,
-        steps=options.steps,
-        guidance=options.guidance,
-        inner_steps=options.inner_steps,
-        seed=options.seed,
-    )
-    clock.lap("invert", inversion.trajectory)
-    _say(f"editing ({options.steps} steps)")
-    result = editing.edit(sd, inversion, [[wanted]])
-    clock.lap("edit", result.latents)
-    _say("decoding")
-    pictures = sd.decode(result.latents[0])  # [2, h, w, 3]
-    clock.lap("decode", pictures)
-    words = None
-    if options.attention:
-        words = _words(sd, (options.prompt, wanted.prompt), pictures)
-        clock.lap("attention")
-    metrics = _metrics(image, pictures[:1], pictures[1:])
-    facts = {"edited_prompt": wanted.prompt, "size": size, "metrics": metrics, "seconds": clock.seconds}
-    _write(options, files["image"], image[0], pictures, words, facts)
-    print(f"edited caption: {wanted.prompt}")
-    print(
-        f"{options.out}: reconstruction {metrics['reconstruction']['psnr']:.1f} dB from the original, "
-        f"the edit changes {metrics['edit']['l1']:.3f} per pixel (of 2) against it"
-    )
+    folder = pretrained.folder(options.model)
+    check(options, folder)
+    card = model_card.read(folder)
+    options = with_example(options, folder, card)
+    image = transforms.read_file(options.image)
+    check_image(options, image)
+    defaults = resolved(options, card or NO_CARD)
+    edit_of(options, defaults, prompts_of(options, card or NO_CARD))  # refuses captions and requests
+    announce(options, card, defaults)
+    edit_and_write(options, folder, card or NO_CARD, image, defaults)
     return 0
 
 
-def _words(sd: StableDiffusion, prompts: tuple[str, str], pictures: jax.Array) -> np.ndarray:
-    """Where the words looked, uint8 [h, w, 3]; `pictures` are the reconstruction and the edit."""
-    reconstruction, edit = (to_uint8(np.asarray(np.mean(picture, axis=-1))) for picture in pictures)
-    return attention_maps.sheet(attention_maps.maps_of_edit(sd, prompts, (reconstruction, edit)))
+def edit_and_write(options: Options, folder: Path, card: ModelCard, image: XrayFile, defaults: EditDefaults) -> None:
+    """The slow part: loads the model, inverts, edits, measures and writes."""
+    stages = Stages()
+    stages.begin("loading the model", "load")
+    sd = StableDiffusion.from_pretrained(folder, dtype=jnp.dtype(options.dtype))
+    judges = outcome.load_judges(card.judges)
+    pixels = transforms.to_input(image.pixels, options.size or sd.size)[None]  # [1, h, w, 3]
+    prompts = prompts_of(options, card)
+    if prompts.assumed and judges:  # what the judges see in the image, instead
+        prompts = prompts_of(options, card, outcome.predict(judges, pixels)[0])
+    edit = with_masks(options, edit_of(options, defaults, prompts), image, pixels.shape[1])
+    make_control([prompts.source], [[edit]], sd.tokenizer, defaults.steps)  # refuses words that are not in the prompt
+    lost_detail = check_kind(options, sd, pixels, card)
+    decoded = edit_image(sd, pixels, prompts.source, edit, defaults, seed=options.seed, stages=stages)
+    effects = outcome.measure(judges, prompts.change, decoded)
+    images = files.images_of(pixels[0], decoded)
+    if options.attention:
+        stages.begin("drawing where words looked", "attention")
+        images["attention"] = attention_sheet(sd, prompts, images)
+    lines = [*prompts.lines, *outcome.report(effects)]
+    images[files.SHEET] = files.sheet(images, request(options), lines)
+    stages.end()
+    metrics = metrics_of(pixels, decoded, lost_detail)
+    result = {
+        "settings": settings(options, defaults),
+        "source_prompt": prompts.source,
+        "edited_prompt": prompts.target,
+        "assumed": prompts.assumed,
+        "size": pixels.shape[1],
+        "succeeded": outcome.succeeded(effects),
+        "effects": {name: dataclasses.asdict(effect) for name, effect in effects.items()},
+        "metrics": metrics,
+        "seconds": stages.seconds,
+        "versions": versions(),
+    }
+    dicom = files.as_dicom(images["edit"], image, keep_patient=options.keep_patient) if options.dicom_out else None
+    files.write(options.out, images, result, dicom)
+    conclude(options, lines, result)
 
 
-def _say(stage: str) -> None:
-    print(stage, file=sys.stderr, flush=True)
-
-
-class _Clock:
-    """Seconds of the parts of a run; a class because each lap starts where the last one ended."""
-
-    def __init__(self):
-        self.seconds: dict[str, float] = {}
-        self._start = time.perf_counter()
-
-    def lap(self, name: str, result: object = None) -> None:
-        """Ends the part `name` once the arrays of `result` are computed."""
-        jax.block_until_ready(result)
-        now = time.perf_counter()
-        self.seconds[name] = round(now - self._start, 3)
-        self._start = now
-
-
-def _check(options: Options, files: Mapping[str, transforms.XrayFile]) -> None:
-    """Raises ValueError for what can be known to be wrong before models load."""
-    transforms.frame(options.size or VAE_FACTOR)
+def check(options: Options, folder: Path) -> None:
+    """Raises ValueError for what can be known to be wrong before anything is read."""
+    if (options.image is None) != options.example:
+        raise ValueError("give one image file to edit, or --example for the image that ships with the model")
+    if not folder.is_dir():
+        raise ValueError(
+            f"model {options.model} is neither a shipped model nor a folder; give --model phantom or a diffusers folder"
+        )
+    requests = requests_of(options)
+    if (options.edit is None) == (not requests):
+        raise ValueError("say what to change either by --edit CAPTION or by --remove, --add, --set and --drop")
     if options.keep_patient and not options.dicom_out:
         raise ValueError("--keep-patient is about edit.dcm; give --dicom-out too")
-    if options.keep_patient and files["image"].dicom is None:
-        raise ValueError(f"--keep-patient needs a DICOM image; {options.image} is none")
-    wanted = files["image"].pixels.shape[::-1]
-    for name, file in files.items():
-        if (sides := file.pixels.shape[::-1]) != wanted:
-            raise ValueError(f"{getattr(options, name)} is {sides} pixels, the image {wanted}; draw masks on the image")
-    if not options.model.is_dir():
-        raise ValueError(f"model {options.model} is not a folder; give --model a diffusers folder")
     if bool(options.blend_words) != bool(options.edit_words):
         raise ValueError("--blend-words and --edit-words belong together: give both or neither")
     for name in ("cross_steps", "self_steps", "blend"):
-        share = getattr(options, name)
-        if share is not None and not 0.0 <= share <= 1.0:
-            raise ValueError(f"--{name.replace('_', '-')} {share} is not a share; use 0 to 1")
-    if options.out.exists() and not options.out.is_dir():
-        raise ValueError(f"out {options.out} is a file; name a folder")
-    parent = next(folder for folder in (options.out, *options.out.absolute().parents) if folder.exists())
-    if not os.access(parent, os.W_OK):
-        raise ValueError(f"out {options.out} cannot be written: no permission in {parent}")
+        fraction = getattr(options, name)
+        if fraction is not None and not 0.0 <= fraction <= 1.0:
+            raise ValueError(f"--{name.replace('_', '-')} must be between 0 and 1, got {fraction}")
+    files.check_out(options.out, overwrite=options.overwrite)
 
 
-def _edit(options: Options) -> editing.Edit:
-    """The edit that the options ask for; words and a blend given by hand go before those that follow from it."""
+def with_example(options: Options, folder: Path, card: ModelCard | None) -> Options:
+    """The options with the image and the caption of the model's example, where that is asked for."""
+    if not options.example:
+        if options.prompt is None:
+            example = (card or NO_CARD).captions.example or PLAIN.describe(EXAMPLE)
+            raise ValueError(f"--prompt is missing: the caption of the image, for example {example!r}")
+        return options
+    example = (card or NO_CARD).example
+    if example is None:
+        raise ValueError(f"model {options.model} ships without an example; name an image file")
+    return dataclasses.replace(options, image=folder / example.image, prompt=options.prompt or example.prompt)
+
+
+def check_image(options: Options, image: XrayFile) -> None:
+    """Raises ValueError for an image that cannot be a chest X-ray, and for masks that do not fit it."""
+    reason = plausibility.why_no_radiograph(image)
+    if reason is not None and not options.any_image:
+        raise ValueError(f"{options.image} cannot be a chest X-ray: {reason}; give --any-image to edit it all the same")
+    if options.keep_patient and image.dicom is None:
+        raise ValueError(f"--keep-patient needs a DICOM image; {options.image} is none")
+    if options.size is not None:
+        transforms.frame(options.size)
+    for file in filter(None, (options.mask, options.keep)):
+        mask_of(file, image)
+
+
+def resolved(options: Options, card: ModelCard) -> EditDefaults:
+    """Method, steps and strengths: those of the options, else of the model card."""
+    names = [field.name for field in dataclasses.fields(EditDefaults)]
+    given = {name: getattr(options, name) for name in names}
+    return dataclasses.replace(card.edit, **{name: value for name, value in given.items() if value is not None})
+
+
+def announce(options: Options, card: ModelCard | None, defaults: EditDefaults) -> None:
+    """Says what is going to happen, with which settings, and how long it takes."""
+    how = f"{defaults.method}, {defaults.steps} steps, guidance {defaults.guidance:g}"
+    say(f"{request(options)} in {options.image.name}, with the model {options.model}: {how}")
+    if card is None:
+        say("this model has no prism_card.json: steps, guidance and strengths are those of Stable Diffusion 1.5, and "
+            "images of another kind are not noticed")  # fmt: skip
+    elif card.duration:
+        say(f"takes {card.duration}")
+
+
+def prompts_of(options: Options, card: ModelCard, predicted: Mapping[str, float] | None = None) -> Prompts:
+    """The captions of the edit; `predicted` are the judges' probabilities for findings that --prompt does not state."""
+    if options.edit is not None:
+        return captions.from_texts(options.prompt, options.edit, card.captions)
+    return captions.from_requests(options.prompt, requests_of(options), card.captions, predicted)
+
+
+def requests_of(options: Options) -> list[str]:
+    """The changes asked for, as edit_language reads them: ["remove pacemaker"]."""
+    return [f"{verb} {words}" for verb in REQUESTS for words in getattr(options, verb)]
+
+
+def request(options: Options) -> str:
+    return ", ".join(requests_of(options)) or "edit to a new caption"
+
+
+def edit_of(options: Options, defaults: EditDefaults, prompts: Prompts) -> editing.Edit:
+    """The edit without its masks; words and a blend given by hand take precedence over those that follow from it."""
     edit = editing.edit_between(
-        options.prompt,
-        _target(options),
-        cross_steps=options.cross_steps,
-        self_steps=options.self_steps,
-        weight=options.weight,
-        blend=None if options.blend_words else options.blend,
+        prompts.source,
+        prompts.target,
+        cross_steps=defaults.cross_steps,
+        self_steps=defaults.self_steps,
+        weight=defaults.weight,
+        blend=None if options.blend_words else defaults.blend,
     )
     if options.blend_words:
-        strength = {} if options.blend is None else {"threshold": options.blend}
+        strength = {} if defaults.blend is None else {"threshold": defaults.blend}
         blend = editing.Blend(words=options.blend_words, edit_words=options.edit_words, **strength)
         edit = dataclasses.replace(edit, blend=blend)
     return dataclasses.replace(edit, kind=options.kind, reweight=(edit.reweight or {}) | options.reweight)
 
 
-def _mask(file: transforms.XrayFile | None, size: int) -> np.ndarray | None:
-    """A mask drawn on the image, bool [h, w], laid into the frame as the image is."""
-    return None if file is None else transforms.to_input(file.pixels, size)[..., 0] > 0
+def with_masks(options: Options, edit: editing.Edit, image: XrayFile, size: int) -> editing.Edit:
+    """The edit with --mask and --keep in the frame of the network's input, bool [h, w]."""
+    masks = {}
+    for name in ("mask", "keep"):
+        if (file := getattr(options, name)) is not None:
+            masks[name] = transforms.to_input(mask_of(file, image), size)[..., 0] > 0
+    return dataclasses.replace(edit, **masks)
 
 
-def _target(options: Options) -> str:
-    """The edited prompt. Raises ValueError unless it is given or follows from the prompt, one of both."""
-    wishes = [f"{verb} {words}" for verb in ("remove", "add", "set", "drop") for words in getattr(options, verb)]
-    if (options.edit is None) == (not wishes):
-        raise ValueError("say what to change either by --edit CAPTION or by --remove, --add, --set and --drop")
-    if options.edit is not None:
-        return options.edit
-    wording, attributes = templates.read(options.prompt)
-    return wording.describe(phrases.changed(attributes, edit_language.read(", ".join(wishes), attributes)))
+def mask_of(file: Path, image: XrayFile) -> np.ndarray:
+    """A mask, uint8 [h, w]; ValueError where its size is not the image's."""
+    mask = transforms.read_file(file).pixels
+    if mask.shape != image.pixels.shape:
+        sizes = [f"{width}x{height}" for height, width in (mask.shape, image.pixels.shape)]
+        raise ValueError(f"{file} is {sizes[0]} pixels, the image {sizes[1]}; draw masks on the image")
+    return mask
 
 
-def _metrics(original: np.ndarray, reconstruction: jax.Array, edit: jax.Array) -> dict[str, dict[str, float]]:
-    """L1 (of 2), PSNR and SSIM: reconstruction against original, edit against reconstruction."""
-
-    def compare(images: jax.Array, references: jax.Array | np.ndarray) -> dict[str, float]:
-        measures = {"l1": l1, "psnr": psnr, "ssim": ssim}
-        return {name: float(measure(images, references)[0]) for name, measure in measures.items()}
-
-    return {"reconstruction": compare(reconstruction, original), "edit": compare(edit, reconstruction)}
-
-
-def _write(
-    options: Options,
-    source: transforms.XrayFile,
-    original: np.ndarray,
-    pictures: jax.Array,
-    words: np.ndarray | None,
-    facts: dict[str, Any],
-) -> None:
-    """Writes all files into a hidden folder beside `out` and moves them there when they are whole."""
-    names = ("original", "reconstruction", "edit")
-    grey = {
-        name: to_uint8(np.asarray(np.mean(image, axis=-1)))
-        for name, image in zip(names, (original, *pictures), strict=True)
-    }
-    grey["difference"] = difference_image(grey["reconstruction"], grey["edit"])
-    if words is not None:
-        grey["attention"] = words
-    files = {f"{name}.png": pixels for name, pixels in grey.items()}
-    settings = {
-        name: str(value) if isinstance(value, Path) else value for name, value in dataclasses.asdict(options).items()
-    }
-    options.out.parent.mkdir(parents=True, exist_ok=True)
-    partial = Path(tempfile.mkdtemp(prefix=f".{options.out.name}.", dir=options.out.parent))
-    try:
-        for name, pixels in files.items():
-            Image.fromarray(pixels).save(partial / name)
-        (partial / "result.json").write_text(
-            json.dumps({"settings": settings, "versions": versions(), **facts}, indent=2) + "\n"
+def check_kind(options: Options, sd: StableDiffusion, pixels: np.ndarray, card: ModelCard) -> float:
+    """The detail that the autoencoder loses; ValueError where the image is of another kind than the model knows."""
+    originals = to_uint8(pixels[..., 0])
+    loss = float(image_kind.lost_detail(originals, image_kind.autoencode(sd, originals), sd.vae.config.factor)[0])
+    reason = image_kind.why_another_kind(loss, card.autoencoder)
+    if reason is not None and not options.any_image:
+        raise ValueError(
+            f"{options.image}: {reason}; give --model one that was trained on such images, or --any-image to edit it "
+            "all the same"
         )
-        if options.dicom_out:
-            (partial / "edit.dcm").write_bytes(_dicom(source.dicom, grey["edit"], options.keep_patient))
-        options.out.mkdir(exist_ok=True)
-        for file in sorted(partial.iterdir()):
-            os.replace(file, options.out / file.name)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+    return loss
 
 
-def _dicom(source: Radiograph | None, pixels: np.ndarray, keep_patient: bool) -> bytes:
-    """The edit as DICOM; where the image's own pixel spacing is known, that of the frame follows from it."""
-    if source is None:
-        return secondary_capture.encode(pixels)
-    tags = source.tags
-    scale = min(pixels.shape[0] / tags.height, pixels.shape[1] / tags.width)
-    spacing = tags.spacing and (tags.spacing[0] / scale, tags.spacing[1] / scale)
-    return secondary_capture.encode(pixels, source=source.dataset, keep_patient=keep_patient, spacing=spacing)
+def settings(options: Options, defaults: EditDefaults) -> dict[str, Any]:
+    """The options as JSON, with the values of the model card in place of those that were not given."""
+    values = dataclasses.asdict(options) | dataclasses.asdict(defaults)
+    return {name: str(value) if isinstance(value, Path) else value for name, value in values.items()}
+
+
+def conclude(options: Options, lines: Sequence[str], result: Mapping[str, Any]) -> None:
+    """Prints what was done, whether it succeeded, what to open and what to do next."""
+    psnr, change = result["metrics"]["reconstruction"]["psnr"], result["metrics"]["edit"]["l1"]
+    for line in lines:
+        print(line)
+    print(f"reconstruction {psnr:.1f} dB from the original; the edit changes {change:.3f} per pixel (of 2) against it")
+    if result["succeeded"] is False:
+        print("the edit did not succeed: try smaller --cross-steps and --self-steps, or a larger --guidance")
+    print(
+        f"open: {options.out / files.SHEET}.png (original, reconstruction, edit, difference); all files: {options.out}"
+    )
+    if options.example:
+        print("next: prism edit --example --remove effusion --out second; a model for your own X-rays: prism configs")

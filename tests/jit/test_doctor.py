@@ -6,9 +6,9 @@ import jax
 import jax.numpy as jnp
 import pytest
 
+from prism_jax import pretrained
 from prism_jax.cli import attention_paths, cluster, doctor
 from prism_jax.cli.attention_paths import CUDNN, MAPS, PARTS, Networks
-from prism_jax.cli.edit import SHIPPED_MODEL
 
 BFLOAT16 = jnp.dtype(jnp.bfloat16)
 SLURM = dict.fromkeys(cluster.SLURM, "3")
@@ -55,9 +55,14 @@ def test_a_cpu_makes_large_maps_in_parts():
 
 
 def test_a_model_of_ones_own_has_its_own_layers():
-    assert {layer.width for layer in attention_paths.layers(Networks.of(SHIPPED_MODEL))} == {16, 32, 64, 24}
+    assert {layer.width for layer in attention_paths.layers(Networks.of(pretrained.folder("phantom")))} == {
+        16,
+        32,
+        64,
+        24,
+    }
     with pytest.raises(ValueError, match=r"config\.json is missing"):
-        doctor.run(doctor.Options(model=SHIPPED_MODEL / "vae"))
+        doctor.run(doctor.Options(model=pretrained.folder("phantom/vae")))
 
 
 def test_the_process_and_its_devices_are_told(monkeypatch):

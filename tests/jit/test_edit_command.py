@@ -18,7 +18,7 @@ from tests.unit.test_alignment import letters
 SIZE = 64
 PROMPTS = ["--prompt", "X-ray with pacemaker", "--edit", "X-ray with no pacemaker"]
 CAPTION = "Chest X-ray of a 63-year-old man, AP view, with no effusion, pacemaker"
-FILES = ["difference.png", "edit.png", "original.png", "reconstruction.png", "result.json"]
+FILES = ["before_after.png", "difference.png", "edit.png", "original.png", "reconstruction.png", "result.json"]
 
 
 @pytest.fixture
@@ -43,7 +43,10 @@ def model(tmp_path, monkeypatch):
         latents = inversion.trajectory[0]
         return SimpleNamespace(latents=jnp.stack([latents, latents + 0.5], axis=1))
 
-    sd = SimpleNamespace(size=SIZE, tokenizer=letters, encode_image=jnp.asarray, decode=lambda latents: latents)
+    networks = dict(encode_image=jnp.asarray, decode=lambda latents: latents)
+    sd = SimpleNamespace(
+        size=SIZE, tokenizer=letters, vae=SimpleNamespace(config=SimpleNamespace(factor=8)), **networks
+    )
     monkeypatch.setattr(StableDiffusion, "from_pretrained", lambda folder, dtype: sd)
     monkeypatch.setattr(editing, "invert", invert)
     monkeypatch.setattr(editing, "edit", edit)
@@ -101,8 +104,10 @@ def test_wishes_become_a_caption_and_its_words(xray, model, tmp_path, capsys):
     assert edit.blend.threshold == 0.4
     assert edit.reweight == dict.fromkeys(("40-year-old", "effusion", "no pacemaker", "cardiomegaly"), 2.0)
     said = capsys.readouterr()
-    assert f"edited caption: {target}" in said.out
-    assert [line.split()[0] for line in said.err.splitlines()] == ["loading", "inverting", "editing", "decoding"]
+    assert f"to:   {target}" in said.out
+    assert "before_after.png" in said.out
+    stages = [line.split(" s  ")[1].split()[0] for line in said.err.splitlines() if " s  " in line]
+    assert stages == ["loading", "inverting", "editing", "decoding"]
     result = json.loads((tmp_path / "out" / "result.json").read_text())
     assert (result["edited_prompt"], result["settings"]["set"]) == (target, ["age=40"])
 
@@ -125,7 +130,7 @@ def test_a_mask_of_another_size_is_refused(xray, model, tmp_path, capsys):
     Image.new("L", (80, 90)).save(tmp_path / "small.png")
     options = ["--model", tmp_path / "model", "--out", tmp_path / "out", "--keep", tmp_path / "small.png"]
     assert run(xray, *PROMPTS, *options) == 2
-    assert "small.png is (80, 90) pixels, the image (80, 96); draw masks on the image" in capsys.readouterr().err
+    assert "small.png is 80x90 pixels, the image 80x96; draw masks on the image" in capsys.readouterr().err
     assert "edit" not in model
 
 
@@ -200,15 +205,20 @@ def test_any_image_can_become_dicom_but_only_dicom_has_a_patient(xray, model, tm
     options = ["--model", tmp_path / "model", "--out", tmp_path / "out", "--dicom-out"]
     assert run(xray, *PROMPTS, *options) == 0
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == sorted([*FILES, "edit.dcm"])
-    assert run(xray, *PROMPTS, *options, "--keep-patient") == 2
+    assert run(xray, *PROMPTS, *options, "--overwrite", "--keep-patient") == 2
     assert "--keep-patient needs a DICOM image" in capsys.readouterr().err
     assert run(xray, *PROMPTS, *options[:-1], "--keep-patient") == 2
     assert "give --dicom-out too" in capsys.readouterr().err
 
 
-def test_a_second_run_replaces_the_files(xray, model, tmp_path):
-    for steps in (5, 6):
-        run(xray, *PROMPTS, "--model", tmp_path / "model", "--out", tmp_path / "out", "--steps", steps)
+def test_an_earlier_result_is_replaced_only_when_asked_for(xray, model, tmp_path, capsys):
+    options = [*PROMPTS, "--model", tmp_path / "model", "--out", tmp_path / "out"]
+    assert run(xray, *options, "--steps", 5) == 0
+    model.clear()
+    assert run(xray, *options, "--steps", 6) == 2
+    assert "out holds an earlier result; name another folder, or give --overwrite" in capsys.readouterr().err
+    assert not model
+    assert run(xray, *options, "--steps", 6, "--overwrite") == 0
     assert json.loads((tmp_path / "out" / "result.json").read_text())["settings"]["steps"] == 6
 
 
@@ -217,10 +227,10 @@ def test_a_second_run_replaces_the_files(xray, model, tmp_path):
     [
         ({"image": "absent.png"}, "absent.png"),
         ({"image": "notes.txt"}, "notes.txt"),
-        ({"--model": "absent"}, "absent is not a folder"),
+        ({"--model": "absent"}, "absent is neither a shipped model nor a folder"),
         ({"--size": "65"}, "use 64 or 72"),
-        ({"--cross-steps": "1.5"}, "--cross-steps 1.5"),
-        ({"--blend": "30"}, "--blend 30.0 is not a share; use 0 to 1"),
+        ({"--cross-steps": "1.5"}, "--cross-steps must be between 0 and 1, got 1.5"),
+        ({"--blend": "30"}, "--blend must be between 0 and 1, got 30.0"),
         ({"--blend-words": "pacemaker"}, "--edit-words"),
         ({"--method": "magic"}, "magic"),
         ({"--out": "notes.txt"}, "is a file"),

@@ -27,6 +27,7 @@ class Tags:
     patient: str  # Patient ID
     study: str  # Study Instance UID
     modality: str  # "CR", "DX", ...
+    body_part: str  # Body Part Examined as it stands: "CHEST", ...
     orientation: tuple[str, str] | None  # where rows and columns run to: ("L", "F") is how a frontal image is shown
 
 
@@ -46,6 +47,7 @@ def of(dataset: Dataset) -> Tags:
         patient=text(dataset, "PatientID"),
         study=text(dataset, "StudyInstanceUID"),
         modality=text(dataset, "Modality"),
+        body_part=text(dataset, "BodyPartExamined"),
         orientation=orientation,
     )
 

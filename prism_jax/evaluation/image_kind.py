@@ -1,0 +1,57 @@
+"""Whether an image is of the kind that a model was trained on, by the detail that its autoencoder loses.
+
+An autoencoder keeps the fine detail of images like its training data and blurs that of others. Lost detail is the
+squared error of encoding and decoding over the variance within cells of one latent: 0 for a perfect copy, about 1 for
+the mean of each cell. It does not depend on contrast, as PSNR does. The model card states it for held-out images.
+"""
+
+from collections.abc import Iterable
+
+import jax.numpy as jnp
+import numpy as np
+
+from prism_jax.model_card import AutoencoderError
+from prism_jax.pixels import rgb_from_uint8, to_uint8
+from prism_jax.stable_diffusion import StableDiffusion
+
+LIMIT = 1.5  # times the 99th percentile of held-out images
+LEAST_VARIANCE = 1.0  # squared grey levels; a nearly uniform image has no detail to lose
+
+
+def lost_detail(originals: np.ndarray, autoencoded: np.ndarray, factor: int) -> np.ndarray:
+    """By image, float64 [b], of uint8 images [b, h, w] and an autoencoder that shrinks sides by `factor`."""
+    originals, autoencoded = np.asarray(originals, np.float64), np.asarray(autoencoded, np.float64)
+    b, height, width = originals.shape
+    cells = originals.reshape(b, height // factor, factor, width // factor, factor)
+    variance = cells.var((2, 4)).mean((1, 2))
+    error = np.mean((originals - autoencoded) ** 2, axis=(1, 2))
+    return error / np.maximum(variance, LEAST_VARIANCE)
+
+
+def measure(sd: StableDiffusion, batches: Iterable[np.ndarray], data: str) -> AutoencoderError:
+    """The card's entry for held-out images, uint8 [b, h, w] in batches of one size."""
+    values = [lost_detail(batch, autoencode(sd, batch), sd.vae.config.factor) for batch in batches]
+    losses = np.concatenate(values)
+    mean, p99 = float(losses.mean()), float(np.quantile(losses, 0.99))
+    return AutoencoderError(data=data, images=len(losses), mean=round(mean, 5), p99=round(p99, 5))
+
+
+def autoencode(sd: StableDiffusion, images: np.ndarray) -> np.ndarray:
+    """Images encoded and decoded again, uint8 [b, h, w] to the same."""
+    latents = sd.encode_image(jnp.asarray(rgb_from_uint8(images)))
+    return to_uint8(np.asarray(sd.decode(latents)).mean(-1))
+
+
+def limit(known: AutoencoderError) -> float:
+    """The most detail that an image of the model's kind loses."""
+    return LIMIT * known.p99
+
+
+def why_another_kind(loss: float, known: AutoencoderError | None) -> str | None:
+    """Why an image with this lost detail is not of the model's kind; None where it is, or where no card says."""
+    if known is None or loss <= limit(known):
+        return None
+    return (
+        f"the image is not of the kind this model was trained on ({known.data}): its autoencoder loses "
+        f"{loss:.1%} of the detail, the limit is {limit(known):.1%}"
+    )

@@ -1,0 +1,58 @@
+"""Captions brought into the form that a model was trained on: its words for findings, its order, nothing left out."""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+
+from prism_jax.data.captions import synonyms
+from prism_jax.data.captions.phrases import SLOTS, spoken
+from prism_jax.data.schema import Attributes
+from prism_jax.model_card import CaptionForm
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Completed:
+    """Attributes as the model's captions state them."""
+
+    attributes: Attributes
+    assumed: Mapping[str, bool]  # findings that the caption did not state, and the state they were given
+
+    def describe_assumed(self) -> str:
+        """The assumed states as a caption says them: "no support lines, effusion"."""
+        return ", ".join(name if state else f"no {name}" for name, state in self.assumed.items())
+
+
+def complete(attributes: Attributes, form: CaptionForm, predicted: Mapping[str, float] | None = None) -> Completed:
+    """Renames, orders and adds findings so that a caption of the result reads as those of the training data.
+
+    Args:
+      predicted: probability of findings in the image; one that the caption does not state is present from 0.5 on, and
+        absent without a probability.
+
+    Raises:
+      ValueError: a finding that the model's captions have no word for, or age, sex, view or race missing where they
+        always state it.
+    """
+    given = {rename(name, form.findings): state for name, state in attributes.findings.items()}
+    slots = [name for name in form.always_stated if name in SLOTS]
+    if missing := [name for name in slots if getattr(attributes, name) is None]:
+        raise ValueError(
+            f"the caption does not state {' and '.join(missing)}; captions of this model always state "
+            f"{', '.join(slots)}: {form.example!r}"
+        )
+    required = [name for name in form.findings if name in form.always_stated and name not in given]
+    seen = {spoken(name): probability for name, probability in (predicted or {}).items()}
+    assumed = {name: seen.get(spoken(name), 0.0) >= 0.5 for name in required}
+    stated = given | assumed
+    order = [name for name in form.findings if name in stated]
+    findings = {name: stated[name] for name in (*order, *(name for name in stated if name not in order))}
+    return Completed(attributes=dataclasses.replace(attributes, findings=findings), assumed=assumed)
+
+
+def rename(name: str, vocabulary: Sequence[str]) -> str:
+    """The model's word for a finding. Raises ValueError where it has none; any word is fine without a vocabulary."""
+    if not vocabulary:
+        return name
+    word = synonyms.find(name, vocabulary)
+    if word is None:
+        raise ValueError(f"this model has no word for {spoken(name)}; its captions know {', '.join(vocabulary)}")
+    return word

@@ -1,0 +1,115 @@
+"""Whether an edit did what was asked, and what it changed besides: measured by classifiers that had no part in it."""
+
+import dataclasses
+from collections.abc import Mapping
+
+import jax
+import numpy as np
+
+from prism_jax import pretrained
+from prism_jax.classifier import Classifier
+from prism_jax.data.captions import synonyms
+
+AGE = "age"
+POSITIVE = {"sex": "M", "view": "AP"}  # the value whose probability a classifier gives
+AGE_TOLERANCE = 5.0  # years
+THRESHOLD = 0.5  # of the probability of a finding
+SIDE_EFFECT = 0.1  # change of a probability that is reported
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Effect:
+    """One attribute before (in the reconstruction) and after the edit: a probability, or an age in years."""
+
+    before: float
+    after: float
+    requested: bool
+    succeeded: bool | None = None  # of a requested one
+
+
+def load_judges(judges: Mapping[str, str]) -> dict[str, Classifier]:
+    """The classifiers by name, from names of shipped ones or folders. Raises ValueError where one is missing."""
+    return {name: Classifier.from_pretrained(pretrained.folder(folder)) for name, folder in judges.items()}
+
+
+def predict(judges: Mapping[str, Classifier], images: np.ndarray) -> list[dict[str, float]]:
+    """By image, the mean over the judges of each attribute: probabilities, and the age in years.
+
+    `images` are float32 [b, h, w, 3] in [-1, 1].
+    """
+    values: list[dict[str, list[float]]] = [{} for _ in images]
+    for judge in judges.values():
+        prediction = jax.device_get(_predict(judge, images))
+        columns = dict(zip(judge.targets, np.asarray(prediction.probabilities).T, strict=True))
+        if prediction.age is not None:
+            columns[AGE] = np.asarray(prediction.age)
+        for name, column in columns.items():
+            for row, value in zip(values, column, strict=True):
+                row.setdefault(name, []).append(float(value))
+    return [{name: float(np.mean(each)) for name, each in row.items()} for row in values]
+
+
+def measure(
+    judges: Mapping[str, Classifier], change: Mapping[str, bool | float | str | None], decoded: jax.Array
+) -> dict[str, Effect]:
+    """By attribute, what an edit did to a reconstruction: `decoded` [2, h, w, 3] are both. Empty without judges."""
+    if not judges:
+        return {}
+    before, after = predict(judges, np.clip(decoded, -1, 1))
+    return effects(change, before, after)
+
+
+def succeeded(effects: Mapping[str, Effect]) -> bool | None:
+    """Whether all that was asked for came about; None where no judge knows what was asked for."""
+    verdicts = [effect.succeeded for effect in effects.values() if effect.requested]
+    return all(verdicts) if verdicts else None
+
+
+def effects(
+    change: Mapping[str, bool | float | str | None], before: Mapping[str, float], after: Mapping[str, float]
+) -> dict[str, Effect]:
+    """By attribute of the predictions `before` and `after`, what the edit did; see `predict`."""
+    columns = {synonyms.find(name, before): value for name, value in change.items() if value is not None}
+    return {
+        name: Effect(
+            before=before[name],
+            after=after[name],
+            requested=name in columns,
+            succeeded=_succeeded(name, columns[name], before[name], after[name]) if name in columns else None,
+        )
+        for name in before
+    }
+
+
+def _succeeded(name: str, value: bool | float | str, before: float, after: float) -> bool:
+    if name == AGE:  # closer to the new age than to the old one
+        return abs(after - float(value)) <= abs(after - before) or abs(after - float(value)) <= AGE_TOLERANCE
+    is_positive = value == POSITIVE[name] if name in POSITIVE else bool(value)
+    return (after >= THRESHOLD) == is_positive
+
+
+def report(effects: Mapping[str, Effect]) -> list[str]:
+    """Sentences on what was asked and what else changed; empty without judges."""
+    if not effects:
+        return []
+    verdict = {True: "changed as asked", False: "DID NOT CHANGE as asked"}
+    lines = ["what the model's judges see, as probabilities, before and after:"]
+    lines += [f"{_text(name, e)}, {verdict[e.succeeded]}" for name, e in effects.items() if e.requested]
+    others = {name: effect for name, effect in effects.items() if not effect.requested and name != AGE}
+    is_kept = {name: abs(effect.after - effect.before) < SIDE_EFFECT for name, effect in others.items()}
+    for heading, state in (("CHANGED UNASKED", False), ("unchanged", True)):
+        if names := [name for name in others if is_kept[name] is state]:
+            lines.append(f"{heading}: {', '.join(_text(name, others[name]) for name in names)}")
+    return lines
+
+
+def _text(name: str, effect: Effect) -> str:
+    if name == AGE:
+        return f"age {effect.before:.0f} -> {effect.after:.0f} years"
+    said = {"sex": "male", "view": "AP view"}.get(name, name.replace("_", " "))
+    return f"{said} {effect.before:.2f} -> {effect.after:.2f}"
+
+
+@jax.jit
+def _predict(judge: Classifier, images: jax.Array):
+    return judge.predict(images)

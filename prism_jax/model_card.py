@@ -1,0 +1,127 @@
+"""Model card: how a model is to be used, what it was trained on, and how well its autoencoder keeps a picture.
+
+`prism_card.json` in the model's diffusers folder, where PyTorch diffusers ignores it.
+"""
+
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from prism_jax import json_codec
+from prism_jax.data.captions.templates import PLAIN, Template
+from prism_jax.stable_diffusion import CARD_FILE, StableDiffusion, read_card
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class EditDefaults:
+    """Inversion and edit options that work with the model; the values here are those of Stable Diffusion 1.5."""
+
+    method: str = "edit_friendly"
+    steps: int = 50
+    guidance: float = 7.5
+    inner_steps: int = 10
+    cross_steps: float = 0.8
+    self_steps: float = 0.5
+    weight: float = 1.0
+    blend: float | None = None
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class CaptionForm:
+    """How the captions of the training data read."""
+
+    template: Template = PLAIN
+    findings: tuple[str, ...] = ()
+    """The model's own words for findings, in the order of its captions; empty: not known."""
+    always_stated: tuple[str, ...] = ()
+    """Attributes (age, sex, view, race, findings) that every training caption states."""
+    example: str = ""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TrainingRecord:
+    """What the model was trained on."""
+
+    data: str = ""
+    images: int | None = None
+    steps: int | None = None
+    base: str = ""
+    """The model it was fine-tuned from; empty: none."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class AutoencoderError:
+    """Detail that the autoencoder alone loses of held-out images, a fraction; see `evaluation.image_kind`."""
+
+    data: str
+    images: int
+    mean: float
+    p99: float
+    """99th percentile."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Example:
+    """A picture that ships with the model."""
+
+    image: str
+    """File in the model's folder."""
+    prompt: str
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ModelCard:
+    """Everything a program needs to know of a model beside its weights."""
+
+    description: str = ""
+    size: int | None = None
+    """Side of the training images in pixels."""
+    duration: str = ""
+    """How long one edit takes, and on which machine."""
+    edit: EditDefaults = EditDefaults()
+    captions: CaptionForm = CaptionForm()
+    training: TrainingRecord = TrainingRecord()
+    autoencoder: AutoencoderError | None = None
+    judges: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    """Classifiers that measure whether an edit succeeded, by name: names of shipped ones, or folders."""
+    example: Example | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """As `StableDiffusion.card` holds it and `prism_card.json` stores it."""
+        return json_codec.encode(self)
+
+
+NO_CARD = ModelCard(description="a model without a card")
+
+
+def of(sd: StableDiffusion) -> ModelCard | None:
+    """The card of a loaded model; None where it has none. Raises ValueError as `read`."""
+    return None if sd.card is None else parse(sd.card, CARD_FILE)
+
+
+def read(folder: str | Path) -> ModelCard | None:
+    """The card in a model's folder; None where there is none.
+
+    Raises:
+      ValueError: the card has an unknown field or a value of another type.
+    """
+    content = read_card(folder)
+    return None if content is None else parse(content, str(Path(folder) / CARD_FILE))
+
+
+def parse(content: Mapping[str, Any], name: str) -> ModelCard:
+    """The card in the JSON object `content`; fields that it lacks have their defaults. `name` is for messages."""
+    try:
+        return json_codec.decode(ModelCard, _merged(json_codec.encode(NO_CARD), content))
+    except ValueError as error:
+        raise ValueError(f"{name}: {error}; correct it, or remove the file to use the defaults") from None
+
+
+def _merged(defaults: Mapping[str, Any], content: Mapping[str, Any]) -> dict[str, Any]:
+    nested = {
+        name: _merged(defaults[name], value)
+        for name, value in content.items()
+        if isinstance(defaults.get(name), dict) and isinstance(value, dict)
+    }
+    return {**defaults, **content, **nested}
