@@ -26,7 +26,7 @@ import jax
 import jax.numpy as jnp
 
 from prism_jax.editing.control import Control, ControlledAttention
-from prism_jax.editing.inversion import LED
+from prism_jax.editing.inversion import SOURCE_LOCKED
 from prism_jax.flops import TOKENS
 from prism_jax.models import attention
 from prism_jax.models.unet import UNet2DCondition, UNetConfig
@@ -50,7 +50,7 @@ class UnitCosts:
     forward: float
     gradient: float
     edit_step: float
-    led_edit_step: float
+    locked_edit_step: float
 
 
 def inversion_calls(method: str, steps: int, inner_steps: int) -> Calls:
@@ -64,7 +64,7 @@ def totals(method: str, costs: UnitCosts, *, steps: int, inner_steps: int) -> tu
     """Operations per image of inversion and edit."""
     calls = inversion_calls(method, steps, inner_steps)
     invert = calls.forwards * costs.forward + calls.gradients * costs.gradient
-    return invert, steps * (costs.led_edit_step if method in LED else costs.edit_step)
+    return invert, steps * (costs.locked_edit_step if method in SOURCE_LOCKED else costs.edit_step)
 
 
 def unit_costs(config: UNetConfig, side: int, count: Count) -> UnitCosts:
@@ -75,13 +75,15 @@ def unit_costs(config: UNetConfig, side: int, count: Count) -> UnitCosts:
     rows = lambda n: (shaped(n, side, side, config.in_channels), t, shaped(n, TOKENS, config.cross_attention_dim))
     share = jax.ShapeDtypeStruct((1, 1), jnp.bool_)
     weights = shaped(1, 1, TOKENS)
-    control = Control(mapper=shaped(1, 1, TOKENS, TOKENS), take=weights, keep=weights, share=share)
+    control = Control(
+        mapper=shaped(1, 1, TOKENS, TOKENS), source_weight=weights, edit_weight=weights, replace_self=share
+    )
     with plain_attention():
         return UnitCosts(
             forward=count(_forward, (unet, *rows(1))),
             gradient=count(_gradient, (unet, *rows(1))),
             edit_step=count(_controlled, (unet, control, *rows(4))),
-            led_edit_step=count(_controlled, (unet, control, *rows(3))),
+            locked_edit_step=count(_controlled, (unet, control, *rows(3))),
         )
 
 

@@ -1,4 +1,4 @@
-"""Which tokens of two prompts belong together: the tables of prompt-to-prompt (Hertz 2022, arXiv 2208.01626).
+"""Alignment of the tokens of two prompts: the tables of prompt-to-prompt (Hertz et al. 2022, arXiv 2208.01626).
 
 Everything runs on the host, once per pair of prompts, and gives arrays of fixed size for the jitted programs.
 Token positions count the start token as 0. The tables agree with google/prompt-to-prompt, its oddities
@@ -72,7 +72,7 @@ def replacement(source: str, target: str, tokenizer: Tokenizer) -> np.ndarray:
         else:
             mapper[np.ix_(old, new)] = 1 / len(new)
         i, j = old[0] + len(old), j + len(same) + len(new)
-    # prompt-to-prompt goes on along [j, j] rather than [i, j], also where i and j differ by now.
+    # prompt-to-prompt continues along [j, j] rather than [i, j], even where i and j differ by now.
     rest = np.arange(j, min(LENGTH, LENGTH + j - i))
     mapper[rest, rest] = 1
     return mapper

@@ -1,7 +1,7 @@
-"""Where an edit may change the picture: local blend (prompt-to-prompt, section 5), and masks drawn by hand.
+"""The region an edit may change: local blend (prompt-to-prompt, section 5), and given masks.
 
-Such masks work as in RadEdit (Perez-Garcia et al. 2024, arXiv 2312.12865): guidance acts in the edit mask only, and in
-the keep mask every step is set back to the source. Between them the picture follows the edit without being driven.
+Given masks work as in RadEdit (Perez-Garcia et al. 2024, arXiv 2312.12865): guidance acts in the edit mask only, and in
+the keep mask every step is set back to the source. Between them the image follows the edit without guidance.
 """
 
 import jax
@@ -12,11 +12,11 @@ FINEST_COARSE_SIDE = 16  # prompt-to-prompt reads word attention at 16x16, a qua
 
 
 @struct.dataclass
-class Confinement:
-    """Arrays that confine edits to a part of the picture."""
+class EditRegion:
+    """Blend words and masks that restrict edits to a region of the image."""
 
-    source_words: jax.Array  # [b, e, k] 1 where a token of the source prompt says what changes
-    edit_words: jax.Array  # [b, e, k] 1 where a token of the edited prompt says what changes
+    source_words: jax.Array  # [b, e, k] 1 where a token of the source prompt is a blend word
+    edit_words: jax.Array  # [b, e, k] 1 where a token of the edited prompt is a blend word
     threshold: jax.Array  # [b, e] of the attention relative to its largest value
     first_step: jax.Array  # int32 [b, e] first step that is blended
     is_blended: jax.Array  # bool [b, e] whether this edit is blended at all
@@ -32,12 +32,12 @@ def map_side(height: int, width: int) -> tuple[int, int]:
     return height // factor, width // factor
 
 
-def empty_scores(confinement: Confinement, side: tuple[int, int]) -> jax.Array:
+def empty_scores(region: EditRegion, side: tuple[int, int]) -> jax.Array:
     """Zeros `[2, b, e, q]` that `add_scores` sums into."""
-    return jnp.zeros((2, *confinement.threshold.shape, side[0] * side[1]))
+    return jnp.zeros((2, *region.threshold.shape, side[0] * side[1]))
 
 
-def add_scores(scores: jax.Array, confinement: Confinement, maps: list[jax.Array]) -> jax.Array:
+def add_scores(scores: jax.Array, region: EditRegion, maps: list[jax.Array]) -> jax.Array:
     """Adds one step's attention to the words: of the source in `scores[0]`, of the edit in `scores[1]`.
 
     `maps` are `[b, 1 + e, q, k]`, one per layer. Scores are summed over steps, as prompt-to-prompt does; only their
@@ -46,8 +46,8 @@ def add_scores(scores: jax.Array, confinement: Confinement, maps: list[jax.Array
     if not maps:
         raise ValueError("no word attention to blend by: the UNet has none at the side where it is read; use a mask")
     mean = sum(maps) / len(maps)
-    source = jnp.einsum("bqk,bek->beq", mean[:, 0], confinement.source_words)
-    edit = jnp.einsum("beqk,bek->beq", mean[:, 1:], confinement.edit_words)
+    source = jnp.einsum("bqk,bek->beq", mean[:, 0], region.source_words)
+    edit = jnp.einsum("beqk,bek->beq", mean[:, 1:], region.edit_words)
     return scores + jnp.stack([source, edit])
 
 
@@ -66,12 +66,12 @@ def blend_mask(scores: jax.Array, threshold: jax.Array, side: tuple[int, int], s
     return above.any(0)
 
 
-def confine(
-    latents: jax.Array, confinement: Confinement, scores: jax.Array, step: jax.Array, side: tuple[int, int]
+def restrict(
+    latents: jax.Array, region: EditRegion, scores: jax.Array, step: jax.Array, side: tuple[int, int]
 ) -> jax.Array:
     """Resets `latents [b, 1 + e, h, w, c]` of the edits to the source's outside the masks."""
     source, edits = latents[:, :1], latents[:, 1:]
-    mask = blend_mask(scores, confinement.threshold, side, latents.shape[2:4])
-    everywhere = ~confinement.is_blended | (step < confinement.first_step)  # [b, e]
-    mask = (mask | everywhere[:, :, None, None]) * confinement.allowed
+    mask = blend_mask(scores, region.threshold, side, latents.shape[2:4])
+    everywhere = ~region.is_blended | (step < region.first_step)  # [b, e]
+    mask = (mask | everywhere[:, :, None, None]) * region.allowed
     return jnp.concatenate([source, source + mask[..., None] * (edits - source)], axis=1)

@@ -1,4 +1,4 @@
-"""Direct inversion (Ju et al. 2023, arXiv 2310.01506): the source is led along its own inversion, nothing is tuned."""
+"""Direct inversion (Ju et al. 2023, arXiv 2310.01506): every step of the source is corrected to its inversion."""
 
 import jax
 
@@ -7,9 +7,9 @@ from prism_jax.diffusion.ddim import DDIMTable, PredictNoise
 
 
 def offsets(predict_noise: PredictNoise, trajectory: jax.Array, table: DDIMTable, *, eta: float = 0.0) -> jax.Array:
-    """What every sampling step of the source misses its inversion by, `[t, b, h, w, c]` in sampling order.
+    """Offset from every sampling step of the source to its inversion, `[t, b, h, w, c]` in sampling order.
 
-    `trajectory` is `[t + 1, b, h, w, c]`, clean latents first. `eta` is the share of noise drawn anew that the step
+    `trajectory` is `[t + 1, b, h, w, c]`, clean latents first. `eta` scales the fresh noise that the step
     leaves out (see `ddim.stochastic_step`): with 1 the offsets are that noise.
     """
 

@@ -14,9 +14,9 @@ from jax.sharding import Mesh
 from prism_jax import sharding
 from prism_jax.diffusion import ddim, sampling
 from prism_jax.editing import alignment, blend
-from prism_jax.editing.blend import Confinement
+from prism_jax.editing.blend import EditRegion
 from prism_jax.editing.control import Control, ControlledAttention
-from prism_jax.editing.inversion import Inversion, noise_share
+from prism_jax.editing.inversion import Inversion, eta_of
 from prism_jax.models.unet import UNet2DCondition
 from prism_jax.stable_diffusion import StableDiffusion
 
@@ -25,7 +25,7 @@ KINDS = ("refine", "replace")
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Blend:
-    """Confines an edit to where these words hold attention (local blend)."""
+    """Local blend: restricts an edit to the region these words attend to (prompt-to-prompt, section 5)."""
 
     words: tuple[str, ...]  # of the source prompt
     edit_words: tuple[str, ...]  # of the edited prompt
@@ -35,24 +35,26 @@ class Blend:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Edit:
-    """One change of a prompt, and how strongly the picture is held to the source."""
+    """An edited prompt, and how strongly the image is kept to the source."""
 
     prompt: str
     kind: str = "refine"  # "replace" swaps words one for one and needs prompts of equally many words
-    cross_steps: float | Mapping[str, float] = 0.8  # fraction of the steps, for all words or by word
-    self_steps: float = 0.5  # fraction of the steps in which self-attention is the source's
+    cross_steps: float | Mapping[str, float] = (
+        0.8  # fraction of steps that reuse the source's cross-attention, for all words or by word
+    )
+    self_steps: float = 0.5  # fraction of steps that reuse the source's self-attention
     reweight: Mapping[str, float] | None = None  # factors on the attention to words of the edited prompt
     mask: np.ndarray | None = None  # [h, w] of the image or the latents; guidance acts only where it is above 0
     keep: np.ndarray | None = None  # [h, w]; the source stays where it is above 0; by default where `mask` is not
     blend: Blend | None = None
     guidance: float | None = None  # as the inversion's if None; the source keeps that
-    offsets: float = 1.0  # share of the inversion's offsets that the edit takes too (direct, edit_friendly)
+    offsets: float = 1.0  # fraction of the inversion's offsets added to the edit too (direct, edit_friendly)
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
             raise ValueError(f"edit kind {self.kind!r} is not known; use one of {', '.join(KINDS)}")
         if not 0 <= self.offsets <= 1:
-            raise ValueError(f"offsets {self.offsets} is not a share; use 0 to 1")
+            raise ValueError(f"offsets must be between 0 and 1, got {self.offsets}")
 
 
 @struct.dataclass
@@ -64,12 +66,12 @@ class EditResult:
 
 @struct.dataclass
 class SourcePath:
-    """What sampling scans over, in its order: the steps, and what the inversion says of each."""
+    """Scanned inputs of sampling, in sampling order: timesteps, null embeddings and the source's trajectory."""
 
     table: ddim.DDIMTable
     null_context: jax.Array  # [t, b, k, d]
-    target: jax.Array | None  # [t, b, h, w, c] where the source is led, or None: it is sampled
-    offset: jax.Array | None  # [t, b, h, w, c] by which a step of the source would miss that
+    target: jax.Array | None  # [t, b, h, w, c] source latents after each step, or None: the source is sampled
+    offset: jax.Array | None  # [t, b, h, w, c] target minus the source's own step
 
 
 def edit(
@@ -82,7 +84,7 @@ def edit(
 ) -> EditResult:
     """Applies `edits[i]` to image `i` of the inversion, each by itself; every image has equally many.
 
-    `skip` leaves out the noisiest steps: edits then start closer to the picture, and can change less of it. `mesh` is
+    `skip` leaves out the noisiest steps: edits then start closer to the image, and can change less of it. `mesh` is
     that of the inversion.
     New prompts, strengths, masks and images of the same shapes run the same compiled program.
 
@@ -101,8 +103,8 @@ def edit(
     size = inversion.trajectory.shape[2:4]
     prompts = [prompt for row in edits for prompt in (edit.prompt for edit in row)]
     context = sd.encode_prompt(prompts).reshape(len(edits), counts[0], *inversion.context.shape[1:])
-    is_confined = lambda e: any(x is not None for x in (e.mask, e.keep, e.blend))
-    has_mask = any(is_confined(e) for row in edits for e in row)
+    has_region = lambda e: any(x is not None for x in (e.mask, e.keep, e.blend))
+    has_mask = any(has_region(e) for row in edits for e in row)
     steps = inversion.steps - skip
     own = lambda e: inversion.guidance if e.guidance is None else e.guidance
     latents = _edit(
@@ -113,8 +115,8 @@ def edit(
         jnp.array([[inversion.guidance, *map(own, row)] for row in edits], jnp.float32),
         jnp.array([[e.offsets for e in row] for row in edits], jnp.float32),
         make_control(inversion.prompts, edits, sd.tokenizer, steps),
-        make_confinement(inversion.prompts, edits, sd.tokenizer, steps, size) if has_mask else None,
-        eta=noise_share(inversion.method),
+        make_region(inversion.prompts, edits, sd.tokenizer, steps, size) if has_mask else None,
+        eta=eta_of(inversion.method),
         mesh=mesh,
     )
     return EditResult(latents=latents)
@@ -123,12 +125,12 @@ def edit(
 def source_path(sd: StableDiffusion, inversion: Inversion, skip: int) -> SourcePath:
     """The steps of the inversion in sampling order, without the first `skip`, counted from 0."""
     table = jax.tree.map(lambda rows: rows[skip:], ddim.ddim_table(sd.schedule, inversion.steps))
-    is_led = inversion.offsets is not None
+    is_locked = inversion.offsets is not None
     return SourcePath(
         table=table.replace(step=table.step - skip),
         null_context=inversion.null_context[skip:],
-        target=inversion.trajectory[-2::-1][skip:] if is_led else None,
-        offset=inversion.offsets[skip:] if is_led else None,
+        target=inversion.trajectory[-2::-1][skip:] if is_locked else None,
+        offset=inversion.offsets[skip:] if is_locked else None,
     )
 
 
@@ -141,14 +143,14 @@ def make_control(prompts: Sequence[str], edits: Sequence[Sequence[Edit]], tokeni
     )  # [b, e, k, k], [b, e, t, k], [b, e, t, k], [b, e, t]
     return Control(
         mapper=mapper,
-        take=np.moveaxis(take, 2, 0),
-        keep=np.moveaxis(keep, 2, 0),
-        share=np.moveaxis(share, 2, 0),
+        source_weight=np.moveaxis(take, 2, 0),
+        edit_weight=np.moveaxis(keep, 2, 0),
+        replace_self=np.moveaxis(share, 2, 0),
     )
 
 
 def _attention_table(source: str, edit: Edit, steps: int, tokenizer: Any) -> tuple[np.ndarray, ...]:
-    """Mapper `[k, k]`, take and keep `[t, k]`, share `[t]` of one edit."""
+    """Mapper `[k, k]`, source and edit weights `[t, k]`, self-attention replacement `[t]` of one edit."""
     if edit.kind == "replace":
         mapper, aligned = (
             alignment.replacement(source, edit.prompt, tokenizer),
@@ -165,20 +167,20 @@ def _attention_table(source: str, edit: Edit, steps: int, tokenizer: Any) -> tup
     return mapper, active * factors * aligned, active * factors * (1 - aligned) + (1 - active), share
 
 
-def make_confinement(
+def make_region(
     prompts: Sequence[str], edits: Sequence[Sequence[Edit]], tokenizer: Any, steps: int, size: tuple[int, int]
-) -> Confinement:
+) -> EditRegion:
     """Blend words and masks of `edits` as arrays, for latents of `size`."""
     rows = zip(prompts, edits, strict=True)
-    parts = [[_confinement(prompt, e, steps, tokenizer, size) for e in row] for prompt, row in rows]
+    parts = [[_region(prompt, e, steps, tokenizer, size) for e in row] for prompt, row in rows]
     return jax.tree.map(
         lambda *leaves: np.stack(leaves), *(jax.tree.map(lambda *x: np.stack(x), *row) for row in parts)
     )
 
 
-def _confinement(source: str, edit: Edit, steps: int, tokenizer: Any, size: tuple[int, int]) -> Confinement:
+def _region(source: str, edit: Edit, steps: int, tokenizer: Any, size: tuple[int, int]) -> EditRegion:
     blended = edit.blend or Blend(words=(), edit_words=())
-    return Confinement(
+    return EditRegion(
         source_words=_marked(source, blended.words, tokenizer),
         edit_words=_marked(edit.prompt, blended.edit_words, tokenizer),
         threshold=np.float32(blended.threshold),
@@ -211,10 +213,10 @@ def _touched(mask: np.ndarray | None, size: tuple[int, int]) -> np.ndarray:
 
 @partial(jax.jit, static_argnames=("eta", "mesh"))
 def _edit(*args: Any, eta: float, mesh: Mesh | None) -> jax.Array:
-    """`_edit_part` of the images of each device of the mesh."""
+    """`_edit_part` on each device's images."""
     images, of_steps, whole = sharding.BATCH, sharding.STEP_BATCH, sharding.REPLICATED
     path = SourcePath(table=whole, null_context=of_steps, target=of_steps, offset=of_steps)
-    control = Control(mapper=images, take=of_steps, keep=of_steps, share=of_steps)
+    control = Control(mapper=images, source_weight=of_steps, edit_weight=of_steps, replace_self=of_steps)
     inputs = (whole, images, path, images, images, images, control, images)
     return sharding.shard_map_over_batch(partial(_edit_part, eta=eta), mesh, inputs, images)(*args)
 
@@ -227,19 +229,19 @@ def _edit_part(
     guidance: jax.Array,  # [b, 1 + e]
     offsets: jax.Array,  # [b, e]
     control: Control,
-    confinement: Confinement | None,
+    region: EditRegion | None,
     *,
     eta: float,
 ) -> jax.Array:
-    """Samples source and edits side by side; `[b, 1 + e, h, w, c]`."""
+    """Samples source and edits in one batch; `[b, 1 + e, h, w, c]`."""
     b, n = context.shape[:2]
     size = noisiest.shape[1:]  # (h, w, c)
     guidance = guidance[:, :, None, None, None]
-    if confinement is not None:  # without guidance an estimate is the one without text (RadEdit)
-        guidance *= jnp.pad(confinement.guided, ((0, 0), (1, 0), (0, 0), (0, 0)), constant_values=1)[..., None]
-    side = blend.map_side(*size[:2]) if confinement is not None else None
-    is_led = path.target is not None
-    first = 1 if is_led else 0  # of the branches that need an estimate without text: a led source does not
+    if region is not None:  # guidance 0 gives the unconditional estimate (RadEdit)
+        guidance *= jnp.pad(region.guided, ((0, 0), (1, 0), (0, 0), (0, 0)), constant_values=1)[..., None]
+    side = blend.map_side(*size[:2]) if region is not None else None
+    is_locked = path.target is not None
+    first = 1 if is_locked else 0  # first branch that needs an unconditional estimate: a locked source does not
 
     def advance(carry, scanned):
         latents, scores = carry  # [b, n, h, w, c]
@@ -251,18 +253,18 @@ def _edit_part(
         outputs = unet(twice, row.t, (rows(null), rows(context)), control=controlled)
         without, text = outputs[: -b * n].reshape(b, n - first, *size), outputs[-b * n :].reshape(b, n, *size)
         combined = sampling.combine(without, text[:, first:], guidance[:, first:])
-        if is_led:
+        if is_locked:
             edited = ddim.stochastic_step(latents[:, 1:], combined, row, eta=eta, noise=0.0)
             edited += offsets[:, :, None, None, None] * scanned.offset[:, None]
             latents = jnp.concatenate([scanned.target[:, None], edited], axis=1)
         else:
             latents = ddim.prev_step(latents, combined, row)
-        if confinement is not None:
-            scores = blend.add_scores(scores, confinement, controlled.maps)
-            latents = blend.confine(latents, confinement, scores, row.step, side)
+        if region is not None:
+            scores = blend.add_scores(scores, region, controlled.maps)
+            latents = blend.restrict(latents, region, scores, row.step, side)
         return (latents, scores), None
 
-    scores = None if confinement is None else blend.empty_scores(confinement, side)
+    scores = None if region is None else blend.empty_scores(region, side)
     start = jnp.broadcast_to(noisiest[:, None], (b, n, *size))
     (latents, _), _ = jax.lax.scan(advance, (start, scores), path)
     return latents

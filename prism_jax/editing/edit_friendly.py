@@ -10,7 +10,7 @@ def noisy_path(latents: jax.Array, noise: jax.Array, table: DDIMTable) -> jax.Ar
     """Clean `latents [b, h, w, c]` noised to every timestep, each with noise of its own: `[t + 1, ...]`, clean first.
 
     `noise` is standard normal, `[t, b, h, w, c]` in sampling order. Between neighbours lies more noise than a sampler
-    would draw: `direct.offsets` at eta 1 of this path holds the picture's structure, and edits keep it.
+    would draw: `direct.offsets` at eta 1 of this path hold the image's structure, and edits keep it.
     """
     alpha = table.alpha[:, None, None, None, None]
     noisy = jnp.sqrt(alpha) * latents[None] + jnp.sqrt(1 - alpha) * noise

@@ -1,4 +1,4 @@
-"""From images to what samples back to them: one entry for every inversion method."""
+"""Inversion of images into a latent trajectory that samples back to them: one function for all methods."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -16,17 +16,20 @@ from prism_jax.models.unet import UNet2DCondition
 from prism_jax.stable_diffusion import StableDiffusion, check_prompts
 
 METHODS = ("ddim", "null_text", "negative_prompt", "direct", "edit_friendly")
-LED = ("direct", "edit_friendly")  # methods that lead the source along its trajectory: it is reconstructed exactly
+SOURCE_LOCKED = (
+    "direct",
+    "edit_friendly",
+)  # methods that set the source back to its trajectory at every step: exact reconstruction
 
 
 @partial(struct.dataclass, kw_only=True)
 class Inversion:
-    """What `editing.edit` needs to reconstruct images and to change them."""
+    """Inverted images: all that `editing.edit` needs to reconstruct and to edit them."""
 
     trajectory: jax.Array  # [t + 1, b, h, w, c] clean latents first
     context: jax.Array  # [b, k, d] of the prompts
-    null_context: jax.Array  # [t, b, k, d] of the empty prompt, or what the method puts in its place
-    offsets: jax.Array | None = None  # [t, b, h, w, c] what each step adds to follow the trajectory, for `LED` methods
+    null_context: jax.Array  # [t, b, k, d] of the empty prompt, or the embedding the method replaces it by
+    offsets: jax.Array | None = None  # [t, b, h, w, c] correction of each step to the trajectory (`SOURCE_LOCKED`)
     inner_iterations: jax.Array  # int32 [t, b] updates that null_text made
     guidance: jax.Array  # []
     prompts: tuple[str, ...] = struct.field(pytree_node=False)
@@ -55,9 +58,9 @@ def invert(
     Methods: `ddim` (Song et al. 2021; reconstructs well only at guidance 1), `null_text` (Mokady et al. 2023),
     `negative_prompt` (Miyake et al. 2023), `direct` (Ju et al. 2023) and `edit_friendly` (Huberman-Spiegelglas et al.
     2024; `guidance` is the source's as well). `inner_steps` and `tolerance` are null_text's updates per step and the
-    loss at which it stops, `interpolation` is negative_prompt's turn to the empty prompt (0 to 1), `seed` is
-    edit_friendly's: one drawing of noise for all images, so that a batch gives what one by one gives. With a `mesh`
-    the images are cut over its devices, on which `sd` is whole (`sd.on(mesh)`).
+    loss at which it stops, `interpolation` moves negative_prompt's embedding to the empty prompt (0 to 1), `seed` is
+    edit_friendly's: one noise for all images, so that results do not depend on the batch. With a `mesh` the images are
+    sharded over its devices, on which `sd` is replicated (`sd.on(mesh)`).
 
     Raises:
       ValueError: unknown method, prompts that do not match the latents or are too long, sides or steps that do not fit
@@ -131,23 +134,23 @@ def _invert_part(
     """The arrays of an `Inversion`, by name."""
     steps, b = table.t.shape[0], len(latents)
     null = jnp.broadcast_to(null, context.shape)  # [b, k, d]
-    made = {"context": context, "offsets": None, "inner_iterations": jnp.zeros((steps, b), jnp.int32)}
+    arrays = {"context": context, "offsets": None, "inner_iterations": jnp.zeros((steps, b), jnp.int32)}
     if method == "edit_friendly":
         noise = jax.random.normal(given.key, (steps, 1, *latents.shape[1:]))
         trajectory = edit_friendly.noisy_path(latents, noise, table)
     else:
         trajectory = ddim.invert(sampling.conditional(unet, context), latents, table)
-    if method in LED:
+    if method in SOURCE_LOCKED:
         guided = sampling.guided(unet, context, null, given.guidance)
-        made["offsets"] = direct.offsets(guided, trajectory, table, eta=noise_share(method))
+        arrays["offsets"] = direct.offsets(guided, trajectory, table, eta=eta_of(method))
     if method == "null_text":
         options = dict(guidance=given.guidance, tolerance=given.tolerance, inner_steps=inner_steps)
-        null, made["inner_iterations"], _ = null_text.tune(unet, trajectory, context, null, table, **options)
+        null, arrays["inner_iterations"], _ = null_text.tune(unet, trajectory, context, null, table, **options)
     elif method == "negative_prompt":
         null = negative_prompt.embedding(context, null, given.interpolation)
-    return made | {"trajectory": trajectory, "null_context": jnp.broadcast_to(null, (steps, *context.shape))}
+    return arrays | {"trajectory": trajectory, "null_context": jnp.broadcast_to(null, (steps, *context.shape))}
 
 
-def noise_share(method: str) -> float:
-    """The part of their noise that a method's sampling steps draw anew (see `ddim.stochastic_step`)."""
+def eta_of(method: str) -> float:
+    """The DDIM eta of a method's sampling steps: 0 deterministic, 1 DDPM (see `ddim.stochastic_step`)."""
     return 1.0 if method == "edit_friendly" else 0.0

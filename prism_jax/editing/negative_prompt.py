@@ -5,7 +5,7 @@ import jax.numpy as jnp
 
 
 def embedding(context: jax.Array, null: jax.Array, interpolation: jax.Array) -> jax.Array:
-    """What null-text tuning would find, `[b, k, d]`, if the model's estimates along an inversion agreed.
+    """The null embedding `[b, k, d]` that null-text tuning would find if the estimates along an inversion agreed.
 
     `interpolation` [] turns from `context` (0, the paper: guidance then changes nothing in the source) to `null` (1),
     both [b, k, d], along the arc between them (slerp over all their entries).
@@ -13,5 +13,5 @@ def embedding(context: jax.Array, null: jax.Array, interpolation: jax.Array) -> 
     unit = lambda x: x / jnp.linalg.norm(x, axis=(1, 2), keepdims=True)
     cosine = jnp.sum(unit(context) * unit(null), axis=(1, 2), keepdims=True)
     angle = jnp.maximum(jnp.arccos(jnp.clip(cosine, -1, 1)), 1e-4)  # [b, 1, 1]; below, the arc is a line
-    shares = jnp.sin((1 - interpolation) * angle), jnp.sin(interpolation * angle)
-    return jnp.where(interpolation > 0, (shares[0] * context + shares[1] * null) / jnp.sin(angle), context)
+    weights = jnp.sin((1 - interpolation) * angle), jnp.sin(interpolation * angle)
+    return jnp.where(interpolation > 0, (weights[0] * context + weights[1] * null) / jnp.sin(angle), context)

@@ -1,7 +1,7 @@
-"""Where a model itself would change a picture: masks of DiffEdit (Couairon et al. 2023, arXiv 2210.11427, section 3.2).
+"""Edit masks predicted by the model itself: DiffEdit (Couairon et al. 2023, arXiv 2210.11427, section 3.2).
 
-The picture's latents are noised half-way, and the noise in them is estimated under its own prompt and under the edited
-one. Where the two estimates differ, the edit acts. No truth is needed, so real X-rays have such masks too.
+The image's latents are noised half-way, and the noise in them is estimated under its own prompt and under the edited
+one. The mask is where the two estimates differ. No ground truth is needed, so it works for real X-rays.
 """
 
 import dataclasses
@@ -21,23 +21,23 @@ from prism_jax.stable_diffusion import StableDiffusion, check_prompts
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class MaskPrediction:
-    """How a mask is predicted; the paper's values, but for the quantile, which it leaves open."""
+    """Options of mask prediction: the paper's values, except the quantile, which it does not give."""
 
     strength: float = 0.5
-    """How far the picture is noised, as a share of the schedule."""
+    """Noise level, as a fraction of the schedule."""
     noises: int = 10
-    """Drawings of noise whose differences are averaged."""
+    """Number of noise samples whose differences are averaged."""
     threshold: float = 0.5
-    """Of the difference relative to its largest, above which the mask lies."""
+    """Of the difference relative to its quantile; the mask is above it."""
     quantile: float = 0.95
-    """Of a picture's latents: larger differences are extreme values, and cut to it. Chosen on held-out phantoms."""
+    """Of an image's differences; larger ones are outliers and clipped to it. Chosen on held-out phantoms."""
     seed: int = 0
 
     def __post_init__(self) -> None:
         if not (0 < self.strength <= 1 and 0 <= self.threshold < 1 and 0 < self.quantile <= 1) or self.noises < 1:
             raise ValueError(
                 f"mask prediction with strength {self.strength}, noises {self.noises}, threshold {self.threshold}, "
-                f"quantile {self.quantile}; use shares above 0 and at most 1, a threshold below 1, at least 1 noise"
+                f"quantile {self.quantile}; use strength and quantile in (0, 1], threshold in [0, 1), noises from 1"
             )
 
 
@@ -52,8 +52,8 @@ def predict_mask(
 ) -> np.ndarray:
     """Masks bool `[b, height, width]` in pixels, for `Edit.mask`: where `edited` prompts change what `prompts` show.
 
-    Clean `latents [b, h, w, c]` of pictures that show their prompts. `ids` uint32 `[b]` name the examples: the noise
-    of one is the same in every batch. Prompts that are equal have an empty mask, which keeps the picture.
+    `latents [b, h, w, c]` are clean, of images that show their prompts. `ids` uint32 `[b]` name the examples: the noise
+    of one is the same in every batch. Equal prompts give an empty mask, which keeps the image.
 
     Raises:
       ValueError: lists that do not match, or prompts that are too long.
@@ -83,15 +83,15 @@ def differences(
     predict: Network,
     schedule: NoiseSchedule,
     latents: jax.Array,  # [b, h, w, c], clean
-    contexts: jax.Array,  # [2, b, k, d], of the picture's own prompts first
+    contexts: jax.Array,  # [2, b, k, d], of the image's own prompts first
     keys: jax.Array,  # [b]
     t: jax.Array,  # int32 []
     *,
     noises: int,
 ) -> jax.Array:
-    """Distance of the two estimates of the same noise, mean over channels and noises, `[b, h, w]`.
+    """Absolute difference of the two noise estimates, mean over channels and noises, `[b, h, w]`.
 
-    Raw outputs do: at one timestep a v-prediction's difference is that of the noise times a constant.
+    Raw outputs suffice: at one timestep a v-prediction's difference is that of the noise times a constant.
     """
 
     def add(total: jax.Array, i: jax.Array) -> tuple[jax.Array, None]:
@@ -108,9 +108,9 @@ def differences(
 def above(differing: jax.Array, *, threshold: jax.Array | float, quantile: jax.Array | float) -> jax.Array:
     """The mask bool `[b, h, w]` of differences `[b, h, w]`.
 
-    To cut them to their quantile, rescale that to 1 and apply the threshold is to hold them against the threshold's
-    share of the quantile. Zero stays zero, as in diffusers, which cuts at three times the mean: with the least of a
-    picture as zero, an edit of all of it would have a mask of noise.
+    Clipping to the quantile, rescaling it to 1 and applying the threshold equals a comparison with threshold times
+    quantile. Zero stays zero, as in diffusers, which clips at three times the mean: subtracting the minimum would turn
+    the mask of an edit of the whole image into noise.
     """
     most = jnp.quantile(differing, quantile, axis=(1, 2), keepdims=True)
     return differing > threshold * most
@@ -132,6 +132,6 @@ def _predict_mask(
     mask = above(
         differences(unet, schedule, latents, contexts, keys, t, noises=noises), threshold=threshold, quantile=quantile
     )
-    # Rows of a batch may differ in their last bit, which the scale would make a mask of for equal prompts.
+    # Rows of a batch may differ in their last bit, which rescaling would turn into a mask for equal prompts.
     has_change = (contexts[0] != contexts[1]).any((1, 2))
     return mask & has_change[:, None, None]

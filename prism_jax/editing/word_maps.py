@@ -1,8 +1,8 @@
-"""Which pixels the words of a prompt look at: cross-attention maps, averaged over noise levels, layers and heads.
+"""Cross-attention maps of the words of a prompt (DAAM), averaged over noise levels, layers and heads.
 
-The picture is noised as in training and given to the UNet with the prompt, as DAAM (Tang et al. 2023,
-arXiv 2210.04885) does along sampling. Nothing is controlled meanwhile, so the maps say what the model reads in that
-picture under that prompt, whichever way the picture was made; read are the layers that the local blend reads.
+The image is noised as in training and given to the UNet with the prompt; DAAM (Tang et al. 2023, arXiv 2210.04885) does
+so along sampling. Attention is not edited, so the maps do not depend on how the image was made. The layers are those of
+the local blend.
 """
 
 import dataclasses
@@ -26,7 +26,7 @@ from prism_jax.stable_diffusion import StableDiffusion
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class MapConfig:
-    """How maps are averaged."""
+    """Noise levels that maps are averaged over."""
 
     levels: int = 8  # of noise, evenly spaced over the schedule
     seed: int = 0  # of the noise
@@ -42,9 +42,9 @@ class Word(NamedTuple):
 def words_of(prompt: str, tokenizer: Any) -> tuple[Word, ...]:
     """The words of `prompt` with a letter or digit, each occurrence by itself, without punctuation around it."""
     offsets = tokenizer(prompt, return_offsets_mapping=True).offset_mapping
-    found = re.finditer(r"[^\W_](?:\S*[^\W_])?", prompt)
+    matches = re.finditer(r"[^\W_](?:\S*[^\W_])?", prompt)
     inside = lambda span: [i for i, (a, b) in enumerate(offsets) if a < b and span[0] <= a and b <= span[1]]
-    return tuple(Word(match.group(), np.array(inside(match.span()), np.int32)) for match in found)
+    return tuple(Word(match.group(), np.array(inside(match.span()), np.int32)) for match in matches)
 
 
 def word_maps(
@@ -54,7 +54,7 @@ def word_maps(
     words: Sequence[Sequence[str]],
     config: MapConfig | None = None,
 ) -> np.ndarray:
-    """Maps float32 `[b, words, h, w]` of the latents' size: the share of a pixel's attention that goes to a word.
+    """Maps float32 `[b, words, h, w]` of the latents' size: the fraction of a pixel's attention on a word.
 
     `latents` are clean, scaled `[b, h, w, 4]`; `words[i]` are words or phrases of `prompts[i]`, equally many for
     every image. A word of several tokens, or that occurs several times, has the mean of their maps. All tokens of a
@@ -105,26 +105,26 @@ def _required(prompt: str, word: str, sd: StableDiffusion) -> np.ndarray:
 
 
 class _Recorder:
-    """An `AttentionControl` that changes nothing and gathers word attention while the UNet is traced.
+    """An `AttentionControl` that changes nothing and collects cross-attention while the UNet is traced.
 
-    A class because layers are handed one, which they call; make a new one for every call.
+    Make a new one for every call.
     """
 
     def __init__(self):
         self.maps: dict[tuple[int, int], list[jax.Array]] = {}  # by side, each [b, h, w, k]
 
-    def share(self, q: jax.Array, k: jax.Array, site: Site) -> tuple[jax.Array, jax.Array]:
+    def replace_self_attention(self, q: jax.Array, k: jax.Array, site: Site) -> tuple[jax.Array, jax.Array]:
         return q, k
 
-    def edit(self, probs: jax.Array, site: Site) -> jax.Array:
+    def edit_cross_attention(self, probs: jax.Array, site: Site) -> jax.Array:
         side = site.height, site.width
         mean = probs.mean(1)  # over heads
         self.maps.setdefault(side, []).append(mean.reshape(len(mean), *side, -1))
         return probs
 
-    def mean(self, wanted: tuple[int, int]) -> jax.Array:
+    def mean(self, blend_side: tuple[int, int]) -> jax.Array:
         """Over the layers of the side that the local blend reads, or else the nearest coarser, or else finer one."""
-        coarser = [side for side in self.maps if side <= wanted]
+        coarser = [side for side in self.maps if side <= blend_side]
         layers = self.maps[max(coarser) if coarser else min(self.maps)]
         return sum(layers) / len(layers)
 
@@ -144,7 +144,7 @@ def _token_maps(
     def at(level: tuple[jax.Array, jax.Array]) -> jax.Array:
         t, key = level
         recorder = _Recorder()
-        # Every picture gets the same noise: maps of two pictures differ by the pictures.
+        # All images get the same noise, so that their maps differ by the images alone.
         unet(add_noise(schedule, latents, draw(key), t), t, context, control=recorder)
         return recorder.mean(blend.map_side(h, w))
 

@@ -1,7 +1,7 @@
-"""Edits from two prompts alone: which words change, hence what is weighted and where the picture may change.
+"""Edits derived from two prompts: the words that differ are the ones to reweight and to blend by.
 
-Compared are words with what stands before them in their clause: "pacemaker" and "no pacemaker" differ in the word
-"pacemaker". So the words of an edit are those of the finding itself, in both prompts, and never "no", "with" or an
+Words are compared together with the negation before them in their clause: "pacemaker" and "no pacemaker" differ in the
+word "pacemaker". So the words of an edit are those of the finding itself, in both prompts, and never "no", "with" or an
 article, which occur all over a caption.
 """
 
@@ -14,7 +14,7 @@ from typing import NamedTuple
 from prism_jax.editing.edit import Blend, Edit
 
 NEGATIONS = ("no", "not", "without")
-CONNECTIVES = ("a", "an", "the", "and", "with", *NEGATIONS)  # say nothing by themselves
+CONNECTIVES = ("a", "an", "the", "and", "with", *NEGATIONS)  # carry no meaning alone
 CLAUSE_ENDS = (",", ";", ":", ".")
 
 
@@ -31,10 +31,10 @@ def edit_between(
 
     `weight` is a factor on the attention to what is new in `target`, its negation included: CLIP reads from left to
     right, so it is the word that carries the "no" before it. `blend` is the threshold (0 to 1) of a local blend on
-    the words that differ, in either prompt; None lets the whole picture change.
+    the words that differ, in either prompt; None lets the whole image change.
 
     Raises:
-      ValueError: a weight without a new word to put it on, or a blend between prompts that say the same.
+      ValueError: a weight without a new word to put it on, or a blend between prompts with the same meaning.
     """
     gone, new = differing(source, target)
     if weight != 1 and not new:
@@ -71,8 +71,8 @@ class _Word(NamedTuple):
 
 
 def _words(text: str) -> list[_Word]:
-    """The words of `text` that say something by themselves."""
-    found, clause, is_negated = [], 0, False
+    """The words of `text` that carry meaning alone."""
+    words, clause, is_negated = [], 0, False
     for place, word in enumerate(text.split()):
         bare = _bare(word).casefold()
         if bare in NEGATIONS:
@@ -80,10 +80,10 @@ def _words(text: str) -> list[_Word]:
         elif bare == "with":
             is_negated = False
         elif bare and bare not in CONNECTIVES:
-            found.append(_Word(place, clause, (bare, is_negated)))
+            words.append(_Word(place, clause, (bare, is_negated)))
         if word.endswith(CLAUSE_ENDS):
             clause, is_negated = clause + 1, False
-    return found
+    return words
 
 
 def _phrases(text: str, run: Sequence[_Word], negations: bool) -> list[str]:
@@ -95,7 +95,7 @@ def _phrases(text: str, run: Sequence[_Word], negations: bool) -> list[str]:
         if negations and start and words[start - 1].casefold() in NEGATIONS:
             start -= 1
         written = " ".join(words[start : places[-1] + 1])
-        # `word_indices` prefers what is equal to the letter: where the bare phrase also stands by itself, as in
+        # `word_indices` prefers exact matches: where the bare phrase also occurs elsewhere, as in
         # "effusion, pericardial effusion", only the comma finds the first.
         is_elsewhere = f" {_bare(written)} " in f" {' '.join(words)} "
         phrases.append(written if is_elsewhere else _bare(written))

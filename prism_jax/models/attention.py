@@ -10,8 +10,8 @@ from flax import nnx
 
 from prism_jax.models import streamed
 
-LARGEST_MAPS = 2**24  # attention maps of more entries are made in parts, for memory
-LARGEST_MAPS_CPU = 2**18  # on CPUs larger maps leave the cache; a gradient goes over several of 1 MB
+LARGEST_MAPS = 2**24  # attention maps of more entries are computed in blocks, for memory
+LARGEST_MAPS_CPU = 2**18  # on CPUs larger maps leave the cache; a gradient needs several of 1 MB
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -25,16 +25,16 @@ class Site:
 
 
 class AttentionControl(Protocol):
-    """What an edit may do inside attention layers; `prism_jax.editing` implements it.
+    """Interface of edits to the attention layers; `prism_jax.editing` implements it.
 
-    A control is consulted while the UNet is traced. The batch it sees is the UNet's own.
+    Its methods are called while the UNet is traced, with the UNet's whole batch.
     """
 
-    def share(self, q: jax.Array, k: jax.Array, site: Site) -> tuple[jax.Array, jax.Array]:
-        """Maps queries and keys `[b, q, n, d]` of a self-attention layer to those that are used."""
+    def replace_self_attention(self, q: jax.Array, k: jax.Array, site: Site) -> tuple[jax.Array, jax.Array]:
+        """Maps queries and keys `[b, q, n, d]` of a self-attention layer to the ones used in their place."""
 
-    def edit(self, probs: jax.Array, site: Site) -> jax.Array:
-        """Maps the attention `[b, n, q, k]` of a cross-attention layer to the one that is used."""
+    def edit_cross_attention(self, probs: jax.Array, site: Site) -> jax.Array:
+        """Maps the attention `[b, n, q, k]` of a cross-attention layer to the one used in its place."""
 
 
 def uses_cudnn(dtype: jnp.dtype, head_dim: int) -> bool:
@@ -92,15 +92,15 @@ class Attention(nnx.Module):
         site: Site | None = None,
     ) -> jax.Array:
         """Attends from `x [b, q, c]` to `context`, whose parts `[.., k, d]` make up the batch, or to itself."""
-        # Part by part: keys and values of one that stays the same in a loop are then made once, before it.
+        # Part by part: keys and values of a part that is constant in a loop are then computed once, before it.
         k, v = (self._split(jnp.concatenate([f(part) for part in context or (x,)])) for f in (self.to_k, self.to_v))
         q = self._split(self.to_q(x))
         if control is not None and self.is_cross:
-            probs = control.edit(attention_probs(q, k), site)
+            probs = control.edit_cross_attention(attention_probs(q, k), site)
             out = jnp.einsum("bnqk,bknd->bqnd", probs.astype(v.dtype), v)
         else:
             if control is not None:
-                q, k = control.share(q, k, site)
+                q, k = control.replace_self_attention(q, k, site)
             out = dot_product_attention(q, k, v)
         return self.to_out(out.reshape(x.shape))
 

@@ -79,9 +79,9 @@ def edit_arguments(arguments: tuple, made: dict[str, Any]) -> tuple:
     weights = shaped(STEPS, BATCH, 1, work.TOKENS)
     control = Control(
         mapper=shaped(BATCH, 1, work.TOKENS, work.TOKENS),
-        take=weights,
-        keep=weights,
-        share=shaped(STEPS, BATCH, 1, dtype=jnp.bool_),
+        source_weight=weights,
+        edit_weight=weights,
+        replace_self=shaped(STEPS, BATCH, 1, dtype=jnp.bool_),
     )
     contexts = shaped(BATCH, 2, *context.shape[1:])
     return unet, latents, path, contexts, shaped(BATCH, 2), shaped(BATCH, 1), control, None

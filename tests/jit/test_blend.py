@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 
 from prism_jax.editing import blend
-from prism_jax.editing.blend import Confinement
+from prism_jax.editing.blend import EditRegion
 
 SIDE, SIZE = (4, 4), (8, 8)
 
 
-def confinement(**changed) -> Confinement:
+def region(**changed) -> EditRegion:
     """Of one image with one edit, of whose two words the first counts in the source and the second in the edit."""
     fields = dict(
         source_words=jnp.array([[[1.0, 0.0]]]),
@@ -22,7 +22,7 @@ def confinement(**changed) -> Confinement:
         guided=jnp.ones((1, 1, *SIZE)),
         allowed=jnp.ones((1, 1, *SIZE)),
     )
-    return Confinement(**fields | changed)
+    return EditRegion(**fields | changed)
 
 
 def peak(row: int, column: int, height: float = 1.0) -> jax.Array:
@@ -66,7 +66,7 @@ def test_absent_words_leave_nothing():
 
 
 def test_scores_sum_the_attention_to_each_prompts_words_over_steps():
-    words = confinement()
+    words = region()
     maps = [jnp.asarray(np.random.default_rng(i).random((1, 2, 16, 2)), jnp.float32) for i in range(2)]
     summed = blend.empty_scores(words, SIDE)
     for _ in range(3):
@@ -85,7 +85,7 @@ def test_latents_change_only_inside_the_mask_and_where_allowed_from_the_first_st
     left = jnp.zeros((1, 1, *SIZE)).at[..., :2].set(1)
 
     def changed(step: int, **options) -> np.ndarray:
-        made = blend.confine(latents, confinement(**options), found, jnp.int32(step), SIDE)
+        made = blend.restrict(latents, region(**options), found, jnp.int32(step), SIDE)
         np.testing.assert_array_equal(made[:, 0], source[:, 0])
         return np.asarray(made[0, 1, ..., 0]) == 1
 

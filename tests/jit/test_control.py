@@ -23,7 +23,7 @@ def control() -> Control:
     """At step 1 the first edit of each image shares self-attention, the second does not."""
     weights = jnp.abs(draw(2, STEPS, B, E, KEYS))
     share = jnp.zeros((STEPS, B, E), bool).at[1, :, 0].set(True)
-    return Control(mapper=draw(B, E, KEYS, KEYS), take=weights[0], keep=weights[1], share=share)
+    return Control(mapper=draw(B, E, KEYS, KEYS), source_weight=weights[0], edit_weight=weights[1], replace_self=share)
 
 
 def halves(x: jax.Array) -> jax.Array:
@@ -32,7 +32,7 @@ def halves(x: jax.Array) -> jax.Array:
 
 def test_sharing_self_attention_is_replacing_its_maps(control):
     q, k, v = draw(3, 2 * B * (1 + E), 16, HEADS, WIDTH)
-    shared = ControlledAttention(control.at(1), map_side=None).share(q, k, SELF)
+    shared = ControlledAttention(control.at(1), map_side=None).replace_self_attention(q, k, SELF)
     made = halves(attention.dot_product_attention(*shared, v))
     maps = halves(attention.attention_probs(q, k))
     replaced = maps.at[1, :, 1].set(maps[1, :, 0])  # text half, first edit: the map of the source of its image
@@ -45,7 +45,7 @@ def test_finer_maps_than_prompt_to_prompt_replaces_stay(control):
     for side, is_shared in ((32, True), (33, False)):
         q, k = draw(2, 2 * B * (1 + E), side * 32, 1, 2)
         site = Site(place="down", is_cross=False, height=side, width=32)
-        assert (controlled.share(q, k, site)[0] is q) is not is_shared
+        assert (controlled.replace_self_attention(q, k, site)[0] is q) is not is_shared
 
 
 def test_word_attention_is_the_mapped_source_and_the_edit_by_their_weights(control):
@@ -53,7 +53,9 @@ def test_word_attention_is_the_mapped_source_and_the_edit_by_their_weights(contr
     made, given = halves(ControlledAttention(control.at(2), map_side=None).edit(probs, CROSS)), halves(probs)
     np.testing.assert_array_equal(made[0], given[0])  # the null half
     np.testing.assert_array_equal(made[1, :, 0], given[1, :, 0])  # the sources
-    mapper, take, keep, text = map(np.asarray, (control.mapper, control.take[2], control.keep[2], given[1]))
+    mapper, take, keep, text = map(
+        np.asarray, (control.mapper, control.source_weight[2], control.edit_weight[2], given[1])
+    )
     for b, e in np.ndindex(B, E):
         expected = take[b, e] * (text[b, 0] @ mapper[b, e]) + keep[b, e] * text[b, 1 + e]
         np.testing.assert_allclose(made[1, b, 1 + e], expected, atol=1e-5)

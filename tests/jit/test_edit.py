@@ -209,13 +209,13 @@ def test_neither_prompts_nor_kinds_nor_strengths_retrace(tiny_sd, inversion, pla
 def test_a_control_is_shares_of_source_and_own_attention(tiny_sd, inversion):
     row = lambda i: [Edit(prompt=OTHERS[i], cross_steps=0.5, self_steps=0.25, reweight={"woman": 3.0})]
     control = make_control(inversion.prompts, [row(i) for i in range(2)], tiny_sd.tokenizer, STEPS)
-    np.testing.assert_array_equal(control.share[:, 0, 0], [True, False, False, False])
-    total = control.take + control.keep  # [t, b, e, k]
+    np.testing.assert_array_equal(control.replace_self[:, 0, 0], [True, False, False, False])
+    total = control.source_weight + control.edit_weight  # [t, b, e, k]
     expected = np.ones((2, 77))
     for factors, prompt in zip(expected, OTHERS, strict=True):
         factors[alignment.word_indices(prompt, "woman", tiny_sd.tokenizer)] = 3
     np.testing.assert_array_equal(total[:2, :, 0], np.broadcast_to(expected, (2, 2, 77)))
-    np.testing.assert_array_equal(control.take[2:], 0)
+    np.testing.assert_array_equal(control.source_weight[2:], 0)
     np.testing.assert_array_equal(total[2:], 1)
 
 

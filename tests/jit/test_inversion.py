@@ -68,7 +68,7 @@ def test_each_method_keeps_the_laws_of_editing(method, tiny_sd):
     np.testing.assert_array_equal(inversion.trajectory[0], latents)
     np.testing.assert_allclose(together[:, 1], together[:, 0], atol=1e-4)
     assert relative_distance(together[:, 2], together[:, 0]) > 1e-3
-    if method in inversion_lib.LED:
+    if method in inversion_lib.SOURCE_LOCKED:
         np.testing.assert_array_equal(together[:, 0], latents)
     mesh = sharding.make_mesh()  # one image a device: eight runs of one
     on_devices = editing.invert(tiny_sd.on(mesh), latents, prompts, **options, mesh=mesh)
