@@ -84,7 +84,10 @@ def write_case(sd: StableDiffusion, case: Case, file: Path, *, steps: int, given
         "t": np.asarray(table.t, np.int64),
         "alpha": np.asarray(table.alpha, np.float64),
         "alpha_prev": np.asarray(table.alpha_prev, np.float64),
-        **{name: np.asarray(getattr(control, name)) for name in ("mapper", "take", "keep", "share")},
+        **{
+            name: np.asarray(getattr(control, name))
+            for name in ("mapper", "source_weight", "edit_weight", "replace_self")
+        },
     }
     if given is not None:
         arrays |= {"noisiest": channels_first(given["trajectory"][-1]), "tuned": np.asarray(given["null_context"])}

@@ -34,13 +34,14 @@ class Control:
     a compiled network then has one program per kind of step, and no step compiles anew."""
 
     def __init__(self, case: dict[str, torch.Tensor]):
-        self.tables = {name: case[name] for name in ("take", "keep", "share")}
+        self.tables = {name: case[name] for name in ("source_weight", "edit_weight", "replace_self")}
         self.mapper = case["mapper"]  # [b, e, k, k]
-        self.take, self.keep = (torch.zeros_like(self.tables[name][0]) for name in ("take", "keep"))  # [b, e, k]
-        self.is_shared = self.tables["share"].flatten(1).any(1).tolist()
-        self.is_mixed = self.tables["take"].flatten(1).any(1).tolist()
+        weights = ("source_weight", "edit_weight")
+        self.source_weight, self.edit_weight = (torch.zeros_like(self.tables[name][0]) for name in weights)  # [b, e, k]
+        self.is_shared = self.tables["replace_self"].flatten(1).any(1).tolist()
+        self.is_mixed = self.tables["source_weight"].flatten(1).any(1).tolist()
         self.shares = self.mixes = False
-        self.share = torch.zeros_like(self.tables["share"][0])  # [b, e]
+        self.replace_self = torch.zeros_like(self.tables["replace_self"][0])  # [b, e]
 
     def enter(self, step: int) -> None:
         """Sets what holds at one step of sampling."""
@@ -64,7 +65,7 @@ class Processor:
         if control is not None and is_cross and control.mixes:
             out = self._mixed(control, q, k, v)
         else:
-            if control is not None and not is_cross and control.shares and q.shape[2] <= SELF_QUERIES:
+            if control is not None and not is_cross and control.replace_selfs and q.shape[2] <= SELF_QUERIES:
                 q, k = self._from_source(control, q), self._from_source(control, k)
             out = F.scaled_dot_product_attention(q, k, v)
         return attn.to_out[0](out.transpose(1, 2).flatten(2))
@@ -72,7 +73,7 @@ class Processor:
     @staticmethod
     def _from_source(control: Control, x: torch.Tensor) -> torch.Tensor:
         null, text = x.chunk(2)[0], _by_image(control, x.chunk(2)[1])
-        edits = torch.where(control.share[:, :, None, None, None], text[:, :1], text[:, 1:])
+        edits = torch.where(control.replace_self[:, :, None, None, None], text[:, :1], text[:, 1:])
         return torch.cat([null, torch.cat([text[:, :1], edits], 1).flatten(0, 1)])
 
     @staticmethod
@@ -82,13 +83,13 @@ class Processor:
         logits = (q[half:] @ k[half:].transpose(-1, -2)).float() * q.shape[-1] ** -0.5
         text = _by_image(control, logits.softmax(-1))  # [b, 1 + e, n, q, k]
         mapped = torch.einsum("bnqk,bekl->benql", text[:, 0], control.mapper)
-        take, keep = control.take[:, :, None, None], control.keep[:, :, None, None]
+        take, keep = control.source_weight[:, :, None, None], control.edit_weight[:, :, None, None]
         probs = torch.cat([text[:, :1], mapped * take + text[:, 1:] * keep], 1).flatten(0, 1)
         return torch.cat([null, probs.to(v.dtype) @ v[half:]])
 
 
 def _by_image(control: Control, text: torch.Tensor) -> torch.Tensor:
-    b, e = control.share.shape
+    b, e = control.replace_self.shape
     return text.unflatten(0, (b, 1 + e))
 
 

@@ -39,10 +39,8 @@ class Edit:
 
     prompt: str
     kind: str = "refine"  # "replace" swaps words one for one and needs prompts of equally many words
-    cross_steps: float | Mapping[str, float] = (
-        0.8  # fraction of steps that reuse the source's cross-attention, for all words or by word
-    )
-    self_steps: float = 0.5  # fraction of steps that reuse the source's self-attention
+    cross_steps: float | Mapping[str, float] = 0.8  # fraction of steps with the source's cross-attention; or by word
+    self_steps: float = 0.5  # fraction of steps with the source's self-attention
     reweight: Mapping[str, float] | None = None  # factors on the attention to words of the edited prompt
     mask: np.ndarray | None = None  # [h, w] of the image or the latents; guidance acts only where it is above 0
     keep: np.ndarray | None = None  # [h, w]; the source stays where it is above 0; by default where `mask` is not

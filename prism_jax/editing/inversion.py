@@ -16,10 +16,7 @@ from prism_jax.models.unet import UNet2DCondition
 from prism_jax.stable_diffusion import StableDiffusion, check_prompts
 
 METHODS = ("ddim", "null_text", "negative_prompt", "direct", "edit_friendly")
-SOURCE_LOCKED = (
-    "direct",
-    "edit_friendly",
-)  # methods that set the source back to its trajectory at every step: exact reconstruction
+SOURCE_LOCKED = ("direct", "edit_friendly")  # every step sets the source back to its trajectory: exact reconstruction
 
 
 @partial(struct.dataclass, kw_only=True)

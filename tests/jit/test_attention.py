@@ -19,10 +19,10 @@ B, QUERIES, KEYS, HEADS, WIDTH = 2, 11, 20, 3, 8  # no part of eleven queries is
 class Unchanged:
     """A control that takes the explicit path and alters nothing."""
 
-    def share(self, q, k, site):
+    def replace_self_attention(self, q, k, site):
         return q, k
 
-    def edit(self, probs, site):
+    def edit_cross_attention(self, probs, site):
         return probs
 
 

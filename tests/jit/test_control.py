@@ -50,7 +50,10 @@ def test_finer_maps_than_prompt_to_prompt_replaces_stay(control):
 
 def test_word_attention_is_the_mapped_source_and_the_edit_by_their_weights(control):
     probs = jax.nn.softmax(draw(2 * B * (1 + E), HEADS, 16, KEYS))
-    made, given = halves(ControlledAttention(control.at(2), map_side=None).edit(probs, CROSS)), halves(probs)
+    made, given = (
+        halves(ControlledAttention(control.at(2), map_side=None).edit_cross_attention(probs, CROSS)),
+        halves(probs),
+    )
     np.testing.assert_array_equal(made[0], given[0])  # the null half
     np.testing.assert_array_equal(made[1, :, 0], given[1, :, 0])  # the sources
     mapper, take, keep, text = map(
@@ -73,6 +76,6 @@ def test_word_attention_is_the_mapped_source_and_the_edit_by_their_weights(contr
 def test_edited_maps_are_gathered_where_blending_reads_them(site, is_gathered, control):
     probs = jax.nn.softmax(draw(2 * B * (1 + E), HEADS, 16, KEYS))
     controlled = ControlledAttention(control.at(0), map_side=(4, 4))
-    made = controlled.edit(probs, site)
+    made = controlled.edit_cross_attention(probs, site)
     expected = [halves(made)[1].mean(2)] if is_gathered else []
     jax.tree.map(np.testing.assert_array_equal, controlled.maps, expected)
