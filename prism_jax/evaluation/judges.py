@@ -1,17 +1,16 @@
 """Classifiers as judges of pictures that they had no part in, and what they see, batch by batch."""
 
 import dataclasses
-import itertools
 from collections.abc import Iterable, Sequence
 
 import jax
 import numpy as np
 from scipy.special import expit
-from tqdm import tqdm
 
 from prism_jax.classifier import Classifier, Prediction
 from prism_jax.evaluation.edited_cohort import AGE
 from prism_jax.pixels import rgb_from_uint8
+from prism_jax.training.predict import predict_dataset
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -45,17 +44,9 @@ def load(judges: Sequence[Judge], attributes: Sequence[str]) -> tuple[dict[str, 
 
 
 def ask(judge: Classifier, pictures: Iterable[np.ndarray], *, batch_size: int, what: str) -> Prediction:
-    """Its prediction for pictures uint8 [h, w], as arrays on the host; `what` names the progress.
-
-    The last batch is filled up, so that one program serves all.
-    """
-    parts, pictures = [], iter(tqdm(pictures, desc=what, unit="picture", mininterval=5))
-    while batch := list(itertools.islice(pictures, batch_size)):
-        filled = np.stack([*batch, *[batch[0]] * (batch_size - len(batch))])
-        found = jax.device_get(_predict(judge, rgb_from_uint8(filled)))
-        parts.append([found, len(batch)])
-    shown = [jax.tree.map(lambda values, n=n: values[:n], found) for found, n in parts]
-    return jax.tree.map(lambda *values: np.concatenate(values), *shown)
+    """The judge's prediction for images uint8 [h, w], on the host; `what` is the text of the progress bar."""
+    predict = lambda pixels: _predict(judge, rgb_from_uint8(pixels))
+    return predict_dataset(predict, iter(pictures), batch_size, desc=what)
 
 
 def scores(judge: Classifier, columns: Sequence[str], found: Prediction) -> np.ndarray:

@@ -1,57 +1,63 @@
-"""What the trainings of a causal model's networks share: reading their data, shifting it, looking over all of it."""
+"""Batched inference over a whole data set."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
+from itertools import islice
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
+from tqdm import tqdm
 
 from prism_jax import rng, sharding
-from prism_jax.scm import observed
-from prism_jax.scm.graph import Graph
-from prism_jax.scm.observed import Digits, Observed
-from prism_jax.training import examples
-from prism_jax.training.examples import Data
 
 
-def load(data: Data | Digits, graph: Graph) -> Observed:
-    """The images of `data` of which everything in `graph` is known; says how many are not, or which digits they are.
+def predict_dataset(
+    predict: Callable[[Any], Any], rows: Any, batch_size: int, *, mesh: Mesh | None = None, desc: str | None = None
+) -> Any:
+    """`predict(batch)` for all n rows of a data set, as NumPy arrays [n, ...].
 
-    Raises:
-      ValueError: there is no such data set, or nothing in it is known well enough.
+    The last batch is padded with its last row, so that one compiled program serves all of them; results of padding are
+    dropped.
+
+    Args:
+      predict: jitted, from a pytree of arrays [batch_size, ...] to one of arrays [batch_size, ...].
+      rows: a pytree of arrays [n, ...], or an iterator over n arrays, which are read when needed. In a mapping, "id" is
+        passed on as uint32, as `rng.per_example` takes it.
+      mesh: the batch is sharded over its devices, and `predict` must give replicated arrays; None: the default device.
+      desc: of the progress bar; None: no bar.
     """
-    if isinstance(data, Digits):
-        return observed.of_digits(data, graph)
-    name = f"{data.folder} {data.split}"
-    return observed.of_examples(examples.open_split(data), graph, size=data.size, fit=data.fit, name=name)
+    batches = _stacked(rows, batch_size) if isinstance(rows, Iterator) else _sliced(rows, batch_size)
+    results = []
+    with tqdm(desc=desc, unit="image", mininterval=5, disable=desc is None) as bar:
+        for batch in batches:
+            count = len(jax.tree.leaves(batch)[0])
+            results.append(jax.tree.map(lambda x, n=count: x[:n], _on_device(predict, batch, batch_size, mesh)))
+            bar.update(count)
+    return jax.tree.map(lambda *parts: np.concatenate(parts), *results)
 
 
-def looked_over(look: Callable[[Any], Any], arrays: Mapping[str, np.ndarray], batch_size: int, mesh: Mesh) -> Any:
-    """What `look(batch)` gives, a pytree of arrays [b, ...], of all n rows of `arrays`: [n, ...], on the host."""
-    arrays = {**arrays, "id": rng.example_ids(arrays["id"])}
-    results, count = [], len(arrays["id"])
-    for start in range(0, count, batch_size):
-        # The last batch is filled up with the last row, and cut again below.
-        rows = np.minimum(np.arange(start, start + batch_size), count - 1)
-        batch = sharding.to_global({name: array[rows] for name, array in arrays.items()}, sharding.batch_sharding(mesh))
-        with jax.set_mesh(mesh):
-            results.append(jax.device_get(look(batch)))
-    return jax.tree.map(lambda *parts: np.concatenate(parts)[:count], *results)
+def _on_device(predict: Callable[[Any], Any], batch: Any, batch_size: int, mesh: Mesh | None) -> Any:
+    batch = jax.tree.map(partial(_padded, size=batch_size), batch)
+    if mesh is None:
+        return jax.device_get(predict(batch))
+    with jax.set_mesh(mesh):
+        return jax.device_get(predict(sharding.to_global(batch, sharding.batch_sharding(mesh))))
 
 
-def shifted(images: jax.Array, keys: jax.Array, most: int) -> jax.Array:
-    """Images [b, h, w, c] in [-1, 1] moved by up to `most` pixels each way, black beyond; one key per image [b].
+def _padded(array: np.ndarray, size: int) -> np.ndarray:
+    """[b, ...] -> [size, ...], the last row repeated."""
+    return array if len(array) == size else array[np.minimum(np.arange(size), len(array) - 1)]
 
-    Of digits that are padded by 2 and moved by 2, a random crop of 32 from 28 pixels padded by 4.
-    """
-    if not most:
-        return images
-    around = jnp.pad(images, ((0, 0), (most, most), (most, most), (0, 0)), constant_values=-1.0)
 
-    def cut(image: jax.Array, key: jax.Array) -> jax.Array:
-        corner = jax.random.randint(key, (2,), 0, 2 * most + 1)
-        return jax.lax.dynamic_slice(image, (corner[0], corner[1], 0), images.shape[1:])
+def _sliced(arrays: Any, size: int) -> Iterator[Any]:
+    if isinstance(arrays, Mapping) and "id" in arrays:
+        arrays = {**arrays, "id": rng.example_ids(arrays["id"])}
+    for start in range(0, len(jax.tree.leaves(arrays)[0]), size):
+        yield jax.tree.map(lambda array, at=start: array[at : at + size], arrays)
 
-    return jax.vmap(cut)(around, keys)
+
+def _stacked(rows: Iterator[np.ndarray], size: int) -> Iterator[np.ndarray]:
+    while batch := list(islice(rows, size)):
+        yield np.stack(batch)

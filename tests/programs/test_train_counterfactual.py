@@ -91,7 +91,7 @@ def small(run, models, **options):
 @pytest.fixture(scope="module")
 def compiled():
     """The programs that runs of this file share, measuring and training step, are compiled once: [see, step]."""
-    with compiled_once((counterfactual_validation, "measurer"), (loop, "jitted")) as made:
+    with compiled_once((counterfactual_validation, "predict_fn"), (loop, "jitted")) as made:
         yield made
 
 

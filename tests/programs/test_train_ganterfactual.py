@@ -96,7 +96,7 @@ def drawn_on_the_host(config):
 @pytest.fixture(scope="module")
 def compiled():
     """The programs that runs of this file share, measuring and training step, are compiled once: [see, step]."""
-    places = (ganterfactual_validation, "measurer"), (loop, "jitted")
+    places = (ganterfactual_validation, "predict_fn"), (loop, "jitted")
     with pytest.MonkeyPatch.context() as patch, compiled_once(*places) as made:
         patch.setattr(ganterfactual_run, "untrained", drawn_on_the_host)
         yield made

@@ -18,7 +18,7 @@ from prism_jax.scm import graphs, observations, observed
 from prism_jax.scm.elbo import NegativeELBO
 from prism_jax.scm.graph import Graph
 from prism_jax.scm.observed import Digits
-from prism_jax.training import examples, predict
+from prism_jax.training import examples, observed_images
 from prism_jax.training import state as states
 from prism_jax.training.examples import Data
 from prism_jax.training.image_mechanism import run as image_mechanism_run
@@ -130,11 +130,11 @@ def test_a_gradient_of_so_much_is_left_out(norm, is_skipped):
 def test_images_are_shifted_whole_and_black_comes_in():
     images = jnp.full((64, 6, 6, 1), -1.0).at[:, 2:4, 2:4].set(1.0)
     keys = jax.random.split(jax.random.key(0), 64)
-    moved = predict.shifted(images, keys, 2)
+    moved = observed_images.random_shift(images, keys, 2)
     np.testing.assert_array_equal(moved.sum((1, 2, 3)), images.sum((1, 2, 3)))
     corners = {tuple(np.argwhere(np.asarray(each[..., 0]) > 0)[0]) for each in moved}
     assert len(corners) > 15  # of 25
-    assert predict.shifted(images, keys, 0) is images
+    assert observed_images.random_shift(images, keys, 0) is images
 
 
 def example(number, attributes):
@@ -149,14 +149,14 @@ def test_images_of_which_something_is_not_known_are_left_out(monkeypatch, capsys
     known = Attributes(age=60.0, sex="M", view="AP", findings=findings)
     source = [example(i, a) for i, a in enumerate((known, dataclasses.replace(known, age=None), known))]
     monkeypatch.setattr(examples, "open_split", lambda data: source)
-    found = predict.load(Data(size=8), GRAPH)
+    found = observed_images.load(Data(size=8), GRAPH)
     assert "1 of 3 images left out" in capsys.readouterr().err
     np.testing.assert_array_equal(found.ids, [0, 2])
     np.testing.assert_array_equal(found.images[:, 0, 0, 0], [0, 2])
     np.testing.assert_allclose(found.parents[0], [1, (60 - 54) / 36, 1, 0, 0, 1, 1], rtol=1e-6)
     monkeypatch.setattr(examples, "open_split", lambda data: source[1:2])
     with pytest.raises(ValueError, match="no image of data/phantom train has all of"):
-        predict.load(Data(size=8), GRAPH)
+        observed_images.load(Data(size=8), GRAPH)
 
 
 @pytest.mark.parametrize(
@@ -182,7 +182,7 @@ def test_digits_are_padded_and_have_the_parents_of_their_graph(monkeypatch, caps
     attributes = {"thickness": np.array([0.87598526]), "intensity": np.array([254.90317]), "digit": np.array([3])}
     part = Part(images=np.full((1, 28, 28), 255, np.uint8), attributes=attributes, ids=np.array([7]), origin="row 7")
     monkeypatch.setattr(observed.morphomnist, "read", lambda folder, split: part)
-    found = predict.load(Digits(), graphs.morphomnist())
+    found = observed_images.load(Digits(), graphs.morphomnist())
     assert "row 7" in capsys.readouterr().err
     assert found.images.shape == (1, 32, 32, 1)
     assert found.images[0, 2:-2, 2:-2].min() == 255

@@ -81,7 +81,7 @@ def drawn_on_the_host(config):
 @pytest.fixture(scope="module")
 def compiled():
     """The programs that runs of this file share, the training step and the reading, are compiled once: [see, step]."""
-    places = (predictors_validation, "reader"), (loop, "jitted")
+    places = (predictors_validation, "predict_fn"), (loop, "jitted")
     with pytest.MonkeyPatch.context() as patch, compiled_once(*places) as made:
         patch.setattr(predictors_run, "untrained", drawn_on_the_host)
         yield made

@@ -8,7 +8,6 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 import numpy as np
-from tqdm import tqdm
 
 from prism_jax import rng
 from prism_jax.atomic import atomic_write
@@ -20,6 +19,7 @@ from prism_jax.scm import image_mechanism
 from prism_jax.scm.attributes import AttributeModel
 from prism_jax.scm.image_mechanism import CounterfactualConfig
 from prism_jax.scm.observed import Observed
+from prism_jax.training.predict import predict_dataset
 
 Columns = Mapping[str, np.ndarray]
 
@@ -78,14 +78,9 @@ class Imagination:
     ) -> tuple[np.ndarray, Columns]:
         """The counterfactuals of `images` with `attributes`, and theirs; `what` names progress and random numbers."""
         keys = rng.per_example(rng.stream(self._root, what), rng.example_ids(data.ids))
-        parts = []
-        for start in tqdm(range(0, len(images), self.batch_size), desc=f"do {what}", unit="batch", mininterval=5):
-            # The last batch is filled up with the last image, and cut again below.
-            rows = np.minimum(np.arange(start, start + self.batch_size), len(images) - 1)
-            cut = lambda columns, rows=rows: {name: column[rows] for name, column in columns.items()}
-            given = (images[rows], cut(attributes), cut(do.given), cut(do.chosen), keys[rows], np.float32(t_u))
-            parts.append(jax.device_get(_imagine(self.image, self.mechanisms, *given, config=self.config)))
-        made, after = jax.tree.map(lambda *each: np.concatenate(each)[: len(images)], *parts)
+        imagine = lambda batch: _imagine(self.image, self.mechanisms, *batch, np.float32(t_u), config=self.config)
+        rows = (images, dict(attributes), dict(do.given), dict(do.chosen), keys)
+        made, after = predict_dataset(imagine, rows, self.batch_size, desc=f"do {what}")
         return to_uint8(made), after
 
     def _kept(self, name: str, make: Callable[[], dict]) -> dict:

@@ -17,6 +17,7 @@ from prism_jax.scm import predictions
 from prism_jax.scm.graph import Graph
 from prism_jax.scm.observed import Observed
 from prism_jax.stats.intervals import BootstrapConfig, Estimate, bootstrap
+from prism_jax.training.predict import predict_dataset
 
 Agreement = dict[str, dict[str, Estimate]]  # attribute -> figure -> estimate
 
@@ -34,14 +35,8 @@ class Bench:
 
     def predicted(self, pictures: np.ndarray, attributes: Columns) -> Agreement:
         """How well predictors find the `attributes` [n] in pictures uint8 [n, h, w, 1], of which they are told some."""
-        found: dict[str, list[np.ndarray]] = {}
-        for start in range(0, len(pictures), self.batch_size):
-            rows = np.minimum(np.arange(start, start + self.batch_size), len(pictures) - 1)
-            told = {name: column[rows] for name, column in attributes.items()}
-            seen = jax.device_get(_read(self.predictor, pictures[rows], told, graph=self.graph))
-            for name, values in seen.items():
-                found.setdefault(name, []).append(values[: len(pictures) - start])
-        joined = {name: np.concatenate(parts) for name, parts in found.items()}
+        read = lambda batch: _read(self.predictor, *batch, graph=self.graph)
+        joined = predict_dataset(read, (pictures, dict(attributes)), self.batch_size)
         return self._agreement(joined, {name: attributes[name] for name in joined})
 
     def measured(self, pictures: np.ndarray, attributes: Columns) -> Agreement:

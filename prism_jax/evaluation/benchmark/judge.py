@@ -1,7 +1,7 @@
 """What judges and measures of pictures say of 8-bit pictures of one size."""
 
 import dataclasses
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -11,6 +11,7 @@ from prism_jax.classifier import Classifier
 from prism_jax.evaluation import judges as evaluation_judges
 from prism_jax.metrics import image, ms_ssim
 from prism_jax.pixels import rgb_from_uint8
+from prism_jax.training.predict import predict_dataset
 
 LEVELS = (0.0, 255.0)
 
@@ -53,13 +54,8 @@ class Bench:
 
     def compare(self, pictures: np.ndarray, references: np.ndarray) -> dict[str, np.ndarray]:
         """`psnr` (dB), `ms_ssim` and `perceptual` of pictures uint8 [n, h, w] against references, float64 [n] each."""
-        parts = [
-            {name: np.asarray(values, np.float64)[:count] for name, values in self._compared(a, b).items()}
-            for (a, count), (b, _) in zip(
-                _batches(self.batch_size, pictures), _batches(self.batch_size, references), strict=True
-            )
-        ]
-        return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+        arrays = predict_dataset(lambda batch: self._compared(*batch), (pictures, references), self.batch_size)
+        return {name: values.astype(np.float64) for name, values in arrays.items()}
 
     def _compared(self, pictures: np.ndarray, references: np.ndarray) -> dict[str, jax.Array]:
         measured = _similarity(jnp.asarray(pictures), jnp.asarray(references))
@@ -80,14 +76,6 @@ def mean_error(pictures: np.ndarray, references: np.ndarray, where: np.ndarray |
     where = np.ones(apart.shape, bool) if where is None else where
     total, count = np.sum(apart, axis=(1, 2), where=where), where.sum((1, 2))
     return np.divide(total, count, out=np.full(len(total), np.nan), where=count > 0)
-
-
-def _batches(size: int, pictures: np.ndarray) -> Iterator[tuple[np.ndarray, int]]:
-    """Slices of `size` pictures, the last filled up with its first, and how many count."""
-    for start in range(0, len(pictures), size):
-        batch = pictures[start : start + size]
-        count = len(batch)
-        yield np.concatenate([batch, np.repeat(batch[:1], size - count, axis=0)]), count
 
 
 def _colour(pictures: np.ndarray) -> jax.Array:

@@ -103,7 +103,7 @@ def train(config: ClassifierRun, mesh: Mesh) -> Classifier:
     configs.write(config, config.run)
     network, options = network_of(config, task)
     graphdef, _ = nnx.split(pretrained.abstract(network, options))
-    see = predict_fn(graphdef, task, config.batch_size, mesh)
+    predict = predict_fn(graphdef, task, config.batch_size, mesh)
     frozen = {"positive": task.positive_weights, "age": np.float32(task.age_scale or (0, 1))}
     step = partial(
         train_step,
@@ -123,12 +123,12 @@ def train(config: ClassifierRun, mesh: Mesh) -> Classifier:
         run=config.run,
         seed=config.seed,
         mesh=mesh,
-        validate=validation(config, task, see, held),
+        validate=validation(config, task, predict, held),
         patience=config.skip.max_consecutive,
     )
     params = states.averaged_params(states.best_state(config.run, state))
-    found = calibrated_on(held, see(params, held.images), task.classifier(nnx.merge(graphdef, params)), task)
-    finish(config, found, see, params)
+    found = calibrated_on(held, predict(params, held.images), task.classifier(nnx.merge(graphdef, params)), task)
+    finish(config, found, predict, params)
     return found
 
 
@@ -176,16 +176,16 @@ def first_state(initial: None, *, network: type, options: Any, config: Classifie
     return states.create(nnx.to_pure_dict(nnx.state(made)), tx, ema=config.ema_decay is not None)
 
 
-def validation(config: ClassifierRun, task: Task, see: Callable, held: HeldOut) -> Hook:
+def validation(config: ClassifierRun, task: Task, predict: Callable, held: HeldOut) -> Hook:
     """The hook that measures the averaged weights: the loss by which checkpoints are kept is 1 - mean AUROC."""
     labels, ages = targets.values(held.attributes, task.targets), targets.ages(held.attributes)
 
     def call(state: states.TrainState, step: int, log: Log) -> dict[str, float]:
-        seen = see(states.averaged_params(state), held.images)
-        areas = [auroc(seen["logits"][:, i], labels[:, i]) for i in range(len(task.targets))]
+        predictions = predict(states.averaged_params(state), held.images)
+        areas = [auroc(predictions["logits"][:, i], labels[:, i]) for i in range(len(task.targets))]
         measured = {f"validation_auroc_{name}": area for name, area in zip(task.targets, areas, strict=True)}
         if task.age_scale is not None:
-            measured["validation_age_error"] = float(np.nanmean(np.abs(seen["age"] - ages)))
+            measured["validation_age_error"] = float(np.nanmean(np.abs(predictions["age"] - ages)))
         measured = {name: value for name, value in measured.items() if np.isfinite(value)}
         return {VALIDATION_LOSS: 1 - float(np.nanmean(areas)), **measured}
 
@@ -194,20 +194,22 @@ def validation(config: ClassifierRun, task: Task, see: Callable, held: HeldOut) 
     return Hook(every=config.validation.every, call=call)
 
 
-def calibrated_on(held: HeldOut, seen: Mapping[str, np.ndarray], found: Classifier, task: Task) -> Classifier:
-    """The classifier, calibrated by what it `seen` saw in the held-out images."""
+def calibrated_on(
+    held: HeldOut, predictions: Mapping[str, np.ndarray], classifier: Classifier, task: Task
+) -> Classifier:
+    """The classifier with temperature and shift fitted to its `predictions` for the held-out images."""
     labels = targets.values(held.attributes, task.targets)
-    temperature, shift = calibrated(seen["logits"], labels, task.targets, task.positive_weights)
-    return found.replace(temperature=jnp.asarray(temperature), shift=jnp.asarray(shift))
+    temperature, shift = calibrated(predictions["logits"], labels, task.targets, task.positive_weights)
+    return classifier.replace(temperature=jnp.asarray(temperature), shift=jnp.asarray(shift))
 
 
-def finish(config: ClassifierRun, found: Classifier, see: Callable, params: Any) -> None:
+def finish(config: ClassifierRun, found: Classifier, predict: Callable, params: Any) -> None:
     """Writes the classifier, and what it measures on the split `config.validation.test_split`; process 0 does."""
     split = config.validation.test_split
     held = (
         None if split is None else classifier_data.held_out(dataclasses.replace(config.data, split=split, limit=None))
     )
-    seen = None if held is None else see(params, held.images)  # by all processes together
+    predictions = None if held is None else predict(params, held.images)  # by all processes together
     if jax.process_index() != 0:
         return
     run = Path(config.run)
@@ -215,20 +217,22 @@ def finish(config: ClassifierRun, found: Classifier, see: Callable, params: Any)
     print(f"{run / 'model'}: {', '.join(found.targets)}{' and age' if found.predicts_age else ''}", file=sys.stderr)
     if held is None:
         return
-    report = measured(found, held, seen)
+    report = measured(found, held, predictions)
     (run / f"{split}.json").write_text(json.dumps(report, indent=2) + "\n")
     for name, figures in report.items():
         told = ", ".join(f"{key} {f['value']:.3f} [{f['low']:.3f}, {f['high']:.3f}]" for key, f in figures.items())
         print(f"{split} {name}: {told}", file=sys.stderr)
 
 
-def measured(found: Classifier, held: HeldOut, seen: Mapping[str, np.ndarray]) -> dict[str, dict[str, dict]]:
-    """What a calibrated classifier measures by target and figure, of the logits and ages `seen` before calibration."""
-    logits = seen["logits"] / np.asarray(found.temperature) + np.asarray(found.shift)
-    labels = targets.values(held.attributes, found.targets)
-    metrics = by_target(expit(logits.astype(np.float64)), labels, found.targets, patients=held.patients)
+def measured(
+    classifier: Classifier, held: HeldOut, predictions: Mapping[str, np.ndarray]
+) -> dict[str, dict[str, dict]]:
+    """Metrics of a calibrated classifier with intervals, by target and name; `predictions` are uncalibrated."""
+    logits = predictions["logits"] / np.asarray(classifier.temperature) + np.asarray(classifier.shift)
+    labels = targets.values(held.attributes, classifier.targets)
+    metrics = by_target(expit(logits.astype(np.float64)), labels, classifier.targets, patients=held.patients)
     report = {name: kept.compute(config=INTERVALS) for name, kept in metrics.items()}
-    if found.predicts_age:
-        error = age_error(seen["age"], targets.ages(held.attributes), patients=held.patients, config=INTERVALS)
+    if classifier.predicts_age:
+        error = age_error(predictions["age"], targets.ages(held.attributes), patients=held.patients, config=INTERVALS)
         report["age"] = {"mean_absolute_error": error}
     return {name: {key: dataclasses.asdict(e) for key, e in figures.items()} for name, figures in report.items()}

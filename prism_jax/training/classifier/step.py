@@ -1,4 +1,4 @@
-"""What a classifier is trained on and for: the loss of findings and age where they are known, and what it then sees."""
+"""Classifier training step (masked BCE on findings, MSE on age) and batched inference."""
 
 import dataclasses
 from collections.abc import Callable, Mapping
@@ -16,6 +16,7 @@ from prism_jax import rng, sharding
 from prism_jax.classifier import Classifier, Prediction, resized
 from prism_jax.training import state as states
 from prism_jax.training.classifier.augment import Augmentation, augment
+from prism_jax.training.predict import predict_dataset
 from prism_jax.training.vae.loss import to_float
 
 
@@ -102,22 +103,16 @@ def age_loss(predicted: jax.Array, ages: jax.Array, weight: jax.Array) -> jax.Ar
 def predict_fn(
     graphdef: nnx.GraphDef, task: Task, batch_size: int, mesh: Mesh
 ) -> Callable[[Any, np.ndarray], dict[str, np.ndarray]]:
-    """`see(params, images)`: "logits" [n, targets], not calibrated, and "age" [n] of uint8 images [n, h, w]."""
-    everywhere, over_batch = sharding.replicated(mesh), sharding.batch_sharding(mesh)
+    """`predict(params, images)`: uncalibrated "logits" [n, targets] and "age" [n] (NaN if not predicted) of uint8
+    images [n, h, w]."""
 
-    @partial(jax.jit, in_shardings=(everywhere, over_batch), out_shardings=everywhere)
-    def look(params: Any, images: jax.Array) -> Prediction:
+    @partial(jax.jit, out_shardings=sharding.replicated(mesh))
+    def forward(params: Any, images: jax.Array) -> Prediction:
         return task.classifier(nnx.merge(graphdef, params)).predict(to_float(images))
 
-    def see(params: Any, images: np.ndarray) -> dict[str, np.ndarray]:
-        seen = []
-        for start in range(0, len(images), batch_size):
-            # The last batch is filled up with the last image, and cut again below.
-            rows = np.minimum(np.arange(start, start + batch_size), len(images) - 1)
-            with jax.set_mesh(mesh):
-                seen.append(jax.device_get(look(params, sharding.to_global(images[rows], over_batch))))
-        logits = np.concatenate([found.logits for found in seen])
-        age = np.full(len(logits), np.nan) if task.age_scale is None else np.concatenate([found.age for found in seen])
-        return {"logits": logits[: len(images)], "age": age[: len(images)]}
+    def predict(params: Any, images: np.ndarray) -> dict[str, np.ndarray]:
+        predictions = predict_dataset(partial(forward, params), images, batch_size, mesh=mesh)
+        age = np.full(len(images), np.nan) if task.age_scale is None else predictions.age
+        return {"logits": predictions.logits, "age": age}
 
-    return see
+    return predict

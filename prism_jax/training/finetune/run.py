@@ -96,7 +96,7 @@ def train(config: FinetuneRun, mesh: Mesh) -> states.TrainState:
     initial, fixed, weights_of = trained_part(config, weights)
     placed = sharding.place(initial, mesh, config.sharding)
     frozen = {"networks": fixed, "vae": sd.vae, "schedule": sd.schedule, "no_caption": sd.tokenize([""])[0]}
-    watched = EvalContext(
+    context = EvalContext(
         run=Path(config.run),
         data=config.data,
         batch_size=config.batch_size // config.accumulate,
@@ -107,10 +107,10 @@ def train(config: FinetuneRun, mesh: Mesh) -> states.TrainState:
         mesh=mesh,
     )
     del sd, weights, fixed, frozen  # the device holds the trained weights once, in the state
-    validate = finetune_validation.validation(watched, config.validation, config.seed)
+    validate = finetune_validation.validation(context, config.validation, config.seed)
     hooks = (
-        finetune_validation.samples(watched, config.samples),
-        finetune_validation.reconstructions(watched, config.reconstructions),
+        finetune_validation.samples(context, config.samples),
+        finetune_validation.reconstructions(context, config.reconstructions),
     )
     configs.write(config, config.run)
     step = partial(
@@ -127,7 +127,7 @@ def train(config: FinetuneRun, mesh: Mesh) -> states.TrainState:
         step,
         create=partial(states.create, tx=tx, ema=config.ema_decay is not None),
         initial=initial,
-        frozen=watched.frozen,
+        frozen=context.frozen,
         batches=batches,
         config=config.loop,
         run=config.run,

@@ -1,4 +1,4 @@
-"""What is looked at while Stable Diffusion is fine-tuned: validation loss, drawn samples, X-rays inverted and back."""
+"""Evaluation during fine-tuning of Stable Diffusion: validation loss, sample grids, reconstructions."""
 
 import contextlib
 import dataclasses
@@ -12,7 +12,6 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 from jax.sharding import Mesh
-from PIL import Image
 
 from prism_jax import editing, rng, sharding
 from prism_jax.checkpoint import VALIDATION_LOSS
@@ -20,7 +19,7 @@ from prism_jax.data.loading import pipeline
 from prism_jax.metrics.image import psnr
 from prism_jax.pixels import to_uint8
 from prism_jax.stable_diffusion import StableDiffusion, tokenize
-from prism_jax.training import examples
+from prism_jax.training import examples, sample_images
 from prism_jax.training import state as states
 from prism_jax.training.examples import Data
 from prism_jax.training.finetune import encode as finetune_encode
@@ -32,17 +31,17 @@ from prism_jax.training.loop import Hook
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class FinetuneValidation:
-    """The loss of the averaged weights on images that training never sees, under noise that stays the same."""
+    """Denoising loss of the averaged weights on held-out images, with the same noise at every evaluation."""
 
     every: int = 1000
-    """Steps; a multiple of loop.checkpoint_every's, so that the best checkpoint can be kept. 0: never."""
+    """Steps between evaluations; a multiple of loop.checkpoint_every, so that the best checkpoint is kept. 0: never."""
     limit: int = 256
-    """Images, the first of the split val."""
+    """Images, the first ones of the split val."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class SampleGrid:
-    """A grid of pictures, drawn with the averaged weights into samples/STEP.png."""
+    """A grid of images sampled with the averaged weights, written to samples/STEP.png."""
 
     every: int = 1000
     prompts: tuple[str, ...] = ("",)
@@ -55,7 +54,7 @@ class SampleGrid:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Reconstructions:
-    """Validation images inverted by null_text and sampled back, in reconstructions/STEP.png: what edits start from."""
+    """Validation images inverted by null-text inversion and sampled back, written to reconstructions/STEP.png."""
 
     every: int = 0
     count: int = 4
@@ -66,7 +65,7 @@ class Reconstructions:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class EvalContext:
-    """What hooks need of a run, without the weights that change."""
+    """Everything the hooks need from a run, except the weights that change."""
 
     run: Path
     data: Data
@@ -96,46 +95,46 @@ class EvalContext:
             yield StableDiffusion(vae=frozen["vae"], schedule=frozen["schedule"], tokenizer=self.tokenizer, **networks)
 
 
-def validation(watched: EvalContext, config: FinetuneValidation, seed: int) -> Hook | None:
-    """The hook that measures the validation loss; None where it is never asked for.
+def validation(context: EvalContext, config: FinetuneValidation, seed: int) -> Hook | None:
+    """The hook that computes the validation loss; None where `config.every` is 0.
 
-    Images are encoded here, once: as latents they take little memory.
+    Images are encoded here, once, and stay on the devices as latents.
 
     Raises:
       ValueError: the data set has no split val.
     """
     if not config.every:
         return None
-    everywhere = sharding.replicated(watched.mesh)
+    everywhere = sharding.replicated(context.mesh)
     root = jax.jit(lambda: rng.stream(rng.key(seed), "validation"), out_shardings=everywhere)()
-    batches = list(_encoded(watched, config.limit, root))
+    batches = list(_encoded(context, config.limit, root))
 
     @partial(jax.jit, out_shardings=everywhere)
     def sums(params: Any, frozen: Any, batch: Mapping[str, jax.Array], root: jax.Array) -> jax.Array:
-        networks = watched.networks(params, frozen["networks"])
+        networks = context.networks(params, frozen["networks"])
         keys = lambda name: rng.per_example(rng.stream(root, name), batch["id"])
         losses, _ = finetune_step.example_losses(networks, frozen, batch, keys, DenoisingObjective(caption_dropout=0.0))
         return jnp.stack([jnp.sum(losses * batch["mask"]), jnp.sum(batch["mask"])])
 
     def call(state: states.TrainState, step: int, log: Log) -> dict[str, float]:
         params = states.averaged_params(state)
-        total, count = sum(np.asarray(sums(params, watched.frozen, batch, root)) for batch in batches)
+        total, count = sum(np.asarray(sums(params, context.frozen, batch, root)) for batch in batches)
         return {VALIDATION_LOSS: float(total / count)}
 
     return Hook(every=config.every, call=call)
 
 
-def _encoded(watched: EvalContext, limit: int, root: jax.Array) -> Iterator[dict[str, jax.Array]]:
-    """Batches of the first validation images on the devices, as the training step takes them, the last filled up."""
-    mesh, vae = watched.mesh, watched.frozen["vae"]
+def _encoded(context: EvalContext, limit: int, root: jax.Array) -> Iterator[dict[str, jax.Array]]:
+    """Batches of the first validation images on the devices, as the training step takes them; the last is padded."""
+    mesh, vae = context.mesh, context.frozen["vae"]
     everywhere, over_batch = sharding.replicated(mesh), sharding.batch_sharding(mesh)
     encode = jax.jit(partial(finetune_encode.encode, objective=DenoisingObjective(), parts=1), out_shardings=over_batch)
     step = sharding.to_global(np.int32(0), everywhere)
-    count, index, length = jax.process_count(), jax.process_index(), len(watched.frozen["no_caption"])
-    for batch in _held_out(watched, limit, watched.batch_size // count, process_index=index, process_count=count):
+    count, index, length = jax.process_count(), jax.process_index(), len(context.frozen["no_caption"])
+    for batch in _held_out(context, limit, context.batch_size // count, process_index=index, process_count=count):
         arrays = {
             "image": batch["image"][..., :1],
-            "tokens": tokenize(watched.tokenizer, [str(text) for text in batch["caption"]], length=length),
+            "tokens": tokenize(context.tokenizer, [str(text) for text in batch["caption"]], length=length),
             "id": rng.example_ids(batch["id"]),
             "mask": batch["mask"].astype(np.float32),
         }
@@ -143,12 +142,12 @@ def _encoded(watched: EvalContext, limit: int, root: jax.Array) -> Iterator[dict
             yield encode({"vae": vae}, sharding.host_batch_to_global(arrays, mesh), root, step)
 
 
-def _held_out(watched: EvalContext, limit: int, batch_size: int, **processes: int) -> pipeline.Batches:
+def _held_out(context: EvalContext, limit: int, batch_size: int, **processes: int) -> pipeline.Batches:
     """The first validation images, in order; ValueError where there is no split val."""
-    data = dataclasses.replace(watched.data, split="val", limit=limit)
-    length = len(watched.frozen["no_caption"])
-    caption = examples.captioner(data, partial(tokenize, watched.tokenizer, length=length))
-    factor = watched.frozen["vae"].config.factor
+    data = dataclasses.replace(context.data, split="val", limit=limit)
+    length = len(context.frozen["no_caption"])
+    caption = examples.captioner(data, partial(tokenize, context.tokenizer, length=length))
+    factor = context.frozen["vae"].config.factor
     options = dict(size=data.size, fit=data.fit, crop=data.crop, factor=factor, caption=caption)
     try:
         return pipeline.batches(examples.open_split(data), batch_size, **options, **processes)
@@ -156,27 +155,27 @@ def _held_out(watched: EvalContext, limit: int, batch_size: int, **processes: in
         raise ValueError(f"{error}; to train without it: --validation.every 0") from error
 
 
-def samples(watched: EvalContext, config: SampleGrid) -> Hook:
-    """The hook that draws samples: a column for each prompt, rows with different noise."""
+def samples(context: EvalContext, config: SampleGrid) -> Hook:
+    """The hook that writes sample grids: one column per prompt, rows with different noise."""
 
     def call(state: states.TrainState, step: int, log: Log) -> None:
         prompts = [prompt for prompt in config.prompts for _ in range(config.rows)]
-        side = watched.data.size
-        with watched.model(state) as sd:
+        side = context.data.size
+        with context.model(state) as sd:
             if sd is not None:
                 options = dict(steps=config.steps, guidance=config.guidance, seed=config.seed)
                 images = to_uint8(np.asarray(sd.sample(prompts, **options, height=side, width=side)))
-                _show(watched.run, "samples", step, _columns(images, config.rows), log)
+                _show(context.run, "samples", step, sample_images.columns(images, config.rows), log)
 
     return Hook(every=config.every, call=call)
 
 
-def reconstructions(watched: EvalContext, config: Reconstructions) -> Hook:
-    """The hook that inverts validation images and samples them back."""
-    shown = next(_held_out(watched, config.count, config.count)) if config.every else None
+def reconstructions(context: EvalContext, config: Reconstructions) -> Hook:
+    """The hook that inverts validation images, samples them back and logs the PSNR."""
+    shown = next(_held_out(context, config.count, config.count)) if config.every else None
 
     def call(state: states.TrainState, step: int, log: Log) -> dict[str, float] | None:
-        with watched.model(state) as sd:
+        with context.model(state) as sd:
             if sd is None:
                 return None
             images, prompts = shown["image"], [str(caption) for caption in shown["caption"]]
@@ -185,19 +184,12 @@ def reconstructions(watched: EvalContext, config: Reconstructions) -> Hook:
             unchanged = [[editing.Edit(prompt=prompt)] for prompt in prompts]
             decoded = sd.decode(editing.edit(sd, inversion, unchanged).latents[:, 0])
         pairs = to_uint8(np.stack([images, np.asarray(decoded)], axis=1))  # [b, 2, h, w, 3]
-        _show(watched.run, "reconstructions", step, _columns(pairs.reshape(-1, *images.shape[1:]), 2), log)
+        _show(context.run, "reconstructions", step, sample_images.columns(pairs.reshape(-1, *images.shape[1:]), 2), log)
         return {"reconstruction_psnr": float(psnr(pairs[:, 0], pairs[:, 1], value_range=(0, 255)).mean())}
 
     return Hook(every=config.every, call=call)
 
 
-def _columns(images: np.ndarray, rows: int) -> np.ndarray:
-    """uint8 images [n, h, w, 3] in one picture, column by column."""
-    return np.concatenate([np.concatenate(list(images[i : i + rows])) for i in range(0, len(images), rows)], axis=1)
-
-
 def _show(run: Path, name: str, step: int, pixels: np.ndarray, log: Log) -> None:
-    path = run / name / f"{step}.png"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(pixels).save(path)
+    sample_images.write(pixels, run / name / f"{step}.png")
     log.picture(step, name, pixels)

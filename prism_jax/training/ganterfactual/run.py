@@ -98,7 +98,7 @@ def train(config: GANterfactualRun, classifier: Classifier, data: Sides, held: S
     graphs = {name: nnx.split(pretrained.abstract(network, config.model))[0] for name, network in NETWORKS.items()}
     networks, attribute = Networks(**graphs), config.model.attribute
     frozen = sharding.to_global(jax.device_get(classifier), sharding.replicated(mesh))
-    see = ganterfactual_validation.predict_fn(networks, attribute, config.batch_size, mesh)
+    predict = ganterfactual_validation.predict_fn(networks, attribute, config.batch_size, mesh)
     update = partial(states.update, tx=tx, schedule=schedule, ema_decay=None, skip=config.skip)
     state = fit(
         partial(train_step, networks=networks, attribute=attribute, objective=config.objective, update=update),
@@ -110,10 +110,10 @@ def train(config: GANterfactualRun, classifier: Classifier, data: Sides, held: S
         run=config.run,
         seed=config.seed,
         mesh=mesh,
-        validate=ganterfactual_validation.validation(config, see, frozen, held),
+        validate=ganterfactual_validation.validation(config, predict, frozen, held),
         patience=config.skip.max_consecutive,
     )
-    finish(config, state, networks, lambda params: see(params, frozen, held), held)
+    finish(config, state, networks, lambda params: predict(params, frozen, held), held)
     return state
 
 
@@ -127,9 +127,10 @@ def untrained(config: GANterfactualRun) -> dict[str, Any]:
     return jax.device_get({name: nnx.to_pure_dict(nnx.state(network)) for name, network in made.items()})
 
 
-def finish(config: GANterfactualRun, state: GanState, networks: Networks, see: Callable, held: Sides) -> None:
+def finish(config: GANterfactualRun, state: GanState, networks: Networks, predict: Callable, held: Sides) -> None:
     """Writes the generators, which classifier they were trained with, and how far they got with it."""
-    report = ganterfactual_validation.measured(see(state.generators.params), held, config)  # by all processes together
+    predictions = predict(state.generators.params)  # by all processes together
+    report = ganterfactual_validation.measured(predictions, held, config)
     if jax.process_index() != 0:
         return
     run, step = Path(config.run), int(state.generators.step)

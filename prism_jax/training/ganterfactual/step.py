@@ -158,11 +158,11 @@ def cycle_loss(generators: Generators, real: Images, made: Images) -> jax.Array:
 
 def classifier_loss(classifier: Classifier, attribute: str, images: jax.Array, has: float) -> jax.Array:
     """Cross-entropy [], nats: the mean over `images` of -log p(they have the attribute, or have it not)."""
-    logits = seen(classifier, attribute, images)
+    logits = attribute_logits(classifier, attribute, images)
     return optax.sigmoid_binary_cross_entropy(logits, jnp.full_like(logits, has)).mean()
 
 
-def seen(classifier: Classifier, attribute: str, images: jax.Array) -> jax.Array:
+def attribute_logits(classifier: Classifier, attribute: str, images: jax.Array) -> jax.Array:
     """The classifier's logits [b] of the attribute in grey `images` [b, h, w, 1]."""
     colour = jnp.repeat(images, 3, axis=-1)
     return classifier.predict(colour).logits[:, classifier.column(attribute)]

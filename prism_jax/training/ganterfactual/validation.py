@@ -1,10 +1,11 @@
-"""What is measured of translators while they are trained, and of the finished ones: translations of images never seen.
+"""Validation of generators on held-out images, during and after training.
 
-By the classifier that is in the loss: how far training succeeded, and no measure of its counterfactuals.
+Hits are counted by the classifier that is in the loss: they show training progress, not the quality of counterfactuals.
 """
 
 import dataclasses
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,12 +19,12 @@ from prism_jax import sharding
 from prism_jax.classifier import Classifier
 from prism_jax.pixels import from_uint8
 from prism_jax.stats.intervals import BootstrapConfig, bootstrap, proportion
-from prism_jax.training import predict
 from prism_jax.training.ganterfactual.data import Sides
-from prism_jax.training.ganterfactual.step import GanState, Networks, seen
+from prism_jax.training.ganterfactual.step import GanState, Networks, attribute_logits
 from prism_jax.training.log import Log
 from prism_jax.training.loop import Hook
-from prism_jax.training.vae.run import write_pairs
+from prism_jax.training.predict import predict_dataset
+from prism_jax.training.sample_images import write_pairs
 
 NAMES = ("hit", "l1")
 WAYS = {"add": False, "remove": True}  # what a generator does: whether the images it is for have the attribute
@@ -46,44 +47,47 @@ class GANterfactualValidation:
 def predict_fn(
     networks: Networks, attribute: str, batch_size: int, mesh: Mesh
 ) -> Callable[[Any, Classifier, Sides], dict[str, dict[str, np.ndarray]]]:
-    """`see(params, classifier, sides)`: by way, "image" [n, h, w, 1], "hit" [n], whether the classifier calls it what
-    it was translated into, and "l1" [n], the mean distance to the untranslated image, in [-1, 1]."""
-    everywhere = sharding.replicated(mesh)
-    look = jax.jit(
-        lambda params, classifier, batch: looked(nnx.merge(networks.generators, params), classifier, batch, attribute),
-        in_shardings=(everywhere, everywhere, sharding.batch_sharding(mesh)),
-        out_shardings=everywhere,
+    """`predict(params, classifier, sides)`, by way: "image" [n, h, w, 1], the translated image; "hit" [n], whether the
+    classifier gives it the class it was translated into; "l1" [n], its mean distance to the original in [-1, 1]."""
+    forward = jax.jit(
+        lambda params, classifier, batch: predict_batch(
+            nnx.merge(networks.generators, params), classifier, batch, attribute
+        ),
+        out_shardings=sharding.replicated(mesh),
     )
 
-    def see(params, classifier, sides):
-        run = lambda batch: look(params, classifier, batch)
-        found = predict.looked_over(run, sides.together(), batch_size, mesh)
-        return {way: {name: values[sides.has == has] for name, values in found.items()} for way, has in WAYS.items()}
+    def predict(params, classifier, sides):
+        predictions = predict_dataset(partial(forward, params, classifier), sides.together(), batch_size, mesh=mesh)
+        return {
+            way: {name: values[sides.has == has] for name, values in predictions.items()} for way, has in WAYS.items()
+        }
 
-    return see
+    return predict
 
 
-def looked(
+def predict_batch(
     generators: nnx.Module, classifier: Classifier, batch: Mapping[str, jax.Array], attribute: str
 ) -> dict[str, jax.Array]:
-    """What `predict_fn` gives, of one batch of both kinds."""
+    """The arrays of `predict_fn` for one batch with images of both kinds."""
     x, has = from_uint8(batch["image"]), batch["has"]
     images = jnp.where(has[:, None, None, None], generators.remove(x), generators.add(x))
-    hit = (seen(classifier, attribute, images) > 0) != has
+    hit = (attribute_logits(classifier, attribute, images) > 0) != has
     return {"image": images, "hit": hit, "l1": jnp.abs(images - x).mean((1, 2, 3))}
 
 
-def validation(config: Any, see: Callable, classifier: Classifier, held: Sides) -> Hook:
+def validation(config: Any, predict: Callable, classifier: Classifier, held: Sides) -> Hook:
     """Measures `held`. There is no validation loss: nothing here says which generators are best; the last are kept."""
 
     def call(state: GanState, step: int, log: Log) -> dict[str, float]:
-        found = see(state.generators.params, classifier, held)
+        predictions = predict(state.generators.params, classifier, held)
         if jax.process_index() == 0:
             for way, has in WAYS.items():
                 first = slice(0, config.validation.shown)
-                above, below = held.images[held.has == has][first, ..., 0], found[way]["image"][first]
-                write_pairs(above, np.repeat(below, 3, axis=-1), Path(config.run) / "samples" / f"{step}-{way}.png")
-        return {f"validation_{name}_{way}": float(each[name].mean()) for way, each in found.items() for name in NAMES}
+                path = Path(config.run) / "samples" / f"{step}-{way}.png"
+                write_pairs(held.images[held.has == has][first], predictions[way]["image"][first], path)
+        return {
+            f"validation_{name}_{way}": float(each[name].mean()) for way, each in predictions.items() for name in NAMES
+        }
 
     return Hook(every=config.validation.every, call=call)
 

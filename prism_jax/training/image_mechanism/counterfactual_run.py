@@ -30,7 +30,7 @@ from prism_jax.scm import folder, predictions
 from prism_jax.scm.attributes import AttributeModel
 from prism_jax.scm.graph import Graph
 from prism_jax.scm.observed import Digits, Observed
-from prism_jax.training import predict
+from prism_jax.training import observed_images
 from prism_jax.training import state as states
 from prism_jax.training.array_batches import ArrayBatches
 from prism_jax.training.examples import Data
@@ -97,7 +97,8 @@ def main(config: CounterfactualFinetuneRun) -> None:
     trained = load(config)
     check(config, trained, mesh)
     held = dataclasses.replace(config.data, split=config.validation.split, limit=config.validation.limit)
-    train(config, trained, predict.load(config.data, trained.graph), predict.load(held, trained.graph), mesh)
+    data, held = (observed_images.load(part, trained.graph) for part in (config.data, held))
+    train(config, trained, data, held, mesh)
 
 
 def load(config: CounterfactualFinetuneRun) -> Trained:
@@ -149,8 +150,9 @@ def train(
     ascent = optax.adamw(config.ascent, b1=config.optimizer.b1, b2=config.optimizer.b2, weight_decay=0.0)
     options = dict(schedule=schedule, ema_decay=config.ema_decay, skip=config.skip, decay=average_decay)
     networks, params, frozen = taken_apart(trained, mesh)
-    see = counterfactual_validation.predict_fn(config, networks, trained.graph, held, mesh)
-    frozen = frozen.replace(limit=sharding.to_global(limit_of(config, see, params, frozen), sharding.replicated(mesh)))
+    predict = counterfactual_validation.predict_fn(config, networks, trained.graph, held, mesh)
+    limit = limit_of(config, predict, params, frozen)
+    frozen = frozen.replace(limit=sharding.to_global(limit, sharding.replicated(mesh)))
     step = partial(
         train_step,
         networks=networks,
@@ -169,7 +171,7 @@ def train(
         run=config.run,
         seed=config.seed,
         mesh=mesh,
-        validate=counterfactual_validation.validation(config, see, frozen, held),
+        validate=counterfactual_validation.validation(config, predict, frozen, held),
         patience=config.skip.max_consecutive,
     )
     best = states.best_state(config.run, state)  # by all processes together
@@ -188,7 +190,7 @@ def taken_apart(trained: Trained, mesh: Mesh) -> tuple[Networks, Any, Judged]:
     return Networks(image=image, predictor=predictor), jax.device_get(nnx.to_pure_dict(params)), frozen
 
 
-def limit_of(config: CounterfactualFinetuneRun, see: Callable, params: Any, frozen: Judged) -> np.float32:
+def limit_of(config: CounterfactualFinetuneRun, predict: Callable, params: Any, frozen: Judged) -> np.float32:
     """The limit asked for, or `slack` beyond the free energy of validation images before training, which is then said.
 
     The published limits are of training images: those of unseen ones are looser by what the model overfits.
@@ -196,7 +198,7 @@ def limit_of(config: CounterfactualFinetuneRun, see: Callable, params: Any, froz
     if config.objective.limit is not None:
         return np.float32(config.objective.limit)
     placed = sharding.to_global(params, frozen.limit.sharding)
-    energy = counterfactual_validation.energy_of(see(placed, frozen), config.objective.beta)
+    energy = counterfactual_validation.energy_of(predict(placed, frozen), config.objective.beta)
     limit = energy + config.objective.slack
     print(f"{config.image}: free energy {energy:.4f} nats per dimension, limit {limit:.4f}", file=sys.stderr)
     return np.float32(limit)

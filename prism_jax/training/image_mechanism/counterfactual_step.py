@@ -19,7 +19,7 @@ from prism_jax.pixels import from_uint8
 from prism_jax.scm import auxiliary, elbo, image_mechanism, predictions
 from prism_jax.scm.attributes import AttributeModel
 from prism_jax.scm.graph import Attributes
-from prism_jax.training import predict
+from prism_jax.training import observed_images
 from prism_jax.training import state as states
 
 Batch = Mapping[str, jax.Array]  # as `Observed.labelled` has it
@@ -101,7 +101,7 @@ def train_step(
     at_step = lambda name: rng.at_step(rng.stream(key, name), state.image.step)
     keys = lambda name: rng.per_example(at_step(name), batch["id"])
     graph = frozen.mechanisms.graph
-    x = predict.shifted(from_uint8(batch["image"]), keys("shift"), shift)
+    x = observed_images.random_shift(from_uint8(batch["image"]), keys("shift"), shift)
     attributes = {name: batch[name] for name in graph.names}
     given, chosen = auxiliary.random_intervention(graph, attributes, at_step("intervention"))
     targets = frozen.mechanisms.intervene(

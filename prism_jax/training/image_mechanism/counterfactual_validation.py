@@ -4,6 +4,7 @@ Every validation image has an intervention of its own, the same at every step.
 """
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,6 @@ from prism_jax.checkpoint import VALIDATION_LOSS
 from prism_jax.pixels import from_uint8
 from prism_jax.scm.graph import Graph
 from prism_jax.scm.observed import Observed
-from prism_jax.training import predict
 from prism_jax.training import state as states
 from prism_jax.training.image_mechanism.counterfactual_step import (
     CounterfactualObjective,
@@ -30,7 +30,8 @@ from prism_jax.training.image_mechanism.counterfactual_step import (
 from prism_jax.training.image_mechanism.validation import held_key
 from prism_jax.training.log import Log
 from prism_jax.training.loop import Hook
-from prism_jax.training.vae.run import write_pairs
+from prism_jax.training.predict import predict_dataset
+from prism_jax.training.sample_images import write_pairs
 
 
 def interventions(held: Observed, graph: Graph, seed: int) -> dict[str, np.ndarray]:
@@ -45,22 +46,20 @@ def interventions(held: Observed, graph: Graph, seed: int) -> dict[str, np.ndarr
 
 
 def predict_fn(config: Any, networks: Networks, graph: Graph, held: Observed, mesh: Mesh) -> Callable:
-    """`see(params, frozen)`: "auxiliary", "nll", "kl" [n] of the images `held`, and their counterfactuals "image"."""
-    everywhere = sharding.replicated(mesh)
-    look = jax.jit(
-        lambda params, frozen, root, batch: looked(
+    """`predict(params, frozen)`: "auxiliary", "nll", "kl" [n] of the images `held`, and the counterfactuals "image"."""
+    forward = jax.jit(
+        lambda params, frozen, root, batch: predict_batch(
             nnx.merge(networks.image, params), frozen, batch, root, networks, config.objective
         ),
-        in_shardings=(everywhere, everywhere, everywhere, sharding.batch_sharding(mesh)),
-        out_shardings=everywhere,
+        out_shardings=sharding.replicated(mesh),
     )
     arrays, root = held.labelled() | interventions(held, graph, config.seed), held_key(config.seed, mesh)
-    return lambda params, frozen: predict.looked_over(
-        lambda batch: look(params, frozen, root, batch), arrays, config.batch_size, mesh
+    return lambda params, frozen: predict_dataset(
+        partial(forward, params, frozen, root), arrays, config.batch_size, mesh=mesh
     )
 
 
-def looked(
+def predict_batch(
     model: nnx.Module,
     frozen: Judged,
     batch: Mapping[str, jax.Array],
@@ -68,7 +67,7 @@ def looked(
     networks: Networks,
     objective: CounterfactualObjective,
 ) -> dict[str, jax.Array]:
-    """What `predict_fn` gives, of one batch."""
+    """The arrays of `predict_fn` for one batch."""
     graph = frozen.mechanisms.graph
     keys = lambda name: rng.per_example(rng.stream(root, name), batch["id"])
     x, attributes = from_uint8(batch["image"]), {name: batch[name] for name in graph.names}
@@ -87,7 +86,7 @@ def looked(
     return {"auxiliary": jax.vmap(loss)(images, *about), "nll": nll, "kl": kl, "image": images}
 
 
-def validation(config: Any, see: Callable, frozen: Judged, held: Observed) -> Hook:
+def validation(config: Any, predict: Callable, frozen: Judged, held: Observed) -> Hook:
     """Measures the averaged weights. The validation loss adds `damping` times what the free energy is beyond the limit.
 
     Of an image mechanism that breaks the limit, and one that keeps it, the best is then the latter as long as the
@@ -95,12 +94,12 @@ def validation(config: Any, see: Callable, frozen: Judged, held: Observed) -> Ho
     """
 
     def call(state: CounterfactualState, step: int, log: Log) -> dict[str, float]:
-        seen = see(states.averaged_params(state.image), frozen)
-        shown, energy = float(seen["auxiliary"].mean()), energy_of(seen, config.objective.beta)
+        predictions = predict(states.averaged_params(state.image), frozen)
+        shown, energy = float(predictions["auxiliary"].mean()), energy_of(predictions, config.objective.beta)
         if jax.process_index() == 0:
             first = slice(0, config.validation.shown)
-            below = np.repeat(seen["image"][first], 3, axis=-1)
-            write_pairs(held.images[first, ..., 0], below, Path(config.run) / "samples" / f"{step}.png")
+            path = Path(config.run) / "samples" / f"{step}.png"
+            write_pairs(held.images[first], predictions["image"][first], path)
         excess = max(0.0, energy - float(frozen.limit))
         loss = shown + config.objective.damping * excess
         return {VALIDATION_LOSS: loss, "validation_auxiliary": shown, "validation_free_energy": energy}
@@ -108,7 +107,7 @@ def validation(config: Any, see: Callable, frozen: Judged, held: Observed) -> Ho
     return Hook(every=config.validation.every, call=call)
 
 
-def energy_of(seen: Mapping[str, np.ndarray], beta: float) -> float:
+def energy_of(predictions: Mapping[str, np.ndarray], beta: float) -> float:
     """nll + beta KL, the mean over images, nats per dimension."""
-    mean = lambda name: float(np.mean(seen[name], dtype=np.float64))
+    mean = lambda name: float(np.mean(predictions[name], dtype=np.float64))
     return mean("nll") + beta * mean("kl")

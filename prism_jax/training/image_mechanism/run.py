@@ -27,7 +27,7 @@ from prism_jax.scm.elbo import NegativeELBO
 from prism_jax.scm.graph import Graph
 from prism_jax.scm.observed import Digits, Observed
 from prism_jax.sharding import ShardingConfig
-from prism_jax.training import predict
+from prism_jax.training import observed_images
 from prism_jax.training import state as states
 from prism_jax.training.array_batches import ArrayBatches
 from prism_jax.training.examples import Data
@@ -80,7 +80,7 @@ def train_step(
     """One step on `batch`: "image" uint8 [b, h, w, c], "parents" float32 [b, p], "id" uint32 [b]."""
     at_step = lambda name: rng.at_step(rng.stream(key, name), state.step)
     keys = lambda name: rng.per_example(at_step(name), batch["id"])
-    x = predict.shifted(from_uint8(batch["image"]), keys("shift"), config.shift)
+    x = observed_images.random_shift(from_uint8(batch["image"]), keys("shift"), config.shift)
     noise = elbo.draw(config.model, keys("posterior"))
     first, parents = config.objective.dropped_from, batch["parents"]
     prior_parents = None if first is None else elbo.dropped(parents, at_step("dropped"), first)
@@ -114,7 +114,7 @@ def main(config: ImageMechanismRun) -> None:
     mesh = sharding.make_mesh(fsdp=config.sharding.fsdp)
     check(config, mesh)
     held = dataclasses.replace(config.data, split=config.validation.split, limit=config.validation.limit)
-    train(config, predict.load(config.data, config.graph), predict.load(held, config.graph), mesh)
+    train(config, observed_images.load(config.data, config.graph), observed_images.load(held, config.graph), mesh)
 
 
 def train(config: ImageMechanismRun, data: Observed, held: Observed, mesh: Mesh) -> None:

@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,11 +16,11 @@ from prism_jax.checkpoint import VALIDATION_LOSS
 from prism_jax.pixels import from_uint8
 from prism_jax.scm import elbo, image_mechanism
 from prism_jax.scm.observed import Observed
-from prism_jax.training import predict
 from prism_jax.training import state as states
 from prism_jax.training.log import Log
 from prism_jax.training.loop import Hook
-from prism_jax.training.vae.run import write_pairs
+from prism_jax.training.predict import predict_dataset
+from prism_jax.training.sample_images import write_pairs
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -36,34 +37,32 @@ class ImageMechanismValidation:
 
 def validation(config: Any, graphdef: nnx.GraphDef, held: Observed, mesh: Mesh) -> Hook:
     """Measures nll, KL and free energy (the validation loss, without warm-up and free bits) of `held`."""
-    see = predict_fn(config, graphdef, mesh)
+    predict = predict_fn(config, graphdef, mesh)
 
     def call(state: states.TrainState, step: int, log: Log) -> dict[str, float]:
-        seen = see(states.averaged_params(state), held)
-        nll, kl = float(seen["nll"].mean()), float(seen["kl"].mean())
+        predictions = predict(states.averaged_params(state), held)
+        nll, kl = float(predictions["nll"].mean()), float(predictions["kl"].mean())
         if jax.process_index() == 0:
             shown = slice(0, config.validation.shown)
-            above, below = held.images[shown, ..., 0], np.repeat(seen["image"][shown], 3, axis=-1)
-            write_pairs(above, below, Path(config.run) / "samples" / f"{step}.png")
+            path = Path(config.run) / "samples" / f"{step}.png"
+            write_pairs(held.images[shown], predictions["image"][shown], path)
         return {VALIDATION_LOSS: nll + config.objective.beta * kl, "validation_nll": nll, "validation_kl": kl}
 
     return Hook(every=config.validation.every, call=call)
 
 
 def predict_fn(config: Any, graphdef: nnx.GraphDef, mesh: Mesh) -> Callable[[Any, Observed], dict[str, np.ndarray]]:
-    """`see(params, data)`: "nll" and "kl" [n], nats per dimension, and "image" [n, h, w, 1], of any number of images.
+    """`predict(params, data)`: "nll" and "kl" [n], nats per dimension, and "image" [n, h, w, 1] in [-1, 1].
 
-    Noise goes with the example's id: it is the same at every step.
+    An example's noise depends on its id alone: it is the same at every step.
     """
-    everywhere = sharding.replicated(mesh)
-    look = jax.jit(
-        lambda params, root, batch: measured(nnx.merge(graphdef, params), batch, root),
-        in_shardings=(everywhere, everywhere, sharding.batch_sharding(mesh)),
-        out_shardings=everywhere,
+    forward = jax.jit(
+        lambda params, root, batch: predict_batch(nnx.merge(graphdef, params), batch, root),
+        out_shardings=sharding.replicated(mesh),
     )
     root = held_key(config.seed, mesh)
-    return lambda params, data: predict.looked_over(
-        lambda batch: look(params, root, batch), data.arrays(), config.batch_size, mesh
+    return lambda params, data: predict_dataset(
+        partial(forward, params, root), data.arrays(), config.batch_size, mesh=mesh
     )
 
 
@@ -72,8 +71,8 @@ def held_key(seed: int, mesh: Mesh) -> jax.Array:
     return jax.jit(lambda: rng.stream(rng.key(seed), "held"), out_shardings=sharding.replicated(mesh))()
 
 
-def measured(model: nnx.Module, batch: dict[str, jax.Array], key: jax.Array) -> dict[str, jax.Array]:
-    """What `predict_fn` gives, of one batch as the training step has it."""
+def predict_batch(model: nnx.Module, batch: dict[str, jax.Array], key: jax.Array) -> dict[str, jax.Array]:
+    """The arrays of `predict_fn` for one training batch."""
     x, keys = from_uint8(batch["image"]), rng.per_example(key, batch["id"])
     descent = model.infer(x, batch["parents"], elbo.draw(model.config, keys))
     uniform = elbo.dequantised(model.config, keys, x)

@@ -30,7 +30,7 @@ from prism_jax.pixels import from_uint8
 from prism_jax.scm import graphs, predictions
 from prism_jax.scm.graph import Graph
 from prism_jax.scm.observed import Digits, Observed
-from prism_jax.training import predict
+from prism_jax.training import observed_images
 from prism_jax.training import state as states
 from prism_jax.training.array_batches import ArrayBatches
 from prism_jax.training.examples import Data
@@ -103,7 +103,7 @@ def train_step(
     """One step on `batch` as `Observed.labelled` has it; batch norms see the moments of all of it, on all devices."""
     before = state.trained
     keys = lambda name: rng.per_example(rng.at_step(rng.stream(key, name), before.step), batch["id"])
-    x = predict.shifted(from_uint8(batch["image"]), keys("shift"), config.shift)
+    x = observed_images.random_shift(from_uint8(batch["image"]), keys("shift"), config.shift)
 
     def objective(params):
         network = nnx.merge(graphdef, values(params, state.moments))
@@ -128,7 +128,7 @@ def main(config: PredictorsRun) -> None:
     mesh = sharding.make_mesh()
     check(config, mesh)
     held = dataclasses.replace(config.data, split=config.validation.split, limit=config.validation.limit)
-    train(config, predict.load(config.data, config.graph), predict.load(held, config.graph), mesh)
+    train(config, observed_images.load(config.data, config.graph), observed_images.load(held, config.graph), mesh)
 
 
 def train(config: PredictorsRun, data: Observed, held: Observed, mesh: Mesh) -> PredictorState:
@@ -137,7 +137,7 @@ def train(config: PredictorsRun, data: Observed, held: Observed, mesh: Mesh) -> 
     tx, schedule = make_optimizer(config.optimizer, config.loop.steps)
     options = dict(schedule=schedule, ema_decay=config.ema_decay, skip=config.skip, decay=average_decay)
     graphdef, _ = nnx.split(pretrained.abstract(network_of(config), config.model))
-    see = predictors_validation.predict_fn(config, graphdef, mesh)
+    predict = predictors_validation.predict_fn(config, graphdef, mesh)
     state = fit(
         partial(train_step, graphdef=graphdef, config=config, update=partial(states.update, tx=tx, **options)),
         create=partial(create, tx=tx),
@@ -148,10 +148,10 @@ def train(config: PredictorsRun, data: Observed, held: Observed, mesh: Mesh) -> 
         run=config.run,
         seed=config.seed,
         mesh=mesh,
-        validate=predictors_validation.validation(config, lambda state: see(usable(state), held), held),
+        validate=predictors_validation.validation(config, lambda state: predict(usable(state), held), held),
         patience=config.skip.max_consecutive,
     )
-    finish(config, states.best_state(config.run, state), graphdef, held, see)
+    finish(config, states.best_state(config.run, state), graphdef, held, predict)
     return state
 
 
@@ -171,9 +171,11 @@ def usable(state: PredictorState) -> dict:
     return values(states.averaged_params(state.trained), state.averaged)
 
 
-def finish(config: PredictorsRun, best: PredictorState, graphdef: nnx.GraphDef, held: Observed, see: Callable) -> None:
+def finish(
+    config: PredictorsRun, best: PredictorState, graphdef: nnx.GraphDef, held: Observed, predict: Callable
+) -> None:
     """Writes the averaged network of the best checkpoint, and what it reads off the images `held`."""
-    report = predictors_validation.measured(see(usable(best), held), held, config)  # by all processes together
+    report = predictors_validation.measured(predict(usable(best), held), held, config)  # by all processes together
     if jax.process_index() != 0:
         return
     run, step = Path(config.run), int(best.trained.step)

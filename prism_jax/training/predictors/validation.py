@@ -1,7 +1,8 @@
-"""What is measured while predictors are trained, and of the finished ones: what they read off images never seen."""
+"""Validation of attribute predictors on held-out images, during and after training."""
 
 import dataclasses
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, Literal
 
 import jax
@@ -17,11 +18,12 @@ from prism_jax.scm import predictions
 from prism_jax.scm.graph import Continuous, Discrete, Graph
 from prism_jax.scm.observed import Observed
 from prism_jax.stats.intervals import BootstrapConfig, Estimate, bootstrap, proportion
-from prism_jax.training import predict
 from prism_jax.training.log import Log
 from prism_jax.training.loop import Hook
+from prism_jax.training.predict import predict_dataset
 
-Seen = Mapping[str, Mapping[str, np.ndarray]]  # "nll", "value" [n] and "probabilities" [n, classes], by attribute
+Predictions = Mapping[str, Mapping[str, np.ndarray]]
+"""By attribute: "nll" and "value" [n], and "probabilities" [n, classes] of discrete ones."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -36,23 +38,17 @@ class PredictorsValidation:
     intervals: BootstrapConfig = BootstrapConfig(resamples=500)
 
 
-def predict_fn(config: Any, graphdef: nnx.GraphDef, mesh: Mesh) -> Callable[[Any, Observed], Seen]:
-    """`see(values, data)`: what the network of these numbers reads off any number of images."""
-    everywhere = sharding.replicated(mesh)
-    look = jax.jit(
-        lambda values, batch: looked(nnx.merge(graphdef, values), config.graph, batch),
-        in_shardings=(everywhere, sharding.batch_sharding(mesh)),
-        out_shardings=everywhere,
+def predict_fn(config: Any, graphdef: nnx.GraphDef, mesh: Mesh) -> Callable[[Any, Observed], Predictions]:
+    """`predict(values, data)`: the predictions of the network with these parameters and moments for n images."""
+    forward = jax.jit(
+        lambda values, batch: predict_batch(nnx.merge(graphdef, values), config.graph, batch),
+        out_shardings=sharding.replicated(mesh),
     )
-
-    def see(values, data):
-        return predict.looked_over(lambda batch: look(values, batch), data.labelled(), config.batch_size, mesh)
-
-    return see
+    return lambda values, data: predict_dataset(partial(forward, values), data.labelled(), config.batch_size, mesh=mesh)
 
 
-def looked(network: nnx.Module, graph: Graph, batch: Mapping[str, jax.Array]) -> dict[str, dict[str, jax.Array]]:
-    """`Seen` of one batch; heads are told what is true of the image."""
+def predict_batch(network: nnx.Module, graph: Graph, batch: Mapping[str, jax.Array]) -> dict[str, dict[str, jax.Array]]:
+    """`Predictions` of one batch; heads are told what is true of the image."""
     outputs = predictions.read(network, graph, from_uint8(batch["image"]), batch)
     return {
         "nll": {name: -found for name, found in predictions.log_prob(graph, outputs, batch).items()},
@@ -61,14 +57,14 @@ def looked(network: nnx.Module, graph: Graph, batch: Mapping[str, jax.Array]) ->
     }
 
 
-def validation(config: Any, see: Callable[[Any], Seen], held: Observed) -> Hook:
+def validation(config: Any, predict: Callable[[Any], Predictions], held: Observed) -> Hook:
     """Measures -log q of each attribute, their sum (the validation loss), and hits or errors, of `held`."""
 
     def call(state: Any, step: int, log: Log) -> dict[str, float]:
-        seen = see(state)
-        costs = {f"validation_nll_{name}": float(cost.mean()) for name, cost in seen["nll"].items()}
+        predictions = predict(state)
+        costs = {f"validation_nll_{name}": float(cost.mean()) for name, cost in predictions["nll"].items()}
         scores = {}
-        for name, value in seen["value"].items():
+        for name, value in predictions["value"].items():
             is_discrete = bool(config.graph[name].values.classes)
             of, true = ("accuracy" if is_discrete else "error"), np.asarray(held.attributes[name])
             scores[f"validation_{of}_{name}"] = float(np.mean(value == true if is_discrete else np.abs(value - true)))
@@ -77,18 +73,18 @@ def validation(config: Any, see: Callable[[Any], Seen], held: Observed) -> Hook:
     return Hook(every=config.validation.every, call=call)
 
 
-def measured(seen: Seen, held: Observed, config: Any) -> dict[str, dict[str, dict]]:
+def measured(predictions: Predictions, held: Observed, config: Any) -> dict[str, dict[str, dict]]:
     """By attribute and figure, with intervals over subjects: errors in own units, accuracies, areas, and nats."""
     subjects = held.ids if held.subjects is None else held.subjects
     options = dict(subjects=subjects, config=config.validation.intervals)
     report = {}
-    for name in seen["nll"]:
+    for name in predictions["nll"]:
         kind, true = config.graph[name].values, held.attributes[name]
         if isinstance(kind, Continuous):
-            found = {"mean_absolute_error": bootstrap(np.mean, np.abs(seen["value"][name] - true), **options)}
+            found = {"mean_absolute_error": bootstrap(np.mean, np.abs(predictions["value"][name] - true), **options)}
         else:
-            found = _of_classes(seen["probabilities"][name], true, kind, subjects, config.validation.intervals)
-        found["nll"] = bootstrap(np.mean, seen["nll"][name], **options)
+            found = _of_classes(predictions["probabilities"][name], true, kind, subjects, config.validation.intervals)
+        found["nll"] = bootstrap(np.mean, predictions["nll"][name], **options)
         report[name] = {figure: dataclasses.asdict(estimate) for figure, estimate in found.items()}
     return report
 

@@ -18,14 +18,13 @@ import numpy as np
 import optax
 from flax import nnx
 from jax.sharding import Mesh
-from PIL import Image
 
 from prism_jax import config as configs
 from prism_jax import rng, sharding
 from prism_jax.distributed import DistributedConfig
 from prism_jax.metrics.image import psnr
 from prism_jax.models.autoencoder import AutoencoderConfig, AutoencoderKL
-from prism_jax.pixels import grey_levels, to_uint8
+from prism_jax.pixels import grey_levels
 from prism_jax.training import examples
 from prism_jax.training import state as states
 from prism_jax.training.array_batches import ArrayBatches
@@ -33,6 +32,8 @@ from prism_jax.training.examples import Data
 from prism_jax.training.log import Log
 from prism_jax.training.loop import Hook, LoopConfig, fit
 from prism_jax.training.optimizer import OptimizerConfig, make_optimizer
+from prism_jax.training.predict import predict_dataset
+from prism_jax.training.sample_images import write_pairs
 from prism_jax.training.vae.loss import ReconstructionLoss, Window, augment, reconstruction_loss, to_float
 from prism_jax.weights import pretrained
 
@@ -119,7 +120,7 @@ def main(config: VAERun) -> None:
     configs.write(config, config.run)
     tx, schedule = make_optimizer(config.optimizer, config.loop.steps)
     graphdef, _ = nnx.split(pretrained.abstract(AutoencoderKL, config.model))
-    see = predict_fn(graphdef, config.batch_size, mesh)
+    predict = predict_fn(graphdef, config.batch_size, mesh)
     update = partial(states.update, tx=tx, schedule=schedule, ema_decay=config.ema_decay)
     state = fit(
         partial(train_step, graphdef=graphdef, config=config, update=update),
@@ -131,14 +132,14 @@ def main(config: VAERun) -> None:
         run=config.run,
         seed=config.seed,
         mesh=mesh,
-        hooks=hooks(config, see, held_out.images),
+        hooks=hooks(config, predict, held_out.images),
     )
     params = states.averaged_params(state)
     finish(
         config,
         nnx.merge(graphdef, params),
-        see(params, train.images[:NUM_STATS_IMAGES]),
-        see(params, held_out.images)["psnr"],
+        predict(params, train.images[:NUM_STATS_IMAGES]),
+        predict(params, held_out.images)["psnr"],
     )
 
 
@@ -158,15 +159,15 @@ def first_state(given: Any, *, config: VAERun, tx: optax.GradientTransformation)
     return states.create(given, tx, ema=config.ema_decay is not None)
 
 
-def hooks(config: VAERun, see: Callable, held_out: np.ndarray) -> tuple[Hook, Hook]:
+def hooks(config: VAERun, predict: Callable, held_out: np.ndarray) -> tuple[Hook, Hook]:
     """Validation PSNR into metrics.jsonl, and a picture of the first held-out images and their reconstructions."""
 
     def validate(state: states.TrainState, step: int, log: Log) -> dict[str, float]:
-        return {"validation_psnr": see(states.averaged_params(state), held_out)["psnr"].mean()}
+        return {"validation_psnr": predict(states.averaged_params(state), held_out)["psnr"].mean()}
 
     def draw(state: states.TrainState, step: int, log: Log) -> None:
         shown = held_out[:8]
-        decoded = see(states.averaged_params(state), shown)["image"]  # by all processes together
+        decoded = predict(states.averaged_params(state), shown)["image"]  # by all processes together
         if jax.process_index() == 0:
             write_pairs(shown, decoded, Path(config.run) / "samples" / f"{step}.png")
 
@@ -176,32 +177,18 @@ def hooks(config: VAERun, see: Callable, held_out: np.ndarray) -> tuple[Hook, Ho
 def predict_fn(
     graphdef: nnx.GraphDef, batch_size: int, mesh: Mesh
 ) -> Callable[[Any, np.ndarray], dict[str, np.ndarray]]:
-    """`see(params, images)`: what `evaluate` gives for any number of images."""
-    everywhere = sharding.replicated(mesh)
-    look = jax.jit(
-        lambda params, batch: evaluate(nnx.merge(graphdef, params), batch),
-        in_shardings=(everywhere, sharding.batch_sharding(mesh)),
-        out_shardings=everywhere,
+    """`predict(params, images)`: the results of `evaluate` for uint8 images [n, h, w(, 3)]."""
+    forward = jax.jit(
+        lambda params, images: evaluate(nnx.merge(graphdef, params), images), out_shardings=sharding.replicated(mesh)
     )
-
-    def see(params, images):
-        results = []
-        for start in range(0, len(images), batch_size):
-            # The last batch is filled up with the last image, and cut again below.
-            rows = np.minimum(np.arange(start, start + batch_size), len(images) - 1)
-            batch = sharding.to_global(images[rows], sharding.batch_sharding(mesh))
-            with jax.set_mesh(mesh):
-                results.append(jax.device_get(look(params, batch)))
-        return {name: np.concatenate([r[name] for r in results])[: len(images)] for name in results[0]}
-
-    return see
+    return lambda params, images: predict_dataset(partial(forward, params), images, batch_size, mesh=mesh)
 
 
-def finish(config: VAERun, vae: AutoencoderKL, seen: dict[str, np.ndarray], psnr: np.ndarray) -> None:
+def finish(config: VAERun, vae: AutoencoderKL, statistics: dict[str, np.ndarray], psnr: np.ndarray) -> None:
     """Writes the VAE with its scaling factor, and what was measured on held-out images; process 0 does."""
     if jax.process_index() != 0:
         return
-    std = float(np.sqrt(seen["latent_squared"].mean() - seen["latent"].mean() ** 2))
+    std = float(np.sqrt(statistics["latent_squared"].mean() - statistics["latent"].mean() ** 2))
     vae.config = dataclasses.replace(config.model, scaling_factor=1 / std, sample_size=config.data.size)
     folder = Path(config.run) / "vae"
     pretrained.save_autoencoder(vae, folder)
@@ -230,12 +217,3 @@ def check(config: VAERun, mesh: Mesh) -> None:
             )
     if config.window.crop and config.window.crop > config.data.size:
         raise ValueError(f"window.crop {config.window.crop} is larger than the images of {config.data.size} pixels")
-
-
-def write_pairs(images: np.ndarray, decoded: np.ndarray, path: Path) -> None:
-    """A PNG with the uint8 `images` [n, h, w(, 3)] above their reconstructions [n, h, w, 3] in [-1, 1]."""
-    above = np.broadcast_to(images[..., None], decoded.shape) if images.ndim == 3 else images
-    below = to_uint8(decoded)
-    rows = [np.concatenate(list(row), axis=1) for row in (above, below)]
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(np.concatenate(rows)).save(path)

@@ -1,0 +1,31 @@
+"""PNG sheets that a training run leaves behind: images and their reconstructions, grids of samples."""
+
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from prism_jax.atomic import atomic_write
+from prism_jax.pixels import to_uint8
+
+
+def write_pairs(images: np.ndarray, reconstructions: np.ndarray, path: Path) -> None:
+    """Writes a PNG with uint8 `images` [n, h, w(, 1 or 3)] above `reconstructions` [n, h, w, 1 or 3] in [-1, 1]."""
+    rows = [np.concatenate(list(_rgb(row)), axis=1) for row in (images, to_uint8(reconstructions))]
+    write(np.concatenate(rows), path)
+
+
+def columns(images: np.ndarray, rows: int) -> np.ndarray:
+    """uint8 images [n, h, w, 3] as one image, filled column by column with `rows` images each."""
+    return np.concatenate([np.concatenate(list(images[i : i + rows])) for i in range(0, len(images), rows)], axis=1)
+
+
+def write(pixels: np.ndarray, path: Path) -> None:
+    """Writes uint8 pixels [h, w, 3] as a PNG."""
+    with atomic_write(path) as partial:
+        Image.fromarray(pixels).save(partial)
+
+
+def _rgb(images: np.ndarray) -> np.ndarray:
+    images = images[..., None] if images.ndim == 3 else images
+    return np.broadcast_to(images, (*images.shape[:3], 3))
