@@ -20,9 +20,9 @@ import tyro
 from prism_jax import config as configs
 from prism_jax.data.captions.templates import PLAIN
 from prism_jax.data.sources import phantom as sources_phantom
-from prism_jax.evaluation.counterfactuals.manifest import PICTURES, Outputs
+from prism_jax.evaluation.counterfactuals.manifest import PICTURES, Manifest
 from prism_jax.evaluation.counterfactuals.run import CounterfactualRun, Inversion
-from prism_jax.evaluation.edits import Change
+from prism_jax.evaluation.edits import EditSpec
 
 AGES = (8, 12, 96, 104)  # years that no phantom has, so that each edit applies to all
 
@@ -79,7 +79,7 @@ def start(options: Options, name: str, *, index: int = 0, count: int = 1) -> sub
         run=str(options.out / name),
         model=str(options.model),
         data=str(options.out / "images.csv"),
-        changes=tuple(Change(edit=f"set age {age}", blend=None) for age in AGES),
+        edits=tuple(EditSpec(edit=f"set age {age}", blend=None) for age in AGES),
         inversion=Inversion(method="direct", steps=options.steps, guidance=2.0),
         batch_size=options.batch_size,
     )
@@ -105,8 +105,8 @@ def kill(options: Options, process: subprocess.Popen, seconds: float) -> None:
 
 def check(options: Options, name: str, damaged: str) -> None:
     """Raises AssertionError unless the run has every row once, the failures, and the pictures of the undisturbed."""
-    outputs, reference = Outputs(options.out / name), Outputs(options.out / "alone")
-    rows = outputs.rows()
+    manifest, reference = Manifest(options.out / name), Manifest(options.out / "alone")
+    rows = manifest.rows()
     assert len({(row["id"], row["edit"]) for row in rows}) == len(rows) == options.subjects * len(AGES)
     failed = [row for row in rows if row["status"] == "failed"]
     assert [row["id"] for row in failed] == [damaged] * len(AGES), failed
@@ -114,9 +114,9 @@ def check(options: Options, name: str, damaged: str) -> None:
     for row, other in zip(rows, reference.rows(), strict=True):
         for picture in PICTURES:
             if row["status"] == "done":
-                np.testing.assert_array_equal(outputs.picture(row[picture]), reference.picture(other[picture]))
+                np.testing.assert_array_equal(manifest.image(row[picture]), reference.image(other[picture]))
                 compared += 1
-    leftovers = list(outputs.run.rglob("*.partial"))
+    leftovers = list(manifest.run.rglob("*.partial"))
     assert not leftovers, leftovers
     print(
         f"{name}: {len(rows)} rows, {len(failed)} failures recorded ({failed[0]['error']}), {compared} pictures equal"

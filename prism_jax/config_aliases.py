@@ -20,6 +20,7 @@ CLASSES: Mapping[str, str] = {
     "train.counterfactual:CounterfactualRun": "CounterfactualFinetuneRun",
     "AutoencoderRun": "VAERun",
     "BaseRun": "PretrainRun",
+    "Change": "EditSpec",
     "ComparisonRun": "BenchmarkRun",
     "FlipConfig": "SignFlipConfig",
     "FreeEnergy": "NegativeELBO",
@@ -33,9 +34,19 @@ CLASSES: Mapping[str, str] = {
 """Class names, or "module:class" where the name alone was ambiguous."""
 
 FIELDS: Mapping[str, Mapping[str, str]] = {
+    "BenchmarkRun": {"changes": "edits", "per_change": "subjects_per_edit"},
     "ClassifierRun": {"guard": "skip"},
     "ClassifierValidation": {"tested": "test_split"},
     "CounterfactualFinetuneRun": {"guard": "skip"},
+    "CounterfactualRun": {
+        "changes": "edits",
+        "closer_at_least": "min_closer_fraction",
+        "growth_at_most": "max_outside_growth",
+        "inversions": "inversion_store",
+        "inversions_gigabytes": "inversion_store_gigabytes",
+        "per_change": "subjects_per_edit",
+        "psnr_loss_at_most": "max_psnr_loss",
+    },
     "Data": {
         "balance": "class_weight_on",
         "equally": "balanced_sampling_on",

@@ -12,9 +12,9 @@ from prism_jax import config as configs
 from prism_jax.data import schema, transforms
 from prism_jax.data.captions import synonyms
 from prism_jax.data.loading import pipeline
-from prism_jax.evaluation.counterfactuals.manifest import Outputs
+from prism_jax.evaluation.counterfactuals.manifest import Manifest
 from prism_jax.evaluation.counterfactuals.run import CounterfactualRun
-from prism_jax.evaluation.edits import Change
+from prism_jax.evaluation.edits import EditSpec
 from prism_jax.evaluation.subjects import images_of
 
 BINARY = {"sex": "M", "view": "AP"}  # targets of a classifier that are no findings: the probability of this value
@@ -26,7 +26,7 @@ class Case:
     """One edit of one image."""
 
     row: Mapping[str, Any]  # of the manifest
-    change: Change
+    edit: EditSpec
     attributes: schema.Attributes  # as the data set has them, whether or not a caption says them
 
     @property
@@ -40,7 +40,7 @@ class Cases:
     """All edits of a cohort of which there is a picture, in the order of its changes."""
 
     config: CounterfactualRun
-    outputs: Outputs
+    manifest: Manifest
     cases: tuple[Case, ...]
     attempts: Mapping[str, Mapping[str, int]]  # edit -> status -> images
     masks: Mapping[str, Mapping[str, np.ndarray]]  # image -> name -> bool [h, w] in the pictures' frame
@@ -59,19 +59,19 @@ class Cases:
         return np.array([case.row["id"] for case in self.cases])
 
     @property
-    def changes(self) -> tuple[Change, ...]:
+    def edits(self) -> tuple[EditSpec, ...]:
         """Those of which there is a picture."""
-        made = {case.change.name for case in self.cases}
-        return tuple(change for change in self.config.changes if change.name in made)
+        made = {case.edit.name for case in self.cases}
+        return tuple(edit for edit in self.config.edits if edit.name in made)
 
-    def of(self, change: Change) -> np.ndarray:
+    def of(self, edit: EditSpec) -> np.ndarray:
         """int [m], the places of this change's cases."""
-        return np.array([i for i, case in enumerate(self.cases) if case.change.name == change.name], np.int64)
+        return np.array([i for i, case in enumerate(self.cases) if case.edit.name == edit.name], np.int64)
 
     def pictures(self, kind: str, places: Sequence[int]) -> Iterator[np.ndarray]:
         """The "original", "reconstruction" or "edited" of these cases, uint8 [h, w], one after the other."""
         for i in places:
-            yield self.outputs.picture(self.cases[i].row[kind])
+            yield self.manifest.image(self.cases[i].row[kind])
 
     @property
     def firsts(self) -> np.ndarray:
@@ -89,19 +89,19 @@ def read(folder: str | Path) -> Cases:
     config = configs.read(folder) if (folder / configs.FILE_NAME).is_file() else None
     if not isinstance(config, CounterfactualRun):
         raise ValueError(f"{folder} is no cohort run; make one with: python -m eval.counterfactuals --run {folder}")
-    outputs = Outputs(folder, config.output)
-    if not outputs.manifest.is_file():
-        raise ValueError(f"{folder} is not finished: no {outputs.manifest.name}; start eval.counterfactuals again")
-    rows, changes = outputs.rows(), {change.name: change for change in config.changes}
-    attempts = {name: collections.Counter(row["status"] for row in rows if row["edit"] == name) for name in changes}
+    manifest = Manifest(folder, config.output)
+    if not manifest.path.is_file():
+        raise ValueError(f"{folder} is not finished: no {manifest.path.name}; start eval.counterfactuals again")
+    rows, edits = manifest.rows(), {edit.name: edit for edit in config.edits}
+    attempts = {name: collections.Counter(row["status"] for row in rows if row["edit"] == name) for name in edits}
     rows = [row for row in rows if row["reconstruction"] and row["edited"]]
     if not rows:
         raise ValueError(f"{folder} has no edit with a reconstruction; its manifest says why each of them failed")
-    order = {name: place for place, name in enumerate(changes)}
+    order = {name: place for place, name in enumerate(edits)}
     rows.sort(key=lambda row: order[row["edit"]])  # stable: images stay in their order
-    known, masks = _known(config, {row["id"] for row in rows}, outputs.picture(rows[0]["original"]).shape)
-    cases = tuple(Case(row=row, change=changes[row["edit"]], attributes=known[row["id"]]) for row in rows)
-    return Cases(config=config, outputs=outputs, cases=cases, attempts=attempts, masks=masks)
+    known, masks = _known(config, {row["id"] for row in rows}, manifest.image(rows[0]["original"]).shape)
+    cases = tuple(Case(row=row, edit=edits[row["edit"]], attributes=known[row["id"]]) for row in rows)
+    return Cases(config=config, manifest=manifest, cases=cases, attempts=attempts, masks=masks)
 
 
 def labels(cases: Sequence[Case], columns: Sequence[str]) -> np.ndarray:
@@ -124,7 +124,7 @@ def label(attributes: schema.Attributes, column: str) -> float:
 def wanted(case: Case, columns: Sequence[str]) -> dict[str, float]:
     """What an edit is meant to change among `columns`: 1 where it should rise, -1 where it should fall."""
     found = {}
-    for name, value in case.change.values(case.attributes).items():
+    for name, value in case.edit.values(case.attributes).items():
         column = name if name in columns else synonyms.find(name, columns)
         if column is None or value is None:
             continue  # no judge knows it, or it is only no longer mentioned

@@ -13,7 +13,7 @@ _SAY = re.compile(r"say\s+(?P<words>[^\W\d][^,;]*)", re.IGNORECASE)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Change:
+class EditSpec:
     """An edit in words, and how strongly the picture is held to the source meanwhile."""
 
     edit: str
@@ -34,7 +34,7 @@ class Change:
     """Tells strengths of one edit apart, where there are several: "weak", "strong"; part of the name."""
 
     def __post_init__(self):
-        if not self.is_placebo:
+        if not self.is_negative_control:
             edit_language.parse(self.edit)  # wrong words fail here
 
     @property
@@ -44,19 +44,19 @@ class Change:
     @property
     def words(self) -> str:
         """What is changed, in one spelling, whatever the strength."""
-        if self.is_placebo:
+        if self.is_negative_control:
             return f"say {self._said}" if self._said else REPEAT
         return ", ".join(map(str, edit_language.parse(self.edit)))
 
     @property
-    def is_placebo(self) -> bool:
+    def is_negative_control(self) -> bool:
         """Whether the picture should stay as it is."""
         return self.edit == REPEAT or self._said is not None
 
     @property
     def is_removal(self) -> bool:
         """Whether findings are only taken away."""
-        if self.is_placebo:
+        if self.is_negative_control:
             return False
         return all(instruction.value is False for instruction in edit_language.parse(self.edit))
 
@@ -65,14 +65,14 @@ class Change:
 
         A placebo applies wherever the caption does not say its words already.
         """
-        if self.is_placebo:
+        if self.is_negative_control:
             return self._said not in map(phrases.spoken, attributes.findings)
         parts = edit_language.parse(self.edit)
         return all(part.is_known(attributes) and part.has_effect(attributes) for part in parts)
 
     def values(self, attributes: schema.Attributes) -> dict[str, bool | float | str | None]:
         """The new values of an image with these attributes, by the names that they have there; a placebo has none."""
-        return {} if self.is_placebo else edit_language.read(self.edit, attributes)
+        return {} if self.is_negative_control else edit_language.read(self.edit, attributes)
 
     def prompt(self, attributes: schema.Attributes, wording: Template = PLAIN) -> str:
         """The edited caption of an image with these attributes. What changes is said even where wordings omit it."""

@@ -14,7 +14,7 @@ from prism_jax.data.captions.templates import PLAIN, Template
 from prism_jax.data.phantom.equations import intervene
 from prism_jax.data.sources.build import read_build
 from prism_jax.data.sources.phantom import PhantomConfig, intervention
-from prism_jax.evaluation.edits import Change
+from prism_jax.evaluation.edits import EditSpec
 from prism_jax.evaluation.subjects import Subject
 
 DO_NOTHING, AUTOENCODER, ORACLE = "do nothing", "autoencoder only", "oracle"
@@ -28,15 +28,15 @@ def phantom_config(folder: str | Path) -> PhantomConfig | None:
     return config if isinstance(config, PhantomConfig) else None
 
 
-def check(changes: Sequence[Change], subjects: Sequence[Subject], config: PhantomConfig | None) -> None:
+def check(edits: Sequence[EditSpec], subjects: Sequence[Subject], config: PhantomConfig | None) -> None:
     """Raises ValueError for a change whose truth the phantom cannot render; nothing is known of other data sets."""
     for subject in subjects if config else ():
-        for number in subject.changes:
-            intervention(changes[number].values(subject.attributes))
+        for number in subject.edits:
+            intervention(edits[number].values(subject.attributes))
 
 
 def true_counterfactuals(
-    rows: Sequence[Mapping[str, Any]], change: Change, config: PhantomConfig, wording: Template = PLAIN
+    rows: Sequence[Mapping[str, Any]], edit: EditSpec, config: PhantomConfig, wording: Template = PLAIN
 ) -> tuple[np.ndarray, np.ndarray]:
     """The subjects of these rows under the surgical intervention, uint8 [n, h, w], and where it shows, bool [n, h, w].
 
@@ -48,7 +48,7 @@ def true_counterfactuals(
     known = wording.parse(rows[0]["source_prompt"])
     omitted = dict.fromkeys(wording.omitted)  # may be changed all the same
     known = dataclasses.replace(known, findings={**known.findings, **omitted})
-    do = intervention(change.values(known))
+    do = intervention(edit.values(known))
     options = dict(seed=config.seed, size=config.size, equations=phantom.Equations.preset(config.preset))
     images = phantom.generate(numbers, do=do, mode="surgical", **options).images
     return images, phantom.change_mask(numbers, do, **options)
@@ -56,7 +56,7 @@ def true_counterfactuals(
 
 def true_effects(
     rows: Sequence[Mapping[str, Any]],
-    change: Change,
+    edit: EditSpec,
     config: PhantomConfig,
     wording: Template = PLAIN,
     *,
@@ -72,7 +72,7 @@ def true_effects(
       ValueError: the change is not one of attributes and values that the phantom has.
     """
     numbers = np.array([row["number"] for row in rows], np.int32)
-    do = intervention(change.values(wording.parse(rows[0]["source_prompt"])))
+    do = intervention(edit.values(wording.parse(rows[0]["source_prompt"])))
     phantom.check_intervention(do, mode)
     options = dict(equations=phantom.Equations.preset(config.preset), is_surgical=mode == "surgical")
     before, after = (_facts(config.seed, numbers, *_plan(how), **options) for how in ({}, do))

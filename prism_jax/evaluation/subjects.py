@@ -10,7 +10,7 @@ from typing import Protocol
 from prism_jax.data import schema
 from prism_jax.data.captions.templates import PLAIN, Template
 from prism_jax.data.loading import pipeline
-from prism_jax.evaluation.edits import Change
+from prism_jax.evaluation.edits import EditSpec
 
 COLUMNS = ("path", "prompt", "id", "patient")  # of a CSV; the last two may be absent
 
@@ -25,7 +25,7 @@ class Subject:
     number: int  # phantom subject, -1 for real images
     attributes: schema.Attributes
     wording: Template = PLAIN
-    changes: tuple[int, ...] = ()
+    edits: tuple[int, ...] = ()
 
     @property
     def prompt(self) -> str:
@@ -118,8 +118,10 @@ class ListedImages:
         return (self.folder / self.rows[index]["path"]).read_bytes()
 
 
-def choose(images: Images, changes: Sequence[Change], per_change: int | None, *, once: bool = False) -> list[Subject]:
-    """For each change the first `per_change` subjects it applies to (None: all); never chosen by looks.
+def choose(
+    images: Images, edits: Sequence[EditSpec], subjects_per_edit: int | None, *, once: bool = False
+) -> list[Subject]:
+    """For each change the first `subjects_per_edit` subjects it applies to (None: all); never chosen by looks.
 
     Placebos are made of every subject that is chosen for another change, so that each has its own noise floor.
 
@@ -129,26 +131,26 @@ def choose(images: Images, changes: Sequence[Change], per_change: int | None, *,
     Raises:
       ValueError: a change that applies to no image, or nothing but placebos.
     """
-    placebos = [k for k, change in enumerate(changes) if change.is_placebo]
-    left = {k: per_change or len(images) for k in range(len(changes)) if k not in placebos}
+    placebos = [k for k, edit in enumerate(edits) if edit.is_negative_control]
+    left = {k: subjects_per_edit or len(images) for k in range(len(edits)) if k not in placebos}
     if not left:
-        raise ValueError(f"{', '.join(changes[k].name for k in placebos)}: only placebos; add an edit beside them")
-    unused = set(range(len(changes)))
+        raise ValueError(f"{', '.join(edits[k].name for k in placebos)}: only placebos; add an edit beside them")
+    unused = set(range(len(edits)))
     chosen = []
     for i in range(len(images)):
         if not any(left.values()):
             break
         subject = images.subject(i)
-        wanted = [k for k in left if left[k] and changes[k].applies(subject.attributes)]
+        wanted = [k for k in left if left[k] and edits[k].applies(subject.attributes)]
         if once and wanted:
             wanted = [max(wanted, key=left.get)]
         for k in wanted:
             left[k] -= 1
         if wanted:
-            wanted += [k for k in placebos if changes[k].applies(subject.attributes)]
+            wanted += [k for k in placebos if edits[k].applies(subject.attributes)]
             unused -= set(wanted)
-            chosen.append(dataclasses.replace(subject, changes=tuple(wanted)))
+            chosen.append(dataclasses.replace(subject, edits=tuple(wanted)))
     if unused:
-        names = ", ".join(changes[k].name for k in sorted(unused))
+        names = ", ".join(edits[k].name for k in sorted(unused))
         raise ValueError(f"no image can be used to {names}; check names and values")
     return chosen

@@ -8,7 +8,9 @@ import numpy as np
 
 from prism_jax.report.images import check_image
 
-Mark = Literal["family", "discovery", "negligible", "control-like", "none", "insufficient", "inconclusive"]
+Mark = Literal[
+    "family", "discovery", "negligible", "control-like", "none", "insufficient", "inconclusive", "unreliable"
+]
 MARKS: Mapping[Mark, tuple[str, str]] = {  # sign and meaning, in the order of the legend
     "family": ("●", "effect, significant after family-wise error control"),
     "discovery": ("○", "effect, significant at the stated false discovery rate"),
@@ -17,6 +19,7 @@ MARKS: Mapping[Mark, tuple[str, str]] = {  # sign and meaning, in the order of t
     "none": ("≈", "no effect: equivalence shown within the margin"),
     "inconclusive": ("", "inconclusive: neither an effect nor its absence is shown"),
     "insufficient": ("·", "insufficient data: too few patients"),
+    "unreliable": ("?", "not interpretable: the judges do not recognise this attribute reliably"),
 }
 
 

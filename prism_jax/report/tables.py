@@ -61,11 +61,11 @@ def image_table(
     comparisons: Mapping[str, Mapping[str, Estimate]],
     *,
     title: str = "Image fidelity",
-    psnr_at_least: Mapping[str, float] | None = None,
+    min_psnr: Mapping[str, float] | None = None,
     note: str = "L1 of images in [−1, 1]. 95 % intervals, bootstrap over subjects.",
 ) -> Table:
     """One row per comparison of images, from `ImageMetrics.compute()`; targets in dB by row name."""
-    targets = psnr_at_least or {}
+    targets = min_psnr or {}
     rows = []
     for name, metrics in comparisons.items():
         psnr = Check(estimate=metrics["psnr"], at_least=targets[name]) if name in targets else metrics["psnr"]
@@ -77,19 +77,19 @@ def image_table(
 def counterfactual_table(
     edits: Mapping[str, Mapping[str, Estimate]],
     *,
-    closer_at_least: float | None = None,
-    growth_at_most: Mapping[str, float] | None = None,
+    min_closer_fraction: float | None = None,
+    max_outside_growth: Mapping[str, float] | None = None,
     title: str = "Distance to the true counterfactual",
 ) -> Table:
-    """One row per edit, from `CounterfactualMetrics.compute()`; `growth_at_most` has limits by edit."""
-    limits = growth_at_most or {}
+    """One row per edit, from `CounterfactualMetrics.compute()`; `max_outside_growth` has limits by edit."""
+    limits = max_outside_growth or {}
     rows = []
     for edit, metrics in edits.items():
         closer, growth = metrics["closer"], metrics["outside_growth"]
         rows.append(
             (
                 edit,
-                Check(estimate=closer, at_least=closer_at_least) if closer_at_least is not None else closer,
+                Check(estimate=closer, at_least=min_closer_fraction) if min_closer_fraction is not None else closer,
                 metrics["reconstruction_inside"],
                 metrics["edit_inside"],
                 metrics["reconstruction_outside"],

@@ -18,7 +18,7 @@ from prism_jax.evaluation.benchmark import run as benchmark_run
 from prism_jax.evaluation.benchmark.methods import Bracket, Translator
 from prism_jax.evaluation.benchmark.run import BenchmarkRun
 from prism_jax.evaluation.counterfactuals.cohort import slug
-from prism_jax.evaluation.edits import Change
+from prism_jax.evaluation.edits import EditSpec
 from prism_jax.evaluation.judges import Judge
 from prism_jax.evaluation.subjects import Subject
 from prism_jax.models.convnext import ConvNeXt, ConvNeXtConfig
@@ -31,7 +31,7 @@ from tests.conftest import untrained
 
 SIZE = 32
 EDITS = "add cardiomegaly", "remove cardiomegaly", "add support lines", "remove support lines"
-CHANGES = tuple(Change(edit=edit) for edit in EDITS)
+CHANGES = tuple(EditSpec(edit=edit) for edit in EDITS)
 TARGETS = ("cardiomegaly", "support_lines", "sex")
 
 
@@ -74,9 +74,9 @@ def wanted():
     """The asks of eight subjects: both attributes of each, in turn the one first and the other."""
     subjects = []
     for i in range(8):
-        applies = [k for k, change in enumerate(CHANGES) if change.applies(known(i))]
-        changes = tuple(applies if i % 2 else reversed(applies))
-        about = dict(patient=str(i), number=-1, attributes=known(i), changes=changes)
+        applies = [k for k, edit in enumerate(CHANGES) if edit.applies(known(i))]
+        edits = tuple(applies if i % 2 else reversed(applies))
+        about = dict(patient=str(i), number=-1, attributes=known(i), edits=edits)
         subjects.append(Subject(index=i, id=str(i), **about))
     return queries.asks_of(subjects, CHANGES)
 
@@ -118,7 +118,7 @@ def test_a_batch_of_mixed_asks_is_what_each_generator_makes_of_its_own(models, w
 
 def test_edits_that_a_row_was_not_trained_for_are_refused(models):
     check = lambda *edits: ganterfactual.check(
-        row(models, "cardiomegaly"), [Change(edit=edit) for edit in edits], judges(models, 2, 3)
+        row(models, "cardiomegaly"), [EditSpec(edit=edit) for edit in edits], judges(models, 2, 3)
     )
     check("add cardiomegaly", "remove an enlarged heart")  # a synonym
     for edit in ("remove effusion", "set age 80", "remove cardiomegaly, remove effusion", "drop cardiomegaly"):
@@ -153,7 +153,7 @@ def test_a_comparison_has_a_translator_beside_doing_nothing(models, tmp_path):
     config = BenchmarkRun(
         run=str(tmp_path / "run"),
         data=str(tmp_path / "data.csv"),
-        changes=CHANGES,
+        edits=CHANGES,
         size=SIZE,
         rows=(Bracket(), row(models)),
         judges=judges(models, 2, 3),
@@ -170,4 +170,4 @@ def test_a_comparison_has_a_translator_beside_doing_nothing(models, tmp_path):
     assert len(white) == 4
     assert np.mean([transforms.decode(picture.read_bytes()) for picture in white]) > 200
     with pytest.raises(ValueError, match="cannot remove effusion"):
-        benchmark_run.check(dataclasses.replace(config, changes=(Change(edit="remove effusion"),)))
+        benchmark_run.check(dataclasses.replace(config, edits=(EditSpec(edit="remove effusion"),)))

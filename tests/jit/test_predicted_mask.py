@@ -15,7 +15,7 @@ from prism_jax.evaluation.benchmark import editors
 from prism_jax.evaluation.benchmark.methods import Editor, Strength
 from prism_jax.evaluation.benchmark.queries import asks_of, null
 from prism_jax.evaluation.counterfactuals.run import Inversion
-from prism_jax.evaluation.edits import Change
+from prism_jax.evaluation.edits import EditSpec
 from prism_jax.evaluation.subjects import Subject
 from prism_jax.pixels import to_uint8
 
@@ -100,8 +100,8 @@ def test_a_mask_does_not_depend_on_the_batch_and_new_values_do_not_retrace(tiny_
 def ask():
     findings = dict.fromkeys(("cardiomegaly", "pacemaker", "support_lines"), False) | {"effusion": True}
     known = Attributes(age=40.0, sex="M", view="AP", findings=findings)
-    subject = Subject(index=3, id="3", patient="3", number=-1, attributes=known, changes=(0,))
-    return asks_of([subject], (Change(edit="remove effusion", blend=None),))[0]
+    subject = Subject(index=3, id="3", patient="3", number=-1, attributes=known, edits=(0,))
+    return asks_of([subject], (EditSpec(edit="remove effusion", blend=None),))[0]
 
 
 @pytest.fixture(scope="module")
@@ -150,14 +150,14 @@ def test_lists_that_do_not_match_are_refused(tiny_sd, given):
 @pytest.mark.parametrize("edit", ["remove pacemaker", "add pacemaker"])
 def test_the_shipped_model_finds_the_pacemaker(edit):
     sd = StableDiffusion.from_pretrained("prism_jax/pretrained/phantom")
-    change, equations = Change(edit=edit), phantom.Equations.preset("balanced")
+    spec, equations = EditSpec(edit=edit), phantom.Equations.preset("balanced")
     numbers = FIRST_SUBJECT["val"] + np.arange(40)
     drawn = phantom.generate(numbers, size=sd.size, equations=equations)
     shown = [attributes_of({name: column[i] for name, column in drawn.attributes.items()}) for i in range(40)]
-    at = [i for i in range(40) if change.applies(shown[i])][:4]
+    at = [i for i in range(40) if spec.applies(shown[i])][:4]
     pictures = jnp.repeat(jnp.asarray(drawn.images[at], jnp.float32)[..., None] / 127.5 - 1, 3, axis=-1)
     prompts = [PLAIN.describe(shown[i]) for i in at]
-    wanted = [change.prompt(shown[i]) for i in at]
+    wanted = [spec.prompt(shown[i]) for i in at]
     mask = editing.predict_mask(sd, sd.encode_image(pictures), prompts, wanted, numbers[at].astype(np.uint32))
     do = {"pacemaker": float(edit.startswith("add"))}
     true = phantom.change_mask(numbers[at], do, size=sd.size, equations=equations)

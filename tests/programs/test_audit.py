@@ -18,9 +18,9 @@ from prism_jax.evaluation import judges as evaluation_judges
 from prism_jax.evaluation.audit import masks as audit_masks
 from prism_jax.evaluation.audit import run as audit
 from prism_jax.evaluation.audit.run import AuditRun
-from prism_jax.evaluation.counterfactuals.manifest import Outputs
+from prism_jax.evaluation.counterfactuals.manifest import Manifest
 from prism_jax.evaluation.counterfactuals.run import CounterfactualRun
-from prism_jax.evaluation.edits import Change
+from prism_jax.evaluation.edits import EditSpec
 from prism_jax.evaluation.judges import Judge
 from prism_jax.evaluation.subjects import choose, images_of
 from prism_jax.models.convnext import ConvNeXt, ConvNeXtConfig
@@ -37,13 +37,13 @@ SIZE = 32
 slow = pytest.mark.slow
 
 
-def make_cohort(folder, *, size: int, test: int, per_change: int, do: dict[str, int]) -> CounterfactualRun:
+def make_cohort(folder, *, size: int, test: int, subjects_per_edit: int, do: dict[str, int]) -> CounterfactualRun:
     """A finished cohort run whose edit is the phantom's own, under the intervention `do`; repeats are the original."""
     build("phantom", None, folder / "data", preset="strong", size=size, train=1, val=1, test=test)
-    changes = (Change(edit=REMOVE), Change(edit=REPEAT))
-    config = CounterfactualRun(run=str(folder / "cohort"), data=str(folder / "data"), changes=changes)
+    edits = (EditSpec(edit=REMOVE), EditSpec(edit=REPEAT))
+    config = CounterfactualRun(run=str(folder / "cohort"), data=str(folder / "data"), edits=edits)
     images = images_of(config.data, config.split)
-    subjects = choose(images, changes, per_change)
+    subjects = choose(images, edits, subjects_per_edit)
     numbers = np.array([subject.number for subject in subjects])
     options = dict(size=size, equations=phantom.Equations.preset("strong"))
     edited = phantom.generate(numbers, do=do, mode="surgical", **options).images
@@ -55,9 +55,9 @@ def make_cohort(folder, *, size: int, test: int, per_change: int, do: dict[str, 
         pictures |= {f"{subject.id}/original": original, f"{subject.id}/edited": edited[i]}
         rows.append(shared | dict(edit=REMOVE, edited=f"{subject.id}/edited"))
         rows.append(shared | dict(edit=REPEAT, edited=f"{subject.id}/original"))
-    outputs = Outputs(folder / "cohort")
-    outputs.write(0, rows, pictures)
-    outputs.merge(1)
+    manifest = Manifest(folder / "cohort")
+    manifest.write(0, rows, pictures)
+    manifest.merge(1)
     configs.write(config, folder / "cohort")
     return config
 
@@ -66,7 +66,7 @@ def make_cohort(folder, *, size: int, test: int, per_change: int, do: dict[str, 
 def run(tmp_path_factory):
     """A finished audit by two untrained judges."""
     folder = tmp_path_factory.mktemp("audit")
-    make_cohort(folder, size=SIZE, test=50, per_change=12, do={"cardiomegaly": 0, "pacemaker": 0})
+    make_cohort(folder, size=SIZE, test=50, subjects_per_edit=12, do={"cardiomegaly": 0, "pacemaker": 0})
     for name, network, tiny in (("one", DenseNet, DenseNetConfig.tiny()), ("other", ConvNeXt, ConvNeXtConfig.tiny())):
         made = Classifier.of(untrained(network, tiny), targets=TARGETS, size=SIZE, age_scale=(60.0, 15.0))
         made.save_pretrained(folder / name)
@@ -87,9 +87,13 @@ def test_every_reading_is_kept(run):
     assert len(rows) == 12 * 2 * 2 * 3  # patients, edits, judges, attributes
     cases = cohorts.read(config.cohort)
     for row in rows:
-        case = next(c for c in cases.cases if (c.row["id"], c.change.name) == (row["image"], row["edit"]))
+        case = next(c for c in cases.cases if (c.row["id"], c.edit.name) == (row["image"], row["edit"]))
         assert row["label"] == pytest.approx(cohorts.label(case.attributes, row["attribute"]))
-        assert (row["is_placebo"], row["strength"], row["sex"]) == (row["edit"] == REPEAT, "", case.attributes.sex)
+        assert (row["is_negative_control"], row["strength"], row["sex"]) == (
+            row["edit"] == REPEAT,
+            "",
+            case.attributes.sex,
+        )
         if row["attribute"] != "age":
             assert row["probability_edited"] == pytest.approx(1 / (1 + np.exp(-row["logit_edited"])))
         if row["edit"] == REPEAT:
@@ -101,7 +105,7 @@ def test_readings_are_those_that_the_judge_gives_to_the_picture_itself(run):
     cases = cohorts.read(config.cohort)
     rows = pq.read_table(folder / "audit" / "effects.parquet").to_pylist()
     row = next(r for r in rows if (r["judge"], r["edit"], r["attribute"]) == ("other", REMOVE, "pacemaker"))
-    place = next(i for i in cases.of(cases.changes[0]) if cases.images[i] == row["image"])
+    place = next(i for i in cases.of(cases.edits[0]) if cases.images[i] == row["image"])
     picture = next(cases.pictures("edited", [place])).astype(np.float32) / 127.5 - 1
     ask = jax.jit(Classifier.predict)
     found = ask(Classifier.from_pretrained(folder / "other"), np.repeat(picture[None, ..., None], 3, axis=-1))
@@ -135,12 +139,12 @@ def test_a_repeat_of_the_same_picture_has_no_effect_at_all(run):
 def test_the_change_of_the_planted_device_lies_in_its_mask(run):
     _, config = run
     cases = cohorts.read(config.cohort)
-    inside = audit_masks.inside(cases, audit.truth.phantom_config(cases.config.data))
-    edits = cases.of(cases.changes[0])
+    inside = audit_masks.inside(cases, audit.ground_truth.phantom_config(cases.config.data))
+    edits = cases.of(cases.edits[0])
     assert set(inside) == {"cardiomegaly", "effusion", "pacemaker", "support_lines"}
     share, area = inside["pacemaker"].change[edits], inside["pacemaker"].area[edits]
     assert np.mean(share) > 2 * np.mean(area)
-    assert np.isnan(inside["pacemaker"].change[cases.of(cases.changes[1])]).all()  # nothing changed
+    assert np.isnan(inside["pacemaker"].change[cases.of(cases.edits[1])]).all()  # nothing changed
 
 
 def test_the_page_holds_everything_it_shows(run):
@@ -184,15 +188,15 @@ def test_a_cohort_without_reconstructions_or_unfinished_is_refused(run, tmp_path
     with pytest.raises(ValueError, match=r"is not finished: no manifest\.parquet"):
         cohorts.read(tmp_path)
     failed = dict(id="1", edit=REMOVE, status="failed", error="is corrupt")
-    Outputs(tmp_path).write(0, [failed], {})
-    Outputs(tmp_path).merge(1)
+    Manifest(tmp_path).write(0, [failed], {})
+    Manifest(tmp_path).merge(1)
     with pytest.raises(ValueError, match="has no edit with a reconstruction"):
         cohorts.read(tmp_path)
 
 
 @slow
 def test_the_judges_that_ship_find_the_planted_link_and_no_other(tmp_path):
-    make_cohort(tmp_path, size=128, test=120, per_change=40, do={"cardiomegaly": 0, "pacemaker": 0})
+    make_cohort(tmp_path, size=128, test=120, subjects_per_edit=40, do={"cardiomegaly": 0, "pacemaker": 0})
     judges = tuple(Judge(name=n, folder=f"prism_jax/pretrained/phantom_judges/{n}") for n in ("densenet", "convnext"))
     config = AuditRun(run=str(tmp_path / "audit"), cohort=str(tmp_path / "cohort"), judges=judges)
     audit.main(config)

@@ -28,7 +28,7 @@ from prism_jax.evaluation.augmentation.run import AugmentationRun
 from prism_jax.evaluation.augmentation.test_sets import HeldOut, HeldOutSet, group_counts, numbers
 from prism_jax.evaluation.augmentation.trainings import ARMS
 from prism_jax.evaluation.counterfactuals.run import CounterfactualRun, Inversion
-from prism_jax.evaluation.edits import Change
+from prism_jax.evaluation.edits import EditSpec
 from prism_jax.evaluation.sampling import Samples
 from prism_jax.metrics import classification
 from prism_jax.stats.intervals import BootstrapConfig
@@ -71,8 +71,8 @@ def config(data, tmp_path) -> AugmentationRun:
             model=str(data / "model"),
             data=str(data / "set"),
             split="train",
-            changes=(Change(edit="remove pacemaker", blend=None), Change(edit="add cardiomegaly", blend=None)),
-            per_change=6,
+            edits=(EditSpec(edit="remove pacemaker", blend=None), EditSpec(edit="add cardiomegaly", blend=None)),
+            subjects_per_edit=6,
             inversion=Inversion(method="negative_prompt", steps=2),
         ),
         samples=Samples(steps=2),
@@ -204,9 +204,9 @@ def test_held_out_images_of_training_patients_are_refused(config):
 
 
 def test_more_counterfactuals_than_captions_are_refused(config):
-    many = tuple(Change(edit=edit) for edit in ("set age 30", "set sex F, set view AP", "set age 80"))
-    cohort = dataclasses.replace(config.cohort, changes=many, per_change=None)
-    with pytest.raises(ValueError, match=r"64 captions to sample; lower cohort\.per_change"):
+    many = tuple(EditSpec(edit=edit) for edit in ("set age 30", "set sex F, set view AP", "set age 80"))
+    cohort = dataclasses.replace(config.cohort, edits=many, subjects_per_edit=None)
+    with pytest.raises(ValueError, match=r"64 captions to sample; lower cohort\.subjects_per_edit"):
         augmentation.check(dataclasses.replace(config, cohort=cohort))
 
 

@@ -37,7 +37,7 @@ from prism_jax.evaluation.benchmark import (
 from prism_jax.evaluation.benchmark.methods import Bracket, CausalModel, Editor, Strength
 from prism_jax.evaluation.benchmark.run import BenchmarkRun
 from prism_jax.evaluation.counterfactuals.run import Inversion
-from prism_jax.evaluation.edits import Change
+from prism_jax.evaluation.edits import EditSpec
 from prism_jax.evaluation.judges import Judge
 from prism_jax.models.densenet import DenseNet, DenseNetConfig
 from prism_jax.models.hvae import HVAE
@@ -53,7 +53,7 @@ from tests.conftest import untrained
 SIZE = 32
 GRAPH = graphs.phantom()
 TARGETS = ("cardiomegaly", "effusion", "pacemaker", "support_lines", "sex", "view")
-CHANGES = (Change(edit="remove effusion", blend=None), Change(edit="set age 80", blend=None))
+CHANGES = (EditSpec(edit="remove effusion", blend=None), EditSpec(edit="set age 80", blend=None))
 LEAST = dict(encoder="32b1d32,1b1", decoder="1b1,32b1", widths=(4, 8), block="light", parents=GRAPH.width)
 
 
@@ -95,8 +95,8 @@ def config(models):
     return BenchmarkRun(
         run=str(models / "run"),
         data=str(models / "data.csv"),
-        changes=CHANGES,
-        per_change=4,
+        edits=CHANGES,
+        subjects_per_edit=4,
         size=SIZE,
         rows=(
             Bracket(name="do nothing", kind="do nothing"),
@@ -224,7 +224,7 @@ def test_the_generators_own_effects_stand_under_those_of_the_rows(true_lines, on
 
 def chosen(config):
     images = comparison.images_for(config)
-    return comparison.choose(images, config.changes, config.per_change)
+    return comparison.choose(images, config.edits, config.subjects_per_edit)
 
 
 def test_a_second_start_makes_nothing_and_says_the_same(models, config, lines, monkeypatch):
@@ -248,8 +248,8 @@ def test_a_row_of_other_settings_is_refused_in_the_same_folder(config, lines):
     other = dataclasses.replace(config.rows[1], t_u=0.5)
     with pytest.raises(ValueError, match="pictures of another 'all the noise'"):
         comparison.main(dataclasses.replace(config, rows=(other,)))
-    with pytest.raises(ValueError, match="another per_change"):
-        comparison.main(dataclasses.replace(config, per_change=3))
+    with pytest.raises(ValueError, match="another subjects_per_edit"):
+        comparison.main(dataclasses.replace(config, subjects_per_edit=3))
 
 
 def test_what_descends_from_an_edit_follows_in_graph_mode_alone(models, config):
@@ -271,7 +271,7 @@ def test_what_descends_from_an_edit_follows_in_graph_mode_alone(models, config):
     [
         (dict(rows=()), "name at least one"),
         (dict(rows=(Bracket(), Bracket())), "each differently"),
-        (dict(rows=(Bracket(),), changes=()), "name edits"),
+        (dict(rows=(Bracket(),), edits=()), "name edits"),
         (dict(rows=(Bracket(),), size=8), "below MS-SSIM's window"),
         (dict(rows=(Editor(name="x", model="nowhere"),)), "no Stable Diffusion in nowhere"),
     ],

@@ -12,10 +12,10 @@ from prism_jax.data.sources.build import build
 from prism_jax.distributed import DistributedConfig
 from prism_jax.evaluation.counterfactuals import batch_size, cohort
 from prism_jax.evaluation.counterfactuals import run as counterfactuals_run
-from prism_jax.evaluation.counterfactuals.manifest import PICTURES, Outputs
+from prism_jax.evaluation.counterfactuals.manifest import PICTURES, Manifest
 from prism_jax.evaluation.counterfactuals.run import CounterfactualRun, Inversion
 from prism_jax.evaluation.counterfactuals.strength_sweep import Sweep
-from prism_jax.evaluation.edits import Change
+from prism_jax.evaluation.edits import EditSpec
 from prism_jax.evaluation.subjects import BuiltImages
 from prism_jax.metrics.choice import Thresholds
 from prism_jax.models.densenet import DenseNet, DenseNetConfig
@@ -32,8 +32,8 @@ def run(tmp_path_factory, tiny_sd):
         run=str(folder / "run"),
         model=str(folder / "model"),
         data=str(folder / "data"),
-        changes=(Change(edit="remove effusion"), Change(edit="add cardiomegaly, set view PA", blend=None)),
-        per_change=6,
+        edits=(EditSpec(edit="remove effusion"), EditSpec(edit="add cardiomegaly, set view PA", blend=None)),
+        subjects_per_edit=6,
         batch_size=8,
         inversion=Inversion(method="negative_prompt", steps=2),
     )
@@ -54,22 +54,22 @@ def test_a_run_leaves_a_report_metrics_and_its_configuration(run):
 
 def test_the_manifest_has_a_row_an_edit_and_names_its_pictures(run):
     folder, _ = run
-    outputs = Outputs(folder / "run")
-    rows = outputs.rows()
+    manifest = Manifest(folder / "run")
+    rows = manifest.rows()
     assert sorted(row["edit"] for row in rows) == ["add cardiomegaly, set view to PA"] * 6 + ["remove effusion"] * 6
     assert {row["status"] for row in rows} == {"done"}
     for row in rows:
-        pictures = {name: outputs.picture(row[name]) for name in PICTURES}
+        pictures = {name: manifest.image(row[name]) for name in PICTURES}
         assert {picture.shape for picture in pictures.values()} == {(32, 32)}
         change = np.abs(pictures["edited"].astype(int) - pictures["reconstruction"])
         np.testing.assert_allclose(row["mean_change"], change.mean(), rtol=1e-5)
         np.testing.assert_array_equal(pictures["mask"] > 0, change > 8)
-        np.testing.assert_allclose(row["changed_share"], (change > 8).mean(), rtol=1e-5)
+        np.testing.assert_allclose(row["changed_fraction"], (change > 8).mean(), rtol=1e-5)
 
 
 def test_a_stopped_run_makes_only_what_is_missing(run, monkeypatch):
     folder, config = run
-    before = Outputs(folder / "run").rows()
+    before = Manifest(folder / "run").rows()
     last = sorted((folder / "run" / "parts").iterdir())[-1]
     last.unlink()  # as if it had been killed before the batch was whole
     made = []
@@ -80,7 +80,7 @@ def test_a_stopped_run_makes_only_what_is_missing(run, monkeypatch):
     assert len(made) == 1
     assert {file: file.read_bytes() for file in (folder / "run" / "images").rglob("*.png")} == pictures
     without = lambda rows: [{k: v for k, v in row.items() if k != "seconds"} for row in rows]
-    assert without(Outputs(folder / "run").rows()) == without(before)
+    assert without(Manifest(folder / "run").rows()) == without(before)
 
 
 def test_processes_share_the_work_and_array_records_hold_the_same_pictures(run):
@@ -89,28 +89,28 @@ def test_processes_share_the_work_and_array_records_hold_the_same_pictures(run):
     for index in (1, 0):
         counterfactuals_run.main(dataclasses.replace(other, processes=DistributedConfig(count=2, index=index)))
         assert (folder / "shared" / "report.html").is_file() == (index == 0)
-    one, two = Outputs(folder / "run"), Outputs(folder / "shared")
+    one, two = Manifest(folder / "run"), Manifest(folder / "shared")
     for a, b in zip(one.rows(), two.rows(), strict=True):
         assert (a["id"], a["edit"]) == (b["id"], b["edit"])
         for name in PICTURES:
-            np.testing.assert_array_equal(one.picture(a[name]), two.picture(b[name]))
+            np.testing.assert_array_equal(one.image(a[name]), two.image(b[name]))
 
 
 def test_one_bad_image_is_recorded_and_the_others_are_as_they_were(run, monkeypatch):
     folder, config = run
-    whole = Outputs(folder / "run")
+    whole = Manifest(folder / "run")
     bad = whole.rows()[0]["id"]
     read = BuiltImages.read
     broken = lambda self, i: read(self, i)[:100] if self.subject(i).id == bad else read(self, i)
     monkeypatch.setattr(BuiltImages, "read", broken)
     counterfactuals_run.main(dataclasses.replace(config, run=str(folder / "bad")))
-    some = Outputs(folder / "bad")
+    some = Manifest(folder / "bad")
     for a, b in zip(whole.rows(), some.rows(), strict=True):
         assert b["status"] == ("failed" if b["id"] == bad else "done")
         if b["id"] == bad:
             assert "PNG" in b["error"] or "image" in b["error"]
         else:
-            np.testing.assert_array_equal(whole.picture(a["edited"]), some.picture(b["edited"]))
+            np.testing.assert_array_equal(whole.image(a["edited"]), some.image(b["edited"]))
     assert "1 failed, see manifest.parquet" in (folder / "bad" / "report.html").read_text()
 
 
@@ -121,23 +121,23 @@ def test_a_sweep_keeps_the_best_that_passes_and_tells_of_all(run, scorer, monkey
     lenient = Thresholds(image=-1.0, text=-1.0, direction=-1.0)
     for name, thresholds in (("lenient", lenient), ("strict", none_passes)):
         sweep = Sweep(clip="clip", self_steps=(0.0, 0.5), guidance=(1.0, 7.5), thresholds=thresholds)
-        other = dict(run=str(folder / name), per_change=4, inversions=str(folder / "kept"), sweep=sweep)
+        other = dict(run=str(folder / name), subjects_per_edit=4, inversion_store=str(folder / "kept"), sweep=sweep)
         counterfactuals_run.main(dataclasses.replace(config, **other))
-    for row in Outputs(folder / "lenient").rows():
+    for row in Manifest(folder / "lenient").rows():
         tried = json.loads(row["candidates"])
         assert [(c["self_steps"], c["guidance"]) for c in tried] == [(0.0, 1.0), (0.0, 7.5), (0.5, 1.0), (0.5, 7.5)]
         best = max(tried, key=lambda c: c["scores"]["direction"])
         assert (row["self_steps"], row["guidance"]) == (best["self_steps"], best["guidance"])
-    for row in Outputs(folder / "strict").rows():
+    for row in Manifest(folder / "strict").rows():
         assert row["status"] == "refused"
         assert "image" in row["error"]
-        assert Outputs(folder / "strict").picture(row["edited"]).shape == (32, 32)  # an audit sees what was refused too
+        assert Manifest(folder / "strict").image(row["edited"]).shape == (32, 32)  # an audit sees what was refused too
         assert all("image" in reason for c in json.loads(row["candidates"]) for reason in c["refusals"])
 
 
 def test_the_batch_that_fits_the_memory_is_found_by_the_compiler_and_kept(run, monkeypatch):
     folder, config = run
-    config = dataclasses.replace(config, run=str(folder / "sized"), per_change=1, batch_size=None)
+    config = dataclasses.replace(config, run=str(folder / "sized"), subjects_per_edit=1, batch_size=None)
     measure, needed = batch_size.needed_bytes, []
     monkeypatch.setattr(batch_size, "needed_bytes", lambda work, n: needed.append(measure(work, n)) or needed[-1])
     for _ in range(2):  # the second start goes on with what the first one found
@@ -157,13 +157,13 @@ def test_results_of_other_settings_are_not_mixed(run):
 
 def test_no_change_to_make_is_refused(run):
     _, config = run
-    with pytest.raises(ValueError, match="changes is empty"):
-        counterfactuals_run.main(dataclasses.replace(config, changes=()))
+    with pytest.raises(ValueError, match="edits is empty"):
+        counterfactuals_run.main(dataclasses.replace(config, edits=()))
 
 
 def test_a_change_without_a_truth_is_refused_before_anything_is_made(run, tmp_path):
     _, config = run
-    other = dataclasses.replace(config, run=str(tmp_path / "run"), changes=(Change(edit="set age 12"),))
+    other = dataclasses.replace(config, run=str(tmp_path / "run"), edits=(EditSpec(edit="set age 12"),))
     with pytest.raises(ValueError, match="cannot set age to 12; give between 18 and 90 years"):
         counterfactuals_run.main(other)
     assert not (tmp_path / "run").exists()
@@ -178,7 +178,7 @@ def test_a_sweep_refuses_what_a_classifier_does_not_find(run, scorer, monkeypatc
     lenient = Thresholds(image=-1.0, text=-1.0, direction=-1.0)
     sweep = Sweep(clip="clip", self_steps=(0.5,), guidance=(7.5,), thresholds=lenient, classifier=str(folder / "judge"))
     counterfactuals_run.main(dataclasses.replace(config, run=str(folder / "judged"), sweep=sweep))
-    for row in Outputs(folder / "judged").rows():
+    for row in Manifest(folder / "judged").rows():
         (tried,) = json.loads(row["candidates"])
         assert row["status"] == ("done" if tried["flips"] else "refused")
         assert tried["flips"] or tried["refusals"] == ["classifier does not find the wanted label"]

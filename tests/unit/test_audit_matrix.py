@@ -20,14 +20,14 @@ from prism_jax.evaluation.audit.judge_errors import Errors
 from prism_jax.evaluation.audit.scores import Scores
 from prism_jax.evaluation.counterfactuals.run import CounterfactualRun
 from prism_jax.evaluation.edited_cohort import Case, Cases, label, wanted
-from prism_jax.evaluation.edits import Change
+from prism_jax.evaluation.edits import EditSpec
 from prism_jax.report.effect_map import MARKS, Exhibit, HeatMap, ranked
 from prism_jax.stats.effects import EffectConfig
 from prism_jax.stats.intervals import BootstrapConfig, Estimate
 from prism_jax.stats.sign_flip_test import SignFlipConfig
 
 COLUMNS = ("cardiomegaly", "effusion", "pacemaker", "view", "age")
-CHANGES = tuple(Change(edit=edit) for edit in ("remove cardiomegaly", "remove pacemaker", "repeat the caption"))
+CHANGES = tuple(EditSpec(edit=edit) for edit in ("remove cardiomegaly", "remove pacemaker", "repeat the caption"))
 QUICK = EffectConfig(bootstrap=BootstrapConfig(resamples=400), sign_flips=SignFlipConfig(num_permutations=2000))
 PATIENTS = 40
 
@@ -37,25 +37,25 @@ def known(patient: int) -> Attributes:
     return Attributes(age=40.0 + patient, sex="MF"[patient % 2], view=("AP", "PA")[patient % 3 == 0], findings=findings)
 
 
-def cohort(patients: int = PATIENTS, changes=CHANGES) -> Cases:
+def cohort(patients: int = PATIENTS, edits=CHANGES) -> Cases:
     """Every change of every patient, without pictures."""
     cases = tuple(
-        Case(row={"id": str(i), "patient": f"p{i}", "status": "done"}, change=change, attributes=known(i))
-        for change in changes
+        Case(row={"id": str(i), "patient": f"p{i}", "status": "done"}, edit=edit, attributes=known(i))
+        for edit in edits
         for i in range(patients)
     )
-    attempts = {change.name: {"done": patients} for change in changes}
-    config = CounterfactualRun(changes=changes)
-    return Cases(config=config, outputs=None, cases=cases, attempts=attempts, masks={})
+    attempts = {edit.name: {"done": patients} for edit in edits}
+    config = CounterfactualRun(edits=edits)
+    return Cases(config=config, manifest=None, cases=cases, attempts=attempts, masks={})
 
 
 def scores_of(cases: Cases, planted: dict[tuple[str, str], float], placebo: float = 0.0) -> Scores:
     """Two judges' logits: the reconstruction's spread is 2, noise of an edit 0.1, and effects are as planted."""
     draw = np.random.default_rng(0)
-    base = np.tile(draw.normal(0, 2, (len(set(cases.images)), len(COLUMNS))), (len(cases.changes), 1))
+    base = np.tile(draw.normal(0, 2, (len(set(cases.images)), len(COLUMNS))), (len(cases.edits), 1))
     shift = np.zeros_like(base)
     for (edit, column), size in planted.items():
-        shift[[case.change.name == edit for case in cases.cases], COLUMNS.index(column)] = size
+        shift[[case.edit.name == edit for case in cases.cases], COLUMNS.index(column)] = size
     shift += placebo * (np.array(COLUMNS) == "view")[None]
     noise = draw.normal(0, 0.1, (2, *base.shape))
     before = np.stack([base, base + 0.2])
@@ -101,9 +101,9 @@ def test_an_effect_that_placebos_have_too_is_not_called():
     assert matrix.agreement["remove cardiomegaly", "view"].verdict == "effect"
     assert not matrix.is_called("remove cardiomegaly", "view")
     assert matrix.is_called("remove cardiomegaly", "pacemaker")
-    said = audit_narrative.unknown(matrix, cases, QUICK, has_survey=True)
-    assert any("of view AP no more is shown than placebo edits do" in one for one in said)
-    assert any(one.startswith("Even a placebo has an effect.") for one in audit_narrative.found(matrix, (), ()))
+    said = audit_narrative.unknown(matrix, cases, has_survey=True)
+    assert any("about AP view: no more change than under negative controls." in one for one in said)
+    assert any(one.startswith("A negative control has an effect.") for one in audit_narrative.found(matrix, (), ()))
 
 
 def test_a_sure_effect_on_logits_that_hardly_moves_a_probability_is_slight():
@@ -117,7 +117,7 @@ def test_a_sure_effect_on_logits_that_hardly_moves_a_probability_is_slight():
     assert not matrix.is_called(*place)
     assert matrix.is_called("remove cardiomegaly", "pacemaker")
     said = audit_narrative.found(matrix, (), ())
-    assert re.match("Certain, but too small to be of account: removing cardiomegaly changes effusion by ", said[-1])
+    assert re.match("Statistically certain, but negligibly small: removing cardiomegaly changes effusion by ", said[-1])
     (whole, *_) = audit_report.maps(matrix, QUICK)
     assert whole.cells[0][1].mark == "negligible"
     strict = measure(cases, dataclasses.replace(shown, **kinds), QUICK, slight=1e-9)
@@ -136,17 +136,37 @@ def test_a_judge_that_hardly_reads_an_attribute_is_doubted():
         Errors(judge="other", column="view", images=40, figures=figures(0.95)),
         Errors(judge="one", column="age", images=40, figures={"age error": figures(12.0)["auroc"]}),
     ]
-    (said,) = audit_narrative.doubtful(errors)
-    assert said.startswith("What judges say of view AP is worth little")
-    assert said.endswith("one 0.62 (0.52 to 0.72).")
+    (said,) = audit_narrative.doubtful(errors, 0.5)
+    assert said == "Effects on AP view need caution: the judges' AUROC is one 0.62 (0.52 to 0.72)."
+    (said,) = audit_narrative.doubtful(errors, 0.7)
+    assert said.startswith("The judges do not recognise AP view reliably (AUROC one 0.62 (0.52 to 0.72))")
+    assert audit_narrative.unreliable(errors, 0.7) == {"view"}
+    nothing = figures(float("nan"))
+    (said,) = audit_narrative.doubtful([Errors(judge="one", column="view", images=40, figures=nothing)], 0.7)
+    assert said.startswith("How well the judges recognise AP view is not known")
+
+
+def test_nothing_is_stated_about_attributes_that_the_judges_do_not_recognise(planted):
+    cases, _, matrix = planted
+    without = frozenset({"pacemaker"})
+    stated = (*audit_narrative.found(matrix, (), (), without), *audit_narrative.ruled_out(matrix, without))
+    assert stated
+    assert not any("removes pacemaker" in one or "of pacemaker" in one for one in stated)
+    doubts = audit_narrative.unknown(matrix, cases, has_survey=True, without=without)
+    assert not any("pacemaker:" in one for one in doubts)
+    tiles = dict(audit_narrative.headline(matrix, cases, without))
+    assert f"1 of {len(COLUMNS)}" in tiles
+    assert "not good enough for (pacemaker)" in tiles[f"1 of {len(COLUMNS)}"]
+    marks = {cell.mark for row in audit_report.maps(matrix, QUICK, without)[0].cells for cell in row[2:3]}
+    assert marks == {"unreliable"}
 
 
 def test_the_floor_is_the_largest_placebo_on_the_same_images():
-    changes = (Change(edit="remove cardiomegaly"), Change(edit="repeat the caption"))
-    cases = cohort(changes=changes)
-    few = tuple(case for case in cases.cases if case.change.is_placebo or int(case.row["id"]) < 20)
+    edits = (EditSpec(edit="remove cardiomegaly"), EditSpec(edit="repeat the caption"))
+    cases = cohort(edits=edits)
+    few = tuple(case for case in cases.cases if case.edit.is_negative_control or int(case.row["id"]) < 20)
     cases = dataclasses.replace(cases, cases=few)
-    shown = scores_of(cohort(changes=changes), {})
+    shown = scores_of(cohort(edits=edits), {})
     shift = np.zeros_like(shown.edited)
     shift[:, 60:, COLUMNS.index("view")] = 5.0  # the placebo of patients who are not in the row
     kept = [*range(20), *range(40, 80)]
@@ -163,13 +183,15 @@ def test_the_page_says_first_what_is_taken_along(planted):
     *_, matrix = planted
     sides = audit_relations.sides(matrix, None, QUICK)
     found = audit_narrative.found(matrix, sides, audit_relations.directions(matrix, QUICK))
-    assert re.match(r"Removing cardiomegaly also removes pacemaker: its probability falls by \d+ points", found[0])
+    assert re.match(
+        r"Removing cardiomegaly also removes pacemaker: its probability falls by \d+ percentage points", found[0]
+    )
     assert "40 patients; one −" in found[0]
-    assert any(one.startswith("Removing pacemaker does what it says: pacemaker falls") for one in found)
-    assert "removing cardiomegaly does" in found[-1]
-    assert "The two directions differ" in found[-1]
+    assert any(one.startswith("Removing pacemaker works: the probability of pacemaker falls") for one in found)
+    assert "removing cardiomegaly reaches" in found[-1]
+    assert "The association is asymmetric" in found[-1]
     ruled_out = audit_narrative.ruled_out(matrix)
-    assert ruled_out[0].startswith("Removing cardiomegaly leaves effusion, view AP and age alone")
+    assert ruled_out[0].startswith("Removing cardiomegaly does not change effusion, AP view or age: ")
 
 
 def test_leakage_is_what_goes_along_with_each_unit_of_the_target(planted):
@@ -195,27 +217,27 @@ def test_few_patients_conclude_nothing():
     cases = cohort(patients=5)
     matrix = measure(cases, scores_of(cases, PLANTED), QUICK)
     assert not any(matrix.is_called(*place) for place in matrix.agreement)
-    said = audit_narrative.unknown(matrix, cases, QUICK, has_survey=False)
-    assert "of every attribute nothing can be concluded, fewer than 10 patients" in said[0]
+    said = audit_narrative.unknown(matrix, cases, has_survey=False)
+    assert "about all attributes: insufficient data (5 patients; 10 are needed)." in said[0]
     assert audit_narrative.found(matrix, (), ()) == audit_narrative.ruled_out(matrix) == ()
-    assert any("no data report was given" in one for one in said)
+    assert any("No data report was given" in one for one in said)
 
 
 def test_two_edits_together_are_held_against_each_alone():
-    changes = (*CHANGES[:2], Change(edit="remove cardiomegaly, remove pacemaker"))
-    cases = cohort(changes=changes)
+    edits = (*CHANGES[:2], EditSpec(edit="remove cardiomegaly, remove pacemaker"))
+    cases = cohort(edits=edits)
     both = {("remove cardiomegaly, remove pacemaker", "pacemaker"): -5.5}
     matrix = measure(cases, scores_of(cases, PLANTED | both), QUICK)
     found = audit_relations.interactions(matrix, QUICK)
-    assert found.cell(changes[2].name, "pacemaker").verdict == "no effect"  # -5.5 is -2.5 - 3
-    assert found.cell(changes[2].name, "cardiomegaly").effect.value == pytest.approx(3, abs=0.1)
-    assert audit_narrative.doing(changes[2].name) == "Removing cardiomegaly and removing pacemaker"
+    assert found.cell(edits[2].name, "pacemaker").verdict == "no effect"  # -5.5 is -2.5 - 3
+    assert found.cell(edits[2].name, "cardiomegaly").effect.value == pytest.approx(3, abs=0.1)
+    assert audit_narrative.doing(edits[2].name) == "Removing cardiomegaly and removing pacemaker"
 
 
 def test_growth_with_strength_is_measured_where_there_are_strengths():
-    changes = tuple(Change(edit="remove cardiomegaly", strength=f"{g:g}", guidance=g) for g in (1.0, 2.0))
-    cases = cohort(changes=changes)
-    planted = {(change.name, column): -size * change.guidance for change in changes
+    edits = tuple(EditSpec(edit="remove cardiomegaly", strength=f"{g:g}", guidance=g) for g in (1.0, 2.0))
+    cases = cohort(edits=edits)
+    planted = {(edit.name, column): -size * edit.guidance for edit in edits
                for column, size in (("cardiomegaly", 2.0), ("pacemaker", 0.5))}  # fmt: skip
     matrix = measure(cases, scores_of(cases, planted), QUICK)
     (found,) = audit_relations.doses(matrix, QUICK)
@@ -229,7 +251,7 @@ def test_labels_and_aims_are_read_under_the_names_that_the_judges_have():
     attributes = Attributes(age=61.0, sex="M", view="PA", findings={"Support_Lines": True, "edema": None})
     assert [label(attributes, c) for c in ("age", "sex", "view", "support lines")] == [61.0, 1.0, 0.0, 1.0]
     assert np.isnan([label(attributes, "edema"), label(attributes, "mass")]).all()
-    case = lambda edit: Case(row={}, change=Change(edit=edit), attributes=attributes)
+    case = lambda edit: Case(row={}, edit=EditSpec(edit=edit), attributes=attributes)
     assert wanted(case("remove support lines"), ("support_lines", "age")) == {"support_lines": -1.0}
     assert wanted(case("set view AP"), ("view",)) == {"view": 1.0}
     assert wanted(case("set sex woman"), ("sex",)) == {"sex": -1.0}
@@ -250,7 +272,7 @@ def page_of(matrix, maps: tuple[HeatMap, ...]) -> report.Report:
     image = np.arange(64, dtype=np.uint8).reshape(8, 8)
     exhibit = Exhibit(image="<7>", patient="p", row=0, original=image, reconstruction=image, edited=255 - image)
     effects = report.EffectMap(
-        rows=tuple(change.name for change in matrix.changes),
+        rows=tuple(edit.name for edit in matrix.edits),
         controls=frozenset({"repeat the caption"}),
         columns=matrix.columns,
         maps=maps,
@@ -276,7 +298,7 @@ def test_the_page_stands_alone_and_escapes_what_it_is_told(planted):
 def test_marks_say_how_sure_a_cell_is(planted):
     *_, matrix = planted
     together = audit_report.maps(matrix, QUICK)[0]
-    marks = {(row.name, column): cell for row, cells in zip(matrix.changes, together.cells, strict=True)
+    marks = {(row.name, column): cell for row, cells in zip(matrix.edits, together.cells, strict=True)
              for column, cell in zip(COLUMNS, cells, strict=True)}  # fmt: skip
     assert {place for place, cell in marks.items() if cell.mark == "family"} == set(PLANTED)
     assert marks["remove cardiomegaly", "pacemaker"].value < -0.5
@@ -308,7 +330,13 @@ def survey_of(linked: bool) -> Survey:
                   has_more_duplicates=False, **empty)  # fmt: skip
 
 
-@pytest.mark.parametrize(("linked", "kind", "said"), [(True, "known", ": known."), (False, "hidden", ": hidden.")])
+@pytest.mark.parametrize(
+    ("linked", "kind", "said"),
+    [
+        (True, "known", "show this association with similar strength."),
+        (False, "hidden", "do not show this association."),
+    ],
+)
 def test_what_is_taken_along_is_held_against_the_links_of_the_data(planted, linked, kind, said):
     *_, matrix = planted
     sides = audit_relations.sides(matrix, survey_of(linked), QUICK)

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from prism_jax.evaluation.counterfactuals import gallery
-from prism_jax.evaluation.counterfactuals.manifest import Outputs
+from prism_jax.evaluation.counterfactuals.manifest import Manifest
 from prism_jax.evaluation.counterfactuals.outcomes import Outcome
 from prism_jax.metrics.counterfactual import CounterfactualMetrics
 
@@ -20,7 +20,7 @@ def outcome(number: int, change: float, direction: float | None = None) -> Outco
     candidates = json.dumps([other, STRENGTHS | dict(scores=scores)])
     kept = {name: float(np.float32(value)) for name, value in STRENGTHS.items()}
     row = dict(id=str(number), edit="e", mean_change=change, candidates=candidates) | kept
-    return Outcome(row=row, outputs=Outputs(Path()))
+    return Outcome(row=row, manifest=Manifest(Path()))
 
 
 def measured(inside: list[float]) -> CounterfactualMetrics:

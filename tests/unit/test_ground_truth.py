@@ -6,7 +6,7 @@ import pytest
 from prism_jax.data.captions.templates import PLAIN
 from prism_jax.data.sources.phantom import PhantomConfig, attributes_of
 from prism_jax.evaluation import ground_truth
-from prism_jax.evaluation.edits import Change
+from prism_jax.evaluation.edits import EditSpec
 
 CONFIG = PhantomConfig(preset="strong", size=32, test=40)
 
@@ -20,7 +20,7 @@ def rows():
 
 
 def test_taking_cardiomegaly_away_takes_pacemakers_along_by_the_causal_model_alone(rows):
-    change = Change(edit="remove cardiomegaly")
+    change = EditSpec(edit="remove cardiomegaly")
     graph, surgical = (ground_truth.true_effects(rows, change, CONFIG, mode=mode) for mode in ("graph", "surgical"))
     had_it = graph["cardiomegaly"] == -1
     assert 0 < had_it.sum() < 40  # subjects without it have nothing to lose
@@ -33,6 +33,6 @@ def test_taking_cardiomegaly_away_takes_pacemakers_along_by_the_causal_model_alo
 
 
 def test_a_year_more_is_a_year_more_for_everybody(rows):
-    effects = [ground_truth.true_effects(rows, Change(edit=f"set age {age}"), CONFIG)["age"] for age in (30, 50)]
+    effects = [ground_truth.true_effects(rows, EditSpec(edit=f"set age {age}"), CONFIG)["age"] for age in (30, 50)]
     np.testing.assert_allclose(effects[1] - effects[0], 20.0, rtol=1e-5)
     assert np.ptp(effects[0]) > 10  # their own ages differ

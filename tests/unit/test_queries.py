@@ -7,7 +7,7 @@ from prism_jax.data.captions import phrases
 from prism_jax.data.schema import Attributes
 from prism_jax.evaluation.benchmark import queries
 from prism_jax.evaluation.benchmark import scm as benchmark_scm
-from prism_jax.evaluation.edits import Change
+from prism_jax.evaluation.edits import EditSpec
 from prism_jax.pixels import to_uint8
 from prism_jax.scm import graphs
 
@@ -17,7 +17,7 @@ SIZE = 32
 def test_the_way_back_says_what_was():
     known = Attributes(age=63.0, sex="M", view="AP", findings={"effusion": True, "support_lines": False})
     for edit in ("remove effusion", "add support lines, set sex woman", "set age 40, set view PA"):
-        there = Change(edit=edit)
+        there = EditSpec(edit=edit)
         after = phrases.changed(known, there.values(known))
         back = queries.reverse(there, known)
         assert phrases.changed(after, back.values(after)) == known

@@ -322,7 +322,7 @@ def test_nothing_measured_meets_no_target():
 def test_counterfactual_table_states_a_target_per_edit():
     images = {name: np.stack([grey(i) for i in range(4)]) for name in ("reconstruction", "truth")}
     perfect = CounterfactualMetrics.of(**images, edited=images["truth"], mask=np.ones((4, 24, 24), bool)).compute()
-    table = report.counterfactual_table({"add": perfect}, closer_at_least=0.8, growth_at_most={"add": 2.0})
+    table = report.counterfactual_table({"add": perfect}, min_closer_fraction=0.8, max_outside_growth={"add": 2.0})
     checks = [cell for cell in table.rows[0] if isinstance(cell, report.Check)]
     assert [check.is_met for check in checks] == [False, False]  # reconstruction is as good; outside is empty
     assert report.counterfactual_table({"add": perfect}).rows[0][1] == perfect["closer"]

@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 
 from prism_jax.data.captions.templates import PRISM
-from prism_jax.evaluation.edits import Change
+from prism_jax.evaluation.edits import EditSpec
 from prism_jax.evaluation.subjects import ListedImages, choose, images_of
 
 PROMPT = "Chest X-ray of a 63-year-old man, AP view, with"
@@ -24,32 +24,32 @@ def eight(tmp_path) -> ListedImages:
 
 
 def test_the_first_subjects_are_chosen_for_each_change(eight):
-    changes = [Change(edit="remove pacemaker"), Change(edit="remove effusion")]
-    names = lambda count: {subject.index: subject.changes for subject in choose(eight, changes, count)}
+    edits = [EditSpec(edit="remove pacemaker"), EditSpec(edit="remove effusion")]
+    names = lambda count: {subject.index: subject.edits for subject in choose(eight, edits, count)}
     assert names(2) == {0: (0,), 2: (0,), 4: (1,), 5: (1,)}
     assert names(None) == {0: (0,), 2: (0,), 4: (0, 1), 5: (1,), 6: (0, 1), 7: (1,)}
 
 
 def test_a_subject_may_be_used_once(eight):
-    changes = [Change(edit="remove pacemaker"), Change(edit="remove effusion")]
-    names = lambda count: {subject.index: subject.changes for subject in choose(eight, changes, count, once=True)}
+    edits = [EditSpec(edit="remove pacemaker"), EditSpec(edit="remove effusion")]
+    names = lambda count: {subject.index: subject.edits for subject in choose(eight, edits, count, once=True)}
     assert names(2) == {0: (0,), 2: (0,), 4: (1,), 5: (1,)}
     assert names(3) == {0: (0,), 2: (0,), 4: (1,), 5: (1,), 6: (0,), 7: (1,)}  # 4 and 6 have both
 
 
 def test_a_change_that_fits_nobody_is_refused(eight):
     with pytest.raises(ValueError, match="no image can be used to set view to AP"):
-        choose(eight, [Change(edit="remove pacemaker"), Change(edit="set view AP")], 1)
+        choose(eight, [EditSpec(edit="remove pacemaker"), EditSpec(edit="set view AP")], 1)
 
 
 def test_placebos_are_made_of_every_subject_that_is_edited(eight):
-    changes = [Change(edit="repeat the caption"), Change(edit="remove pacemaker"), Change(edit="say effusion")]
-    chosen = choose(eight, changes[:2], 3)
-    assert {subject.index: subject.changes for subject in chosen} == {0: (1, 0), 2: (1, 0), 4: (1, 0)}
+    edits = [EditSpec(edit="repeat the caption"), EditSpec(edit="remove pacemaker"), EditSpec(edit="say effusion")]
+    chosen = choose(eight, edits[:2], 3)
+    assert {subject.index: subject.edits for subject in chosen} == {0: (1, 0), 2: (1, 0), 4: (1, 0)}
     with pytest.raises(ValueError, match="repeat the caption: only placebos; add an edit"):
-        choose(eight, changes[:1], 3)
+        choose(eight, edits[:1], 3)
     with pytest.raises(ValueError, match="no image can be used to say effusion"):
-        choose(eight, changes, 3)  # every caption has an effusion in it
+        choose(eight, edits, 3)  # every caption has an effusion in it
 
 
 def test_a_csv_names_files_beside_it(tmp_path):
@@ -92,7 +92,7 @@ def test_subjects_and_edits_are_worded_as_the_model_was_trained(tmp_path):
     (tmp_path / "images.csv").write_text("\n".join(lines) + "\n")
     subject = images_of(tmp_path / "images.csv", "test", PRISM).subject(0)
     assert subject.prompt == "Chest X-ray showing Cardiomegaly"
-    edit = Change(edit="remove cardiomegaly", blend=None).edit_of(subject.attributes, subject.wording)
+    edit = EditSpec(edit="remove cardiomegaly", blend=None).edit_of(subject.attributes, subject.wording)
     assert edit.prompt == "Chest X-ray"
     with pytest.raises(ValueError, match=r"set age to 40: captions worded .* do not say it"):
-        Change(edit="set age 40", blend=None).edit_of(subject.attributes, subject.wording)
+        EditSpec(edit="set age 40", blend=None).edit_of(subject.attributes, subject.wording)

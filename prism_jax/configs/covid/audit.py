@@ -10,7 +10,7 @@ python -m eval.audit --config configs/covid/audit.py
 from prism_jax.configs.covid.counterfactuals import WANTED
 from prism_jax.evaluation.audit.run import AuditRun
 from prism_jax.evaluation.counterfactuals.run import CounterfactualRun, Inversion
-from prism_jax.evaluation.edits import Change
+from prism_jax.evaluation.edits import EditSpec
 from prism_jax.evaluation.judges import Judge
 
 PLACEBOS = ("repeat the caption", "say breathing tube", "say blorkery", "say hernia")
@@ -23,7 +23,7 @@ def config() -> AuditRun:
         title="Real X-rays, edited for the audit",
         model="runs/covid_model",
         data="data/covid",
-        changes=tuple(Change(edit=edit, **strength) for edit in (*WANTED, *PLACEBOS)),
+        edits=tuple(EditSpec(edit=edit, **strength) for edit in (*WANTED, *PLACEBOS)),
         inversion=Inversion(method="edit_friendly", steps=20, guidance=2.0),
     )
     return AuditRun(

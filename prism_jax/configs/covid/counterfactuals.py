@@ -5,7 +5,7 @@ python -m eval.counterfactuals --config configs/covid/counterfactuals.py
 """
 
 from prism_jax.evaluation.counterfactuals.run import CounterfactualRun, Inversion
-from prism_jax.evaluation.edits import Change
+from prism_jax.evaluation.edits import EditSpec
 
 WANTED = (
     "remove endotracheal tube",
@@ -24,8 +24,8 @@ def config() -> CounterfactualRun:
         title="Real X-rays, edited",
         model="runs/covid_model",
         data="data/covid",
-        changes=tuple(Change(edit=edit, **strength) for edit in WANTED),
-        per_change=12,
+        edits=tuple(EditSpec(edit=edit, **strength) for edit in WANTED),
+        subjects_per_edit=12,
         inversion=Inversion(method="null_text", steps=20, guidance=2.0, inner_steps=10),
         training="runs/covid_finetune",
     )

@@ -10,7 +10,7 @@ from prism_jax.configs.phantom.audit import INVERSION, JUDGES, STRENGTH
 from prism_jax.configs.phantom.audit_confounded import UNSAID
 from prism_jax.evaluation.audit.run import AuditRun
 from prism_jax.evaluation.counterfactuals.run import CounterfactualRun
-from prism_jax.evaluation.edits import Change
+from prism_jax.evaluation.edits import EditSpec
 
 EDITS = ("add cardiomegaly", "add pacemaker", "say hernia")  # the last is a placebo
 
@@ -22,8 +22,8 @@ def config() -> AuditRun:
         model="runs/demo/silent_model",
         data="runs/demo/data",
         wording=UNSAID,
-        changes=tuple(Change(edit=edit, **STRENGTH) for edit in EDITS),
-        per_change=16,
+        edits=tuple(EditSpec(edit=edit, **STRENGTH) for edit in EDITS),
+        subjects_per_edit=16,
         inversion=INVERSION,
     )
     return AuditRun(

@@ -5,7 +5,7 @@ prism export --run runs/demo/finetune --out runs/demo/model
 python -m eval.counterfactuals --config configs/demo/counterfactuals.py
 """
 
-from prism_jax.configs.phantom.counterfactuals import INVERSION, changes
+from prism_jax.configs.phantom.counterfactuals import INVERSION, edits
 from prism_jax.evaluation.counterfactuals.run import CounterfactualRun
 
 
@@ -15,8 +15,8 @@ def config() -> CounterfactualRun:
         title="Counterfactual chest X-rays: the demo",
         model="runs/demo/model",
         data="runs/demo/data",
-        changes=changes(),
-        per_change=8,
+        edits=edits(),
+        subjects_per_edit=8,
         inversion=INVERSION,
         training="runs/demo/finetune",
     )

@@ -12,7 +12,7 @@ in no data set: a CSV with the columns path and prompt. The names of findings ar
 import jax.numpy as jnp
 
 from prism_jax.evaluation.counterfactuals.run import CounterfactualRun, Inversion
-from prism_jax.evaluation.edits import Change
+from prism_jax.evaluation.edits import EditSpec
 
 WANTED = ("remove pacemaker", "remove effusion", "remove cardiomegaly", "add effusion", "set age 80")
 
@@ -23,9 +23,9 @@ def config() -> CounterfactualRun:
         title="Counterfactuals of a folder",
         model="runs/folder_sd15/model",
         data="data/my_xrays",
-        changes=tuple(Change(edit=edit, blend=None) for edit in WANTED),
+        edits=tuple(EditSpec(edit=edit, blend=None) for edit in WANTED),
         inversion=Inversion(method="edit_friendly", steps=50, guidance=7.5),
         batch_size=None,  # what fits the GPU's memory
         dtype=jnp.dtype("bfloat16"),
-        inversions="runs/folder_inversions",
+        inversion_store="runs/folder_inversions",
     )

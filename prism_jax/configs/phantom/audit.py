@@ -10,7 +10,7 @@ The cohort is made first, and goes on where it was: 64 patients an edit, four pl
 from prism_jax.configs.phantom.counterfactuals import FINDINGS
 from prism_jax.evaluation.audit.run import AuditRun
 from prism_jax.evaluation.counterfactuals.run import CounterfactualRun, Inversion
-from prism_jax.evaluation.edits import Change
+from prism_jax.evaluation.edits import EditSpec
 from prism_jax.evaluation.judges import Judge
 
 INVERSION = Inversion(method="edit_friendly", steps=20, guidance=1.75)
@@ -25,8 +25,8 @@ def config() -> AuditRun:
         title="The base model's edits, for the audit",
         model="phantom",
         data="data/phantom_balanced",
-        changes=changes(),
-        per_change=64,
+        edits=edits(),
+        subjects_per_edit=64,
         inversion=INVERSION,
     )
     return AuditRun(
@@ -39,8 +39,8 @@ def config() -> AuditRun:
     )
 
 
-def changes() -> tuple[Change, ...]:
+def edits() -> tuple[EditSpec, ...]:
     """Every finding taken away and added, two at once; placebos: null edit, synonym, nonsense, unrelated finding."""
     edits = [f"{verb} {finding}" for verb in ("remove", "add") for finding in FINDINGS]
     edits.append("remove cardiomegaly, remove pacemaker")
-    return tuple(Change(edit=edit, **STRENGTH) for edit in (*edits, *PLACEBOS))
+    return tuple(EditSpec(edit=edit, **STRENGTH) for edit in (*edits, *PLACEBOS))

@@ -16,7 +16,7 @@ from prism_jax.configs.phantom.audit import INVERSION, JUDGES, PLACEBOS, STRENGT
 from prism_jax.configs.phantom.finetune_confounded import UNSAID
 from prism_jax.evaluation.audit.run import AuditRun
 from prism_jax.evaluation.counterfactuals.run import CounterfactualRun
-from prism_jax.evaluation.edits import Change
+from prism_jax.evaluation.edits import EditSpec
 
 EDITS = ("remove cardiomegaly", "remove pacemaker", "remove effusion", "remove support lines", "add cardiomegaly",
          "add effusion", "set view PA", "set age 80")  # fmt: skip
@@ -29,8 +29,8 @@ def config() -> AuditRun:
         model="runs/phantom_confounded/model",
         data="data/phantom_strong",
         wording=UNSAID,
-        changes=tuple(Change(edit=edit, **STRENGTH) for edit in (*EDITS, *PLACEBOS)),
-        per_change=32,
+        edits=tuple(EditSpec(edit=edit, **STRENGTH) for edit in (*EDITS, *PLACEBOS)),
+        subjects_per_edit=32,
         inversion=INVERSION,
     )
     return AuditRun(

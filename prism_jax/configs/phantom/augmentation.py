@@ -10,7 +10,7 @@ python -m eval.augmentation --config configs/phantom/augmentation.py
 from prism_jax.evaluation.augmentation.run import AugmentationRun
 from prism_jax.evaluation.augmentation.test_sets import HeldOutSet
 from prism_jax.evaluation.counterfactuals.run import CounterfactualRun, Inversion
-from prism_jax.evaluation.edits import Change
+from prism_jax.evaluation.edits import EditSpec
 
 EDITS = ("remove pacemaker", "add pacemaker", "remove cardiomegaly", "add cardiomegaly")
 
@@ -25,8 +25,8 @@ def config() -> AugmentationRun:
             model="runs/demo/model",
             data="data/augmentation_strong",
             split="train",
-            changes=tuple(Change(edit=edit, **strength) for edit in EDITS),
-            per_change=175,
+            edits=tuple(EditSpec(edit=edit, **strength) for edit in EDITS),
+            subjects_per_edit=175,
             batch_size=16,
             inversion=Inversion(method="edit_friendly", steps=20, guidance=1.75),
         ),

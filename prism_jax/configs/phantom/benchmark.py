@@ -19,7 +19,7 @@ the same pictures. Their model was trained on phantoms without links between att
 
 import dataclasses
 
-from prism_jax.configs.phantom.counterfactuals import changes
+from prism_jax.configs.phantom.counterfactuals import edits
 from prism_jax.evaluation.benchmark.methods import Bracket, CausalModel, Editor, Strength
 from prism_jax.evaluation.benchmark.run import BenchmarkRun
 from prism_jax.evaluation.counterfactuals.run import Inversion
@@ -36,8 +36,8 @@ def config() -> BenchmarkRun:
     return BenchmarkRun(
         run="runs/phantom_comparison",
         data="data/phantom_128",
-        changes=changes(),
-        per_change=32,
+        edits=edits(),
+        subjects_per_edit=32,
         once=True,
         size=64,
         rows=rows(EDITOR, LIKELIHOOD, COUNTERFACTUAL, MECHANISMS),

@@ -21,6 +21,6 @@ def config() -> BenchmarkRun:
     return dataclasses.replace(
         others,
         run="runs/phantom_comparison_ganterfactual",
-        changes=tuple(change for change in others.changes if change.edit.endswith(ATTRIBUTE)),
+        edits=tuple(edit for edit in others.edits if edit.edit.endswith(ATTRIBUTE)),
         rows=(*others.rows, row),
     )

@@ -5,7 +5,7 @@ python -m eval.counterfactuals --config configs/phantom/counterfactuals.py
 """
 
 from prism_jax.evaluation.counterfactuals.run import CounterfactualRun, Inversion
-from prism_jax.evaluation.edits import Change
+from prism_jax.evaluation.edits import EditSpec
 
 FINDINGS = ("pacemaker", "cardiomegaly", "effusion", "support lines")
 INVERSION = Inversion(method="null_text", steps=20, guidance=1.75, inner_steps=10)
@@ -17,14 +17,14 @@ def config() -> CounterfactualRun:
         title="The base model against true counterfactuals",
         model="phantom",
         data="data/phantom_balanced",
-        changes=changes(),
-        per_change=64,
+        edits=edits(),
+        subjects_per_edit=64,
         inversion=INVERSION,
         training=None,
     )
 
 
-def changes() -> tuple[Change, ...]:
+def edits() -> tuple[EditSpec, ...]:
     """Every finding taken away and added; strengths as chosen on the validation split."""
     strength = dict(cross_steps=0.4, self_steps=0.4, blend=None)
-    return tuple(Change(edit=f"{verb} {finding}", **strength) for verb in ("remove", "add") for finding in FINDINGS)
+    return tuple(EditSpec(edit=f"{verb} {finding}", **strength) for verb in ("remove", "add") for finding in FINDINGS)

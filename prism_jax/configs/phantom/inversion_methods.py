@@ -6,7 +6,7 @@ python -m eval.inversion_methods --config configs/phantom/inversion_methods.py
 
 import dataclasses
 
-from prism_jax.configs.phantom.counterfactuals import INVERSION, changes
+from prism_jax.configs.phantom.counterfactuals import INVERSION, edits
 from prism_jax.evaluation.counterfactuals.run import CounterfactualRun
 from prism_jax.evaluation.inversion_methods.run import InversionMethodsRun
 
@@ -20,7 +20,7 @@ def config() -> InversionMethodsRun:
         each=CounterfactualRun(
             model="phantom",
             data="data/phantom_balanced",
-            changes=changes(),
+            edits=edits(),
         ),
         methods=tuple(dataclasses.replace(INVERSION, method=method) for method in METHODS),
     )

@@ -8,7 +8,7 @@ import numpy as np
 from prism_jax.evaluation import edited_cohort as cohorts
 from prism_jax.evaluation.audit.scores import Scores
 from prism_jax.evaluation.edited_cohort import AGE, Cases
-from prism_jax.evaluation.edits import Change
+from prism_jax.evaluation.edits import EditSpec
 from prism_jax.stats import contrasts, effects
 from prism_jax.stats.consensus import Agreement, agree
 from prism_jax.stats.effects import EFFECT, NEGLIGIBLE, EffectConfig, Effects, Row
@@ -27,7 +27,7 @@ class Matrix:
     changes, so their own spread would make every change of that a large one.
     """
 
-    changes: tuple[Change, ...]  # rows
+    edits: tuple[EditSpec, ...]  # rows
     columns: tuple[str, ...]
     tested: str  # the scale of the tests: standardised, unless the margin is one on logits
     wanted: Mapping[str, Mapping[str, float]]  # edit -> target -> mean of 1 (should rise) and -1 (should fall)
@@ -57,10 +57,10 @@ class Matrix:
         """(The largest mean change of the probability by a placebo on the same images, its name); NaN without any."""
         rows, place = self.rows[ALL][PROBABILITY], self.columns.index(column)
         own, found = rows[edit].images, [(float("nan"), "")]
-        for change in self.changes:
-            row = rows[change.name]
-            if change.is_placebo and (shared := np.isin(row.images, own)).any():
-                found.append((float(abs(np.nanmean(row.changes[shared, place]))), change.name))
+        for spec in self.edits:
+            row = rows[spec.name]
+            if spec.is_negative_control and (shared := np.isin(row.images, own)).any():
+                found.append((float(abs(np.nanmean(row.changes[shared, place]))), spec.name))
         return max(found[1:], default=found[0])
 
     def _is_beyond(self, edit: str, column: str) -> bool:
@@ -70,8 +70,8 @@ class Matrix:
 
 def measure(cases: Cases, scores: Scores, config: EffectConfig, *, slight: float = 0.02) -> Matrix:
     """Judges every cell of a cohort; a probability that changes by less than `slight` is of no account."""
-    changes, columns = cases.changes, scores.columns
-    wanted = {change.name: _wanted(cases, change, columns) for change in changes}
+    edits, columns = cases.edits, scores.columns
+    wanted = {edit.name: _wanted(cases, edit, columns) for edit in edits}
     views = [*enumerate(scores.judges), (slice(None), ALL)]
     rows = {judge: _rows(cases, scores, place, wanted) for place, judge in views}
     found = {judge: _measured(scales, columns, config, slight) for judge, scales in rows.items()}
@@ -79,14 +79,14 @@ def measure(cases: Cases, scores: Scores, config: EffectConfig, *, slight: float
         truth = _rows(cases, scores, slice(None), wanted, before="original", after="truth")
         found[TRUTH] = _measured(truth, columns, config, slight)
     tested = STANDARD if config.margin_of == "std" else LOGIT
-    apart = {judge: {tested: _beyond(changes, rows[judge][tested])} for judge in scores.judges}
-    excess = {PROBABILITY: _beyond(changes, rows[ALL][PROBABILITY])}
+    apart = {judge: {tested: _beyond(edits, rows[judge][tested])} for judge in scores.judges}
+    excess = {PROBABILITY: _beyond(edits, rows[ALL][PROBABILITY])}
     beyond, cells = (), ()
     if excess[PROBABILITY]:
         beyond = agree(*(_measured(scales, columns, config, slight)[tested] for scales in apart.values()))
         cells = _measured(excess, columns, config, slight)[PROBABILITY].cells
     return Matrix(
-        changes=changes,
+        edits=edits,
         columns=columns,
         tested=tested,
         wanted=wanted,
@@ -135,9 +135,9 @@ def _possible(measured: Effects) -> Effects:
     return dataclasses.replace(measured, cells=tuple(cells))
 
 
-def _wanted(cases: Cases, change: Change, columns: tuple[str, ...]) -> dict[str, float]:
+def _wanted(cases: Cases, edit: EditSpec, columns: tuple[str, ...]) -> dict[str, float]:
     found: dict[str, list[float]] = {}
-    for place in cases.of(change):
+    for place in cases.of(edit):
         for column, sign in cohorts.wanted(cases.cases[place], columns).items():
             found.setdefault(column, []).append(sign)
     return {column: float(np.mean(signs)) for column, signs in found.items()}
@@ -157,16 +157,16 @@ def _rows(
     spread = np.std(seen(LOGIT, before)[cases.firsts], axis=0, ddof=1) if len(cases.firsts) > 1 else np.nan
     spread = np.where(spread > 0, spread, np.nan)  # [c]
     found: dict[str, dict[str, Row]] = {PROBABILITY: {}, LOGIT: {}, STANDARD: {}}
-    for change in cases.changes:
-        places = cases.of(change)
+    for edit in cases.edits:
+        places = cases.of(edit)
         fields = dict(
-            images=cases.images[places], targets=tuple(wanted[change.name]), is_negative_control=change.is_placebo
+            images=cases.images[places], targets=tuple(wanted[edit.name]), is_negative_control=edit.is_negative_control
         )
         for scale in (PROBABILITY, LOGIT):
             values = (seen(scale, kind)[places] for kind in (before, after))
-            found[scale][change.name] = Row.of(*values, cases.patients[places], **fields)
-        standard = found[LOGIT][change.name].changes / spread[None]
-        found[STANDARD][change.name] = Row(changes=standard, patients=cases.patients[places], **fields)
+            found[scale][edit.name] = Row.of(*values, cases.patients[places], **fields)
+        standard = found[LOGIT][edit.name].changes / spread[None]
+        found[STANDARD][edit.name] = Row(changes=standard, patients=cases.patients[places], **fields)
     return found
 
 
@@ -174,13 +174,13 @@ def _seen(values: np.ndarray, judge: int | slice) -> np.ndarray:
     return values[judge].mean(axis=0) if isinstance(judge, slice) else values[judge]
 
 
-def _beyond(changes: tuple[Change, ...], rows: Mapping[str, Row]) -> dict[str, Row]:
+def _beyond(edits: tuple[EditSpec, ...], rows: Mapping[str, Row]) -> dict[str, Row]:
     """Each edit less the mean of the placebos of the same images; edits that share no image with them are left out."""
-    placebos = [rows[change.name] for change in changes if change.is_placebo]
+    placebos = [rows[edit.name] for edit in edits if edit.is_negative_control]
     found = {}
-    for change in changes if placebos else ():
-        row = rows[change.name]
+    for edit in edits if placebos else ():
+        row = rows[edit.name]
         common = set(row.images).intersection(*(one.images for one in placebos))
-        if not change.is_placebo and common:
-            found[change.name] = contrasts.difference_in_differences(row, *placebos)
+        if not edit.is_negative_control and common:
+            found[edit.name] = contrasts.difference_in_differences(row, *placebos)
     return found

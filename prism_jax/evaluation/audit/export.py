@@ -33,9 +33,9 @@ def effects_table(cases: Cases, scores: Scores, inside: Mapping[str, Inside]) ->
     columns: dict[str, Any] = {
         "image": each(cases.images),
         "patient": each(cases.patients),
-        "edit": each([case.change.words for case in cases.cases]),
-        "strength": each([case.change.strength for case in cases.cases]),
-        "is_placebo": each([case.change.is_placebo for case in cases.cases]),
+        "edit": each([case.edit.words for case in cases.cases]),
+        "strength": each([case.edit.strength for case in cases.cases]),
+        "is_negative_control": each([case.edit.is_negative_control for case in cases.cases]),
         "status": each([row["status"] for row in rows]),
         "judge": np.repeat(scores.judges, n * c),
         "attribute": np.tile(scores.columns, n * j),
@@ -57,8 +57,8 @@ def matrix_record(matrix: Matrix, more: Mapping[str, Any]) -> dict[str, Any]:
     encode_places = lambda found: [json_codec.encode(one) for one in found.values()]
     return {
         "format": FORMAT,
-        "edits": [change.name for change in matrix.changes],
-        "placebos": [change.name for change in matrix.changes if change.is_placebo],
+        "edits": [edit.name for edit in matrix.edits],
+        "placebos": [edit.name for edit in matrix.edits if edit.is_negative_control],
         "columns": list(matrix.columns),
         "judges": list(matrix.judges),
         "units": {column: "years" if column == AGE else "probability, or logit" for column in matrix.columns},

@@ -65,10 +65,10 @@ def adjusted(
     firsts = cases.firsts
     labels = cohorts.labels([cases.cases[i] for i in firsts], scores.columns)
     found = {}
-    for change in matrix.changes:
-        places = cases.of(change)
+    for edit in matrix.edits:
+        places = cases.of(edit)
         for c, column in enumerate(scores.columns):
-            is_asked = column in matrix.wanted[change.name] or matrix.is_called(change.name, column)
+            is_asked = column in matrix.wanted[edit.name] or matrix.is_called(edit.name, column)
             if column == AGE or not is_asked:
                 continue
             known = ~np.isnan(labels[:, c])
@@ -85,7 +85,7 @@ def adjusted(
                     patients=cases.patients[firsts][known],
                 )
                 try:
-                    found[change.name, column, judge] = corrected_change(seen, labelled, config=config)
+                    found[edit.name, column, judge] = corrected_change(seen, labelled, config=config)
                 except ValueError:
                     continue
     return found

@@ -15,12 +15,12 @@ from prism_jax.stats import consensus, effects
 from prism_jax.stats.intervals import Estimate
 
 DOING = {"remove": "Removing", "add": "Adding", "set": "Setting", "drop": "Not mentioning", "say": "Saying"}
-READABLE = 0.8  # AUROC on labelled images below which a judge's word is doubted
-LARGE = 0.25  # change of a probability from which an attribute is said to appear or to vanish
+GOOD_AUROC = 0.8  # below this on labelled images, effects on the attribute come with a warning
+LARGE = 0.25  # change of a probability from which an attribute is said to appear or to disappear
 IN_DATA = {
-    KNOWN: "The data link the two as strongly: known.",
-    AMPLIFIED: "The data link the two, but less: amplified.",
-    HIDDEN: "The data's labels do not: hidden.",
+    KNOWN: "The training data show this association with similar strength.",
+    AMPLIFIED: "The training data show this association too, but weaker: the model amplifies it.",
+    HIDDEN: "The labels of the training data do not show this association.",
 }
 
 
@@ -31,59 +31,72 @@ def doing(edit: str) -> str:
         verb, _, rest = part.partition(" ")
         parts.append(f"{DOING.get(verb, verb.capitalize())} {rest}")
     first, *others = parts
-    return " and ".join([first, *(part[:1].lower() + part[1:] for part in others)])
+    return " and ".join([first, *(lower(part) for part in others)])
+
+
+def lower(sentence: str) -> str:
+    """The same with a small first letter."""
+    return sentence[:1].lower() + sentence[1:]
 
 
 def named(column: str) -> str:
-    """An attribute as sentences say it."""
-    return f"{column} {BINARY[column]}" if column in BINARY else spoken(column)
+    """An attribute as sentences name it."""
+    return {"sex": "male sex", "view": "AP view"}.get(column, spoken(column))
 
 
 def amount(value: float, column: str) -> str:
-    """The size of a change without its sign: "37 points", "4.1 years"."""
+    """The size of a change without its sign: "37 percentage points", "4.1 years"."""
     size = abs(value)
     if column == AGE:
         return f"{number(size)} years"
-    return f"{size * 100:.0f} points" if size >= 0.1 else f"{size * 100:.1f} points"
+    return f"{size * 100:.0f} percentage points" if size >= 0.1 else f"{size * 100:.1f} percentage points"
 
 
 def interval(estimate: Estimate, column: str) -> str:
-    """In points, or years; no probability changes by more than all of it, whatever t makes of few patients."""
+    """In percentage points, or years; probabilities change by 100 points at most, whatever t says of few patients."""
     low, high = (estimate.low, estimate.high) if column == AGE else np.clip((estimate.low, estimate.high), -1, 1)
     return f"{signed(low, column)} to {signed(high, column)}"
 
 
 def signed(value: float, column: str) -> str:
-    """A change in points, or years, with its sign; "" where it is not known."""
+    """A change in percentage points, or years, with its sign; "" if unknown."""
     if np.isnan(value):
         return ""
     text = f"{value * (1 if column == AGE else 100):+.1f}"
     return "0.0" if text in ("+0.0", "-0.0") else text.replace("-", "−")
 
 
-def found(matrix: Matrix, sides: Sequence[Side], directions: Sequence[Direction]) -> tuple[str, ...]:
-    """Effects beside the target, the largest first, then which edits do what they should, then the slight ones."""
-    called = [one for one in matrix.agreement.values() if one.family == effects.OFF and matrix.is_called(*_at(one))]
-    called.sort(key=lambda one: -abs(np.mean(one.values)))
+def unreliable(errors: Sequence[Errors], min_auroc: float) -> frozenset[str]:
+    """The attributes that a judge recognises with an AUROC below `min_auroc`: no finding is stated about them."""
+    return frozenset(error.column for error in errors if _auroc(error).value < min_auroc)
+
+
+def _auroc(error: Errors) -> Estimate:
+    unknown = Estimate(value=float("nan"), low=float("nan"), high=float("nan"), count=0)
+    return error.figures.get("auroc", unknown)
+
+
+def found(
+    matrix: Matrix, sides: Sequence[Side], directions: Sequence[Direction], without: frozenset[str] = frozenset()
+) -> tuple[str, ...]:
+    """Side effects, the largest first, then effects on targets, directions, negative controls and negligible effects.
+
+    Attributes in `without` are left out: the judges do not recognise them.
+    """
+    cells = [cell for cell in matrix.agreement.values() if cell.column not in without]
+    called = [cell for cell in cells if cell.family == effects.OFF and matrix.is_called(*_at(cell))]
+    called.sort(key=lambda cell: -abs(np.mean(cell.values)))
     links = {(side.edit, side.column): side for side in sides}
-    said = [_side_effect(matrix, one.edit, one.column, links.get(_at(one))) for one in called]
-    targets = [one for one in matrix.agreement.values() if one.family == effects.ON and _is_effect(one)]
-    said += [_on_target(matrix, one.edit, one.column) for one in targets if matrix.is_called(*_at(one))]
-    said += [_hardly(matrix, one.edit, one.column) for one in targets if matrix.is_slight(*_at(one))]
-    said += filter(None, (_direction(matrix, one) for one in directions))
-    placebos = [one for one in matrix.agreement.values() if one.family == effects.NEGATIVE_CONTROL]
-    called = [one for one in placebos if one.verdict == effects.EFFECT]
-    said += [f"Even a placebo has an effect. {_side_effect(matrix, *_at(one), None)}" for one in called]
-    return (*said, *_slight(matrix))
-
-
-def _slight(matrix: Matrix) -> tuple[str, ...]:
-    """All effects beside targets that are too small to be of account, in one sentence."""
-    small = [_at(one) for one in matrix.agreement.values() if one.family != effects.ON and matrix.is_slight(*_at(one))]
-    each = [
-        f"{doing(edit).lower()} changes {named(column)} by {_moved(matrix, edit, column)}" for edit, column in small
-    ]
-    return (f"Certain, but too small to be of account: {'; '.join(each)}.",) if each else ()
+    sentences = [_side_effect(matrix, cell.edit, cell.column, links.get(_at(cell))) for cell in called]
+    targets = [cell for cell in cells if cell.family == effects.ON and _is_effect(cell)]
+    sentences += [_on_target(matrix, cell.edit, cell.column) for cell in targets if matrix.is_called(*_at(cell))]
+    sentences += [_hardly(matrix, cell.edit, cell.column) for cell in targets if matrix.is_slight(*_at(cell))]
+    sentences += filter(None, (_direction(matrix, direction, without) for direction in directions))
+    controls = [cell for cell in cells if cell.family == effects.NEGATIVE_CONTROL and cell.verdict == effects.EFFECT]
+    sentences += [f"A negative control has an effect. {_side_effect(matrix, *_at(cell), None)}" for cell in controls]
+    small = [_at(cell) for cell in cells if cell.family != effects.ON and matrix.is_slight(*_at(cell))]
+    each = [f"{lower(doing(edit))} changes {named(column)} by {_moved(matrix, edit, column)}" for edit, column in small]
+    return (*sentences, f"Statistically certain, but negligibly small: {'; '.join(each)}.") if each else (*sentences,)
 
 
 def _moved(matrix: Matrix, edit: str, column: str) -> str:
@@ -91,87 +104,100 @@ def _moved(matrix: Matrix, edit: str, column: str) -> str:
     return f"{signed(value, column)} {'years' if column == AGE else 'points'}"
 
 
-def ruled_out(matrix: Matrix) -> tuple[str, ...]:
-    """What each edit is shown to leave alone."""
-    said = []
-    for change in matrix.changes:
+def ruled_out(matrix: Matrix, without: frozenset[str] = frozenset()) -> tuple[str, ...]:
+    """The attributes that each edit is shown not to change."""
+    sentences = []
+    for edit in matrix.edits:
         columns = [
-            named(one.column)
-            for one in matrix.agreement.values()
-            if one.edit == change.name and one.verdict == effects.NO_EFFECT
+            named(cell.column)
+            for cell in matrix.agreement.values()
+            if cell.edit == edit.name and cell.verdict == effects.NO_EFFECT and cell.column not in without
         ]
         if columns:
-            said.append(
-                f"{doing(change.name)} leaves {_listed(columns)} alone: all judges find a change within the margin."
+            sentences.append(
+                f"{doing(edit.name)} does not change {_listed(columns, 'or')}: in the scores of every judge the change "
+                "lies within the equivalence margin."
             )
-    return tuple(said)
+    return tuple(sentences)
 
 
-def unknown(matrix: Matrix, cases: Cases, config: effects.EffectConfig, *, has_survey: bool) -> tuple[str, ...]:
-    """What the audit does not say, and why."""
+def unknown(
+    matrix: Matrix, cases: Cases, *, has_survey: bool, without: frozenset[str] = frozenset()
+) -> tuple[str, ...]:
+    """What the audit cannot decide, and why."""
     alike: dict[tuple[str, tuple[str, ...]], list[str]] = {}
-    for change in matrix.changes:
+    for spec in matrix.edits:
         by_reason: dict[str, list[str]] = {}
-        for one in matrix.agreement.values():
-            if one.edit == change.name:
-                by_reason.setdefault(_undecided(matrix, one, config), []).append(one.column)
+        for cell in matrix.agreement.values():
+            if cell.edit == spec.name and cell.column not in without:
+                by_reason.setdefault(_undecided(matrix, cell), []).append(cell.column)
         for reason, columns in by_reason.items():
-            alike.setdefault((reason, tuple(columns)), []).append(change.name)
-    said = []
+            alike.setdefault((reason, tuple(columns)), []).append(spec.name)
+    sentences = []
     for (reason, columns), edits in alike.items():
-        of = "every attribute" if columns == matrix.columns else _listed([*map(named, columns)])
-        who = _listed([f"{doing(edit)} ({_patients(matrix, edit)} patients)" for edit in edits])
-        said += [f"{who}: of {of} {reason}"] if reason else []
+        about = "all attributes" if columns == matrix.columns else _listed([*map(named, columns)])
+        sentences += [f"{_listed([*map(doing, edits)])}, about {about}: {reason}"] if reason else []
     for edit, counts in cases.attempts.items():
         lost = {status: n for status, n in counts.items() if status != "done"}
         if lost:
             listed = _listed([f"{n} {status}" for status, n in sorted(lost.items())])
-            said.append(f"{doing(edit)}: of {sum(counts.values())} attempts {listed}; see the table of attempts.")
+            sentences.append(f"{doing(edit)}: of {sum(counts.values())} attempts {listed}; see the table of attempts.")
     if not matrix.beyond:
-        said.append("No placebo edits were made: there is no noise floor that effects are held against.")
+        sentences.append("No negative controls were made, so it is unknown how much any edit changes the scores.")
     if not has_survey:
-        said.append("Whether effects are in the data: no data report was given to compare with.")
-    return tuple(said)
+        sentences.append("No data report was given, so effects are not compared with associations in the data.")
+    return tuple(sentences)
 
 
-def doubtful(errors: Sequence[Errors]) -> tuple[str, ...]:
-    """The attributes that a judge hardly reads on these images: what it sees change there may be something else."""
-    said = {}
-    for one in errors:
-        area = one.figures.get("auroc")
-        if area is not None and area.value < READABLE:
-            told = f"{one.judge} {area.value:.2f} ({area.low:.2f} to {area.high:.2f})"
-            said.setdefault(one.column, []).append(told)
-    return tuple(
-        f"What judges say of {named(column)} is worth little: on these images' labels the AUROC is {_listed(told)}."
-        for column, told in said.items()
-    )
+def doubtful(errors: Sequence[Errors], min_auroc: float) -> tuple[str, ...]:
+    """How well the judges recognise each attribute on these images, where not well."""
+    by_column: dict[str, list[Errors]] = {}
+    for error in errors:
+        if "auroc" in error.figures:
+            by_column.setdefault(error.column, []).append(error)
+    sentences = []
+    for column, each in by_column.items():
+        poor = [error for error in each if _auroc(error).value < GOOD_AUROC]
+        if not poor:
+            continue
+        measured = _listed(
+            [f"{error.judge} {a.value:.2f} ({a.low:.2f} to {a.high:.2f})" for error in poor for a in [_auroc(error)]]
+        )
+        if column in unreliable(poor, min_auroc):
+            end = "no effect on this attribute is reported."
+            sentences.append(f"The judges do not recognise {named(column)} reliably (AUROC {measured}): {end}")
+        else:
+            sentences.append(f"Effects on {named(column)} need caution: the judges' AUROC is {measured}.")
+    unmeasured = [named(column) for column, each in by_column.items() if all(np.isnan(_auroc(e).value) for e in each)]
+    if unmeasured:
+        sentences.append(
+            f"How well the judges recognise {_listed(unmeasured)} is not known on these images: an AUROC needs labels "
+            "of images with and without it."
+        )
+    return tuple(sentences)
 
 
-def _undecided(matrix: Matrix, one: consensus.Agreement, config: effects.EffectConfig) -> str:
+def _undecided(matrix: Matrix, cell: consensus.Agreement) -> str:
     """Why a cell is neither an effect nor shown to be free of one; "" if it is."""
-    if one.verdict == effects.INSUFFICIENT_DATA:
-        return f"nothing can be concluded, fewer than {config.min_patients:g} patients."
-    if one.verdict == consensus.DISAGREE:
+    if cell.verdict == effects.INSUFFICIENT_DATA:
+        reasons = {matrix.size(*_at(cell), judge, matrix.tested).reason for judge in matrix.judges} - {""}
+        return f"insufficient data ({min(reasons, default='no p-value could be computed')})."
+    if cell.verdict == consensus.DISAGREE:
         return "the judges disagree."
-    if one.verdict == effects.INCONCLUSIVE:
-        return "neither an effect nor its absence is shown."
-    is_beyond = matrix.is_called(*_at(one)) or matrix.is_slight(*_at(one))
-    if one.family != effects.NEGATIVE_CONTROL and _is_effect(one) and not is_beyond:
-        return "no more is shown than placebo edits do."
+    if cell.verdict == effects.INCONCLUSIVE:
+        return "inconclusive, neither an effect nor its absence is shown."
+    is_beyond = matrix.is_called(*_at(cell)) or matrix.is_slight(*_at(cell))
+    if cell.family != effects.NEGATIVE_CONTROL and _is_effect(cell) and not is_beyond:
+        return "no more change than under negative controls."
     return ""
 
 
-def _is_effect(one: consensus.Agreement) -> bool:
-    return one.verdict in (effects.EFFECT, effects.NEGLIGIBLE)
+def _is_effect(cell: consensus.Agreement) -> bool:
+    return cell.verdict in (effects.EFFECT, effects.NEGLIGIBLE)
 
 
-def _at(one: consensus.Agreement) -> tuple[str, str]:
-    return one.edit, one.column
-
-
-def _patients(matrix: Matrix, edit: str) -> int:
-    return max(matrix.size(edit, column).effect.count for column in matrix.columns)
+def _at(cell: consensus.Agreement) -> tuple[str, str]:
+    return cell.edit, cell.column
 
 
 def _side_effect(matrix: Matrix, edit: str, column: str, side: Side | None) -> str:
@@ -185,11 +211,11 @@ def _side_effect(matrix: Matrix, edit: str, column: str, side: Side | None) -> s
                     for judge in matrix.judges])  # fmt: skip
     text = (
         f"{start} {'rises' if rises else 'falls'} by {amount(effect.value, column)} (95 % interval "
-        f"{interval(effect, column)}; {effect.count} patients; {each})."
+        f"{interval(effect, column)}; {_patients(effect.count)}; {each})."
     )
-    floor, placebo = matrix.floor(edit, column)
+    floor, control = matrix.floor(edit, column)
     if not np.isnan(floor) and matrix.agreement[edit, column].family != effects.NEGATIVE_CONTROL:
-        text += f" In the same patients placebos move it by at most {amount(floor, column)} ({doing(placebo).lower()})."
+        text += f" The largest change under a negative control is {amount(floor, column)} ({lower(doing(control))})."
     if side and side.relation and side.relation.kind in IN_DATA:
         text += f" {IN_DATA[side.relation.kind]}"
     return text
@@ -197,51 +223,70 @@ def _side_effect(matrix: Matrix, edit: str, column: str, side: Side | None) -> s
 
 def _on_target(matrix: Matrix, edit: str, column: str) -> str:
     effect, sign = matrix.size(edit, column).effect, matrix.wanted[edit][column]
-    does = "does what it says" if np.sign(effect.value) == np.sign(sign) else "does the OPPOSITE of what it says"
+    works = "works" if np.sign(effect.value) == np.sign(sign) else "does the OPPOSITE of what was asked for"
     way = "rises" if effect.value > 0 else "falls"
+    what = "age" if column == AGE else f"the probability of {named(column)}"
     return (
-        f"{doing(edit)} {does}: {named(column)} {way} by {amount(effect.value, column)} "
-        f"({interval(effect, column)}; {effect.count} patients)."
+        f"{doing(edit)} {works}: {what} {way} by {amount(effect.value, column)} "
+        f"({interval(effect, column)}; {_patients(effect.count)})."
     )
 
 
 def _hardly(matrix: Matrix, edit: str, column: str) -> str:
-    return f"{doing(edit)} hardly does what it says: {named(column)} moves by {_moved(matrix, edit, column)} only."
+    return f"{doing(edit)} hardly works: {named(column)} changes by only {_moved(matrix, edit, column)}."
 
 
-def _direction(matrix: Matrix, one: Direction) -> str:
+def _direction(matrix: Matrix, direction: Direction, without: frozenset[str]) -> str:
     """Only where one of the two has an effect, and they are shown to differ."""
     crossed = [
-        (a, column) for a, b in ((one.first, one.second), (one.second, one.first)) for column in matrix.wanted[b]
+        (a, column)
+        for a, b in ((direction.first, direction.second), (direction.second, direction.first))
+        for column in matrix.wanted[b]
     ]
-    if one.shares is None or not one.shares.p <= 0.05 or not any(matrix.is_called(*place) for place in crossed):
+    is_called = any(matrix.is_called(*place) for place in crossed)
+    if direction.shares is None or not direction.shares.p <= 0.05 or not is_called:
         return ""
-    whole = lambda share: f"{100 * share:.0f}".replace("-0", "0") if abs(share) < 0.005 else f"{100 * share:.0f}"
+    if any(column in without for _, column in crossed):
+        return ""
+    whole = lambda value: f"{100 * value:.0f}".replace("-0", "0") if abs(value) < 0.005 else f"{100 * value:.0f}"
     percent = lambda estimate: f"{whole(estimate.value)} % ({whole(estimate.low)} to {whole(estimate.high)})"
+    first, second = lower(doing(direction.first)), lower(doing(direction.second))
     return (
-        f"The two directions differ: {doing(one.first).lower()} does {percent(one.shares.first)} of what "
-        f"{doing(one.second).lower()} does to its own target, the other way round it is "
-        f"{percent(one.shares.second)} (p = {number(one.shares.p)})."
+        f"The association is asymmetric: {first} reaches {percent(direction.shares.first)} of the effect that {second} "
+        f"has on its own target, {second} reaches {percent(direction.shares.second)} the other way round "
+        f"(p = {number(direction.shares.p)})."
     )
 
 
-def _listed(words: Sequence[str]) -> str:
+def _patients(count: int) -> str:
+    return f"{count:,} patient{'' if count == 1 else 's'}"
+
+
+def _listed(words: Sequence[str], conjunction: str = "and") -> str:
     *first, last = words
-    return f"{', '.join(first)} and {last}" if first else last
+    return f"{', '.join(first)} {conjunction} {last}" if first else last
 
 
-def headline(matrix: Matrix, cases: Cases) -> tuple[tuple[str, str], ...]:
-    """(Number, what it is) for the top of the page."""
+def headline(matrix: Matrix, cases: Cases, without: frozenset[str] = frozenset()) -> tuple[tuple[str, str], ...]:
+    """(Number, what it is) for the top of the page; cells of attributes in `without` are not counted."""
 
     def counted(family: str) -> str:
-        cells = [one for one in matrix.agreement.values() if one.family == family]
-        return f"{sum(matrix.is_called(*_at(one)) for one in cells)} of {len(cells)}"
+        cells = [cell for cell in matrix.agreement.values() if cell.family == family and cell.column not in without]
+        return f"{sum(matrix.is_called(*_at(cell)) for cell in cells)} of {len(cells)}"
 
-    shown = [
-        (f"{len(set(cases.patients))}", f"patients, {len(cases)} edited pictures"),
-        (counted(effects.ON), "targets moved by their own edits"),
-        (counted(effects.OFF), "other cells with an effect"),
+    tiles = [(f"{len(set(cases.patients)):,}", f"patients, {len(cases):,} edited images")]
+    if without:
+        listed = _listed([named(column) for column in matrix.columns if column in without])
+        tiles.append(
+            (
+                f"{len(without)} of {len(matrix.columns)}",
+                f"attributes that the judges are not good enough for ({listed}): no effects on them are reported",
+            )
+        )
+    tiles += [
+        (counted(effects.ON), "intended effects found: edits that change their own target"),
+        (counted(effects.OFF), "side effects found, of all other pairs of edit and attribute"),
     ]
-    if any(change.is_placebo for change in matrix.changes):
-        shown.append((counted(effects.NEGATIVE_CONTROL), "placebo cells with an effect"))
-    return tuple(shown)
+    if any(edit.is_negative_control for edit in matrix.edits):
+        tiles.append((counted(effects.NEGATIVE_CONTROL), "effects of negative controls, which should have none"))
+    return tuple(tiles)

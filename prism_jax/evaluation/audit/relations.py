@@ -13,7 +13,7 @@ from prism_jax.data_report.relations import Relation
 from prism_jax.data_report.survey import Survey
 from prism_jax.evaluation.audit.effect_matrix import ALL, LOGIT, PROBABILITY, Matrix
 from prism_jax.evaluation.edited_cohort import AGE, Cases
-from prism_jax.evaluation.edits import Change
+from prism_jax.evaluation.edits import EditSpec
 from prism_jax.stats import contrasts, effects, fieller, matched_strength, subgroups
 from prism_jax.stats.effects import EffectConfig, Effects, Row
 from prism_jax.stats.fieller import Asymmetry
@@ -58,12 +58,12 @@ class Doses:
 def sides(matrix: Matrix, survey: Survey | None, config: EffectConfig) -> tuple[Side, ...]:
     """Leakage of every edit that has one target, whether or not an effect was found."""
     found = []
-    for change in matrix.changes:
-        if len(matrix.wanted[change.name]) != 1:
+    for edit in matrix.edits:
+        if len(matrix.wanted[edit.name]) != 1:
             continue  # placebos have none, and of two targets nobody knows which took it along
-        (target,) = matrix.wanted[change.name]
+        (target,) = matrix.wanted[edit.name]
         for column in matrix.columns:
-            row = matrix.rows[ALL][PROBABILITY][change.name]
+            row = matrix.rows[ALL][PROBABILITY][edit.name]
             if column == target or np.isnan(row.changes[:, matrix.columns.index(column)]).all():
                 continue
             place = dict(off=matrix.columns.index(column), on=matrix.columns.index(target))
@@ -71,8 +71,8 @@ def sides(matrix: Matrix, survey: Survey | None, config: EffectConfig) -> tuple[
             related = None
             if survey is not None:
                 link, name = _link(survey, target, column)
-                related = relations.relate(verdict(matrix, change.name, column), ratio, link, target=name)
-            found.append(Side(edit=change.name, target=target, column=column, leakage=ratio, relation=related))
+                related = relations.relate(verdict(matrix, edit.name, column), ratio, link, target=name)
+            found.append(Side(edit=edit.name, target=target, column=column, leakage=ratio, relation=related))
     return tuple(found)
 
 
@@ -94,9 +94,9 @@ def _link(survey: Survey, target: str, column: str) -> tuple[Association | None,
 def directions(matrix: Matrix, config: EffectConfig) -> tuple[Direction, ...]:
     """Every two edits that do the same to one attribute each: remove A against remove B."""
     single = {
-        change: edit_language.parse(change.edit)[0]
-        for change in matrix.changes
-        if len(matrix.wanted[change.name]) == 1 and len(edit_language.parse(change.edit)) == 1
+        edit: edit_language.parse(edit.edit)[0]
+        for edit in matrix.edits
+        if len(matrix.wanted[edit.name]) == 1 and len(edit_language.parse(edit.edit)) == 1
     }
     found = []
     for (a, one), (b, other) in itertools.combinations(single.items(), 2):
@@ -104,8 +104,8 @@ def directions(matrix: Matrix, config: EffectConfig) -> tuple[Direction, ...]:
             continue
         if a.strength != b.strength:
             continue
-        columns = [matrix.columns.index(next(iter(matrix.wanted[change.name]))) for change in (a, b)]
-        rows = [matrix.rows[ALL][PROBABILITY][change.name] for change in (a, b)]
+        columns = [matrix.columns.index(next(iter(matrix.wanted[edit.name]))) for edit in (a, b)]
+        rows = [matrix.rows[ALL][PROBABILITY][edit.name] for edit in (a, b)]
         try:
             shares, reason = fieller.asymmetry(*rows, a=columns[0], b=columns[1], config=config), ""
         except ValueError as error:
@@ -116,33 +116,33 @@ def directions(matrix: Matrix, config: EffectConfig) -> tuple[Direction, ...]:
 
 def interactions(matrix: Matrix, config: EffectConfig) -> Effects | None:
     """What edits of two attributes did beyond the sum of the two edits alone, logits; None where there are none."""
-    by_words = {(change.words, change.strength): change for change in matrix.changes}
+    by_words = {(edit.words, edit.strength): edit for edit in matrix.edits}
     rows = {}
-    for change in matrix.changes:
-        parts = change.words.split(", ")
-        alone = [by_words.get((part, change.strength)) for part in parts]
-        if change.is_placebo or len(parts) != 2 or None in alone:
+    for edit in matrix.edits:
+        parts = edit.words.split(", ")
+        alone = [by_words.get((part, edit.strength)) for part in parts]
+        if edit.is_negative_control or len(parts) != 2 or None in alone:
             continue
-        three = [matrix.rows[ALL][LOGIT][one.name] for one in (change, *alone)]
+        three = [matrix.rows[ALL][LOGIT][one.name] for one in (edit, *alone)]
         if set(three[0].images) & set(three[1].images) & set(three[2].images):
-            rows[change.name] = contrasts.interaction(*three)
+            rows[edit.name] = contrasts.interaction(*three)
     return effects.measure(rows, matrix.columns, config) if rows else None
 
 
 def doses(matrix: Matrix, config: EffectConfig) -> tuple[Doses, ...]:
     """Edits that were made at several strengths. Strength is the edit's guidance."""
-    groups: dict[str, list[Change]] = {}
-    for change in matrix.changes:
-        if not change.is_placebo and change.guidance is not None:
-            groups.setdefault(change.words, []).append(change)
-    return tuple(_doses(words, changes, matrix, config) for words, changes in groups.items() if len(changes) > 1)
+    groups: dict[str, list[EditSpec]] = {}
+    for edit in matrix.edits:
+        if not edit.is_negative_control and edit.guidance is not None:
+            groups.setdefault(edit.words, []).append(edit)
+    return tuple(_doses(words, edits, matrix, config) for words, edits in groups.items() if len(edits) > 1)
 
 
-def _doses(words: str, changes: list[Change], matrix: Matrix, config: EffectConfig) -> Doses:
-    strengths = {change.guidance: change.name for change in sorted(changes, key=lambda change: change.guidance)}
+def _doses(words: str, edits: list[EditSpec], matrix: Matrix, config: EffectConfig) -> Doses:
+    strengths = {edit.guidance: edit.name for edit in sorted(edits, key=lambda edit: edit.guidance)}
     rows = {strength: matrix.rows[ALL][LOGIT][name] for strength, name in strengths.items()}
     slopes = effects.measure({words: contrasts.slope(rows)}, matrix.columns, config)
-    targets, matched = list(matrix.wanted[changes[0].name]), {}
+    targets, matched = list(matrix.wanted[edits[0].name]), {}
     if len(targets) == 1:
         on = matrix.columns.index(targets[0])
         most = max((np.nanmean(row.changes[:, on]) for row in rows.values()), key=abs)
@@ -162,13 +162,13 @@ def groups(matrix: Matrix, cases: Cases, config: EffectConfig) -> dict[tuple[str
         "view": np.array([case.attributes.view or "" for case in cases.cases]),
     }
     found = {}
-    for change in matrix.changes:
+    for edit in matrix.edits:
         for grouping, members in names.items():
-            own = members[cases.of(change)]
-            if change.is_placebo or len(set(own) - {""}) < 2:
+            own = members[cases.of(edit)]
+            if edit.is_negative_control or len(set(own) - {""}) < 2:
                 continue
-            row: Row = matrix.rows[ALL][LOGIT][change.name]
-            found[change.name, grouping] = subgroups.compare_groups(row, own, matrix.columns, config)
+            row: Row = matrix.rows[ALL][LOGIT][edit.name]
+            found[edit.name, grouping] = subgroups.compare_groups(row, own, matrix.columns, config)
     return found
 
 

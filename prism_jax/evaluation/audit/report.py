@@ -18,16 +18,16 @@ FULL = 1.5  # standardised effect of the strongest colour
 NAMES = {ALL: "all judges together", TRUTH: "the true counterfactuals"}
 
 
-def maps(matrix: Matrix, config: EffectConfig) -> tuple[HeatMap, ...]:
-    """All judges together first, then each, then the truth where it is known."""
+def maps(matrix: Matrix, config: EffectConfig, without: frozenset[str] = frozenset()) -> tuple[HeatMap, ...]:
+    """All judges together first, then each, then the truth where it is known; `without`: unreliable attributes."""
     views = [ALL, *matrix.judges, *([TRUTH] if TRUTH in matrix.effects else [])]
     return tuple(
         HeatMap(
             name=NAMES.get(view, view),
             limit=FULL,
             cells=tuple(
-                tuple(_cell(matrix, view, change.name, column, config) for column in matrix.columns)
-                for change in matrix.changes
+                tuple(_cell(matrix, view, edit.name, column, config, without) for column in matrix.columns)
+                for edit in matrix.edits
             ),
         )
         for view in views
@@ -52,15 +52,15 @@ def exhibits(
     before, after = (scores.on(PROBABILITY, kind) for kind in ("reconstruction", "edited"))
     changes = (after - before).mean(axis=0)  # [n, c]
     under: dict[tuple[int, int], list[tuple[int, str, float]]] = {}
-    for i, change in enumerate(matrix.changes):
-        places = cases.of(change)
+    for i, edit in enumerate(matrix.edits):
+        places = cases.of(edit)
         for c in range(len(matrix.columns)):
             way = np.sign(np.nanmean(changes[places, c])) or 1.0  # of a fall the deepest is the largest
             chosen = ranked(way * changes[places, c], MOST)
             under[i, c] = [(int(places[k]), rank, float(changes[places[k], c])) for k, rank in chosen]
     used = sorted({place for shown in under.values() for place, _, _ in shown})
     order = {place: number for number, place in enumerate(used)}
-    rows = {change.name: i for i, change in enumerate(matrix.changes)}
+    rows = {edit.name: i for i, edit in enumerate(matrix.edits)}
     made = tuple(_exhibit(cases, scores, before, after, place, rows, truths) for place in used)
     shown = {
         (i, c): tuple(
@@ -86,7 +86,7 @@ def _exhibit(
     return Exhibit(
         image=case.row["id"],
         patient=case.patient,
-        row=rows[case.change.name],
+        row=rows[case.edit.name],
         **{kind: next(cases.pictures(kind, [place])) for kind in kinds},
         truth=None if truths is None else truths[place],
         readings=tuple(
@@ -107,11 +107,11 @@ def _read(value: float, column: str) -> str:
     return f"{value:.0f}" if column == AGE else f"{value:.2f}"
 
 
-def _cell(matrix: Matrix, view: str, edit: str, column: str, config: EffectConfig) -> HeatCell:
+def _cell(matrix: Matrix, view: str, edit: str, column: str, config: EffectConfig, without: frozenset[str]) -> HeatCell:
     return HeatCell(
         value=matrix.size(edit, column, view, STANDARD).effect.value,
         text=audit_narrative.signed(matrix.size(edit, column, view).effect.value, column),
-        mark=_mark(matrix, view, edit, column, config),
+        mark="unreliable" if column in without else _mark(matrix, view, edit, column, config),
         detail=_detail(matrix, view, edit, column),
         is_target=column in matrix.wanted[edit],
     )
@@ -155,8 +155,8 @@ def _detail(matrix: Matrix, view: str, edit: str, column: str) -> str:
 
 def summary(cases: Cases, matrix: Matrix) -> str:
     """What was audited, in a sentence."""
-    edits = sum(not change.is_placebo for change in matrix.changes)
-    controls = len(matrix.changes) - edits
+    edits = sum(not edit.is_negative_control for edit in matrix.edits)
+    controls = len(matrix.edits) - edits
     beside = f" and {counted(controls, 'negative control')}" if controls else ""
     return (
         f"How {counted(edits, 'edit')}{beside} change {counted(len(matrix.columns), 'attribute')} in "

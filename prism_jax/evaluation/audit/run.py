@@ -57,6 +57,8 @@ class AuditRun:
     effects: EffectConfig = EffectConfig()
     slight: float = 0.02
     """An effect is slight, however sure, where the judged probability changes by less."""
+    min_auroc: float = 0.7
+    """No effect is reported on an attribute that a judge recognises with a lower AUROC on the cohort's originals."""
     batch_size: int = 32
     """Pictures that a judge sees at once."""
 
@@ -94,6 +96,8 @@ def check(config: AuditRun) -> None:
     """Raises ValueError for settings that do not fit each other, before anything is loaded."""
     if not 0 < config.slight < 1:
         raise ValueError(f"slight {config.slight} is no change of a probability; use one between 0 and 1, as 0.02")
+    if not 0 <= config.min_auroc < 1:
+        raise ValueError(f"min_auroc must be at least 0 and below 1, got {config.min_auroc}; 0.5 is chance")
     if config.batch_size < 1:
         raise ValueError(f"batch_size {config.batch_size} shows no picture; use 1 or more")
     if config.make is not None and config.make.run != config.cohort:
@@ -159,24 +163,25 @@ def _page(
     config: AuditRun, found: Found, sides: Any, directions: Any, errors: Any, tables: tuple[report.Table, ...]
 ) -> report.Report:
     cases, matrix = found.cases, found.matrix
+    without = audit_narrative.unreliable(errors, config.min_auroc)
     doubts = (
-        *audit_narrative.doubtful(errors),
-        *audit_narrative.unknown(matrix, cases, config.effects, has_survey=found.survey is not None),
+        *audit_narrative.doubtful(errors, config.min_auroc),
+        *audit_narrative.unknown(matrix, cases, has_survey=found.survey is not None, without=without),
     )
     return report.Report(
         title=config.title,
         summary=audit_report.summary(cases, matrix),
-        headline=audit_narrative.headline(matrix, cases),
+        headline=audit_narrative.headline(matrix, cases, without),
         look_first=audit_report.look_first(matrix),
         notes=(
             report.Notes(
                 title="What was found",
-                sentences=audit_narrative.found(matrix, sides, directions),
+                sentences=audit_narrative.found(matrix, sides, directions, without),
                 if_empty="No effects other than the intended ones.",
             ),
             report.Notes(
                 title="What was ruled out",
-                sentences=audit_narrative.ruled_out(matrix),
+                sentences=audit_narrative.ruled_out(matrix, without),
                 if_empty="Nothing: for no attribute was the absence of an effect shown.",
             ),
             report.Notes(
@@ -185,7 +190,7 @@ def _page(
                 if_empty="Nothing: for every cell either an effect or its absence was shown.",
             ),
         ),
-        effects=_effect_map(config, found),
+        effects=_effect_map(config, found, without),
         tables=tables,
         settings={
             "audit": json.loads((Path(config.run) / configs.FILE_NAME).read_text()),
@@ -195,15 +200,15 @@ def _page(
     )
 
 
-def _effect_map(config: AuditRun, found: Found) -> report.EffectMap:
+def _effect_map(config: AuditRun, found: Found, without: frozenset[str]) -> report.EffectMap:
     cases, scores, matrix = found.cases, found.scores, found.matrix
     truths = None if found.phantom is None else [*audit_scores.true_pictures(cases, found.phantom)]
     exhibits, shown = audit_report.exhibits(cases, scores, matrix, truths)
     return report.EffectMap(
-        rows=tuple(change.name for change in matrix.changes),
-        controls=frozenset(change.name for change in matrix.changes if change.is_placebo),
+        rows=tuple(edit.name for edit in matrix.edits),
+        controls=frozenset(edit.name for edit in matrix.edits if edit.is_negative_control),
         columns=matrix.columns,
-        maps=audit_report.maps(matrix, config.effects),
+        maps=audit_report.maps(matrix, config.effects, without),
         note=audit_report.note(config.effects, config.slight),
         exhibits=exhibits,
         shown=shown,

@@ -67,6 +67,6 @@ def score(
 
 def true_pictures(cases: Cases, phantom: PhantomConfig) -> Iterable[np.ndarray]:
     """The true counterfactual of every case, uint8 [h, w], in order; that of a placebo is the original."""
-    for change in cases.changes:
-        rows = [cases.cases[i].row for i in cases.of(change)]
-        yield from ground_truth.true_counterfactuals(rows, change, phantom, cases.config.wording)[0]
+    for edit in cases.edits:
+        rows = [cases.cases[i].row for i in cases.of(edit)]
+        yield from ground_truth.true_counterfactuals(rows, edit, phantom, cases.config.wording)[0]

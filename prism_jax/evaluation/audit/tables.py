@@ -196,12 +196,12 @@ def calls(found: Calls) -> Table:
 
 def masks(cases: Cases, inside: Mapping[str, Inside], config: BootstrapConfig) -> Table:
     rows = []
-    for change in cases.changes:
-        places = cases.of(change)
+    for edit in cases.edits:
+        places = cases.of(edit)
         for name, one in inside.items():
             found = bootstrap(np.mean, one.change[places], subjects=cases.patients[places], config=config)
             area = one.area[places]
-            rows.append((f"{change.name}: {name}", found, float(np.nanmean(area)) if found.count else None))
+            rows.append((f"{edit.name}: {name}", found, float(np.nanmean(area)) if found.count else None))
     columns = ("Edit: mask", Column(name="Share of the change inside", unit="%"), Column(name="Area", unit="%"))
     note = "Of the sum of |edit − reconstruction|. A change without aim would have the mask's area inside."
     return Table(title="Where the picture changes", columns=columns, rows=tuple(rows), note=note)
@@ -216,7 +216,7 @@ def needed(matrix: Matrix, config: EffectConfig) -> Table:
                   if column not in matrix.wanted[edit] and _can_vary(row, place)]  # fmt: skip
         noises = sorted((noise for noise in noises if noise.std > 0), key=lambda noise: noise.std)
         if noises:
-            noise, family = noises[len(noises) // 2], len(matrix.changes) * len(matrix.columns)
+            noise, family = noises[len(noises) // 2], len(matrix.edits) * len(matrix.columns)
             counts = [power.required_patients(size, noise, alpha=config.alpha, cells=family).patients for size in sizes]
             rows.append((column, noise.std if column == AGE else 100 * noise.std, *counts))
     columns = ("Attribute", "Sd of changes", "5 points, or 1 year", "10 points, or 3 years", "20 points, or 5 years")
@@ -235,7 +235,7 @@ def attempts(cases: Cases) -> Table:
     statuses = sorted({status for counts in cases.attempts.values() for status in counts} | {"done"})
     rows = []
     for edit, counts in cases.attempts.items():
-        pictures = sum(case.change.name == edit for case in cases.cases)
+        pictures = sum(case.edit.name == edit for case in cases.cases)
         rows.append((edit, sum(counts.values()), *(counts.get(status, 0) for status in statuses), pictures))
     columns = ("Edit", "Attempts", *(status.capitalize() for status in statuses), "Pictures judged")
     note = "Every attempt with a picture is judged, accepted or not; the manifest of the cohort says why others failed."

@@ -59,9 +59,9 @@ def edited(cases: Cases, folder: Path) -> list[Entry]:
 def true(cases: Cases, phantom: PhantomConfig, folder: Path) -> list[Entry]:
     """The same edits as the phantom itself carries them out, in the order of `cases`."""
     pictures = []
-    for change in cases.changes:  # the order of cases is that of their changes
-        rows = [cases.cases[i].row for i in cases.of(change)]
-        pictures += list(ground_truth.true_counterfactuals(rows, change, phantom, cases.config.wording)[0])
+    for edit in cases.edits:  # the order of cases is that of their changes
+        rows = [cases.cases[i].row for i in cases.of(edit)]
+        pictures += list(ground_truth.true_counterfactuals(rows, edit, phantom, cases.config.wording)[0])
     return _pictures(cases, pictures, folder)
 
 
@@ -88,7 +88,7 @@ def build_set(entries: Sequence[Entry], folder: Path, out: Path) -> None:
 def _pictures(cases: Cases, pictures: Iterable[np.ndarray], folder: Path) -> list[Entry]:
     entries = []
     for i, (case, picture) in enumerate(zip(cases.cases, pictures, strict=True)):
-        after = phrases.changed(case.attributes, case.change.values(case.attributes))
+        after = phrases.changed(case.attributes, case.edit.values(case.attributes))
         entries.append(Entry(path=f"{i:06d}.png", patient=case.patient, attributes=after))
         with atomic_write(folder / entries[-1].path) as partial:
             partial.write_bytes(transforms.encode_png(picture))

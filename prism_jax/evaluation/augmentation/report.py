@@ -200,14 +200,14 @@ def counts_of(folder: Path, target: str, companion: str) -> np.ndarray:
 def strips(cases: Cases, truth: Sequence[np.ndarray], shown: int) -> tuple[report.Strip, ...]:
     """The first `shown` subjects of every change: original, counterfactual, and the true one where it is known."""
     made = []
-    for change in cases.changes:
-        for i in cases.of(change)[:shown]:
+    for edit in cases.edits:
+        for i in cases.of(edit)[:shown]:
             case = cases.cases[i]
-            pictures = {name: cases.outputs.picture(case.row[name]) for name in ("original", "edited")}
+            pictures = {name: cases.manifest.image(case.row[name]) for name in ("original", "edited")}
             if len(truth):
                 pictures["true counterfactual"] = truth[i]
             named = tuple(report.Sample(image=picture, caption=name) for name, picture in pictures.items())
-            made.append(report.Strip(title=f"patient {case.patient}", images=named, group=change.name))
+            made.append(report.Strip(title=f"patient {case.patient}", images=named, group=edit.name))
     return tuple(made)
 
 

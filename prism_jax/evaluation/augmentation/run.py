@@ -92,8 +92,8 @@ def check(config: AugmentationRun) -> None:
         raise ValueError(f"tests are {names}; name each once, and at least one")
     if config.cohort.split != "train" or config.cohort.processes.count > 1:
         raise ValueError(f"cohort.split is {config.cohort.split!r}; a study edits train, in one process")
-    if not config.cohort.changes:
-        raise ValueError("cohort.changes is empty; name at least one Change in the configuration")
+    if not config.cohort.edits:
+        raise ValueError("cohort.edits is empty; list at least one EditSpec in the configuration")
     if config.judge is not None:
         augmentation_label_agreement.load(config.judge, (config.target, config.companion))
     configs.check_same(config, config.run, DECISIVE, holds="a study")
@@ -101,9 +101,11 @@ def check(config: AugmentationRun) -> None:
     known = targets.values([example.attributes for example in train], (config.target, config.companion))
     if np.isnan(known).all(0).any():
         raise ValueError(f"{config.cohort.data} knows nothing of {config.target} or of {config.companion}; name others")
-    subjects = choose(images_of(config.cohort.data, "train"), config.cohort.changes, config.cohort.per_change)
-    if (count := sum(len(subject.changes) for subject in subjects)) > len(train):
-        raise ValueError(f"{count} counterfactuals, but {len(train)} captions to sample; lower cohort.per_change")
+    subjects = choose(images_of(config.cohort.data, "train"), config.cohort.edits, config.cohort.subjects_per_edit)
+    if (count := sum(len(subject.edits) for subject in subjects)) > len(train):
+        raise ValueError(
+            f"{count} counterfactuals, but {len(train)} captions to sample; lower cohort.subjects_per_edit"
+        )
     patients = frozenset(example.patient for example in train)
     for test in config.tests:
         augmentation_test_sets.check(test, config.target, config.companion, patients)

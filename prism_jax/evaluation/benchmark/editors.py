@@ -56,8 +56,8 @@ class TextEditor:
 
     def edit(self, ask: Ask) -> editing.Edit:
         """The edit of one ask; a placebo may change everything, so that one program serves all."""
-        change = ask.change if self.row.strength is None else self.row.strength.on(ask.change)
-        made = change.edit_of(ask.stated, ask.subject.wording)
+        spec = ask.change if self.row.strength is None else self.row.strength.on(ask.change)
+        made = spec.edit_of(ask.stated, ask.subject.wording)
         if not self.masks:
             return made
         everywhere = np.ones((self.size, self.size), bool)

@@ -13,7 +13,7 @@ from prism_jax.data.captions.phrases import spoken
 from prism_jax.data.schema import Attributes
 from prism_jax.evaluation.benchmark.methods import Translator
 from prism_jax.evaluation.benchmark.queries import NULL, Ask
-from prism_jax.evaluation.edits import Change
+from prism_jax.evaluation.edits import EditSpec
 from prism_jax.evaluation.judges import Judge
 from prism_jax.models.cyclegan import CycleGANConfig, Generator, Generators
 from prism_jax.pixels import from_uint8, to_uint8
@@ -66,11 +66,11 @@ def load(row: Translator, asks: Sequence[Ask]) -> TranslatingMaker:
     return TranslatingMaker(generators=generators, first=first)
 
 
-def check(row: Translator, changes: Sequence[Change], judges: Sequence[Judge]) -> None:
+def check(row: Translator, edits: Sequence[EditSpec], judges: Sequence[Judge]) -> None:
     """Raises ValueError for edits that the row was not trained for, and judges that trained it, before slow work."""
     known = {folder: cyclegan.described(folder) for folder in row.models}
     attributes = _attributes(row, tuple(known.values()))
-    for change in changes:
+    for change in edits:
         if attribute_of(change, attributes) is None:
             raise ValueError(
                 f"row {row.name!r} was trained to add and to remove {', '.join(map(spoken, attributes))}, alone and "
@@ -86,9 +86,9 @@ def check(row: Translator, changes: Sequence[Change], judges: Sequence[Judge]) -
                 )
 
 
-def attribute_of(change: Change, attributes: Sequence[str]) -> str | None:
+def attribute_of(edit: EditSpec, attributes: Sequence[str]) -> str | None:
     """The one of `attributes` that an edit sets to there or not there, and nothing else; None where it does not."""
-    parts = edit_language.parse(change.edit)
+    parts = edit_language.parse(edit.edit)
     if len(parts) != 1 or parts[0].value is None:
         return None
     return synonyms.find(parts[0].name, attributes)

@@ -11,7 +11,7 @@ from prism_jax.data.sources.phantom import PhantomConfig, attributes_of, interve
 from prism_jax.data.transforms import Fit
 from prism_jax.evaluation import ground_truth
 from prism_jax.evaluation.benchmark.queries import Ask, fitted
-from prism_jax.evaluation.edits import Change
+from prism_jax.evaluation.edits import EditSpec
 
 Mode = Literal["surgical", "graph"]
 MODES: tuple[Mode, ...] = ("surgical", "graph")
@@ -38,14 +38,14 @@ class Truths:
         return np.stack([fitted(mask.astype(np.uint8) * 255, size) for mask in self.masks]) > 255 * COVERED
 
 
-def of(asks: Sequence[Ask], changes: Sequence[Change], config: PhantomConfig) -> Truths:
+def of(asks: Sequence[Ask], edits: Sequence[EditSpec], config: PhantomConfig) -> Truths:
     """Renders the truth of every ask; ValueError for a change that the phantom cannot carry out."""
     order, parts = [], []
-    for change in changes:
-        places = [i for i, ask in enumerate(asks) if ask.edit == change.name]
+    for edit in edits:
+        places = [i for i, ask in enumerate(asks) if ask.edit == edit.name]
         if places:
             order += places
-            parts.append(_of_change([asks[i] for i in places], change, config))
+            parts.append(_of_change([asks[i] for i in places], edit, config))
     back = np.argsort(order)
     joined = lambda read: np.concatenate([read(part) for part in parts])[back]
     return Truths(
@@ -59,9 +59,9 @@ def of(asks: Sequence[Ask], changes: Sequence[Change], config: PhantomConfig) ->
     )
 
 
-def _of_change(asks: Sequence[Ask], change: Change, config: PhantomConfig) -> Truths:
+def _of_change(asks: Sequence[Ask], edit: EditSpec, config: PhantomConfig) -> Truths:
     numbers = np.array([ask.subject.number for ask in asks])
-    do = intervention(change.values(asks[0].stated))  # the same for all: every phantom has the same attributes
+    do = intervention(edit.values(asks[0].stated))  # the same for all: every phantom has the same attributes
     options = dict(seed=config.seed, size=config.size, equations=phantom.Equations.preset(config.preset))
     made = {mode: phantom.generate(numbers, do=do, mode=mode, **options) for mode in MODES}
     rows = [{"number": ask.subject.number, "source_prompt": ask.subject.prompt} for ask in asks]
@@ -69,7 +69,7 @@ def _of_change(asks: Sequence[Ask], change: Change, config: PhantomConfig) -> Tr
         pictures={mode: found.images for mode, found in made.items()},
         attributes={mode: _attributes(found.attributes, len(asks)) for mode, found in made.items()},
         effects={
-            mode: ground_truth.true_effects(rows, change, config, asks[0].subject.wording, mode=mode) for mode in MODES
+            mode: ground_truth.true_effects(rows, edit, config, asks[0].subject.wording, mode=mode) for mode in MODES
         },
         masks=phantom.change_mask(numbers, do, **options),
     )

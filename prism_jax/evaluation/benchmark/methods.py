@@ -11,7 +11,7 @@ from prism_jax import config as configs
 from prism_jax.editing import MaskPrediction
 from prism_jax.evaluation.benchmark.ground_truth import Mode
 from prism_jax.evaluation.counterfactuals.run import Inversion
-from prism_jax.evaluation.edits import Change
+from prism_jax.evaluation.edits import EditSpec
 from prism_jax.evaluation.ground_truth import AUTOENCODER, DO_NOTHING, ORACLE
 from prism_jax.models.hvae_config import HVAEConfig
 from prism_jax.pretrained import folder as model_folder
@@ -33,8 +33,8 @@ class Strength:
     blend: float | None = None
     guidance: float | None = None
 
-    def on(self, change: Change) -> Change:
-        return dataclasses.replace(change, **dataclasses.asdict(self))
+    def on(self, edit: EditSpec) -> EditSpec:
+        return dataclasses.replace(edit, **dataclasses.asdict(self))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

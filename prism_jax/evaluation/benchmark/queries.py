@@ -10,13 +10,13 @@ from prism_jax.data.captions import phrases
 from prism_jax.data.schema import Attributes
 from prism_jax.data.sources import label_policy
 from prism_jax.data.transforms import Fit
-from prism_jax.evaluation.edits import REPEAT, Change
+from prism_jax.evaluation.edits import REPEAT, EditSpec
 from prism_jax.evaluation.subjects import Images, Subject
 from prism_jax.pixels import to_uint8
 from prism_jax.scm import observations
 from prism_jax.scm.graph import Graph
 
-NULL = Change(edit=REPEAT)
+NULL = EditSpec(edit=REPEAT)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -26,7 +26,7 @@ class Ask:
     subject: Subject
     edit: str
     """The name of the change that is compared, also on the way back from it."""
-    change: Change
+    change: EditSpec
     """What a row is told: that change, its reverse, or a placebo."""
     stated: Attributes
     """What the picture that is handed over shows."""
@@ -68,13 +68,13 @@ def known(images: Images, graphs: Sequence[Graph]) -> Images:
     return KnownImages(images, rows)
 
 
-def asks_of(subjects: Sequence[Subject], changes: Sequence[Change]) -> list[Ask]:
+def asks_of(subjects: Sequence[Subject], edits: Sequence[EditSpec]) -> list[Ask]:
     """Every change of every subject; each wants what it names and nothing else changed."""
     found = []
     for subject in subjects:
-        for change in (changes[k] for k in subject.changes):
-            wanted = phrases.changed(subject.attributes, change.values(subject.attributes))
-            ask = Ask(subject=subject, edit=change.name, change=change, stated=subject.attributes, wanted=wanted)
+        for edit in (edits[k] for k in subject.edits):
+            wanted = phrases.changed(subject.attributes, edit.values(subject.attributes))
+            ask = Ask(subject=subject, edit=edit.name, change=edit, stated=subject.attributes, wanted=wanted)
             found.append(ask)
     return found
 
@@ -90,15 +90,15 @@ def back(ask: Ask, shown: Attributes) -> Ask:
     return dataclasses.replace(ask, change=change, stated=shown, wanted=ask.stated)
 
 
-def reverse(change: Change, attributes: Attributes) -> Change:
+def reverse(edit: EditSpec, attributes: Attributes) -> EditSpec:
     """What undoes a change of an image with these attributes, as strongly. "No finding" is not said again."""
     words = []
-    for name in change.values(attributes):
+    for name in edit.values(attributes):
         if name in phrases.SLOTS:
             words.append(f"set {name} {getattr(attributes, name)}")
         elif name != label_policy.FINDING:
             words.append(f"{'add' if attributes.findings[name] else 'remove'} {phrases.spoken(name)}")
-    return dataclasses.replace(change, edit=", ".join(words))
+    return dataclasses.replace(edit, edit=", ".join(words))
 
 
 def firsts(asks: Sequence[Ask]) -> list[int]:

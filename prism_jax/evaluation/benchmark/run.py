@@ -58,7 +58,7 @@ from prism_jax.evaluation.benchmark.methods import CausalModel, Editor, Row, Tra
 from prism_jax.evaluation.benchmark.queries import Ask, fitted
 from prism_jax.evaluation.benchmark.tables import Results
 from prism_jax.evaluation.counterfactuals.cohort import slug
-from prism_jax.evaluation.edits import Change
+from prism_jax.evaluation.edits import EditSpec
 from prism_jax.evaluation.judges import Judge
 from prism_jax.evaluation.subjects import Images, choose, images_of
 from prism_jax.metrics.perceptual import PerceptualDistance, perceptual_distance
@@ -67,7 +67,7 @@ from prism_jax.stats.intervals import BootstrapConfig
 from prism_jax.weights.files import fingerprint
 
 # What all rows of one folder share.
-DECISIVE = ("data", "split", "fit", "wording", "changes", "per_change", "once")
+DECISIVE = ("data", "split", "fit", "wording", "edits", "subjects_per_edit", "once")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -81,8 +81,8 @@ class BenchmarkRun:
     split: str = "test"
     fit: transforms.Fit = "pad"
     wording: Template = PLAIN
-    changes: tuple[Change, ...] = ()
-    per_change: int | None = None
+    edits: tuple[EditSpec, ...] = ()
+    subjects_per_edit: int | None = None
     """Subjects of each change: the first it applies to; None: all."""
     once: bool = False
     """Every subject is asked for one change alone: as many different people as counterfactuals."""
@@ -106,10 +106,10 @@ def main(config: BenchmarkRun) -> None:
     judges, columns = check(config)
     run = Path(config.run)
     images = images_for(config)
-    wanted = queries.asks_of(choose(images, config.changes, config.per_change, once=config.once), config.changes)
+    wanted = queries.asks_of(choose(images, config.edits, config.subjects_per_edit, once=config.once), config.edits)
     configs.write(config, run)
     phantom = ground_truth.phantom_config(config.data)
-    known = None if phantom is None else benchmark_ground_truth.of(wanted, config.changes, phantom)
+    known = None if phantom is None else benchmark_ground_truth.of(wanted, config.edits, phantom)
     original = originals_of(images, wanted, config.fit)
     distance = perceptual_distance(next(iter(judges.values())), lpips_folder=config.lpips)
     bench = Bench(judges=judges, columns=columns, distance=distance.distance, batch_size=config.batch_size)
@@ -125,9 +125,9 @@ def main(config: BenchmarkRun) -> None:
 
 def check(config: BenchmarkRun) -> tuple[dict[str, Any], tuple[str, ...]]:
     """The judges and what they know; ValueError for anything that does not fit, before anything slow."""
-    if not config.changes or any(change.is_placebo for change in config.changes):
+    if not config.edits or any(edit.is_negative_control for edit in config.edits):
         raise ValueError("changes are none, or placebos; name edits: what changes nothing is asked of every row anyway")
-    names = [slug(change.name) for change in config.changes]
+    names = [slug(edit.name) for edit in config.edits]
     if len(set(names)) < len(names):
         raise ValueError(f"changes are {names}; name each once")
     if config.batch_size < 1:
@@ -136,7 +136,7 @@ def check(config: BenchmarkRun) -> tuple[dict[str, Any], tuple[str, ...]]:
     methods.check(config.rows, is_phantom=ground_truth.phantom_config(config.data) is not None)
     for row in config.rows:
         if isinstance(row, Translator):
-            ganterfactual.check(row, config.changes, config.judges)
+            ganterfactual.check(row, config.edits, config.judges)
     if len({slug(row.name) for row in config.rows}) < len(config.rows):
         raise ValueError(f"rows {[row.name for row in config.rows]} do not differ as file names; change one")
     configs.check_same(config, config.run, DECISIVE, holds="pictures", kept="rows")
@@ -243,7 +243,7 @@ def results_of(
             for row in config.rows
         },
         shared=shared,
-        edits=[change.name for change in config.changes],
+        edits=[edit.name for edit in config.edits],
         distance=distance,
         config=config.bootstrap,
     )

@@ -17,4 +17,4 @@ def maps_of(sd: StableDiffusion, outcomes: Mapping[str, Sequence[Outcome]], subj
 
 def _maps(sd: StableDiffusion, outcome: Outcome) -> tuple[report.WordMap, ...]:
     prompts = (outcome.row["source_prompt"], outcome.row["edited_prompt"])
-    return maps_of_edit(sd, prompts, (outcome.picture("reconstruction"), outcome.picture("edited")))
+    return maps_of_edit(sd, prompts, (outcome.image("reconstruction"), outcome.image("edited")))

@@ -24,9 +24,9 @@ from prism_jax import StableDiffusion, editing, sharding
 from prism_jax.classifier import Classifier
 from prism_jax.data import transforms
 from prism_jax.evaluation.counterfactuals.inversion_store import InversionStore, rounded
-from prism_jax.evaluation.counterfactuals.manifest import DONE, FAILED, REFUSED, Outputs
+from prism_jax.evaluation.counterfactuals.manifest import DONE, FAILED, REFUSED, Manifest
 from prism_jax.evaluation.counterfactuals.strength_sweep import Candidate, Sweep, flips_of, judged
-from prism_jax.evaluation.edits import Change
+from prism_jax.evaluation.edits import EditSpec
 from prism_jax.evaluation.subjects import Images, Subject
 from prism_jax.metrics.choice import BEST_BY, Thresholds
 from prism_jax.metrics.clip import ClipScorer
@@ -44,7 +44,7 @@ class Cohort:
     sd: StableDiffusion
     images: Images
     subjects: Sequence[Subject]
-    changes: Sequence[Change]
+    edits: Sequence[EditSpec]
     inversion: dict[str, Any]  # options of `editing.invert`
     batch_size: int
     size: int  # pixels
@@ -55,15 +55,15 @@ class Cohort:
     scorer: ClipScorer | None = None  # of the sweep
     judge: Classifier | None = None  # of the sweep: what it does not find is refused
 
-    def edits(self, subject: Subject) -> list[list[editing.Edit]]:
+    def candidates(self, subject: Subject) -> list[list[editing.Edit]]:
         """The candidates of every change of a subject."""
-        edits = [self.changes[k].edit_of(subject.attributes, subject.wording) for k in subject.changes]
+        edits = [self.edits[k].edit_of(subject.attributes, subject.wording) for k in subject.edits]
         return [[edit] if self.sweep is None else self.sweep.candidates(edit) for edit in edits]
 
     @cached_property
     def widest(self) -> int:
         """Edits, candidates included, of the subject with the most."""
-        return max(len(subject.changes) for subject in self.subjects) * (1 if self.sweep is None else self.sweep.count)
+        return max(len(subject.edits) for subject in self.subjects) * (1 if self.sweep is None else self.sweep.count)
 
     @property
     def thresholds(self) -> Thresholds:
@@ -74,14 +74,14 @@ class Cohort:
         return [self.subjects[i : i + self.batch_size] for i in range(0, len(self.subjects), self.batch_size)]
 
 
-def run(cohort: Cohort, outputs: Outputs, *, index: int = 0, count: int = 1) -> bool:
+def run(cohort: Cohort, manifest: Manifest, *, index: int = 0, count: int = 1) -> bool:
     """Makes the batches of process `index` of `count` that are not done yet; True when all of everybody's are.
 
     While the device works on one batch, the next is read and decoded and the last one is encoded and written.
     """
     batches = cohort.batches
     mine = range(index, len(batches), count)
-    left = [i for i in mine if not outputs.is_done(i)]
+    left = [i for i in mine if not manifest.is_done(i)]
     sizes = {i: len(batches[i]) for i in mine}
     done = sum(sizes.values()) - sum(sizes[i] for i in left)
     bar = tqdm(total=sum(sizes.values()), initial=done, desc="inverting and editing", unit="image", mininterval=5)
@@ -97,10 +97,10 @@ def run(cohort: Cohort, outputs: Outputs, *, index: int = 0, count: int = 1) -> 
                 made = make(cohort, batches[i], pixels) | {"original": to_uint8(pixels[..., 0])}
             if writing is not None:
                 writing.result()  # at most one batch waits: its arrays take device memory
-            writing = writer.submit(_write, cohort, outputs, i, batches[i], made, errors, clock, bar)
+            writing = writer.submit(_write, cohort, manifest, i, batches[i], made, errors, clock, bar)
         if writing is not None:
             writing.result()
-    return outputs.merge(len(batches))
+    return manifest.merge(len(batches))
 
 
 def announced(mesh: Mesh | None) -> contextlib.AbstractContextManager:
@@ -143,7 +143,7 @@ def make(cohort: Cohort, subjects: Sequence[Subject], pixels: np.ndarray) -> dic
     prompts = [subject.prompt for subject in filled]
     latents = sd.encode_image(pixels if mesh is None else jax.device_put(pixels, sharding.batch_sharding(mesh)))
     inverted = _inverted(cohort, pixels, latents, prompts)
-    edits = [[edit for made in cohort.edits(subject) for edit in made] for subject in filled]
+    edits = [[edit for made in cohort.candidates(subject) for edit in made] for subject in filled]
     # A subject with fewer edits repeats its last one: all rows of a batch are equally long.
     edits = [[*row, *[row[-1]] * (cohort.widest - len(row))] for row in edits]
     result = editing.edit(sd, inverted, edits, mesh=mesh).latents  # [b, 1 + n, h, w, c]
@@ -193,7 +193,7 @@ def _grey(images: jax.Array) -> jax.Array:
 
 def _write(
     cohort: Cohort,
-    outputs: Outputs,
+    manifest: Manifest,
     batch: int,
     subjects: Sequence[Subject],
     made: dict[str, Any],
@@ -210,7 +210,7 @@ def _write(
         new_rows, new_pictures = _told(cohort, subject, found, errors[i])
         rows += [shared | row for row in new_rows]
         pictures |= new_pictures
-    outputs.write(batch, rows, pictures)
+    manifest.write(batch, rows, pictures)
     bar.update(len(subjects))
 
 
@@ -227,14 +227,14 @@ def _told(
         pictures |= {names[name]: found[name] for name in names}
         shared |= names | dict(psnr=_psnr(found["original"], found["reconstruction"]))
     rows, first = [], 0
-    for k, edits in zip(subject.changes, cohort.edits(subject), strict=True):
+    for k, edits in zip(subject.edits, cohort.candidates(subject), strict=True):
         own = range(first, first + len(edits))
         first += len(edits)
-        row = shared | dict(edit=cohort.changes[k].name, edited_prompt=edits[0].prompt)
+        row = shared | dict(edit=cohort.edits[k].name, edited_prompt=edits[0].prompt)
         if error is not None:
             rows.append(row | dict(status=FAILED, error=error))
             continue
-        values = cohort.changes[k].values(subject.attributes)
+        values = cohort.edits[k].values(subject.attributes)
         made = [_candidate(edit, column, found) for edit, column in zip(edits, own, strict=True)]
         if cohort.judge is not None:
             flips = flips_of(values, cohort.judge.targets, found["judged"][own.start : own.stop])
@@ -280,7 +280,7 @@ def _change(reconstruction: np.ndarray, edited: np.ndarray) -> tuple[dict[str, f
     """How much an edit changed, and where: uint8 [h, w], 255 above the threshold."""
     change = np.abs(edited.astype(np.int16) - reconstruction)
     mask = change > CHANGE_THRESHOLD
-    return dict(mean_change=float(change.mean()), changed_share=float(mask.mean())), mask.astype(np.uint8) * 255
+    return dict(mean_change=float(change.mean()), changed_fraction=float(mask.mean())), mask.astype(np.uint8) * 255
 
 
 def _psnr(original: np.ndarray, reconstruction: np.ndarray) -> float:

@@ -37,7 +37,7 @@ SCHEMA = pa.schema(
         *((name, pa.string()) for name in PICTURES),  # files relative to the run, or FILE#RECORD
         ("psnr", pa.float32()),  # dB, of the reconstruction against the original
         ("mean_change", pa.float32()),  # grey levels, of the edit against the reconstruction
-        ("changed_share", pa.float32()),  # of the pixels, in the mask of change
+        ("changed_fraction", pa.float32()),  # of the pixels, in the mask of change
         ("guidance", pa.float32()),
         ("cross_steps", pa.float32()),
         ("self_steps", pa.float32()),
@@ -49,7 +49,7 @@ SCHEMA = pa.schema(
 
 
 @dataclasses.dataclass(frozen=True)
-class Outputs:
+class Manifest:
     """The results in one run folder."""
 
     run: Path
@@ -68,18 +68,18 @@ class Outputs:
         """Writes the manifest if all `batches` are done, and says whether they are."""
         if not all(self.is_done(i) for i in range(batches)):
             return False
-        _write_table(pa.concat_tables(pq.read_table(self._part(i)) for i in range(batches)), self.manifest)
+        _write_table(pa.concat_tables(pq.read_table(self._part(i)) for i in range(batches)), self.path)
         return True
 
     @property
-    def manifest(self) -> Path:
+    def path(self) -> Path:
         return self.run / "manifest.parquet"
 
     def rows(self) -> list[dict[str, Any]]:
         """The manifest's rows."""
-        return pq.read_table(self.manifest).to_pylist()
+        return pq.read_table(self.path).to_pylist()
 
-    def picture(self, name: str) -> np.ndarray:
+    def image(self, name: str) -> np.ndarray:
         """The picture uint8 [h, w] of a row's file name."""
         return read_picture(self.run, name)
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from prism_jax.evaluation.counterfactuals.manifest import Outputs
+from prism_jax.evaluation.counterfactuals.manifest import Manifest
 from prism_jax.metrics.counterfactual import CounterfactualMetrics
 
 
@@ -15,7 +15,7 @@ class Outcome:
     """One edit that was made: its row of the manifest, and the truth on phantoms."""
 
     row: Mapping[str, Any]
-    outputs: Outputs
+    manifest: Manifest
     truth: np.ndarray | None = None  # uint8 [h, w]
     mask: np.ndarray | None = None  # bool [h, w]: where the truth differs
 
@@ -24,11 +24,11 @@ class Outcome:
         """Image and edit, which tell outcomes apart."""
         return self.row["id"], self.row["edit"]
 
-    def picture(self, name: str) -> np.ndarray:
+    def image(self, name: str) -> np.ndarray:
         """Its "original", "autoencoded", "reconstruction" or "edited", uint8 [h, w]."""
-        return self.outputs.picture(self.row[name])
+        return self.manifest.image(self.row[name])
 
     def measured(self) -> CounterfactualMetrics:
         """Its errors inside and outside the mask."""
-        images = {name: self.picture(name)[None] for name in ("reconstruction", "edited")}
+        images = {name: self.image(name)[None] for name in ("reconstruction", "edited")}
         return CounterfactualMetrics.of(**images, truth=self.truth[None], mask=self.mask[None])

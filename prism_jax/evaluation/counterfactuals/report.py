@@ -11,9 +11,9 @@ import numpy as np
 from prism_jax import report
 from prism_jax.evaluation.counterfactuals import gallery
 from prism_jax.evaluation.counterfactuals.attention import Maps
-from prism_jax.evaluation.counterfactuals.manifest import DONE, FAILED, REFUSED, Outputs
+from prism_jax.evaluation.counterfactuals.manifest import DONE, FAILED, REFUSED, Manifest
 from prism_jax.evaluation.counterfactuals.outcomes import Outcome
-from prism_jax.evaluation.edits import Change
+from prism_jax.evaluation.edits import EditSpec
 from prism_jax.metrics.counterfactual import CounterfactualMetrics
 from prism_jax.metrics.image import ImageMetrics
 from prism_jax.stats.intervals import Estimate
@@ -48,7 +48,7 @@ def edit_row(outcome: Outcome, rank: str, words: tuple[report.WordMap, ...]) -> 
         edit=outcome.row["edit"],
         source_prompt=outcome.row["source_prompt"],
         edited_prompt=outcome.row["edited_prompt"],
-        **{name: outcome.picture(name) for name in ("original", "reconstruction", "edited")},
+        **{name: outcome.image(name) for name in ("original", "reconstruction", "edited")},
         truth=outcome.truth,
         mask=outcome.mask,
         metrics=_errors(outcome),
@@ -69,17 +69,17 @@ def _errors(outcome: Outcome) -> dict[str, float]:
     }
 
 
-def samples(outputs: Outputs, subjects: Sequence[Mapping[str, Any]]) -> tuple[report.Sample, ...]:
+def samples(manifest: Manifest, subjects: Sequence[Mapping[str, Any]]) -> tuple[report.Sample, ...]:
     """The data sheet: the first subjects that were edited."""
     return tuple(
-        report.Sample(image=outputs.picture(row["original"]), caption=row["source_prompt"], group="Images edited")
+        report.Sample(image=manifest.image(row["original"]), caption=row["source_prompt"], group="Images edited")
         for row in subjects[:SAMPLES]
     )
 
 
-def fidelity(outputs: Outputs, subjects: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Estimate]]:
+def fidelity(manifest: Manifest, subjects: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Estimate]]:
     """How well the VAE alone, and the inversion, give back the originals."""
-    stacked = lambda name: np.stack([outputs.picture(row[name]) for row in subjects])[..., None].astype(np.float32)
+    stacked = lambda name: np.stack([manifest.image(row[name]) for row in subjects])[..., None].astype(np.float32)
     original = stacked("original")
     names = {"VAE alone": "autoencoded", "Reconstruction by inversion": "reconstruction"}
     patients = [row["patient"] for row in subjects]
@@ -90,30 +90,30 @@ def fidelity(outputs: Outputs, subjects: Sequence[Mapping[str, Any]]) -> dict[st
 
 
 def tables(
-    changes: Sequence[Change],
+    edits: Sequence[EditSpec],
     image_metrics: Mapping[str, Mapping[str, Estimate]],
     measured: Mapping[str, CounterfactualMetrics],
     outcomes: Mapping[str, Sequence[Outcome]],
     *,
-    closer_at_least: float,
-    growth_at_most: tuple[float, float],
-    psnr_loss_at_most: float,
+    min_closer_fraction: float,
+    max_outside_growth: tuple[float, float],
+    max_psnr_loss: float,
 ) -> tuple[report.Table, ...]:
     """Distance to the truth (phantom) or size of the change (real images), and fidelity of the reconstruction."""
-    target = image_metrics["VAE alone"]["psnr"].value - psnr_loss_at_most
+    target = image_metrics["VAE alone"]["psnr"].value - max_psnr_loss
     images = report.image_table(
         image_metrics,
-        psnr_at_least={"Reconstruction by inversion": target},
+        min_psnr={"Reconstruction by inversion": target},
         note="8-bit grey images; L1 in grey levels. Intervals are 95 %, bootstrap over patients.",
     )
     if not measured:
         return _sizes(outcomes), images
-    removal, addition = growth_at_most
+    removal, addition = max_outside_growth
     return (
         report.counterfactual_table(
             {name: found.compute() for name, found in measured.items()},
-            closer_at_least=closer_at_least,
-            growth_at_most={change.name: removal if change.is_removal else addition for change in changes},
+            min_closer_fraction=min_closer_fraction,
+            max_outside_growth={edit.name: removal if edit.is_removal else addition for edit in edits},
         ),
         images,
     )
@@ -125,7 +125,7 @@ def _sizes(outcomes: Mapping[str, Sequence[Outcome]]) -> report.Table:
     for name, found in outcomes.items():
         if not found:
             continue  # all were refused, or failed
-        pictures = lambda kind, found=found: np.stack([o.picture(kind) for o in found]).astype(np.float32)[..., None]
+        pictures = lambda kind, found=found: np.stack([o.image(kind) for o in found]).astype(np.float32)[..., None]
         patients = [o.row["patient"] for o in found]
         change = ImageMetrics.of(pictures("edited"), pictures("reconstruction"), value_range=LEVELS)
         estimates = change.compute(subjects=patients)

@@ -30,10 +30,10 @@ from prism_jax.evaluation.counterfactuals import attention, batch_size, cohort
 from prism_jax.evaluation.counterfactuals import report as counterfactuals_report
 from prism_jax.evaluation.counterfactuals.cohort import Cohort
 from prism_jax.evaluation.counterfactuals.inversion_store import InversionStore
-from prism_jax.evaluation.counterfactuals.manifest import DONE, Format, Outputs
+from prism_jax.evaluation.counterfactuals.manifest import DONE, Format, Manifest
 from prism_jax.evaluation.counterfactuals.outcomes import Outcome
 from prism_jax.evaluation.counterfactuals.strength_sweep import Sweep, flips_of
-from prism_jax.evaluation.edits import Change
+from prism_jax.evaluation.edits import EditSpec
 from prism_jax.evaluation.subjects import Subject, choose, images_of
 from prism_jax.metrics.clip import ClipScorer
 from prism_jax.metrics.counterfactual import CounterfactualMetrics
@@ -46,8 +46,8 @@ DECISIVE = (
     "split",
     "fit",
     "wording",
-    "changes",
-    "per_change",
+    "edits",
+    "subjects_per_edit",
     "batch_size",
     "inversion",
     "sweep",
@@ -82,8 +82,8 @@ class CounterfactualRun:
     fit: transforms.Fit = "pad"
     wording: Template = PLAIN
     """How captions are worded: as one of those that the model was trained on."""
-    changes: tuple[Change, ...] = ()
-    per_change: int | None = None
+    edits: tuple[EditSpec, ...] = ()
+    subjects_per_edit: int | None = None
     """Subjects of each change: the first it applies to; None: all."""
     shown: int = 4
     """Subjects of each change in the report's pictures: the first by number; its best, median and worst come after."""
@@ -93,9 +93,9 @@ class CounterfactualRun:
     """Images at once, over the devices of a process; None: a power of two a device, as many as its memory holds."""
     sweep: Sweep | None = None
     """Strengths to try of every edit, and how the one to keep is chosen; None: those of the change."""
-    inversions: str | None = None
+    inversion_store: str | None = None
     """Folder in which inversions are kept and found again, by image, prompt, model and settings; float16."""
-    inversions_gigabytes: float = 50.0
+    inversion_store_gigabytes: float = 50.0
     """What that folder may hold; the longest unused are removed."""
     output: Format = "png"
     """Pictures as PNG files, or as ArrayRecord files of one batch each."""
@@ -105,18 +105,18 @@ class CounterfactualRun:
     """Of the networks; float32 also on GPUs for null_text."""
     training: str | None = None
     """Run folder of the training, for its curve."""
-    closer_at_least: float = 0.8
+    min_closer_fraction: float = 0.8
     """Share of subjects whose edit should be closer to the truth, inside the mask, than the reconstruction."""
-    growth_at_most: tuple[float, float] = (1.5, 2.0)
+    max_outside_growth: tuple[float, float] = (1.5, 2.0)
     """Largest growth of the error outside the mask, when a finding is taken away and when it is added."""
-    psnr_loss_at_most: float = 1.0
+    max_psnr_loss: float = 1.0
     """Of the reconstruction against the VAE's own, in dB."""
 
 
 def main(config: CounterfactualRun) -> None:
     """Runs the evaluation in the folder `config.run`."""
-    if not config.changes:
-        raise ValueError("changes is empty; name at least one Change in the configuration")
+    if not config.edits:
+        raise ValueError("edits is empty; list at least one EditSpec in the configuration")
     processes = config.processes.initialize()
     run = Path(config.run)
     config = check_settings(config, run)
@@ -125,14 +125,14 @@ def main(config: CounterfactualRun) -> None:
     if mesh is not None and config.batch_size is not None:
         sharding.check_batch_size(config.batch_size, mesh)
     images = images_of(config.data, config.split, config.wording)
-    subjects = choose(images, config.changes, config.per_change)
-    ground_truth.check(config.changes, subjects, ground_truth.phantom_config(config.data))
+    subjects = choose(images, config.edits, config.subjects_per_edit)
+    ground_truth.check(config.edits, subjects, ground_truth.phantom_config(config.data))
     sd = StableDiffusion.from_pretrained(config.model, dtype=config.dtype)
     work = Cohort(
         sd=sd if mesh is None else sd.on(mesh),
         images=images,
         subjects=subjects,
-        changes=config.changes,
+        edits=config.edits,
         inversion=dataclasses.asdict(config.inversion),
         batch_size=config.batch_size or len(devices),
         size=sd.size,
@@ -150,15 +150,15 @@ def main(config: CounterfactualRun) -> None:
         config, work = (dataclasses.replace(x, batch_size=each * len(devices)) for x in (config, work))
         print(f"batches of {config.batch_size} images fit the memory", file=sys.stderr)
     configs.write(config, run)
-    outputs = Outputs(run, config.output)
-    is_done = cohort.run(work, outputs, index=processes.index, count=processes.count)
+    manifest = Manifest(run, config.output)
+    is_done = cohort.run(work, manifest, index=processes.index, count=processes.count)
     while processes.coordinator and not is_done:  # a process that left early would end the others of its job
         time.sleep(1)
-        is_done = outputs.merge(len(work.batches))
+        is_done = manifest.merge(len(work.batches))
     if not is_done:
         print("this process is done; the last one to end writes manifest and report", file=sys.stderr)
     elif not processes.coordinator or processes.index == 0:
-        document = document_of(config, outputs, work.sd)
+        document = document_of(config, manifest, work.sd)
         print(f"{report.save(document, run)}: {document.summary}", file=sys.stderr)
 
 
@@ -176,57 +176,57 @@ def judge_of(config: CounterfactualRun, subjects: Sequence[Subject]) -> Classifi
         return None
     judge = Classifier.from_pretrained(config.sweep.classifier)
     for subject in subjects:
-        for k in subject.changes:
-            flips_of(config.changes[k].values(subject.attributes), judge.targets, np.zeros(len(judge.targets)))
+        for k in subject.edits:
+            flips_of(config.edits[k].values(subject.attributes), judge.targets, np.zeros(len(judge.targets)))
     return judge
 
 
 def inversion_store(config: CounterfactualRun) -> InversionStore | None:
     """Where inversions are kept, if they are."""
-    if config.inversions is None:
+    if config.inversion_store is None:
         return None
-    folder, gigabytes = Path(config.inversions), config.inversions_gigabytes
+    folder, gigabytes = Path(config.inversion_store), config.inversion_store_gigabytes
     return InversionStore(folder=folder, gigabytes=gigabytes, model=fingerprint(config.model))
 
 
-def document_of(config: CounterfactualRun, outputs: Outputs, sd: StableDiffusion) -> report.Report:
+def document_of(config: CounterfactualRun, manifest: Manifest, sd: StableDiffusion) -> report.Report:
     """The report of what was made."""
-    rows = outputs.rows()
-    outcomes = {change.name: outcomes_of(config, outputs, change, rows) for change in config.changes}
+    rows = manifest.rows()
+    outcomes = {edit.name: outcomes_of(config, manifest, edit, rows) for edit in config.edits}
     is_phantom = any(outcome.truth is not None for found in outcomes.values() for outcome in found)
-    edits = [change.name for change in config.changes if not change.is_placebo]  # placebos have nothing to reach
+    edits = [edit.name for edit in config.edits if not edit.is_negative_control]  # placebos have nothing to reach
     measured = {name: merged(outcomes[name]) for name in edits if outcomes[name]} if is_phantom else {}
     subjects = counterfactuals_report.first_rows(rows)
-    image_metrics = counterfactuals_report.fidelity(outputs, subjects)
+    image_metrics = counterfactuals_report.fidelity(manifest, subjects)
     words = attention.maps_of(sd, outcomes, min(config.attention, config.shown))
     return report.Report(
         title=config.title,
         summary=counterfactuals_report.summary(rows, is_phantom=is_phantom),
         headline=counterfactuals_report.headline(image_metrics, measured),
         subjects=counterfactuals_report.edit_rows(outcomes, config.shown, measured, words),
-        samples=counterfactuals_report.samples(outputs, subjects),
+        samples=counterfactuals_report.samples(manifest, subjects),
         curves=counterfactuals_report.training_curves(config.training),
         tables=counterfactuals_report.tables(
-            config.changes,
+            config.edits,
             image_metrics,
             measured,
             outcomes,
-            closer_at_least=config.closer_at_least,
-            growth_at_most=config.growth_at_most,
-            psnr_loss_at_most=config.psnr_loss_at_most,
+            min_closer_fraction=config.min_closer_fraction,
+            max_outside_growth=config.max_outside_growth,
+            max_psnr_loss=config.max_psnr_loss,
         ),
     )
 
 
-def outcomes_of(config: CounterfactualRun, outputs: Outputs, change: Change, rows: list[dict]) -> list[Outcome]:
+def outcomes_of(config: CounterfactualRun, manifest: Manifest, edit: EditSpec, rows: list[dict]) -> list[Outcome]:
     """What became of one change, subject by subject, with the truth on phantoms."""
-    done = [row for row in rows if row["edit"] == change.name and row["status"] == DONE]
+    done = [row for row in rows if row["edit"] == edit.name and row["status"] == DONE]
     phantom = ground_truth.phantom_config(config.data)
     if phantom is None or not done:
-        return [Outcome(row=row, outputs=outputs) for row in done]
-    images, masks = ground_truth.true_counterfactuals(done, change, phantom, config.wording)
+        return [Outcome(row=row, manifest=manifest) for row in done]
+    images, masks = ground_truth.true_counterfactuals(done, edit, phantom, config.wording)
     return [
-        Outcome(row=row, outputs=outputs, truth=image, mask=mask)
+        Outcome(row=row, manifest=manifest, truth=image, mask=mask)
         for row, image, mask in zip(done, images, masks, strict=True)
     ]
 

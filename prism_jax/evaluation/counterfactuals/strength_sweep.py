@@ -81,7 +81,7 @@ def flips_of(values: Mapping[str, Any], targets: Sequence[str], probabilities: n
     """bool [...]: whether a classifier finds all that an edit asks for, in images of which it gave `probabilities`.
 
     Args:
-      values: what the edit sets, as `Change.values` gives it; an age is not asked for, nor a finding left unsaid.
+      values: what the edit sets, as `EditSpec.values` gives it; an age is not asked for, nor a finding left unsaid.
       targets: what the classifier knows.
       probabilities: [..., n] of the targets, in their order.
 

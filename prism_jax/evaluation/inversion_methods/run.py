@@ -13,7 +13,7 @@ from prism_jax import config as configs
 from prism_jax import report
 from prism_jax.evaluation.counterfactuals import report as counterfactuals_report
 from prism_jax.evaluation.counterfactuals import run as counterfactuals_run
-from prism_jax.evaluation.counterfactuals.manifest import Outputs
+from prism_jax.evaluation.counterfactuals.manifest import Manifest
 from prism_jax.evaluation.counterfactuals.run import CounterfactualRun, Inversion
 from prism_jax.stats.intervals import Estimate
 
@@ -64,17 +64,17 @@ def main(config: InversionMethodsRun) -> None:
 
 def measure(config: CounterfactualRun) -> Found:
     """What a finished run reached, over all its edits."""
-    outputs = Outputs(Path(config.run), config.output)
-    rows = outputs.rows()
-    fidelity = counterfactuals_report.fidelity(outputs, counterfactuals_report.first_rows(rows))
+    manifest = Manifest(Path(config.run), config.output)
+    rows = manifest.rows()
+    fidelity = counterfactuals_report.fidelity(manifest, counterfactuals_report.first_rows(rows))
     measured = {
-        change: counterfactuals_run.merged(counterfactuals_run.outcomes_of(config, outputs, change, rows))
-        for change in config.changes
+        edit: counterfactuals_run.merged(counterfactuals_run.outcomes_of(config, manifest, edit, rows))
+        for edit in config.edits
     }
-    removals = [m for change, m in measured.items() if change.is_removal]
-    additions = [m for change, m in measured.items() if not change.is_removal]
+    removals = [m for edit, m in measured.items() if edit.is_removal]
+    additions = [m for edit, m in measured.items() if not edit.is_removal]
     together = lambda parts: parts[0].merge(*parts[1:]).compute()
-    bound = fidelity["VAE alone"]["psnr"].value - config.psnr_loss_at_most
+    bound = fidelity["VAE alone"]["psnr"].value - config.max_psnr_loss
     # The first batch of a process also compiles.
     batches = {row["batch"]: row["seconds"] for row in rows}
     return Found(
@@ -94,11 +94,11 @@ def document_of(config: InversionMethodsRun, found: list[Found]) -> report.Repor
         (
             f.method,
             f.psnr,
-            report.Check(estimate=f.measured["closer"], at_least=config.each.closer_at_least),
+            report.Check(estimate=f.measured["closer"], at_least=config.each.min_closer_fraction),
             f.measured["reconstruction_inside"],
             f.measured["edit_inside"],
-            report.Check(estimate=f.removal_growth, at_most=config.each.growth_at_most[0]),
-            report.Check(estimate=f.addition_growth, at_most=config.each.growth_at_most[1]),
+            report.Check(estimate=f.removal_growth, at_most=config.each.max_outside_growth[0]),
+            report.Check(estimate=f.addition_growth, at_most=config.each.max_outside_growth[1]),
             f.seconds,
         )
         for f in found
