@@ -9,7 +9,7 @@ TEST_JOBS ?= 2
 export PYTHONDONTWRITEBYTECODE :=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test slow lint format parity clean
+.PHONY: help demo test slow lint format parity docs clean
 
 help: ## list the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 16
@@ -51,6 +51,10 @@ parity: $(INSTALLED) ## install PyTorch diffusers and run the tests that compare
 	$(PIP_INSTALL) -e '.[parity]'
 	$(BIN)/python -m pytest -m parity
 
+docs: $(INSTALLED) ## build the documentation -> docs/_build/html/index.html
+	$(PIP_INSTALL) -e '.[data,report,docs]'
+	$(BIN)/python -m sphinx -E -W --keep-going -b html docs docs/_build/html
+
 clean: ## remove the environment and the caches; runs/ stays
-	rm -rf .venv .cache .pytest_cache .ruff_cache build dist
+	rm -rf .venv .cache .pytest_cache .ruff_cache build dist docs/_build
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -12,7 +12,7 @@ def assert_kept(found: Mapping[str, Share], scenario: Scenario, errors: float = 
     """Every promise, up to so many Monte Carlo errors."""
     below = lambda what, limit: found[what].value <= limit + errors * max(found[what].error, 1e-3)
     assert below("false discoveries", 0.05)
-    # Signs of skewed changes are not as likely the one way as the other: docs/audit.md warns of it.
+    # Signs of skewed changes are not as likely the one way as the other: docs/concepts/audit_statistics.md says so.
     assert below("any false cell, max-T", 0.07 if "skewed" in scenario.shape else 0.05)
     assert below("p ≤ 0.05 without effect", 0.05)
     if not scenario.is_null:

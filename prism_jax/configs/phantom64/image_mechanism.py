@@ -5,7 +5,7 @@ python -m train.image_mechanism --config configs/phantom64/image_mechanism_paren
 python -m train.image_mechanism --config configs/phantom64/image_mechanism.py
 
 What parents say is learned first, without latents, which then add what is left. With latents open from the start they
-hold the findings, and setting these does nothing. configs/phantom64/counterfactual_finetune.py goes on from here (docs/scm.md).
+hold the findings, and setting these does nothing. configs/phantom64/counterfactual_finetune.py goes on from here (docs/results/scm.md).
 """
 
 from prism_jax.models.hvae_config import HVAEConfig
