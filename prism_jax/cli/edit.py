@@ -9,12 +9,11 @@ import jax.numpy as jnp
 import numpy as np
 import tyro
 
-from prism_jax import editing, model_card, pretrained
+from prism_jax import editing, image_kind, model_card, pretrained
 from prism_jax.data import plausibility, transforms
 from prism_jax.data.captions.templates import EXAMPLE, PLAIN
 from prism_jax.data.transforms import XrayFile
 from prism_jax.editing.edit import make_control
-from prism_jax.evaluation import image_kind
 from prism_jax.evaluation.single_edit import captions, files, outcome
 from prism_jax.evaluation.single_edit.captions import Prompts
 from prism_jax.evaluation.single_edit.run import attention_sheet, edit_image, metrics_of

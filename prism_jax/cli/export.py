@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+import sys
 import tempfile
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -13,11 +14,15 @@ import numpy as np
 from flax import nnx
 from flax.traverse_util import flatten_dict, unflatten_dict
 
+from prism_jax import config as configs
+from prism_jax import model_card
+from prism_jax.model_card import ModelCard
 from prism_jax.pretrained import folder as model_folder
-from prism_jax.stable_diffusion import StableDiffusion
+from prism_jax.stable_diffusion import CARD_FILE, StableDiffusion
+from prism_jax.training.finetune import card
+from prism_jax.training.finetune.run import FinetuneRun
 from prism_jax.training.trained_weights import trained_weights
 from prism_jax.weights import lora
-from prism_jax.weights.pretrained import read_json
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -25,7 +30,7 @@ class Options:
     """Turns a training run into a diffusers folder that prism_jax and PyTorch diffusers read."""
 
     run: Path
-    """Run folder of train.finetune."""
+    """Run folder of `prism train finetune` or pretrain."""
     out: Path
     """New folder for the model."""
     step: int | None = None
@@ -38,62 +43,75 @@ class Options:
     """Folder the run started from, if it has moved since."""
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
     """Of the numbers in the files."""
+    held_out: int = 128
+    """Validation images on which the autoencoder is measured for the model card, by which images of another kind are
+    noticed; 0: none."""
 
 
 def run(options: Options) -> int:
     """Writes the folder, whole or not at all; returns the exit code."""
     if options.out.exists():
         raise ValueError(f"{options.out} exists; choose a new folder or remove it first")
-    settings = settings_of(options.run)
-    scale = scale_of(settings)
+    config = config_of(options.run)
     if options.lora:
-        return write_lora(options, scale)
-    base = base_model(options, settings)
+        return write_lora(options, config)
+    base = base_model(options, config)
     step, trained = trained_weights(options.run, options.step, best=options.best)
-    if scale is None:
+    if config.lora is None:
         change, how = partial(overlaid, trained=trained), "the rest from"
     else:
-        change, how = partial(lora.merge, factors=trained, scale=scale), "low-rank changes merged into"
+        change, how = partial(lora.merge, factors=trained, scale=config.lora.scale), "low-rank changes merged into"
     sd = with_weights(StableDiffusion.from_pretrained(base), change)
+    sd = dataclasses.replace(sd, card=model_card_of(options, config, sd, step).to_json())
     sd.save_pretrained(options.out, dtype=jnp.dtype(options.dtype))
     print(f"{options.out}: {', '.join(sorted(trained))} of step {step}, {how} {base}")
+    print(f"next: prism edit IMAGE --model {options.out} --prompt CAPTION --remove FINDING --out DIR")
     return 0
 
 
-def write_lora(options: Options, scale: float | None) -> int:
+def model_card_of(options: Options, config: FinetuneRun, sd: StableDiffusion, step: int) -> ModelCard:
+    """The card of the exported model; without its data it knows less, which is said."""
+    base = model_card.of(sd)  # still that of the model the run started from
+    if not card.has_data(config):
+        print(
+            f"the data set {config.data.folder} is not here: {CARD_FILE} states neither findings nor the autoencoder's "
+            "error, so prism edit cannot complete captions or notice images of another kind",
+            file=sys.stderr,
+        )
+        return card.card_without_data(config, base, step)
+    return card.card_of(config, sd, base, step, held_out=options.held_out)
+
+
+def write_lora(options: Options, config: FinetuneRun) -> int:
     """Writes the low-rank changes alone, which needs no model; returns the exit code."""
-    if scale is None:
+    if config.lora is None:
         raise ValueError(f"{options.run} trained no low-rank changes (its lora is null); leave --lora out")
     step, factors = trained_weights(options.run, options.step, best=options.best)
     options.out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{options.out.name}-", dir=options.out.parent) as partial_folder:
         folder = Path(partial_folder) / "whole"
         folder.mkdir()
-        lora.save(factors, folder / lora.FILE, scale=scale, dtype=jnp.dtype(options.dtype))
+        lora.save(factors, folder / lora.FILE, scale=config.lora.scale, dtype=jnp.dtype(options.dtype))
         os.replace(folder, options.out)
     print(f"{options.out / lora.FILE}: low-rank changes of {', '.join(sorted(factors))} of step {step}")
     return 0
 
 
-def settings_of(run: Path) -> dict[str, Any]:
-    """The config.json of a run of train.finetune; ValueError where it is not one."""
-    settings = read_json(run / "config.json")
-    if not isinstance(settings.get("model"), str):
-        raise ValueError(f"{run} is not a run of train.finetune: its config.json names no model")
-    return settings
+def config_of(run: Path) -> FinetuneRun:
+    """The configuration of a fine-tuning run; ValueError where there is none."""
+    if not run.is_dir():
+        raise ValueError(f"there is no run {run}; give --run the folder of a training")
+    if not (run / configs.FILE_NAME).is_file():
+        raise ValueError(f"{run} is not a run folder: it has no {configs.FILE_NAME}")
+    config = configs.read(run)
+    if not isinstance(config, FinetuneRun):
+        raise ValueError(f"{run} holds a {type(config).__name__}; only runs of finetune and pretrain are exported")
+    return config
 
 
-def scale_of(settings: Mapping[str, Any]) -> float | None:
-    """What the run multiplied its low-rank changes by: alpha / rank, or 1; None where it trained parameters."""
-    options = settings.get("lora")
-    if options is None:
-        return None
-    return 1.0 if options["alpha"] is None else options["alpha"] / options["rank"]
-
-
-def base_model(options: Options, settings: Mapping[str, Any]) -> Path:
+def base_model(options: Options, config: FinetuneRun) -> Path:
     """The folder that holds what the run did not train."""
-    base = model_folder(options.model or settings["model"])
+    base = model_folder(options.model or config.model)
     if not base.is_dir():
         raise ValueError(f"{base}, which {options.run} started from, is not here; give --model its folder")
     return base

@@ -1,5 +1,6 @@
 """`prism export`: what a run trained, laid over the model it started from, or alone as a LoRA file."""
 
+import dataclasses
 import json
 
 import jax
@@ -9,13 +10,20 @@ import pytest
 from flax import nnx
 from safetensors.numpy import load_file
 
+from prism_jax import config as configs
+from prism_jax import model_card
 from prism_jax.checkpoint import VALIDATION_LOSS, Checkpoints
 from prism_jax.cli import export
 from prism_jax.cli import main as cli_main
 from prism_jax.cli.export import Options
+from prism_jax.data.captions.templates import PLAIN
+from prism_jax.model_card import CaptionForm, EditDefaults, ModelCard
 from prism_jax.stable_diffusion import StableDiffusion
+from prism_jax.training.examples import Data
 from prism_jax.training.finetune import lora as finetune_lora
 from prism_jax.training.finetune.lora import Lora
+from prism_jax.training.finetune.run import FinetuneRun
+from prism_jax.training.vae.run import VAERun
 from prism_jax.weights import files, lora
 from tests.conftest import relative_distance
 
@@ -63,12 +71,9 @@ def factors_of(weights, options):
     return drawn(jax.eval_shape(lambda w: finetune_lora.low_rank(w, options, seed=0), weights))
 
 
-def make_run(folder, base, params, *, ema=None, options=None, losses=(None,)):
+def make_run(folder, base, params, *, ema=None, options=None, losses=(None,), data="absent", size=128):
     """A run folder with a checkpoint for each of `losses`, 1 and on; each holds `params` plus its number less one."""
-    folder.mkdir()
-    described = None if options is None else {"class": "prism_jax.training.finetune.lora:Lora", "rank": options.rank}
-    described = described and described | {"alpha": options.alpha, "targets": options.targets}
-    (folder / "config.json").write_text(json.dumps({"model": str(base), "lora": described}))
+    configs.write(FinetuneRun(model=str(base), lora=options, data=Data(folder=str(data), size=size)), folder)
     checkpoints = Checkpoints(folder / "checkpoints", keep=len(losses))
     for i, loss in enumerate(losses):
         state = {"params": params, "ema": ema, "step": jnp.int32(i + 1)}
@@ -142,12 +147,61 @@ def test_a_run_that_trained_parameters_has_no_lora_file(start, base, tmp_path, o
         export.run(Options(run=run, out=out, lora=True))
 
 
-def test_the_scale_is_that_of_training():
-    for options in (Lora(rank=4), Lora(rank=4, alpha=8.0), Lora(rank=4, alpha=1.0)):
-        described = {"rank": options.rank, "alpha": options.alpha}
-        assert export.scale_of({"lora": described}) == options.scale
-    assert export.scale_of({"lora": None}) is None
-    assert export.scale_of({}) is None  # runs of earlier versions
+@pytest.fixture(scope="module")
+def phantoms(tmp_path_factory):
+    """A built data set of eight training and four validation phantoms."""
+    folder = tmp_path_factory.mktemp("phantoms") / "data"
+    sizes = ["--size", "32", "--train", "8", "--val", "4", "--test", "0"]
+    with pytest.raises(SystemExit) as stop:
+        cli_main.main(["data", "build", "phantom", "--out", str(folder), *sizes])
+    assert not stop.value.code
+    return folder
+
+
+def test_the_card_states_captions_and_autoencoder_of_the_training_data(start, base, phantoms, tmp_path, out):
+    run = make_run(tmp_path / "run", base, finetune_lora.split(start, PATTERNS)[0], data=phantoms, size=32)
+    export.run(Options(run=run, out=out))
+    card = model_card.read(out)
+    findings = ("cardiomegaly", "effusion", "pacemaker", "support lines")
+    assert (card.captions.template, card.captions.findings) == (PLAIN, findings)
+    assert card.captions.always_stated == ("age", "sex", "view", *findings)
+    assert PLAIN.parse(card.captions.example).findings == {name: name == "cardiomegaly" for name in findings}
+    assert (card.size, card.training.images, card.training.steps) == (32, 8, 1)
+    assert card.autoencoder.images == 4
+    assert 0 < card.autoencoder.mean <= card.autoencoder.p99
+    assert card.edit == EditDefaults()  # the base model has no card
+
+
+def test_a_model_trained_on_the_same_kind_of_data_keeps_defaults_and_judges(start, tiny_sd, phantoms, tmp_path, out):
+    edit, judges = EditDefaults(steps=20, guidance=1.75), {"densenet": "phantom_judges/densenet"}
+    findings = ("cardiomegaly", "effusion", "pacemaker", "support lines")
+    card = ModelCard(edit=edit, judges=judges, captions=CaptionForm(findings=findings))
+    for name, kept in (("same", card), ("other", dataclasses.replace(card, captions=CaptionForm(findings=("edema",))))):
+        base = tmp_path / name
+        dataclasses.replace(tiny_sd, card=kept.to_json()).save_pretrained(base)
+        trained = finetune_lora.split(start, PATTERNS)[0]
+        run = make_run(tmp_path / f"{name}-run", base, trained, data=phantoms, size=32)
+        export.run(Options(run=run, out=out / name, held_out=0))
+        exported = model_card.read(out / name)
+        assert (exported.edit, exported.autoencoder) == (edit, None)
+        assert exported.judges == (judges if name == "same" else {})
+
+
+def test_without_its_data_a_model_still_has_a_card_and_that_is_said(start, base, tmp_path, out, capsys):
+    run = make_run(tmp_path / "run", base, finetune_lora.split(start, PATTERNS)[0])
+    export.run(Options(run=run, out=out))
+    assert "the data set absent is not here" in capsys.readouterr().err
+    assert model_card.read(out).captions.findings == ()
+
+
+def test_a_run_that_is_not_there_or_of_another_program_is_named(tmp_path, out):
+    with pytest.raises(ValueError, match=r"there is no run .*nope"):
+        export.run(Options(run=tmp_path / "nope", out=out))
+    with pytest.raises(ValueError, match="is not a run folder"):
+        export.run(Options(run=tmp_path, out=out))
+    configs.write(VAERun(), tmp_path)
+    with pytest.raises(ValueError, match="holds a VAERun; only runs of finetune and pretrain"):
+        export.run(Options(run=tmp_path, out=out))
 
 
 def test_newest_chosen_and_best_checkpoint(start, base, tmp_path, out):

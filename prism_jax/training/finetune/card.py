@@ -1,0 +1,101 @@
+"""The model card of a fine-tuned model, from its run's configuration and the data it was trained on."""
+
+import dataclasses
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from prism_jax import image_kind
+from prism_jax.data.captions.phrases import SLOTS
+from prism_jax.data.captions.templates import Template
+from prism_jax.data.schema import Attributes
+from prism_jax.data.sources import build
+from prism_jax.model_card import NO_CARD, AutoencoderError, CaptionForm, ModelCard, TrainingRecord
+from prism_jax.stable_diffusion import StableDiffusion
+from prism_jax.training import examples
+from prism_jax.training.finetune.run import FinetuneRun
+
+CAPTIONS_READ = 2000  # training examples from which the form of the captions is taken
+
+
+def card_of(config: FinetuneRun, sd: StableDiffusion, base: ModelCard | None, step: int, *, held_out: int) -> ModelCard:
+    """The card of the model that `config` trained for `step` steps from one with the card `base`.
+
+    Edit defaults are those of the base model. Judges are kept where data like the base model's was trained on: with
+    the same findings, and images whose detail its autoencoder keeps.
+
+    Args:
+      held_out: validation images on which the autoencoder is measured; 0 for none.
+
+    Raises:
+      ValueError: the training data is no longer where it was; see `has_data`.
+    """
+    base, data = base or NO_CARD, config.data
+    training = examples.open_split(data)
+    read = (training[i].attributes for i in range(min(len(training), CAPTIONS_READ)))
+    captions = caption_form(read, data.captions.templates[0])
+    name = f"{build.read_build(data.folder)[0]} ({Path(data.folder).name})"
+    autoencoder = measured(config, sd, name, held_out)
+    is_same_kind = captions.findings == base.captions.findings and (
+        autoencoder is None or base.autoencoder is None or autoencoder.p99 <= image_kind.limit(base.autoencoder)
+    )
+    return ModelCard(
+        description=f"{Path(config.model).name} fine-tuned on {name}",
+        size=data.size,
+        duration=base.duration if data.size == base.size else "",
+        edit=base.edit,
+        captions=captions,
+        training=TrainingRecord(data=name, images=len(training), steps=step, base=config.model),
+        autoencoder=autoencoder,
+        judges=base.judges if is_same_kind else {},
+    )
+
+
+def has_data(config: FinetuneRun) -> bool:
+    """Whether the data set of a run is still where it was."""
+    return (Path(config.data.folder) / build.BUILD_FILE).is_file()
+
+
+def card_without_data(config: FinetuneRun, base: ModelCard | None, step: int) -> ModelCard:
+    """What a card can say without the data: no caption form, no measured autoencoder, no judges."""
+    name = Path(config.data.folder).name
+    return ModelCard(
+        description=f"{Path(config.model).name} fine-tuned on {name}",
+        size=config.data.size,
+        edit=(base or NO_CARD).edit,
+        captions=CaptionForm(template=config.data.captions.templates[0]),
+        training=TrainingRecord(data=name, steps=step, base=config.model),
+    )
+
+
+def measured(config: FinetuneRun, sd: StableDiffusion, name: str, held_out: int) -> AutoencoderError | None:
+    """The detail that the autoencoder loses of the first validation images; None without any."""
+    if not held_out:
+        return None
+    validation = dataclasses.replace(config.data, split="val", limit=held_out)
+    images = examples.load(validation, factor=sd.vae.config.factor).images
+    return image_kind.measure(sd, images, name) if len(images) else None
+
+
+def caption_form(attributes: Iterable[Attributes], template: Template) -> CaptionForm:
+    """How captions in this template state these attributes: which findings in which order, and what always."""
+    stated = [template.stated(each) for each in attributes]
+    counts = Counter(name for each in stated for name in (*_slots(each), *each.findings))
+    findings = tuple(dict.fromkeys(name for each in stated for name in each.findings))
+    always = tuple(name for name in (*SLOTS, *findings) if counts[name] == len(stated))
+    return CaptionForm(
+        template=template, findings=findings, always_stated=always, example=_example(stated, template, findings, always)
+    )
+
+
+def _example(stated: Sequence[Attributes], template: Template, findings: Sequence[str], always: Sequence[str]) -> str:
+    """A caption of no patient of the data: common values, the first finding present and the others absent."""
+    values = {slot: Counter(getattr(each, slot) for each in stated).most_common(1)[0][0] for slot in SLOTS}
+    if values["age"] is not None:
+        values["age"] = 63
+    named = [name for name in findings if name in always] or findings[:3]
+    return template.describe(Attributes(**values, findings={name: name == findings[0] for name in named}))
+
+
+def _slots(attributes: Attributes) -> list[str]:
+    return [name for name in SLOTS if getattr(attributes, name) is not None]
