@@ -25,7 +25,7 @@ FAMILIES = {
 STEM = "model"
 EDGE = 1e-6  # probabilities scaled by operating points stay so far from 0 and 1, where logits end
 
-# torchxrayvision.datasets.default_pathologies: what the published networks' outputs are.
+# torchxrayvision.datasets.default_pathologies: the outputs of the published networks.
 TORCHXRAYVISION = (
     "Atelectasis",
     "Consolidation",
@@ -50,7 +50,7 @@ TORCHXRAYVISION = (
 
 @struct.dataclass
 class Prediction:
-    """What a classifier finds in `b` images."""
+    """A classifier's predictions for `b` images."""
 
     logits: jax.Array  # float32 [b, n], calibrated; in the order of the classifier's targets
     age: jax.Array | None  # float32 [b], years; None where the classifier does not predict it
@@ -64,7 +64,7 @@ class Prediction:
 
 @struct.dataclass
 class Classifier:
-    """A network and what its outputs mean. A pytree: pass it to jitted functions as an argument."""
+    """A network with the names and calibration of its outputs. A pytree: pass it to jitted functions as an argument."""
 
     network: DenseNet | ConvNeXt
     temperature: jax.Array  # [n], > 0: calibrated logit = logit / temperature + shift
@@ -92,9 +92,9 @@ class Classifier:
         Raises:
           ValueError: the network has another number of outputs.
         """
-        wanted, found = len(targets) + (age_scale is not None), network.config.num_classes
-        if wanted != found:
-            raise ValueError(f"the network has {found} outputs, {wanted} are needed: {', '.join(targets)} (and age)")
+        needed, outputs = len(targets) + (age_scale is not None), network.config.num_classes
+        if needed != outputs:
+            raise ValueError(f"the network has {outputs} outputs, {needed} are needed: {', '.join(targets)} (and age)")
         n = len(targets)
         return cls(
             network=network,
@@ -156,8 +156,8 @@ class Classifier:
         if len(targets) != network.config.num_classes:
             raise ValueError(f"{file} has {network.config.num_classes} outputs, {len(targets)} targets were named")
         kept = np.array([i for i, name in enumerate(targets) if name])
-        found = cls.of(_with_outputs(network, kept), targets=[targets[i] for i in kept], size=size)
-        return found if thresholds is None else found.replace(thresholds=jnp.asarray(thresholds[kept]))
+        classifier = cls.of(_with_outputs(network, kept), targets=[targets[i] for i in kept], size=size)
+        return classifier if thresholds is None else classifier.replace(thresholds=jnp.asarray(thresholds[kept]))
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Writes config.json and model.safetensors; a DenseNet under torchvision's names."""
@@ -165,7 +165,7 @@ class Classifier:
         folder.mkdir(parents=True, exist_ok=True)
         family = next(name for name, (network, _, _) in FAMILIES.items() if isinstance(self.network, network))
         points = None if self.thresholds is None else np.asarray(self.thresholds, np.float64)
-        known = {
+        config = {
             "family": family,
             "network": self.network.config.to_dict(),
             "targets": list(self.targets),
@@ -176,10 +176,10 @@ class Classifier:
             "thresholds": None if points is None else [None if np.isnan(p) else float(p) for p in points],
         }
         files.write(diffusers.tensors_of(self.network, FAMILIES[family][2]), folder / f"{STEM}.safetensors")
-        pretrained.write_json(known, folder / "config.json")
+        pretrained.write_json(config, folder / "config.json")
 
     def predict(self, images: jax.Array) -> Prediction:
-        """What is in float images `[b, h, w, 3]` in [-1, 1] of any size. Pure; jit it where it is called often.
+        """Predictions for float images `[b, h, w, 3]` in [-1, 1] of any size. Pure; jit it where it is called often.
 
         Raises:
           ValueError: another shape, integers, or concrete values outside [-1, 1].
@@ -196,7 +196,7 @@ class Classifier:
         return Prediction(logits=logits, age=age, features=features)
 
     def column(self, target: str) -> int:
-        """Where a target stands in `logits`; ValueError, naming those there are, for one that is not known."""
+        """Column of a target in `logits`; ValueError with the known targets for an unknown one."""
         if target not in self.targets:
             raise ValueError(f"the classifier does not know {target!r}; it knows {', '.join(self.targets)}")
         return self.targets.index(target)

@@ -22,10 +22,10 @@ PredictNoise = Callable[[jax.Array, jax.Array, jax.Array], jax.Array]
 
 @struct.dataclass
 class DDIMTable:
-    """What a loop over DDIM steps scans over, noisiest step first. A row (or a slice) has the same fields."""
+    """Scanned inputs of a DDIM loop, noisiest step first. A row (or a slice) has the same fields."""
 
     step: jax.Array  # int32 [t]: place in the sampling order, 0 is the noisiest
-    t: jax.Array  # int32 [t]: timestep the network is asked at
+    t: jax.Array  # int32 [t]: timestep the network is evaluated at
     alpha: jax.Array  # float32 [t]: alpha of timestep t
     alpha_prev: jax.Array  # float32 [t]: alpha of the next cleaner timestep
     prediction_type: str = struct.field(pytree_node=False, default="epsilon")
@@ -86,19 +86,19 @@ def next_step(latents: jax.Array, output: jax.Array, row: DDIMTable) -> jax.Arra
 def stochastic_step(
     latents: jax.Array, output: jax.Array, row: DDIMTable, *, eta: jax.Array, noise: jax.Array
 ) -> jax.Array:
-    """`prev_step` with a share `eta` (0: DDIM, 1: DDPM) of its noise drawn anew (eq. 12 and 16).
+    """`prev_step` with fresh noise scaled by `eta` (0: DDIM, 1: DDPM; eq. 12 and 16).
 
     `noise` is standard normal, of the shape of `latents`.
     """
     output = output.astype(jnp.float32)
     eps = schedule_lib.to_epsilon(output, latents, row.alpha, row.prediction_type)
     clean = schedule_lib.to_clean(output, latents, row.alpha, row.prediction_type)
-    alpha_prev, sigma = (schedule_lib.expand(x, latents) for x in (row.alpha_prev, eta * spread(row)))
-    return jnp.sqrt(alpha_prev) * clean + jnp.sqrt(1 - alpha_prev - sigma**2) * eps + sigma * noise
+    alpha_prev, std = (schedule_lib.expand(x, latents) for x in (row.alpha_prev, eta * sigma(row)))
+    return jnp.sqrt(alpha_prev) * clean + jnp.sqrt(1 - alpha_prev - std**2) * eps + std * noise
 
 
-def spread(row: DDIMTable) -> jax.Array:
-    """Standard deviation of what a step of `eta` 1 draws anew (eq. 16), shaped as the row's fields."""
+def sigma(row: DDIMTable) -> jax.Array:
+    """Standard deviation of the fresh noise of a step with `eta` 1 (eq. 16), shaped as the row's fields."""
     return jnp.sqrt((1 - row.alpha_prev) / (1 - row.alpha) * (1 - row.alpha / row.alpha_prev))
 
 
@@ -112,7 +112,7 @@ def sample(
 ) -> tuple[jax.Array, jax.Array]:
     """Denoises over all rows. Returns the clean latents and the latents after every step, [t, b, h, w, c].
 
-    With `eta` and a `key` each step draws a share of its noise anew (see `stochastic_step`); without,
+    With `eta` and a `key` each step adds fresh noise (see `stochastic_step`); without,
     sampling is deterministic. Under jit the second output costs nothing when it is not used.
     """
     if (eta is None) != (key is None):

@@ -20,14 +20,14 @@ _Carry = tuple[jax.Array, jax.Array]  # latents, and the clean latents predicted
 
 @struct.dataclass
 class DPMTable:
-    """What the loop scans over, noisiest step first.
+    """Scanned inputs of a DPM-Solver++ loop, noisiest step first.
 
     A step is `x <- keep x + take x_0 + bend (x_0 - x_0 of the step before)`, `x_0` the predicted clean
     latents.
     """
 
     step: jax.Array  # int32 [t]
-    t: jax.Array  # int32 [t]: timestep the network is asked at
+    t: jax.Array  # int32 [t]: timestep the network is evaluated at
     alpha: jax.Array  # float32 [t]: alpha of timestep t
     keep: jax.Array  # float32 [t]
     take: jax.Array  # float32 [t]
@@ -46,10 +46,10 @@ def dpm_timesteps(config: ScheduleConfig, steps: int, spacing: str | None = None
     if spacing == "trailing":
         return schedule_lib.timesteps(config, steps, spacing)
     if spacing == "leading":
-        found = np.arange(steps, 0, -1) * (total // (steps + 1)) + config.steps_offset
+        timesteps = np.arange(steps, 0, -1) * (total // (steps + 1)) + config.steps_offset
     else:
-        found = np.round(np.linspace(0, total - 1, steps + 1))[:0:-1]
-    return schedule_lib.check_timesteps(config, found)
+        timesteps = np.round(np.linspace(0, total - 1, steps + 1))[:0:-1]
+    return schedule_lib.check_timesteps(config, timesteps)
 
 
 def sigmas(alphas: jax.Array) -> jax.Array:

@@ -26,7 +26,7 @@ def denoising_loss(
 ) -> tuple[jax.Array, jax.Array]:
     """Mean squared error to the schedule's training target (eps or v): float32 `(loss [], per_example [b])`.
 
-    `mask` ([b, h, w, c], or with axes of length 1) says which latents count in their example; an example
+    `mask` ([b, h, w, c], or with axes of length 1) selects the latents that count; an example
     whose mask is empty has loss 0. `weights` [b], not negative, average the examples: 0 leaves one out
     (padding), and all 0 give 0.
     """

@@ -1,4 +1,4 @@
-"""From a network to a picture: guidance, the starting noise, and one entry to the samplers."""
+"""Sampling: classifier-free guidance, initial noise, and one function for all samplers."""
 
 from __future__ import annotations
 

@@ -58,7 +58,7 @@ class ScheduleConfig:
         missing = [key for key in ("beta_start", "beta_end", "beta_schedule") if key not in config]
         if missing:
             raise ValueError(f"scheduler config ({name}) lacks {', '.join(missing)}; save one of a DDIMScheduler")
-        # These two classes clip the predicted image to [-1, 1] unless told otherwise: wrong for latents.
+        # These two classes clip the predicted image to [-1, 1] by default: wrong for latents.
         settings = {"clip_sample": name in ("DDIMScheduler", "DDPMScheduler"), **config}
         for key in _REQUIRED_OFF:
             if settings.get(key) not in (None, False):
@@ -113,23 +113,23 @@ def timesteps(config: ScheduleConfig, steps: int, spacing: str | None = None) ->
     spacing = check_spacing(spacing or config.timestep_spacing)
     check_steps(config, steps)
     if spacing == "leading":
-        found = np.arange(steps)[::-1] * (total // steps) + config.steps_offset
+        timesteps = np.arange(steps)[::-1] * (total // steps) + config.steps_offset
     elif spacing == "trailing":
-        found = np.round(total - np.arange(steps) * (total / steps)) - 1
+        timesteps = np.round(total - np.arange(steps) * (total / steps)) - 1
     else:
-        found = np.round(np.linspace(0, total - 1, steps))[::-1]
-    return check_timesteps(config, found)
+        timesteps = np.round(np.linspace(0, total - 1, steps))[::-1]
+    return check_timesteps(config, timesteps)
 
 
-def check_timesteps(config: ScheduleConfig, found: np.ndarray) -> np.ndarray:
-    """`found` as int32. Raises ValueError unless it falls strictly and stays inside the schedule."""
-    found, last = found.astype(np.int32), config.num_train_timesteps - 1
-    if found[0] > last or found[-1] < 0 or np.any(np.diff(found) >= 0):
+def check_timesteps(config: ScheduleConfig, timesteps: np.ndarray) -> np.ndarray:
+    """`timesteps` as int32. Raises ValueError unless it falls strictly and stays inside the schedule."""
+    timesteps, last = timesteps.astype(np.int32), config.num_train_timesteps - 1
+    if timesteps[0] > last or timesteps[-1] < 0 or np.any(np.diff(timesteps) >= 0):
         raise ValueError(
-            f"steps is {len(found)}, which with steps_offset {config.steps_offset} runs from {found[0]} "
-            f"to {found[-1]}; they must fall within {last} to 0 without repeats: use fewer steps"
+            f"steps is {len(timesteps)}, which with steps_offset {config.steps_offset} runs from {timesteps[0]} "
+            f"to {timesteps[-1]}; they must fall within {last} to 0 without repeats: use fewer steps"
         )
-    return found
+    return timesteps
 
 
 def check_spacing(spacing: str) -> str:
@@ -164,7 +164,7 @@ def snr(schedule: NoiseSchedule, timesteps: jax.Array) -> jax.Array:
 
 
 def training_target(schedule: NoiseSchedule, latents: jax.Array, noise: jax.Array, timesteps: jax.Array) -> jax.Array:
-    """What the network should output for these clean latents and this noise: eps or v, by the schedule."""
+    """Training target of the network for these clean latents and this noise: eps or v, by the schedule."""
     if schedule.prediction_type == "epsilon":
         return noise
     return velocity(schedule, latents, noise, timesteps)

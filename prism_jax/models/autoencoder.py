@@ -32,7 +32,7 @@ class AutoencoderConfig:
 
     @classmethod
     def from_dict(cls, config: dict[str, Any], *, dtype: jnp.dtype = jnp.float32) -> "AutoencoderConfig":
-        """Reads a diffusers `vae/config.json`; raises ValueError for what this network does not do."""
+        """Reads a diffusers `vae/config.json`; raises ValueError for options this network does not have."""
         levels = len(config["block_out_channels"])
         supported = {
             "act_fn": "silu",

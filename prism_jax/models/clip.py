@@ -64,7 +64,7 @@ class CLIP(nnx.Module):
         self.logit_scale = nnx.Param(jnp.log(1 / 0.07))  # of the training loss; similarities do not use it
 
     def encode_text(self, ids: jax.Array) -> jax.Array:
-        """Maps int `[b, 77]` to float32 `[b, projection_dim]`; what follows the first end token has no influence."""
+        """Maps int `[b, 77]` to float32 `[b, projection_dim]`; tokens after the first end token have no influence."""
         states = self.text_model(ids)  # [b, 77, d]
         end = jnp.argmax(ids == self.config.end, axis=1)  # the first: many tokenizers also pad with it
         return self.text_projection(states[jnp.arange(len(ids)), end])

@@ -1,4 +1,4 @@
-"""ConvNeXt (Liu et al. 2022, arXiv 2201.03545) on grey pictures: a family of classifiers beside DenseNet.
+"""ConvNeXt (Liu et al. 2022, arXiv 2201.03545) on grayscale images: the second family of classifiers after DenseNet.
 
 Layer normalisation throughout: no state beside the parameters, and results that do not depend on the batch.
 """
@@ -25,7 +25,7 @@ class ConvNeXtConfig:
     depths: tuple[int, ...] = (3, 3, 9, 3)
     dims: tuple[int, ...] = (96, 192, 384, 768)
     patch_size: int = 4
-    """Side of the squares, in pixels, that the stem makes one place of."""
+    """Patch size of the stem, in pixels."""
     kernel_size: int = 7
     layer_scale: float = 1e-6
     """First value of the factor on each block's change."""
@@ -88,7 +88,7 @@ class Downsample(nnx.Module):
 
 
 class ConvNeXt(nnx.Module):
-    """Grey pictures to one logit for each class. The head is `classifier`, a linear layer on `pooled`."""
+    """Grayscale images to one logit per class. The head is `classifier`, a linear layer on `pooled`."""
 
     def __init__(self, config: ConvNeXtConfig, *, rngs: nnx.Rngs):
         self.config = config

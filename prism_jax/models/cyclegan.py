@@ -20,12 +20,12 @@ start = nnx.initializers.normal(0.02)  # of all kernels, as published
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class CycleGANConfig:
-    """Options of both generators and both discriminators, and what they were made for."""
+    """Options of both generators and both discriminators, and the attribute they translate."""
 
     attribute: str = "cardiomegaly"
-    """What the one generator adds and the other takes away: a finding, "sex" (M), or "view" (AP)."""
+    """The attribute that one generator adds and the other removes: a finding, "sex" (M), or "view" (AP)."""
     size: int = 64
-    """Side of the images, in pixels. The networks take others too; they know what they were trained on."""
+    """Side of the training images, in pixels. The networks also accept other sizes."""
     channels: int = 1
     width: int = 16
     """Of the generators' first and last layers."""
@@ -40,7 +40,7 @@ class CycleGANConfig:
         for name in ("channels", "width", "blocks", "discriminator_width", "halvings"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} {getattr(self, name)} is no number of layers or channels; use 1 or more")
-        # Reflection pads 3 pixels of the image; instance norm needs two places to tell apart before the last layer.
+        # Reflection pads 3 pixels of the image; instance norm needs two positions before the last layer.
         least = max(2 * STEP, 3 * 2**self.halvings)
         if self.size % STEP or self.size < least:
             raise ValueError(
@@ -90,7 +90,7 @@ def _doubling(inputs: int, outputs: int, rngs: nnx.Rngs) -> nnx.ConvTranspose:
 
 
 class ResidualBlock(nnx.Module):
-    """Two 3x3 convolutions with instance norm around a shortcut; nothing comes after the sum."""
+    """Two 3x3 convolutions with instance norm and a residual connection, without activation after the sum."""
 
     def __init__(self, channels: int, *, rngs: nnx.Rngs):
         self.conv1 = _reflected(channels, channels, 3, rngs)
@@ -127,7 +127,7 @@ class Generator(nnx.Module):
 
 
 class Discriminator(nnx.Module):
-    """How real windows of images `[b, h, w, c]` look, `[b, h', w', 1]`: about 1 for real ones, 0 for made ones."""
+    """PatchGAN: scores `[b, h', w', 1]` of windows of `[b, h, w, c]`, about 1 for real and 0 for generated ones."""
 
     def __init__(self, config: CycleGANConfig, *, rngs: nnx.Rngs):
         widths = [config.discriminator_width * min(2**i, WIDEST) for i in range(config.halvings + 1)]
@@ -155,7 +155,7 @@ class Generators(nnx.Module):
 
 
 class Discriminators(nnx.Module):
-    """`present` knows real images with the attribute from made ones, `absent` those without it."""
+    """Discriminators of real and generated images: `present` of those with the attribute, `absent` without."""
 
     def __init__(self, config: CycleGANConfig, *, rngs: nnx.Rngs):
         self.present = Discriminator(config, rngs=rngs)

@@ -19,7 +19,7 @@ from prism_jax.models.layers import GroupNorm
 EPSILON = 1e-5  # of every norm here
 
 Pool = Literal["mean", "mean_max"]
-"""What becomes of feature maps: their mean over all places, or that and their maximum, which a thin line moves more."""
+"""Pooling of feature maps: mean, or mean and maximum, which responds more to thin lines (tubes, wires)."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -107,7 +107,7 @@ class Transition(nnx.Module):
 
 
 class DenseNet(nnx.Module):
-    """Grey pictures to one logit for each class. The head is `classifier`, a linear layer on `pooled`."""
+    """Grayscale images to one logit per class. The head is `classifier`, a linear layer on `pooled`."""
 
     def __init__(self, config: DenseNetConfig, *, rngs: nnx.Rngs):
         self.config = config
@@ -179,7 +179,7 @@ def pooled(maps: jax.Array, pool: Pool) -> jax.Array:
 def check_range(pixels: jax.Array, limit: float) -> None:
     """Raises ValueError for pixels outside [-limit, limit], or scaled to [-1, 1] where far more is meant.
 
-    Says nothing while a program is traced: values are not known then.
+    Skipped while a program is traced: values are unknown then.
     """
     if isinstance(pixels, jax.core.Tracer):
         return

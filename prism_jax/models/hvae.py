@@ -16,14 +16,14 @@ from prism_jax.models.hvae_config import HVAEConfig, encoder_stages
 from prism_jax.models.hvae_heads import GaussianHead, MixtureHead
 
 Choose = Callable[[int, Gaussian, Gaussian | None], jax.Array]
-"""(index of the latent, its prior, its posterior where there is an image) -> the latent."""
+"""(index of the latent, its prior, its posterior where an image is given) -> the latent."""
 
 
 @struct.dataclass
 class Descent:
     """One way down the decoder. Tuples have one entry for each latent, the smallest resolution first."""
 
-    state: jax.Array  # [b, h, w, widths[0]], what the head reads
+    state: jax.Array  # [b, h, w, widths[0]], input of the head
     latents: tuple[jax.Array, ...]  # float32 [b, r, r, z_dim]
     priors: tuple[Gaussian, ...]
     posteriors: tuple[Gaussian | None, ...]  # None but for `infer`
@@ -48,11 +48,11 @@ class Encoder(nnx.Module):
     def __call__(self, x: jax.Array) -> dict[int, jax.Array]:
         """Maps `[b, h, w, c]` in [-1, 1] to resolution -> `[b, r, r, width]`."""
         x = self.stem(x)
-        found = {}
+        features = {}
         for block in self.blocks:
             x = block(x)
-            found[x.shape[1]] = x
-        return found
+            features[x.shape[1]] = x
+        return features
 
 
 class Decoder(nnx.Module):
@@ -74,7 +74,7 @@ class Decoder(nnx.Module):
         skips: Mapping[int, jax.Array] | None = None,
         prior_parents: jax.Array | None = None,
     ) -> Descent:
-        """Goes down with the latents that `choose` gives; `parents` and `prior_parents` (None: the same) are [b, p]."""
+        """Top-down pass with the latents of `choose`; `parents` and `prior_parents` (None: the same) are [b, p]."""
         config = self.config
         bias = {each.bias.shape[1]: each for each in self.bias}
         maps = {each.maps.shape[1]: each for each in self.parent_maps}
@@ -85,9 +85,9 @@ class Decoder(nnx.Module):
         for block, level in zip(self.blocks, config.levels, strict=True):
             r = level.resolution
             is_first = h.shape[1] != r
-            h, z, pa = _at(h, r, bias), _at(z, r, bias), spread(parents, r)
+            h, z, pa = _at(h, r, bias), _at(z, r, bias), broadcast_parents(parents, r)
             h = h + maps[r](parents) if is_first and r in maps else h
-            prior, features = block.prior_of(self._seen_by_prior(h, z, prior_parents))
+            prior, features = block.prior_of(self._prior_input(h, z, prior_parents))
             latent = prior.loc
             if level.is_stochastic:
                 posterior = None if skips is None else block.posterior_of(h, pa, skips[r])
@@ -98,13 +98,13 @@ class Decoder(nnx.Module):
             z = block.latent_path(latent, features)
         return Descent(state=h, latents=tuple(latents), priors=tuple(priors), posteriors=tuple(posteriors))
 
-    def _seen_by_prior(self, h: jax.Array, z: jax.Array, parents: jax.Array) -> jax.Array:
-        seen = h if self.config.q_correction else z
-        return joined(seen, spread(parents, seen.shape[1])) if self.config.conditional_prior else seen
+    def _prior_input(self, h: jax.Array, z: jax.Array, parents: jax.Array) -> jax.Array:
+        x = h if self.config.q_correction else z
+        return joined(x, broadcast_parents(parents, x.shape[1])) if self.config.conditional_prior else x
 
 
 class HVAE(nnx.Module):
-    """Encodes images, and goes down the decoder in the three ways that inference needs. Pure."""
+    """Hierarchical VAE with the three passes of inference: posterior, prior, and given latents. Pure."""
 
     def __init__(self, config: HVAEConfig, *, rngs: nnx.Rngs):
         self.config = config
@@ -145,7 +145,7 @@ class HVAE(nnx.Module):
         return self.decoder(parents, lambda i, prior, _: prior.at(noise[i], temperature))
 
     def decode(self, latents: Sequence[jax.Array], parents: jax.Array) -> Descent:
-        """Given latents, as of another descent."""
+        """Decodes given latents, for example of another `Descent`."""
         self._check(parents)
         return self.decoder(parents, lambda i, prior, _: latents[i])
 
@@ -158,13 +158,13 @@ class HVAE(nnx.Module):
             raise ValueError(f"images of shape {x.shape} do not fit the model; give {(len(parents), *wanted)}")
 
 
-def spread(parents: jax.Array, resolution: int) -> jax.Array:
+def broadcast_parents(parents: jax.Array, resolution: int) -> jax.Array:
     """The vectors [b, p] as constant maps [b, r, r, p]."""
     return jnp.broadcast_to(parents[:, None, None], (len(parents), resolution, resolution, parents.shape[1]))
 
 
 def _at(x: jax.Array | None, resolution: int, bias: Mapping[int, Bias]) -> jax.Array | None:
-    """`x` at a resolution: what is smaller is enlarged, and the learned map of that resolution added."""
+    """`x` at a resolution: enlarged if smaller, plus the learned map of that resolution."""
     if x is None or x.shape[1] == resolution:
         return x
     x = enlarged(x, resolution)

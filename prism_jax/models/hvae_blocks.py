@@ -57,7 +57,7 @@ class ParentMaps(nnx.Module):
 
 
 class Block(nnx.Module):
-    """A chain of pre-activated convolutions, with a residual unless told otherwise, then average pooling by `down`.
+    """A chain of pre-activated convolutions, with a residual connection by default, then average pooling by `down`.
 
     "gelu": 1x1, kxk, kxk, 1x1 convolutions behind exact (erf) GELUs; "light": two kxk behind ReLUs. No normalisation.
     """
@@ -128,7 +128,7 @@ class DecoderBlock(nnx.Module):
         return self.conv(h + features + self.z_proj(joined(z, parents)))
 
     def latent_path(self, z: jax.Array, features: jax.Array) -> jax.Array | None:
-        """What the next block's prior sees `[b, r, r, next width]`; None where it sees the state, and at the end."""
+        """Input of the next block's prior `[b, r, r, next width]`; None where that is the state, and at the end."""
         return None if self.z_feat_proj is None else self.z_feat_proj(joined(z, features))
 
 
@@ -155,5 +155,5 @@ def enlarged(x: jax.Array, resolution: int) -> jax.Array:
     """Nearest-neighbour enlargement of `[b, r, r, c]` to `resolution`, a multiple of r."""
     b, h, w, c = x.shape
     times = resolution // h
-    spread = jnp.broadcast_to(x[:, :, None, :, None], (b, h, times, w, times, c))
-    return spread.reshape(b, resolution, resolution, c)
+    repeated = jnp.broadcast_to(x[:, :, None, :, None], (b, h, times, w, times, c))
+    return repeated.reshape(b, resolution, resolution, c)

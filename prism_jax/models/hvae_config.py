@@ -30,7 +30,7 @@ class HVAEConfig:
     widths: tuple[int, ...] = (16, 32, 64, 128, 256)
     """Channels of each stage of the encoder; the decoder's are the same in reverse."""
     channels: int = 1
-    """Of the image: 1 grey, 3 RGB."""
+    """Of the image: 1 grayscale, 3 RGB."""
     parents: int = 12
     """Length of the vector of parents."""
     z_dim: int = 16
@@ -40,8 +40,8 @@ class HVAEConfig:
     bias_max_res: int = 64
     """Stages above this resolution have no learned bias map."""
     parents_max_res: int = 0
-    """Stages up to this resolution have a learned map of each parent. 0, as published: parents are said to all places
-    alike, and only the product with a bias map makes a place of them, which takes longer to learn than latents do."""
+    """Stages up to this resolution have a learned map of each parent. 0, as published: parents are the same at all
+    positions and become spatial only through the product with a bias map, which is learned later than the latents."""
     bottleneck: int = 4
     """How many times narrower a block is inside."""
     block: Literal["gelu", "light"] = "gelu"
@@ -71,11 +71,11 @@ class HVAEConfig:
 
     @classmethod
     def from_dict(cls, config: dict[str, Any], *, dtype: jnp.dtype = jnp.float32) -> "HVAEConfig":
-        """Reads what `to_dict` gives; ValueError for options that are missing or not known."""
+        """Reads the output of `to_dict`; ValueError for options that are missing or unknown."""
         names = {field.name for field in dataclasses.fields(cls)} - {"dtype"}
         if names != config.keys():
             missing, unknown = sorted(names - config.keys()), sorted(config.keys() - names)
-            raise ValueError(f"hvae config: missing {missing}, not known {unknown}; export the run again")
+            raise ValueError(f"hvae config: missing {missing}, unknown {unknown}; export the run again")
         return cls(**config | {"widths": tuple(config["widths"])}, dtype=dtype)
 
     def to_dict(self) -> dict[str, Any]:
@@ -100,7 +100,7 @@ class HVAEConfig:
                 width=width,
                 next_width=flat[min(i + 1, len(flat) - 1)][1],
                 is_stochastic=resolution <= self.z_max_res,
-                # Published models have this projection after the last block too, where nothing reads it.
+                # Published models have this projection after the last block too, where it is unused.
                 feeds_prior=not self.q_correction and i + 1 < len(flat),
             )
             for i, (resolution, width) in enumerate(flat)
@@ -115,18 +115,18 @@ class HVAEConfig:
 
 def encoder_stages(text: str) -> list[tuple[int, int, int]]:
     """(resolution, blocks, factor of the shrinking block or 1) of each stage; ValueError for anything else."""
-    found = [re.fullmatch(r"(\d+)b(\d+)(?:d(\d+))?", stage) for stage in text.split(",")]
-    if not all(found):
+    stages = [re.fullmatch(r"(\d+)b(\d+)(?:d(\d+))?", stage) for stage in text.split(",")]
+    if not all(stages):
         raise ValueError(f'hvae encoder {text!r} is not a list of stages "RbNdF"; write it as "32b3d2,16b3d16,1b2"')
-    return [(int(m[1]), int(m[2]), int(m[3] or 1)) for m in found]
+    return [(int(m[1]), int(m[2]), int(m[3] or 1)) for m in stages]
 
 
 def decoder_stages(text: str) -> list[tuple[int, int]]:
     """(resolution, blocks) of each stage; ValueError for anything else."""
-    found = [re.fullmatch(r"(\d+)b([1-9]\d*)", stage) for stage in text.split(",")]
-    if not all(found):
+    stages = [re.fullmatch(r"(\d+)b([1-9]\d*)", stage) for stage in text.split(",")]
+    if not all(stages):
         raise ValueError(f'hvae decoder {text!r} is not a list of stages "RbN"; write for example "1b2,16b4,32b4"')
-    return [(int(m[1]), int(m[2])) for m in found]
+    return [(int(m[1]), int(m[2])) for m in stages]
 
 
 def check(config: HVAEConfig) -> None:

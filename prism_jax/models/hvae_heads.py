@@ -1,4 +1,4 @@
-"""What the hierarchical VAE says of pixels, given its last state."""
+"""Output heads of the hierarchical VAE: the distribution of pixels given the last state."""
 
 import jax
 import jax.numpy as jnp
@@ -45,13 +45,13 @@ class GaussianHead(nnx.Module):
 
 
 def _log_scale(config: HVAEConfig, start: float, rngs: nnx.Rngs) -> nnx.Conv | Bias | None:
-    """What gives the log-scale; None where it is fixed."""
+    """The layer that gives the log-scale; None where it is fixed."""
     if config.scale != "diagonal":
         return Bias((config.channels,), start) if config.scale == "shared" else None
     gain = 0.0 if config.scale_init else 1.0
-    made = conv(config.widths[0], config.channels, 1, gain=gain, dtype=jnp.float32, rngs=rngs)
-    made.bias = nnx.Param(jnp.full(config.channels, start, jnp.float32))
-    return made
+    layer = conv(config.widths[0], config.channels, 1, gain=gain, dtype=jnp.float32, rngs=rngs)
+    layer.bias = nnx.Param(jnp.full(config.channels, start, jnp.float32))
+    return layer
 
 
 class MixtureHead(nnx.Module):

@@ -50,7 +50,7 @@ class VisionConfig:
         result = cls(**{name: config[name] for name in names if name in config}, dtype=dtype)
         check_activation(result.hidden_act, "image encoder")
         if config.get("num_channels", 3) != 3:
-            raise ValueError(f"image encoder config: num_channels is {config['num_channels']}; only 3 (RGB) is known")
+            raise ValueError(f"image encoder config: num_channels must be 3 (RGB), got {config['num_channels']}")
         if result.image_size % result.patch_size:
             sizes = f"image_size {result.image_size} is not a multiple of patch_size {result.patch_size}"
             raise ValueError(f"image encoder config: {sizes}; give the config.json that came with the weights")
@@ -58,7 +58,7 @@ class VisionConfig:
 
 
 class CLIPVisionModel(nnx.Module):
-    """Normalised images to one vector each: the class token after all layers, projected beside the texts."""
+    """Normalised images to one vector each: the class token after all layers, projected into the space of the texts."""
 
     def __init__(self, config: VisionConfig, *, rngs: nnx.Rngs):
         self.config = config
@@ -77,7 +77,7 @@ class CLIPVisionModel(nnx.Module):
         self.visual_projection = nnx.Linear(d, config.projection_dim, use_bias=False, dtype=jnp.float32, rngs=rngs)
 
     def __call__(self, images: jax.Array) -> jax.Array:
-        """Maps `[b, s, s, 3]` of the config's image size, normalised as CLIP wants, to float32 `[b, projection_dim]`.
+        """Maps `[b, s, s, 3]` of the config's image size, normalised as for CLIP, to float32 `[b, projection_dim]`.
 
         Raises:
           ValueError: images of another size.

@@ -37,7 +37,7 @@ class LPIPSConfig:
 
     @classmethod
     def alex(cls) -> "LPIPSConfig":
-        """AlexNet, what LPIPS means where nothing is said."""
+        """AlexNet, the usual LPIPS."""
         first, second = Conv(channels=64, side=11, stride=4, padding=2), Conv(channels=192, side=5, padding=2, pool=3)
         third, fourth, fifth = Conv(channels=384, pool=3), Conv(channels=256), Conv(channels=256)
         return cls(backbone="alex", convs=(first, second, third, fourth, fifth))
@@ -74,7 +74,7 @@ class LPIPS(nnx.Module):
         self.lins = nnx.List(nnx.Conv(n, 1, (1, 1), use_bias=False, rngs=rngs) for n in taps)
 
     def feature_maps(self, images: jax.Array) -> list[jax.Array]:
-        """What images are compared by: unit vectors `[b, h', w', c]` of `[b, h, w, 3]` in [-1, 1], finest first."""
+        """Features that are compared: unit vectors `[b, h', w', c]` of `[b, h, w, 3]` in [-1, 1], finest first."""
         x, maps = (images - SHIFT[None, None, None]) / SCALE[None, None, None], []
         for conv, layer in zip(self.config.convs, self.convs, strict=True):
             x = nnx.max_pool(x, (conv.pool, conv.pool), strides=(2, 2)) if conv.pool else x

@@ -1,4 +1,4 @@
-"""Networks that read attributes off an image, for counterfactual training and for measuring its result.
+"""Attribute predictors: networks for counterfactual training and for measuring its result.
 
 Outputs by attribute: a quantity has its mean and standard deviation [b, 2] in the scaled unit, a binary attribute one
 logit [b, 1], one of more classes a logit each.
@@ -27,12 +27,12 @@ class MorphoConfig:
 
     @property
     def heads(self) -> dict[str, int]:
-        """What is read, and in how many classes; 0 for a quantity."""
+        """Predicted attributes and their numbers of classes; 0 for a continuous one."""
         return {"thickness": 0, "intensity": 0, "digit": self.classes}
 
     @property
-    def told(self) -> tuple[str, ...]:
-        """What the network is told beside the image."""
+    def conditioning(self) -> tuple[str, ...]:
+        """Attributes that are inputs beside the image."""
         return ("intensity",)
 
 
@@ -94,7 +94,7 @@ class MorphoPredictor(nnx.Module):
         self.digit = PlainCNN(config, outputs=config.classes, rngs=rngs)
 
     def __call__(self, images: jax.Array, intensity: jax.Array, *, training: bool = False) -> Outputs:
-        """Outputs for `images [b, h, w, c]` in [-1, 1], of which `intensity [b]` is told in the scaled unit."""
+        """Outputs for `images [b, h, w, c]` in [-1, 1], with their `intensity [b]` in the scaled unit."""
         return {
             "thickness": _normal(self.thickness(images, intensity[:, None], training=training), squashed=True),
             "intensity": _normal(self.intensity(images, training=training), squashed=True),
@@ -104,14 +104,14 @@ class MorphoPredictor(nnx.Module):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ChestConfig:
-    """Options of the chest X-ray predictor: ResNet-18 with group norm, and the names of what its heads read."""
+    """Options of the chest X-ray predictor: ResNet-18 with group norm, and its attributes."""
 
     widths: tuple[int, ...] = (64, 128, 256, 512)
     channels: int = 1
     dropout: float = 0.2
     binary: tuple[str, ...] = ("sex", "finding")
     several: tuple[tuple[str, int], ...] = (("race", 3),)  # attributes of more classes, and how many
-    quantities: tuple[tuple[str, tuple[str, ...]], ...] = (("age", ("finding",)),)  # with what each is told beside x
+    quantities: tuple[tuple[str, tuple[str, ...]], ...] = (("age", ("finding",)),)  # and what each is conditioned on
 
     @classmethod
     def tiny(cls) -> "ChestConfig":
@@ -119,18 +119,18 @@ class ChestConfig:
 
     @classmethod
     def phantom(cls, widths: tuple[int, ...] = (16, 32, 64, 128)) -> "ChestConfig":
-        """Of the phantom: age is told nothing, so that no label leaks into what is read off an image."""
+        """For the phantom: age is not conditioned on labels, so that none leaks into its prediction."""
         binary = ("sex", "cardiomegaly", "effusion", "pacemaker", "support_lines", "view")
         return cls(widths=widths, binary=binary, several=(), quantities=(("age", ()),))
 
     @property
     def heads(self) -> dict[str, int]:
-        """What is read, and in how many classes; 0 for a quantity."""
+        """Predicted attributes and their numbers of classes; 0 for a continuous one."""
         return dict.fromkeys(self.binary, 2) | dict(self.several) | {name: 0 for name, _ in self.quantities}
 
     @property
-    def told(self) -> tuple[str, ...]:
-        """What the network is told beside the image."""
+    def conditioning(self) -> tuple[str, ...]:
+        """Attributes that are inputs beside the image."""
         return tuple(dict.fromkeys(name for _, names in self.quantities for name in names))
 
 
@@ -166,7 +166,7 @@ class ResidualUnit(nnx.Module):
 
 
 class ChestPredictor(nnx.Module):
-    """One trunk and a linear head for each attribute; a quantity's head may be told other attributes."""
+    """One trunk and a linear head for each attribute; a continuous attribute's head may be conditioned on others."""
 
     def __init__(self, config: ChestConfig, *, rngs: nnx.Rngs):
         self.config = config
@@ -180,8 +180,8 @@ class ChestPredictor(nnx.Module):
             for first in (True, False)
         )
         sizes = [(name, 1, 0) for name in config.binary] + [(name, count, 0) for name, count in config.several]
-        sizes += [(name, 2, len(told)) for name, told in config.quantities]
-        self.heads = nnx.Dict({name: nnx.Linear(w[-1] + told, count, rngs=rngs) for name, count, told in sizes})
+        sizes += [(name, 2, len(inputs)) for name, inputs in config.quantities]
+        self.heads = nnx.Dict({name: nnx.Linear(w[-1] + inputs, count, rngs=rngs) for name, count, inputs in sizes})
 
     def features(self, images: jax.Array, key: jax.Array | None = None) -> jax.Array:
         """Maps `[b, h, w, c]` in [-1, 1] to `[b, d]`; with a `key`, one or one per image, units drop out."""
@@ -192,13 +192,14 @@ class ChestPredictor(nnx.Module):
             x = unit(x, None if keys is None else jax.vmap(jax.random.fold_in, (0, None))(keys, i))
         return x.mean((1, 2))
 
-    def __call__(self, images: jax.Array, told: Outputs, *, key: jax.Array | None = None) -> Outputs:
-        """Outputs for `images`; `told` has the attributes [b], encoded, that the heads of quantities are told."""
+    def __call__(self, images: jax.Array, conditioning: Outputs, *, key: jax.Array | None = None) -> Outputs:
+        """Outputs for `images`; `conditioning` has the encoded attributes [b] of the continuous heads."""
         features = self.features(images, key)
         outputs = {}
         for name, head in self.heads.items():
-            beside = [told[other][:, None].astype(jnp.float32) for other in dict(self.config.quantities).get(name, ())]
-            outputs[name] = head(jnp.concatenate([features, *beside], axis=1))
+            names = dict(self.config.quantities).get(name, ())
+            inputs = [conditioning[other][:, None].astype(jnp.float32) for other in names]
+            outputs[name] = head(jnp.concatenate([features, *inputs], axis=1))
         return outputs | {name: _normal(outputs[name], squashed=False) for name, _ in self.config.quantities}
 
 

@@ -17,7 +17,7 @@ Arrays = tuple[jax.Array, ...]
 
 
 class Plan(NamedTuple):
-    """What is worked on at the same time."""
+    """Block sizes: images, heads and queries processed at once."""
 
     images: int
     heads: int  # of each of these images
@@ -28,7 +28,7 @@ class Plan(NamedTuple):
 def attention(q: jax.Array, k: jax.Array, v: jax.Array, largest: int) -> jax.Array:
     """Attention of `[b, q, n, d]` over `[b, k, n, d]`, in maps of up to `largest` entries a device; softmax in float32.
 
-    In a program that is cut over a mesh of devices, `jax.set_mesh` has to tell of it.
+    In a program sharded over a mesh, `jax.set_mesh` must be active.
     """
     return _forward(q, k, v, largest)[0]
 
@@ -44,7 +44,7 @@ def _backward(largest: int, kept: Arrays, cotangent: jax.Array) -> Arrays:
     plan = make_plan(*q.shape[:3], k.shape[1], largest)
     *parts, cotangents = (_parts(x, plan) for x in (q, k, v, cotangent))
     gradients = jax.lax.map(partial(_gradients, plan), (*parts, outputs, logsums, cotangents))
-    return tuple(_whole(made, x, plan) for made, x in zip(gradients, (q, k, v), strict=True))
+    return tuple(_whole(gradient, x, plan) for gradient, x in zip(gradients, (q, k, v), strict=True))
 
 
 attention.defvjp(_forward, _backward)
@@ -70,7 +70,7 @@ def _divisor(number: int, limit: int) -> int:
 
 
 def _outputs(plan: Plan, heads: Arrays) -> Arrays:
-    """What some heads make, [h, q, d], and the logarithms of their softmax's sums, [h, q, 1]."""
+    """Outputs of some heads, [h, q, d], and the log-sum-exp of their logits, [h, q, 1]."""
     q, k, v = heads
     scale = q.shape[-1] ** -0.5
 
@@ -86,8 +86,8 @@ def _outputs(plan: Plan, heads: Arrays) -> Arrays:
 
 
 def _gradients(plan: Plan, heads: Arrays) -> Arrays:
-    """Gradients of the queries, keys and values of some heads. Maps are made again, transposed: so all products but the
-    one for the queries run along their rows."""
+    """Gradients of the queries, keys and values of some heads. Maps are recomputed, transposed: all products but that
+    for the queries then run along their rows."""
     q, k, v, outputs, logsums, cotangent = heads
     scale = q.shape[-1] ** -0.5
     shift = jnp.sum(cotangent.astype(jnp.float32) * outputs, -1, keepdims=True)  # [h, q, 1]

@@ -18,7 +18,7 @@ ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
 
 
 class LayerConfig(Protocol):
-    """What a layer reads of its tower's config."""
+    """Options of a layer, from the config of its text or image tower."""
 
     hidden_size: int
     intermediate_size: int

@@ -44,7 +44,7 @@ class UNetConfig:
 
     @classmethod
     def from_dict(cls, config: dict[str, Any], *, dtype: jnp.dtype = jnp.float32, remat: bool = False) -> "UNetConfig":
-        """Reads a diffusers `unet/config.json`; raises ValueError for what this network does not do."""
+        """Reads a diffusers `unet/config.json`; raises ValueError for options this network does not have."""
         _refuse_unsupported(config)
         levels = len(config["block_out_channels"])
         cross = tuple(kind == "CrossAttnDownBlock2D" for kind in config["down_block_types"])
@@ -75,7 +75,7 @@ class UNetConfig:
 
     @property
     def factor(self) -> int:
-        """What the sides of the latents must be divisible by."""
+        """The number that the sides of the latents must be divisible by."""
         return 2 ** (len(self.block_out_channels) - 1)
 
 
@@ -178,7 +178,7 @@ class DownBlock(nnx.Module):
         )
 
     def __call__(self, x, time, context, control) -> tuple[jax.Array, list[jax.Array]]:
-        """The feature map, and the skip connections in the order they were made."""
+        """The feature map, and the skip connections in order."""
         skips = []
         for i, resnet in enumerate(self.resnets):
             x = resnet(x, time)
@@ -275,7 +275,7 @@ class UNet2DCondition(nnx.Module):
     ) -> jax.Array:
         """The raw prediction, float32 `[b, h, w, 4]`, for scaled latents, integer timesteps and text `[b, 77, d]`.
 
-        Text may come in parts of the batch: what is made of those that stay the same in a loop is made once.
+        Text may be given in parts of the batch: parts that are constant in a loop are projected once.
         """
         self._check_sides(latents)
         # A control may keep maps for its caller, which must not leave a rematerialised block.
@@ -286,8 +286,8 @@ class UNet2DCondition(nnx.Module):
         x = self.conv_in(latents)
         skips = [x]
         for block in self.down_blocks:
-            x, made = run(block, x, time, context, control)
-            skips += made
+            x, new_skips = run(block, x, time, context, control)
+            skips += new_skips
         x = run(self.mid_block, x, time, context, control)
         for block in self.up_blocks:
             used = len(block.resnets)

@@ -15,7 +15,7 @@ def check(config: MorphoConfig | ChestConfig, graph: Graph) -> None:
     """Raises ValueError unless the predictor reads the attributes of the graph, each in its classes."""
     wanted = {node.name: node.values.classes for node in graph.nodes}
     unlike = sorted(name for name, _ in wanted.items() ^ config.heads.items())
-    unknown = [name for name in config.told if name not in wanted]
+    unknown = [name for name in config.conditioning if name not in wanted]
     if unlike or unknown:
         names = ", ".join(dict.fromkeys([*unlike, *unknown]))
         raise ValueError(f"predictors and graph differ in {names}; the graph has {', '.join(graph.names)}: read these")
@@ -33,7 +33,7 @@ def read(
 
     With `keys` [b], as in training, units drop out, and batch norms use and renew moments.
     """
-    told = {name: graph[name].values.scaled(attributes[name]) for name in predictor.config.told}
+    told = {name: graph[name].values.scaled(attributes[name]) for name in predictor.config.conditioning}
     if isinstance(predictor, MorphoPredictor):
         return predictor(images, told["intensity"], training=keys is not None)
     return predictor(images, told, key=keys)

@@ -17,7 +17,7 @@ FIRST_BLOCK = 10
 
 
 def described(folder: Path | str) -> CycleGANConfig:
-    """What a folder holds, without its weights; ValueError for the folder of something else."""
+    """The config in a folder; ValueError where it holds another kind of model."""
     if not (Path(folder) / configs.FILE_NAME).is_file():
         raise ValueError(f"no generators in {folder}: no {configs.FILE_NAME}; give RUN/model of train.ganterfactual")
     config = configs.read(folder)
@@ -29,10 +29,10 @@ def described(folder: Path | str) -> CycleGANConfig:
 def classifier_of(folder: Path | str) -> str:
     """The fingerprint of the classifier that was in the generators' loss."""
     file = Path(folder) / TRAINING
-    known = pretrained.read_json(file) if file.is_file() else {}
-    if CLASSIFIER not in known:
+    config = pretrained.read_json(file) if file.is_file() else {}
+    if CLASSIFIER not in config:
         raise ValueError(f"{file} does not say which classifier was in the loss; give RUN/model of train.ganterfactual")
-    return known[CLASSIFIER]
+    return config[CLASSIFIER]
 
 
 def load(folder: Path | str) -> Generators:

@@ -73,10 +73,10 @@ def fill(
     old: Iterable[tuple[str, str]] = (),
     buffers: frozenset[str] = frozenset(),
 ) -> Network:
-    """Makes a network out of one from `nnx.eval_shape` and the tensors of a file, as float32.
+    """Fills a network from `nnx.eval_shape` with the tensors of a file, as float32.
 
     Raises:
-      ValueError: tensors that no parameter wants, parameters that no tensor fills, shapes that differ; all at once.
+      ValueError: tensors without a parameter, parameters without a tensor, shapes that differ; all at once.
     """
     graphdef, state = nnx.split(abstract)
     flat = dict(nnx.to_flat_state(state))

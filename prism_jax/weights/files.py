@@ -22,7 +22,7 @@ def find(folder: Path, stem: str) -> list[Path]:
     """The files that together hold the weights `stem`: full precision first, else fp16; whole or in shards.
 
     Raises:
-      ValueError: there is nothing, only a pickle (`.bin`), or an index whose shards are missing.
+      ValueError: no weights, only a pickle (`.bin`), or an index whose shards are missing.
     """
     for suffix in ("safetensors", "fp16.safetensors"):
         whole = folder / f"{stem}.{suffix}"

@@ -30,14 +30,14 @@ def from_published(config: HVAEConfig, tensors: Mapping[str, np.ndarray]) -> HVA
     """The network of a published state dict (NCHW maps, OIHW kernels).
 
     Raises:
-      ValueError: tensors that nothing reads, parameters that nothing fills, shapes that differ; all at once.
+      ValueError: tensors without a parameter, parameters without a tensor, shapes that differ; all at once.
     """
     wanted = ((name, _map(name, value, (0, 2, 3, 1))) for name, value in _read(tensors, config))
     return diffusers.fill(pretrained.abstract(HVAE, config), wanted, names(config))
 
 
 def to_published(network: HVAE) -> dict[str, np.ndarray]:
-    """The parameters under their published names, without those that the published code makes and never reads."""
+    """The parameters under their published names, without those that the published code creates and never uses."""
     tensors = diffusers.tensors_of(network, names(network.config))
     return {name: _map(name, value, (0, 3, 1, 2)) for name, value in tensors.items()}
 
@@ -68,7 +68,7 @@ def _map(name: str, value: np.ndarray, axes: tuple[int, ...]) -> np.ndarray:
 
 
 def _read(tensors: Mapping[str, np.ndarray], config: HVAEConfig) -> Iterable[tuple[str, np.ndarray]]:
-    """Without what no published computation reads: projections between equal widths, and the last block's of z."""
+    """Tensors without unused ones: projections between equal widths, and the last block's of z."""
     last = f"decoder.blocks.{len(config.levels) - 1}.z_feat_proj."
     for name, value in tensors.items():
         kernel = tensors.get(re.sub("bias$", "weight", name)) if ".width_proj." in name else None

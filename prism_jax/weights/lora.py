@@ -24,7 +24,7 @@ from prism_jax.weights import diffusers, files
 FILE = "pytorch_lora_weights.safetensors"  # diffusers' name
 NAMES = {"unet": diffusers.UNET, "text_encoder": diffusers.TEXT_ENCODER}  # the networks that are changed
 _TEXT_PREFIX = "text_model."  # of the text encoder's names; transformers 5 leaves it out
-_SETTINGS = "lora_adapter_metadata"  # where newer files say what alpha is
+_SETTINGS = "lora_adapter_metadata"  # metadata key of newer files that holds alpha
 
 
 def changed(weights: Any, factors: Any, scale: float) -> Any:
@@ -39,7 +39,7 @@ def merge(weights: Mapping[str, Any], factors: Mapping[str, Any], scale: float =
     """`changed`, multiplied on the host: accelerators round float32 products. All other leaves are those of `weights`.
 
     Raises:
-      ValueError: factors of what the weights lack, or whose product has another shape; all at once.
+      ValueError: factors without a weight, or whose product has another shape; all at once.
     """
     shapes = {path: np.shape(leaf) for path, leaf in flatten_dict(weights).items()}
     unlike = []
@@ -75,7 +75,7 @@ def save(factors: Mapping[str, Any], file: Path, *, scale: float = 1.0, dtype: j
 def load(file: Path, weights: Mapping[str, Any]) -> dict:
     """The factors in a file of diffusers or peft, float32, for a model with the names of `weights`.
 
-    Alpha, where the file tells it, is multiplied into "b": the scale is 1.
+    Alpha, where the file gives it, is multiplied into "b": the scale is 1.
 
     Raises:
       ValueError: tensors that belong to no kernel, or one factor without the other; all at once.
@@ -83,7 +83,7 @@ def load(file: Path, weights: Mapping[str, Any]) -> dict:
     kernels = [path for path in flatten_dict(weights) if path[0] in NAMES and path[-1] == "kernel"]
     modules = {_module(path): path for path in kernels}
     modules |= {name.replace(f".{_TEXT_PREFIX}", ".", 1): path for name, path in modules.items()}
-    found, unread = {}, []
+    factors_of, unread = {}, []
     tensors, scale = dict(files.read([file])), _scales(file)
     for name, value in tensors.items():
         match = re.fullmatch(r"(.*)\.lora_([AB])\.weight", name)
@@ -94,28 +94,28 @@ def load(file: Path, weights: Mapping[str, Any]) -> dict:
         factor = diffusers.from_foreign(path, value.astype(np.float32))
         if match[2] == "B":
             factor = scale(match[1], factor.shape[-2]) * factor.reshape(factor.shape[-2:])
-        found.setdefault(path, {})[match[2].lower()] = factor
-    halves = sorted(_dotted(path) for path, pair in found.items() if len(pair) < 2)
+        factors_of.setdefault(path, {})[match[2].lower()] = factor
+    halves = sorted(_dotted(path) for path, pair in factors_of.items() if len(pair) < 2)
     if unread or halves:
         raise ValueError(
             f"{file} does not fit: unread {sorted(unread)}; one factor only of {halves}; expected are lora_A and "
             "lora_B of the model's UNet and text encoder, as diffusers' save_lora_weights writes them"
         )
-    return unflatten_dict(found)
+    return unflatten_dict(factors_of)
 
 
 def _scales(file: Path) -> Callable[[str, int], float]:
-    """(module, rank) -> what peft multiplies the change of that module by."""
+    """(module, rank) -> the factor by which peft scales the update of that module."""
     with safe_open(file, "numpy") as content:
         settings = json.loads((content.metadata() or {}).get(_SETTINGS, "{}"))
 
     def scale(module: str, rank: int) -> float:
         network, _, inner = module.partition(".")
-        told = lambda name, otherwise: settings.get(f"{network}.{name}", otherwise)
-        special = told("alpha_pattern", {}).items()
+        setting = lambda name, otherwise: settings.get(f"{network}.{name}", otherwise)
+        special = setting("alpha_pattern", {}).items()
         alphas = [alpha for pattern, alpha in special if re.match(rf"(.*\.)?({pattern})$", inner)]
-        alpha = (*alphas, told("lora_alpha", rank))[0]
-        return alpha / (math.sqrt(rank) if told("use_rslora", False) else rank)
+        alpha = (*alphas, setting("lora_alpha", rank))[0]
+        return alpha / (math.sqrt(rank) if setting("use_rslora", False) else rank)
 
     return scale
 

@@ -50,10 +50,10 @@ def fill(config: LPIPSConfig, tensors: Iterator[tuple[str, np.ndarray]]) -> LPIP
 def _check(folder: Path, backbone: str) -> None:
     missing = [name for name in ("backbone", "lins") if not (folder / f"{name}.safetensors").is_file()]
     if missing:
-        what = {
+        sources = {
             "backbone": f"backbone.safetensors is {SOURCES[backbone]}",
             "lins": f"lins.safetensors is weights/v0.1/{backbone}.pth of the lpips package",
         }
-        told = "; ".join(what[name] for name in missing)
+        remedies = "; ".join(sources[name] for name in missing)
         hint = CONVERSION_HINT.format(target=folder / f"{missing[0]}.safetensors")
-        raise ValueError(f"LPIPS needs weights that are not in {folder}: {told}; {hint}")
+        raise ValueError(f"LPIPS needs weights that are not in {folder}: {remedies}; {hint}")

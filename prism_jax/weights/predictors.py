@@ -17,7 +17,7 @@ from prism_jax.weights import diffusers, files, pretrained
 
 STEM = "model"
 MOMENTS = {"mean": "running_mean", "var": "running_var"}
-COUNTER = ".num_batches_tracked"  # of PyTorch's batch norms, which nothing here reads
+COUNTER = ".num_batches_tracked"  # of PyTorch's batch norms; unused
 
 Predictor = MorphoPredictor | ChestPredictor
 
@@ -45,7 +45,7 @@ def from_published(config: MorphoConfig | ChestConfig, tensors: Mapping[str, np.
     """The network of tensors in PyTorch's layout.
 
     Raises:
-      ValueError: tensors that nothing reads, parameters that nothing fills, shapes that differ; all at once.
+      ValueError: tensors without a parameter, parameters without a tensor, shapes that differ; all at once.
     """
     network = MorphoPredictor if isinstance(config, MorphoConfig) else ChestPredictor
     graphdef, state = nnx.split(pretrained.abstract(network, config))

@@ -83,7 +83,7 @@ def write_json(value: dict[str, Any], file: Path) -> None:
 
 
 def abstract(network: type, config: Any) -> nnx.Module:
-    """A network whose parameters are shapes only: no memory goes to initial values that are thrown away."""
+    """A network whose parameters are shapes only: no memory is spent on initial values."""
     # Not nnx.Rngs: its counter, once traced, takes more time than everything else together, and quadratically so.
     key = jax.random.key(0)
     keys = SimpleNamespace(params=lambda: key)

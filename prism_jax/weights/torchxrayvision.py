@@ -39,7 +39,7 @@ def load_densenet(file: str | Path, *, dtype: jnp.dtype = jnp.float32) -> tuple[
             f"{file} is not safetensors, and pickles can run code when opened; convert it once: {CONVERSION}"
         )
     if not file.is_file():
-        raise ValueError(f"no file {file}; make it where PyTorch is: {CONVERSION}")
+        raise ValueError(f"no file {file}; create it where PyTorch is installed: {CONVERSION}")
     tensors = dict(files.read([file]))
     thresholds = tensors.pop(THRESHOLDS, None)
     config = config_of({name: value.shape for name, value in tensors.items()}, file, dtype=dtype)
@@ -51,21 +51,21 @@ def load_densenet(file: str | Path, *, dtype: jnp.dtype = jnp.float32) -> tuple[
 def config_of(
     shapes: dict[str, tuple[int, ...]], file: str | Path, *, dtype: jnp.dtype = jnp.float32
 ) -> DenseNetConfig:
-    """The options of the network whose arrays have these names and (PyTorch) shapes.
+    """The config of the network whose arrays have these names and (PyTorch) shapes.
 
     Raises:
       ValueError: these are not the arrays of a DenseNet; `file` is named.
     """
     layers = [re.fullmatch(r"features\.denseblock(\d+)\.denselayer(\d+)\.conv2\.weight", name) for name in shapes]
-    found = [(int(match[1]), int(match[2])) for match in layers if match]
+    places = [(int(match[1]), int(match[2])) for match in layers if match]
     needed = {"features.conv0.weight", "classifier.weight"}
-    if not found or needed - shapes.keys():
+    if not places or needed - shapes.keys():
         raise ValueError(f"{file} holds no DenseNet of torchxrayvision: no {', '.join(sorted(needed))} or dense layers")
     growth, width = shapes["features.denseblock1.denselayer1.conv2.weight"][:2]
     first, channels = shapes["features.conv0.weight"][:2]
     return DenseNetConfig(
         growth_rate=growth,
-        block_config=tuple(max(j for i, j in found if i == block) for block in sorted({i for i, _ in found})),
+        block_config=tuple(max(j for i, j in places if i == block) for block in sorted({i for i, _ in places})),
         num_init_features=first,
         bn_size=width // growth,
         num_classes=shapes["classifier.weight"][0],

@@ -223,7 +223,7 @@ def test_configs_fall_back_on_the_defaults_of_transformers():
     for wrong, said in (
         ({"hidden_act": "relu"}, "image encoder config: hidden_act 'relu' is not one of"),
         ({"image_size": 100}, "image_size 100 is not a multiple of patch_size 32"),
-        ({"num_channels": 1}, "num_channels is 1; only 3"),
+        ({"num_channels": 1}, "num_channels must be 3"),
     ):
         with pytest.raises(ValueError, match=said):
             VisionConfig.from_dict(wrong)

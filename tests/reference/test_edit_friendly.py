@@ -32,7 +32,7 @@ def test_path_noise_and_edits_agree_with_the_reference(cfg, offsets_of, sd15):
     drawn = channels_last(arrays["ef_noise_in_call_order"])[::-1, None]  # in sampling order
     trajectory = edit_friendly.noisy_path(channels_last(arrays["ef_x0"]), drawn, table)
     offsets = offsets_of(sd15.unet, trajectory, context, null, jnp.float32(cfg), table)
-    noise = (offsets / ddim.spread(table)[:, None, None, None, None])[::-1, 0]  # clean steps first
+    noise = (offsets / ddim.sigma(table)[:, None, None, None, None])[::-1, 0]  # clean steps first
     if cfg == "1":
         np.testing.assert_allclose(trajectory[:, 0], channels_last(arrays["ef_cfg1_xts"]), rtol=0, atol=5e-4)
         expected = channels_last(arrays["ef_cfg1_zs"])
