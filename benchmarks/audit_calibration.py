@@ -18,7 +18,6 @@ from tqdm import tqdm
 
 from benchmarks import tables
 from prism_jax import entrypoint
-from prism_jax.config import usage_errors
 from prism_jax.stats.cluster_bootstrap import resample
 from prism_jax.stats.effects import EffectConfig, Effects, Row, measure
 from prism_jax.stats.intervals import BootstrapConfig
@@ -233,8 +232,7 @@ def main(options: Options) -> None:
 
 
 def run() -> None:
-    with usage_errors():
-        options = tyro.cli(Options, prog="python -m benchmarks.audit_calibration")
+    options = tyro.cli(Options, prog="python -m benchmarks.audit_calibration")
     main(options)
 
 

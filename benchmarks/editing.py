@@ -22,7 +22,6 @@ import tyro
 from benchmarks import agreement, peer, subjects, tables, work
 from benchmarks.tables import Row
 from prism_jax import editing, entrypoint, flops
-from prism_jax.config import usage_errors
 from prism_jax.report.versions import versions
 from prism_jax.stable_diffusion import StableDiffusion
 
@@ -210,8 +209,7 @@ def _write(options, rows, agreed, peak, hand, compiler) -> None:
 
 
 def run() -> None:
-    with usage_errors():
-        options = tyro.cli(Options, prog="python -m benchmarks.editing")
+    options = tyro.cli(Options, prog="python -m benchmarks.editing")
     main(options)
 
 

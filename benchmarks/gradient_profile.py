@@ -23,7 +23,6 @@ from flax import nnx
 
 from benchmarks import tables
 from prism_jax import StableDiffusion, entrypoint
-from prism_jax.config import usage_errors
 from prism_jax.flops import TOKENS
 
 _NAMED = re.compile(r"\s*(?:ROOT )?%?([\w.\-]+) = .*metadata=\{op_name=\"([^\"]*)\"")
@@ -77,8 +76,7 @@ def kind(op_name: str) -> tuple[str, str]:
 
 
 def run() -> None:
-    with usage_errors():
-        tyro.cli(main, prog="python -m benchmarks.gradient_profile")
+    tyro.cli(main, prog="python -m benchmarks.gradient_profile")
 
 
 if __name__ == "__main__":

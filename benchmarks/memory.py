@@ -19,7 +19,6 @@ import tyro
 from benchmarks import subjects, tables
 from benchmarks.work import TOKENS
 from prism_jax import entrypoint
-from prism_jax.config import usage_errors
 from prism_jax.diffusion import ddim
 from prism_jax.diffusion.schedule import NoiseSchedule, ScheduleConfig
 from prism_jax.editing import inversion
@@ -92,8 +91,7 @@ def unet_config(model: str, dtype: jnp.dtype, remat: bool) -> UNetConfig:
 
 
 def run() -> None:
-    with usage_errors():
-        options = tyro.cli(Options, prog="python -m benchmarks.memory")
+    options = tyro.cli(Options, prog="python -m benchmarks.memory")
     main(options)
 
 

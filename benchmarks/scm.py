@@ -141,8 +141,7 @@ def table(rows: list[dict[str, Any]], options: Options) -> str:
 
 
 def run() -> None:
-    with configs.usage_errors():
-        options = tyro.cli(Options, prog="python -m benchmarks.scm")
+    options = tyro.cli(Options, prog="python -m benchmarks.scm")
     main(options)
 
 

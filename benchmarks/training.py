@@ -29,7 +29,6 @@ from benchmarks.peer import Peer
 from benchmarks.training_step import TrainingStep
 from benchmarks.training_tables import Row
 from prism_jax import entrypoint, flops, rng, sharding
-from prism_jax.config import usage_errors
 from prism_jax.report.versions import versions
 from prism_jax.sharding import ShardingConfig
 from prism_jax.stable_diffusion import StableDiffusion
@@ -204,8 +203,7 @@ def _write(options: Options, rows: list[Row], agreed: dict[str, float] | None, p
 
 
 def run() -> None:
-    with usage_errors():
-        options = tyro.cli(Options, prog="python -m benchmarks.training")
+    options = tyro.cli(Options, prog="python -m benchmarks.training")
     main(options)
 
 

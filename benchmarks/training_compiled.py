@@ -20,7 +20,6 @@ import tyro
 
 from benchmarks import collectives, tables, training_step
 from prism_jax import entrypoint, sharding
-from prism_jax.config import usage_errors
 from prism_jax.sharding import ShardingConfig
 
 HEADER = [
@@ -98,8 +97,7 @@ def sent(counts: dict[str, collectives.Count]) -> str:
 
 
 def run() -> None:
-    with usage_errors():
-        options = tyro.cli(Options, prog="python -m benchmarks.training_compiled")
+    options = tyro.cli(Options, prog="python -m benchmarks.training_compiled")
     main(options)
 
 

@@ -22,6 +22,7 @@ import numpy as np
 import tyro
 
 from prism_jax import config as configs
+from prism_jax import entrypoint
 from prism_jax.checkpoint import Checkpoints
 from prism_jax.data.sources.build import build
 from prism_jax.training.examples import Data
@@ -56,7 +57,7 @@ def main(options: Options) -> None:
     while len(codes) < options.times:
         codes.append(end(options, start(options, "ended"), draw))
     finish(start(options, "ended"))
-    wanted = 0 if options.signal == "SIGTERM" else -signal.SIGKILL
+    wanted = entrypoint.STOPPED if options.signal == "SIGTERM" else -signal.SIGKILL
     assert codes == [wanted] * options.times, codes
     print(
         f"{compare(options)} arrays and {options.steps} steps of metrics equal after {options.times} {options.signal}"

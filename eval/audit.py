@@ -1,9 +1,8 @@
-"""`python -m eval.audit --config NAME`."""
+"""`python -m eval.audit`: the same as `prism eval audit`."""
 
 import sys
 
-from prism_jax import entrypoint
-from prism_jax.evaluation.audit.run import AuditRun, main
+from prism_jax.cli.run_program import main
 
 if __name__ == "__main__":
-    sys.exit(entrypoint.run(main, AuditRun))
+    sys.exit(main("eval", "audit"))

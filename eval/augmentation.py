@@ -1,9 +1,8 @@
-"""`python -m eval.augmentation --config NAME`."""
+"""`python -m eval.augmentation`: the same as `prism eval augmentation`."""
 
 import sys
 
-from prism_jax import entrypoint
-from prism_jax.evaluation.augmentation.run import AugmentationRun, main
+from prism_jax.cli.run_program import main
 
 if __name__ == "__main__":
-    sys.exit(entrypoint.run(main, AugmentationRun))
+    sys.exit(main("eval", "augmentation"))

@@ -1,9 +1,8 @@
-"""`python -m eval.axioms --config NAME`."""
+"""`python -m eval.axioms`: the same as `prism eval axioms`."""
 
 import sys
 
-from prism_jax import entrypoint
-from prism_jax.evaluation.axioms.run import AxiomsRun, main
+from prism_jax.cli.run_program import main
 
 if __name__ == "__main__":
-    sys.exit(entrypoint.run(main, AxiomsRun))
+    sys.exit(main("eval", "axioms"))

@@ -1,9 +1,8 @@
-"""`python -m eval.benchmark --config NAME`."""
+"""`python -m eval.benchmark`: the same as `prism eval benchmark`."""
 
 import sys
 
-from prism_jax import entrypoint
-from prism_jax.evaluation.benchmark.run import BenchmarkRun, main
+from prism_jax.cli.run_program import main
 
 if __name__ == "__main__":
-    sys.exit(entrypoint.run(main, BenchmarkRun))
+    sys.exit(main("eval", "benchmark"))

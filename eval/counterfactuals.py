@@ -1,9 +1,8 @@
-"""`python -m eval.counterfactuals --config NAME`."""
+"""`python -m eval.counterfactuals`: the same as `prism eval counterfactuals`."""
 
 import sys
 
-from prism_jax import entrypoint
-from prism_jax.evaluation.counterfactuals.run import CounterfactualRun, main
+from prism_jax.cli.run_program import main
 
 if __name__ == "__main__":
-    sys.exit(entrypoint.run(main, CounterfactualRun))
+    sys.exit(main("eval", "counterfactuals"))

@@ -1,9 +1,8 @@
-"""`python -m eval.generation --config NAME`."""
+"""`python -m eval.generation`: the same as `prism eval generation`."""
 
 import sys
 
-from prism_jax import entrypoint
-from prism_jax.evaluation.generation.run import GenerationRun, main
+from prism_jax.cli.run_program import main
 
 if __name__ == "__main__":
-    sys.exit(entrypoint.run(main, GenerationRun))
+    sys.exit(main("eval", "generation"))

@@ -1,9 +1,8 @@
-"""`python -m eval.inversion_methods --config NAME`."""
+"""`python -m eval.inversion_methods`: the same as `prism eval inversion_methods`."""
 
 import sys
 
-from prism_jax import entrypoint
-from prism_jax.evaluation.inversion_methods.run import InversionMethodsRun, main
+from prism_jax.cli.run_program import main
 
 if __name__ == "__main__":
-    sys.exit(entrypoint.run(main, InversionMethodsRun))
+    sys.exit(main("eval", "inversion_methods"))

@@ -1,82 +1,98 @@
 """Run configurations: frozen dataclasses composed by a Python file, kept as JSON.
 
-A configuration file `configs/NAME.py` defines `config()`, which returns a frozen dataclass; options on the
-command line change it. Every run writes what it ran with to `config.json`; that file names the class of each
-part, so it is a configuration file as well.
+A configuration file defines `config()`, which returns a frozen dataclass; options on the command line change it. Every
+run writes what it ran with to `config.json`, which is a configuration file as well. It names the class of the whole,
+and of a part that may be of several classes; all other classes follow from the annotations of the fields.
 """
 
-import contextlib
 import dataclasses
+import difflib
 import importlib
-import io
 import json
 import runpy
-from collections.abc import Iterator, Sequence
+import types
+import typing
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import cattrs
 import jax
 import jax.numpy as jnp
 import numpy as np
 import tyro
+from cattrs.gen import make_dict_structure_fn
 
+from prism_jax import config_aliases, json_codec, programs
 from prism_jax.atomic import atomic_write
 
 FILE_NAME = "config.json"
+SHIPPED = Path(__file__).parent / "configs"
+CLASSES = {program.config.partition(":")[2]: program.config.partition(":")[0] for program in programs.PROGRAMS} | {
+    "ChestConfig": "prism_jax.models.predictors",
+    "CycleGANConfig": "prism_jax.models.cyclegan",
+    "Graph": "prism_jax.scm.graph",
+    "MorphoConfig": "prism_jax.models.predictors",
+}
+"""Classes that a config.json may be of -> their modules. No other module is imported for one."""
 _CLASS = "class"  # the JSON key that names a dataclass
-_DTYPE = "dtype_name"
+_DTYPE = "dtype_name"  # how a dtype was written before 0.2: {"dtype_name": "float32"}
 
 
-def parse(args: Sequence[str], prog: str) -> Any:
-    """The configuration asked for by `--config FILE [--section.option value ...]`.
+def load(named: str | Path) -> Any:
+    """The configuration that a name or a path stands for.
+
+    Args:
+      named: a configuration that ships with the package (`demo/finetune`), a Python file with a function `config()`,
+        a `config.json`, or the run folder that holds one.
 
     Raises:
-      ValueError: no or an unreadable FILE, an unknown option, or a value that does not fit its option.
+      FileNotFoundError: there is none.
+      ValueError: it cannot be read.
     """
-    args = list(args)
-    if "--config" not in args or args.index("--config") + 1 >= len(args):
-        raise ValueError(f"{prog} needs --config FILE: configs/NAME.py, or the config.json of a run")
-    at = args.index("--config")
-    return override(load(args[at + 1]), args[:at] + args[at + 2 :], prog=f"{prog} --config {args[at + 1]}")
-
-
-def load(path: str | Path) -> Any:
-    """The configuration in `configs/NAME.py`, in a `config.json`, or in the run folder that holds one."""
-    path = Path(path)
-    if path.is_dir() or path.suffix == ".json":
+    path = Path(named)
+    if path.suffix == ".json" or (path / FILE_NAME).is_file():
         return read(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"no configuration file {path}")
-    made = runpy.run_path(str(path)).get("config")
-    if not callable(made):
-        raise ValueError(f"{path} does not define config(); it must return a dataclass")
-    return made()
+    if path.is_file():
+        create = runpy.run_path(str(path)).get("config")
+        if not callable(create):
+            raise ValueError(f"{path} does not define config(); it must return a dataclass")
+        return create()
+    if name := shipped_name(path):
+        return importlib.import_module(f"prism_jax.configs.{name.replace('/', '.')}").config()
+    if path.is_dir():
+        return read(path)
+    names = [f"{file.parent.name}/{file.stem}" for file in SHIPPED.glob("*/[a-z]*.py")]
+    close = difflib.get_close_matches(str(path.with_suffix("")), names, n=1)
+    meant = f"did you mean {close[0]}? " if close else ""
+    raise FileNotFoundError(f"no configuration {named}; {meant}prism configs lists what ships")
 
 
-def override(default: Any, args: Sequence[str], prog: str = "") -> Any:
-    """`default` with the options in `args` (`--section.option value`) replaced."""
-    with usage_errors():
-        return tyro.cli(
-            type(default),
-            default=_with_dtypes(default),
-            args=list(args),
-            prog=prog,
-            registry=_REGISTRY,
-            config=(tyro.conf.AvoidSubcommands, tyro.conf.FlagConversionOff),
-        )
+def shipped_name(path: Path) -> str | None:
+    """The name of the shipped configuration `path` (`configs/demo/finetune.py` too); None where there is none."""
+    parts = path.with_suffix("").parts if path.suffix == ".py" else path.parts
+    for prefix in (("prism_jax", "configs"), ("configs",)):
+        parts = parts[len(prefix) :] if parts[: len(prefix)] == prefix else parts
+    is_shipped = len(parts) == 2 and all(part.isidentifier() for part in parts)
+    return "/".join(parts) if is_shipped and SHIPPED.joinpath(*parts).with_suffix(".py").is_file() else None
 
 
-@contextlib.contextmanager
-def usage_errors() -> Iterator[None]:
-    """Turns tyro's framed message about wrong options into a one-line ValueError; --help passes."""
-    message = io.StringIO()
-    try:
-        with contextlib.redirect_stderr(message):
-            yield
-    except SystemExit as stop:
-        if not stop.code:  # --help
-            raise
-        raise ValueError(_one_line(message.getvalue())) from None
+def override(default: Any, args: Sequence[str], prog: str = "", description: str | None = None) -> Any:
+    """`default` with the options in `args` (`--section.option value`) replaced.
+
+    Raises:
+      SystemExit: --help (code 0), or an unknown option or a value that does not fit (2), after printing the reason.
+    """
+    return tyro.cli(
+        type(default),
+        default=_with_dtypes(default),
+        args=list(args),
+        prog=prog,
+        description=description,
+        registry=_REGISTRY,
+        config=(tyro.conf.AvoidSubcommands, tyro.conf.FlagConversionOff),
+    )
 
 
 def write(config: Any, run: str | Path) -> None:
@@ -84,7 +100,7 @@ def write(config: Any, run: str | Path) -> None:
     if jax.process_index() != 0:
         return
     with atomic_write(Path(run) / FILE_NAME) as partial:
-        partial.write_text(json.dumps(_encode(config), indent=2) + "\n")
+        partial.write_text(json.dumps(_tagged(config), indent=2) + "\n")
 
 
 def read(path: str | Path) -> Any:
@@ -94,8 +110,14 @@ def read(path: str | Path) -> Any:
     if not path.is_file():
         raise FileNotFoundError(f"no configuration {path}; is {path.parent} a run folder?")
     try:
-        return _decode(json.loads(path.read_text()))
-    except (ValueError, TypeError, ImportError, AttributeError) as error:
+        content = json.loads(path.read_text())
+        name = _class_name(content)
+        if name not in CLASSES:
+            raise ValueError(f"class {name} is not a configuration")
+        return _CONFIGS.structure(content, getattr(importlib.import_module(CLASSES[name]), name))
+    except cattrs.BaseValidationError as error:
+        raise ValueError(f"{path} is not a configuration this version reads: {json_codec.reasons(error)}") from error
+    except (ValueError, TypeError) as error:
         raise ValueError(f"{path} is not a configuration this version reads: {error}") from error
 
 
@@ -103,10 +125,10 @@ def check_same(config: Any, run: str | Path, names: Sequence[str], *, holds: str
     """Refuses a run folder whose content other settings made.
 
     Args:
-      config: what the run is to be continued with.
-      names: the options that its content depends on.
-      holds: what that content is, in words.
-      kept: pattern of its files in `run`; where there are none, any settings go.
+      config: the settings to resume with.
+      names: the options that the content depends on.
+      holds: the content, in words.
+      kept: pattern of its files in `run`; where there are none, any settings do.
 
     Raises:
       ValueError: `run` holds some, and was written with another value of some of `names`.
@@ -119,42 +141,74 @@ def check_same(config: Any, run: str | Path, names: Sequence[str], *, holds: str
         raise ValueError(f"{run} holds {holds} with another {', '.join(differing)}; use another --run or remove it")
 
 
-def _encode(value: Any) -> Any:
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        kind = type(value)
-        fields = {field.name: _encode(getattr(value, field.name)) for field in dataclasses.fields(value)}
-        return {_CLASS: f"{kind.__module__}:{kind.__qualname__}", **fields}
-    if isinstance(value, tuple | list):
-        return [_encode(item) for item in value]
-    if isinstance(value, dict):
-        return {key: _encode(item) for key, item in value.items()}
-    if _is_dtype(value):
-        return {_DTYPE: jnp.dtype(value).name}
-    if value is None or isinstance(value, bool | int | float | str):
-        return value
-    raise TypeError(f"a configuration cannot hold {value!r}; use numbers, strings, tuples and dataclasses")
+def _tagged(config: Any) -> dict[str, Any]:
+    """A configuration as JSON, its class named."""
+    return {_CLASS: type(config).__name__, **_CONFIGS.unstructure(config)}
 
 
-def _decode(value: Any) -> Any:
-    if isinstance(value, list):
-        return tuple(_decode(item) for item in value)
-    if not isinstance(value, dict):
-        return value
-    if set(value) == {_DTYPE}:
-        return jnp.dtype(value[_DTYPE])
-    fields = {key: _decode(item) for key, item in value.items() if key != _CLASS}
-    if _CLASS not in value:
-        return fields
-    module, _, name = value[_CLASS].partition(":")
-    kind = getattr(importlib.import_module(module), name)
-    if not (isinstance(kind, type) and dataclasses.is_dataclass(kind)):
-        raise ValueError(f"{value[_CLASS]} is not a configuration class")
-    return kind(**fields)
+def _class_name(content: Any) -> str:
+    """Today's name of the class that a JSON object names; files from before 0.2 name its module too."""
+    if not isinstance(content, dict) or not isinstance(content.get(_CLASS), str):
+        raise ValueError("it names no class")
+    old, name = content[_CLASS], content[_CLASS].rpartition(":")[2]
+    return config_aliases.CLASSES.get(old) or config_aliases.CLASSES.get(name, name)
 
 
-def _is_dtype(value: Any) -> bool:
-    # jnp.float32 and friends are not dtypes but carry one; dtypes themselves are numpy's.
-    return isinstance(value, np.dtype) or value in (jnp.float32, jnp.bfloat16, jnp.float16, jnp.float64)
+def converter() -> cattrs.Converter:
+    """Configurations as JSON's own types and back, but for the class of the whole."""
+    converter = json_codec.strict_converter()
+    converter.register_structure_hook_factory(dataclasses.is_dataclass, partial(_dataclass_reader, converter))
+    converter.register_structure_hook_factory(_is_ambiguous, partial(_union_reader, converter))
+    converter.register_unstructure_hook_func(_is_ambiguous, lambda value: None if value is None else _tagged(value))
+    is_dtype = lambda kind: kind is np.dtype
+    converter.register_unstructure_hook_func(is_dtype, lambda value: jnp.dtype(value).name)
+    name_of = lambda value: value[_DTYPE] if isinstance(value, dict) else value
+    converter.register_structure_hook_func(is_dtype, lambda value, _: jnp.dtype(name_of(value)))
+    return converter
+
+
+def _dataclass_reader(converter: cattrs.Converter, kind: type) -> Callable:
+    fill = make_dict_structure_fn(kind, converter, _cattrs_forbid_extra_keys=True)
+    renamed, removed = (table.get(kind.__name__, {}) for table in (config_aliases.FIELDS, config_aliases.REMOVED))
+
+    def structure(value: Any, _: Any) -> Any:
+        if not isinstance(value, dict):
+            raise ValueError(f"{value!r} is not a {kind.__name__}")
+        fields = {renamed.get(name, name): item for name, item in value.items() if name != _CLASS}
+        for name, only in removed.items():
+            if (was := fields.pop(name, only)) != only:
+                raise ValueError(f"{kind.__name__} has no {name} any more and means {only!r}, the file says {was!r}")
+        return fill(fields, kind)
+
+    return structure
+
+
+def _union_reader(converter: cattrs.Converter, kind: Any) -> Callable:
+    members, is_optional = _members(kind), type(None) in typing.get_args(kind)
+
+    def structure(value: Any, _: Any) -> Any:
+        if value is None and is_optional:
+            return None
+        name = _class_name(value)
+        if name not in members:
+            raise ValueError(f"class {name} is not one of {', '.join(members)}")
+        return converter.structure(value, members[name])
+
+    return structure
+
+
+def _members(kind: Any) -> dict[str, type]:
+    """The dataclasses of a union by name; none of any other type."""
+    if typing.get_origin(kind) not in (types.UnionType, typing.Union):
+        return {}
+    return {member.__name__: member for member in typing.get_args(kind) if dataclasses.is_dataclass(member)}
+
+
+def _is_ambiguous(kind: Any) -> bool:
+    return len(_members(kind)) > 1
+
+
+_CONFIGS = converter()
 
 
 def _with_dtypes(value: Any) -> Any:
@@ -162,20 +216,9 @@ def _with_dtypes(value: Any) -> Any:
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         fields = {field.name: _with_dtypes(getattr(value, field.name)) for field in dataclasses.fields(value)}
         return dataclasses.replace(value, **fields)
-    return jnp.dtype(value) if _is_dtype(value) else value
-
-
-def _one_line(box: str) -> str:
-    """tyro's framed message without its frame, help and line breaks."""
-    lines = [line.strip("│╭╮╰╯ ") for line in box.splitlines()]
-    kept = []
-    for line in lines[1:]:
-        if line.startswith("──") and kept and not kept[-1].startswith("Unrecognized"):
-            break
-        if line and not line.startswith("──"):
-            kept.append(line)
-    text = " ".join(" ".join(kept).split()).replace("__tyro-dummy-inner__.", "")  # tyro's name for a union
-    return text.split(" For full helptext")[0] or "wrong options"
+    # jnp.float32 and friends are not dtypes but carry one.
+    is_dtype = isinstance(value, type(jnp.float32))
+    return jnp.dtype(value) if is_dtype else value
 
 
 _REGISTRY = tyro.constructors.ConstructorRegistry()

@@ -1,86 +1,127 @@
-"""What every program shares: reading its configuration, and turning errors into one line and an exit code."""
+"""What every command and program starts with: errors as one line and an exit code, signals, the compilation cache.
+
+Exit codes:
+  0    success.
+  1    numbers went wrong (NaN, or too many skipped batches), or a defect of the program, then with a traceback.
+  2    wrong usage or input; a new start does not fix it.
+  75   SIGTERM stopped it and its state was saved (EX_TEMPFAIL of sysexits.h): the same command resumes.
+  130  Ctrl-C stopped it; a training saved its state first.
+Any other program that SIGTERM stops ends as the operating system has it, which shells call 143.
+"""
 
 import hashlib
 import os
 import platform
+import signal
 import sys
+import threading
+import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any
-
-import jax
-
-from prism_jax import config as configs
 
 TRACEBACK = "PRISM_TRACEBACK"  # set to 1 to see where an error was raised
+CACHE = "JAX_COMPILATION_CACHE_DIR"
+FAILED, WRONG_INPUT, STOPPED, INTERRUPTED = 1, 2, 75, 130
+PATIENCE = 5  # seconds that a second signal leaves for an orderly end
+EXTRAS = {
+    "array_record": "data",
+    "grain": "data",
+    "pyarrow": "data",
+    "pydicom": "data",
+    "tensorflow_datasets": "data",
+    "jinja2": "report",
+    "plotly": "report",
+    "tensorboardX": "report",
+}
+"""Packages that are not always installed -> the extra of prism-jax that installs them."""
 
 
 class Stopped(Exception):
-    """A signal asked the program to stop, and it did so with everything saved."""
+    """A signal stopped the program, which saved everything: the same command resumes it."""
+
+    def __init__(self, message: str, number: int = signal.SIGTERM) -> None:
+        super().__init__(message)
+        self.code = INTERRUPTED if number == signal.SIGINT else STOPPED
 
 
-def run(main: Callable[[Any], None], config_class: type, args: Sequence[str] | None = None) -> int:
-    """Runs `main(config)` with the configuration of the command line; returns its `exit_code`."""
-
+def run(program: Callable[[list[str]], int | None], args: Sequence[str] | None = None) -> int:
+    """Runs `program(args)`, by default with the arguments of the process, which it prepares; returns the exit code."""
     if args is None:
+        args = sys.argv[1:]
         enable_compilation_cache()
-
-    def program() -> None:
-        config = configs.parse(sys.argv[1:] if args is None else args, prog=f"python -m {_name(main)}")
-        # By name: under `python -m` the program's own classes exist twice, once in `__main__`.
-        if type(config).__name__ != config_class.__name__:
-            raise ValueError(f"this program takes a {config_class.__name__}, not a {type(config).__name__}")
-        main(config)
-
-    return exit_code(program)
+        acknowledge_signals()
+    return exit_code(partial(program, list(args)))
 
 
-def _name(main: Callable[[Any], None]) -> str:
-    """What follows `python -m`: a module, or the folder of one that has a `__main__`."""
-    spec = getattr(sys.modules["__main__"], "__spec__", None)
-    started = None if spec is None else spec.name  # under `python -m` alone
-    return str(started or main.__module__).removesuffix(".__main__")
+def exit_code(program: Callable[[], int | None]) -> int:
+    """Runs `program` and returns its exit code, as listed above.
+
+    Prints one line on stderr for each error that has a code. Any other exception is a defect and passes with its
+    traceback; so does every exception where the environment has PRISM_TRACEBACK=1.
+    """
+    if os.environ.get(TRACEBACK) == "1":
+        return program() or 0
+    try:
+        return program() or 0
+    except SystemExit as stop:  # from the parser of options, after its own message or help
+        return int(stop.code or 0)
+    except Stopped as stopped:
+        return _say(str(stopped), stopped.code)
+    except KeyboardInterrupt:
+        return _say("interrupted", INTERRUPTED)
+    except BrokenPipeError:  # the reader of our output, head for instance, has ended
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except (ValueError, OSError) as error:
+        return _say(f"error: {error}", WRONG_INPUT)
+    except FloatingPointError as error:
+        return _say(f"error: {error}", FAILED)
+    except ModuleNotFoundError as error:
+        package = (error.name or "").partition(".")[0]
+        if package not in EXTRAS:
+            raise
+        return _say(f"error: the package {package} is missing: pip install 'prism-jax[{EXTRAS[package]}]'", WRONG_INPUT)
+
+
+def _say(text: str, code: int) -> int:
+    print(" ".join(text.split()), file=sys.stderr)
+    return code
 
 
 def enable_compilation_cache() -> None:
-    """Has JAX keep compiled programs in the user's cache between starts, unless JAX_COMPILATION_CACHE_DIR says where.
+    """Has JAX keep compiled programs in the user's cache folder, unless JAX_COMPILATION_CACHE_DIR is set.
 
-    An empty JAX_COMPILATION_CACHE_DIR turns it off.
+    An empty JAX_COMPILATION_CACHE_DIR turns it off. JAX reads the variable when it is imported.
     """
-    if "JAX_COMPILATION_CACHE_DIR" in os.environ or jax.config.jax_compilation_cache_dir:
+    if CACHE in os.environ:
         return
     # By kind of processor: a home folder may serve many machines, and programs for CPUs use all that theirs can do.
     cpuinfo = Path("/proc/cpuinfo")
     lines = cpuinfo.read_text().splitlines() if cpuinfo.is_file() else [platform.processor()]
     flags = [line for line in lines if line.startswith(("flags", "Features"))][:1] or lines[:1]
     kind = hashlib.blake2b("".join([platform.machine(), *flags]).encode(), digest_size=6).hexdigest()
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    jax.config.update("jax_compilation_cache_dir", str(cache / "prism_jax" / kind))
+    os.environ[CACHE] = str(Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "prism_jax" / kind)
+    if (jax := sys.modules.get("jax")) and not jax.config.jax_compilation_cache_dir:
+        jax.config.update("jax_compilation_cache_dir", os.environ[CACHE])
 
 
-def exit_code(program: Callable[[], None]) -> int:
-    """Runs `program`: 0 for success, 2 for wrong usage or input, 1 when interrupted or when numbers went wrong.
+def acknowledge_signals() -> None:
+    """Reports a signal as soon as it comes: Python's own handlers wait for the compiler, which may take a minute.
 
-    A program that a signal stopped, and that saved everything first, has succeeded: a scheduler starts it again.
-
-    Prints one line on stderr for each error of those kinds. Any other exception is a bug and passes with its
-    traceback; so does every exception where the environment has PRISM_TRACEBACK=1.
+    A second signal ends the process within seconds, whatever it does.
     """
-    if os.environ.get(TRACEBACK) == "1":
-        program()
-        return 0
-    try:
-        program()
-    except (ValueError, OSError) as error:
-        return _report(error, 2)
-    except Stopped as stopped:
-        print(stopped, file=sys.stderr)
-    except (FloatingPointError, KeyboardInterrupt) as error:
-        return _report(error, 1)
-    return 0
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
+    threading.Thread(target=_acknowledge, args=(reader,), daemon=True).start()
 
 
-def _report(error: BaseException, code: int) -> int:
-    text = " ".join(str(error).split()) or "stopped"
-    print(f"error: {text}" if not isinstance(error, KeyboardInterrupt) else text, file=sys.stderr)
-    return code
+def _acknowledge(reader: int) -> None:
+    stops = (signal.SIGINT, signal.SIGTERM)
+    number = lambda: next(byte for byte in iter(lambda: os.read(reader, 1)[0], None) if byte in stops)
+    number()
+    print("\nstopping as soon as the work at hand allows; Ctrl-C again stops at once", file=sys.stderr, flush=True)
+    again = number()
+    time.sleep(PATIENCE)
+    os._exit(128 + again)

@@ -3,28 +3,60 @@
 import dataclasses
 import json
 import math
-import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import cattrs
+from cattrs.gen import make_dict_structure_fn
+from cattrs.strategies import configure_union_passthrough
+
 from prism_jax.atomic import atomic_write
+
+SCALARS = {bool: bool, int: int, str: str, float: int | float}  # annotation -> what JSON may hold
+
+
+def strict_converter() -> cattrs.Converter:
+    """A converter that takes every value as it is: it turns no string into a number and no text into a tuple."""
+    converter = cattrs.Converter(forbid_extra_keys=True, unstruct_collection_overrides={tuple: list})
+    configure_union_passthrough(bool | int | float | str | None, converter)
+    for kind in SCALARS:
+        converter.register_structure_hook(kind, lambda value, _, kind=kind: scalar(value, kind))
+    is_tuple = lambda kind: typing.get_origin(kind) is tuple
+
+    @converter.register_structure_hook_factory(is_tuple)
+    def _tuple(kind: Any) -> Callable:
+        arguments = typing.get_args(kind)
+
+        def structure(value: Any, _: Any) -> tuple:
+            if not isinstance(value, list):
+                raise ValueError(f"{value!r} is not a list")
+            kinds = [arguments[0]] * len(value) if arguments[-1] is Ellipsis else arguments
+            return tuple(converter.structure(item, kind) for item, kind in zip(value, kinds, strict=True))
+
+        return structure
+
+    return converter
+
+
+def scalar(value: Any, kind: type) -> Any:
+    """`value` if JSON's type is the one that `kind` is written as; ValueError otherwise."""
+    if not isinstance(value, SCALARS[kind]) or (isinstance(value, bool) and kind is not bool):
+        raise ValueError(f"{value!r} is not of type {kind.__name__}")
+    return kind(value)
+
+
+def reasons(error: Exception) -> str:
+    """What a converter refused and where, in one line."""
+    return "; ".join(cattrs.transform_error(error, path="", format_exception=lambda reason, _: str(reason))).replace(
+        " @ .", " at "
+    )
 
 
 def encode(value: Any) -> Any:
     """`value` as JSON's own types."""
-    if dataclasses.is_dataclass(value):
-        return {field.name: encode(getattr(value, field.name)) for field in dataclasses.fields(value)}
-    if isinstance(value, Mapping):
-        return {key: encode(item) for key, item in value.items()}
-    if isinstance(value, tuple | list):
-        return [encode(item) for item in value]
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if value is None or isinstance(value, bool | int | str):
-        return value
-    raise TypeError(f"a record cannot hold {value!r}")
+    return _RECORDS.unstructure(value)
 
 
 def decode(kind: Any, value: Any) -> Any:
@@ -33,25 +65,10 @@ def decode(kind: Any, value: Any) -> Any:
     Raises:
       ValueError: a field that is missing, unknown, or of another type; the message names it.
     """
-    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
-    if kind is Any:
-        return value
-    if dataclasses.is_dataclass(kind):
-        return _dataclass(kind, value)
-    if origin is typing.Literal and value in arguments:
-        return value
-    if origin in (types.UnionType, typing.Union):
-        return None if value is None else decode(next(one for one in arguments if one is not type(None)), value)
-    if origin is tuple and isinstance(value, list):
-        kinds = [arguments[0]] * len(value) if arguments[-1] is Ellipsis else arguments
-        return tuple(decode(one, item) for one, item in zip(kinds, value, strict=True))
-    if isinstance(origin, type) and issubclass(origin, Mapping) and isinstance(value, dict):
-        return {key: decode(arguments[1], item) for key, item in value.items()}
-    if kind is float and (value is None or _is(value, int | float)):
-        return math.nan if value is None else float(value)
-    if (kind in (int, str) and _is(value, kind)) or (kind is bool and isinstance(value, bool)):
-        return value
-    raise ValueError(f"{value!r} is not of type {kind}")
+    try:
+        return _RECORDS.structure(value, kind)
+    except (cattrs.BaseValidationError, cattrs.StructureHandlerNotFoundError) as error:
+        raise ValueError(reasons(error)) from None
 
 
 def write(content: Mapping[str, Any], path: str | Path) -> None:
@@ -60,20 +77,24 @@ def write(content: Mapping[str, Any], path: str | Path) -> None:
         partial.write_text(json.dumps(content, indent=1, allow_nan=False, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
-def _dataclass(kind: type, value: Any) -> Any:
-    hints = typing.get_type_hints(kind)
-    names = {field.name for field in dataclasses.fields(kind)}
-    if not isinstance(value, dict) or value.keys() != names:
-        found = sorted(value) if isinstance(value, dict) else value
-        raise ValueError(f"{kind.__name__} has the fields {sorted(names)}, not {found}")
-    fields = {}
-    for name in names:
-        try:
-            fields[name] = decode(hints[name], value[name])
-        except ValueError as error:
-            raise ValueError(f"{name}: {error}") from None
-    return kind(**fields)
+def _complete(kind: type) -> Callable:
+    """Reads a dataclass all of whose fields are there: a record leaves none to its default."""
+    fill, names = make_dict_structure_fn(kind, _RECORDS, _cattrs_forbid_extra_keys=True), _names(kind)
+
+    def structure(value: Any, _: Any) -> Any:
+        if not isinstance(value, dict) or value.keys() != names:
+            got = sorted(value) if isinstance(value, dict) else value
+            raise ValueError(f"{kind.__name__} has the fields {sorted(names)}, got {got}")
+        return fill(value, kind)
+
+    return structure
 
 
-def _is(value: Any, kind: Any) -> bool:
-    return isinstance(value, kind) and not isinstance(value, bool)
+def _names(kind: type) -> set[str]:
+    return {field.name for field in dataclasses.fields(kind)}
+
+
+_RECORDS = strict_converter()
+_RECORDS.register_structure_hook_factory(dataclasses.is_dataclass, _complete)
+_RECORDS.register_structure_hook(float, lambda value, _: math.nan if value is None else scalar(value, float))
+_RECORDS.register_unstructure_hook(float, lambda value: float(value) if math.isfinite(value) else None)

@@ -1,9 +1,8 @@
-"""`python -m train.classifier --config NAME`."""
+"""`python -m train.classifier`: the same as `prism train classifier`."""
 
 import sys
 
-from prism_jax import entrypoint
-from prism_jax.training.classifier.run import ClassifierRun, main
+from prism_jax.cli.run_program import main
 
 if __name__ == "__main__":
-    sys.exit(entrypoint.run(main, ClassifierRun))
+    sys.exit(main("train", "classifier"))

@@ -1,9 +1,8 @@
-"""`python -m train.counterfactual_finetune --config NAME`."""
+"""`python -m train.counterfactual_finetune`: the same as `prism train counterfactual_finetune`."""
 
 import sys
 
-from prism_jax import entrypoint
-from prism_jax.training.image_mechanism.counterfactual_run import CounterfactualFinetuneRun, main
+from prism_jax.cli.run_program import main
 
 if __name__ == "__main__":
-    sys.exit(entrypoint.run(main, CounterfactualFinetuneRun))
+    sys.exit(main("train", "counterfactual_finetune"))

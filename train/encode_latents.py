@@ -1,9 +1,8 @@
-"""`python -m train.encode_latents --config NAME`."""
+"""`python -m train.encode_latents`: the same as `prism train encode_latents`."""
 
 import sys
 
-from prism_jax import entrypoint
-from prism_jax.training.finetune.encode_latents import FinetuneRun, main
+from prism_jax.cli.run_program import main
 
 if __name__ == "__main__":
-    sys.exit(entrypoint.run(main, FinetuneRun))
+    sys.exit(main("train", "encode_latents"))

@@ -1,9 +1,8 @@
-"""`python -m train.finetune --config NAME`."""
+"""`python -m train.finetune`: the same as `prism train finetune`."""
 
 import sys
 
-from prism_jax import entrypoint
-from prism_jax.training.finetune.run import FinetuneRun, main
+from prism_jax.cli.run_program import main
 
 if __name__ == "__main__":
-    sys.exit(entrypoint.run(main, FinetuneRun))
+    sys.exit(main("train", "finetune"))

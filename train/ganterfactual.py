@@ -1,9 +1,8 @@
-"""`python -m train.ganterfactual --config NAME`."""
+"""`python -m train.ganterfactual`: the same as `prism train ganterfactual`."""
 
 import sys
 
-from prism_jax import entrypoint
-from prism_jax.training.ganterfactual.run import GANterfactualRun, main
+from prism_jax.cli.run_program import main
 
 if __name__ == "__main__":
-    sys.exit(entrypoint.run(main, GANterfactualRun))
+    sys.exit(main("train", "ganterfactual"))

@@ -1,9 +1,8 @@
-"""`python -m train.image_mechanism --config NAME`."""
+"""`python -m train.image_mechanism`: the same as `prism train image_mechanism`."""
 
 import sys
 
-from prism_jax import entrypoint
-from prism_jax.training.image_mechanism.run import ImageMechanismRun, main
+from prism_jax.cli.run_program import main
 
 if __name__ == "__main__":
-    sys.exit(entrypoint.run(main, ImageMechanismRun))
+    sys.exit(main("train", "image_mechanism"))

@@ -1,9 +1,8 @@
-"""`python -m train.mechanisms --config NAME`."""
+"""`python -m train.mechanisms`: the same as `prism train mechanisms`."""
 
 import sys
 
-from prism_jax import entrypoint
-from prism_jax.training.mechanisms.run import MechanismsRun, main
+from prism_jax.cli.run_program import main
 
 if __name__ == "__main__":
-    sys.exit(entrypoint.run(main, MechanismsRun))
+    sys.exit(main("train", "mechanisms"))

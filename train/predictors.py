@@ -1,9 +1,8 @@
-"""`python -m train.predictors --config NAME`."""
+"""`python -m train.predictors`: the same as `prism train predictors`."""
 
 import sys
 
-from prism_jax import entrypoint
-from prism_jax.training.predictors.run import PredictorsRun, main
+from prism_jax.cli.run_program import main
 
 if __name__ == "__main__":
-    sys.exit(entrypoint.run(main, PredictorsRun))
+    sys.exit(main("train", "predictors"))

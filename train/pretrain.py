@@ -1,9 +1,8 @@
-"""`python -m train.pretrain --config NAME`."""
+"""`python -m train.pretrain`: the same as `prism train pretrain`."""
 
 import sys
 
-from prism_jax import entrypoint
-from prism_jax.training.finetune.pretrain import PretrainRun, main
+from prism_jax.cli.run_program import main
 
 if __name__ == "__main__":
-    sys.exit(entrypoint.run(main, PretrainRun))
+    sys.exit(main("train", "pretrain"))

@@ -1,9 +1,8 @@
-"""`python -m train.tokenizer --config NAME`."""
+"""`python -m train.tokenizer`: the same as `prism train tokenizer`."""
 
 import sys
 
-from prism_jax import entrypoint
-from prism_jax.training.finetune.tokenizer import TokenizerRun, main
+from prism_jax.cli.run_program import main
 
 if __name__ == "__main__":
-    sys.exit(entrypoint.run(main, TokenizerRun))
+    sys.exit(main("train", "tokenizer"))

@@ -1,9 +1,8 @@
-"""`python -m train.vae --config NAME`."""
+"""`python -m train.vae`: the same as `prism train vae`."""
 
 import sys
 
-from prism_jax import entrypoint
-from prism_jax.training.vae.run import VAERun, main
+from prism_jax.cli.run_program import main
 
 if __name__ == "__main__":
-    sys.exit(entrypoint.run(main, VAERun))
+    sys.exit(main("train", "vae"))

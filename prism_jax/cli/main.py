@@ -1,70 +1,66 @@
 """The `prism` command: finds the subcommand, reads its options, runs it."""
 
 import importlib
+import importlib.metadata
 import sys
 from collections.abc import Sequence
-from types import ModuleType
-
-import tyro
 
 from prism_jax import entrypoint
-from prism_jax.config import usage_errors
+from prism_jax.cli import run_program
 
 COMMANDS = {
     "data build": "build a data set that training reads",
-    "data report": "say what is in a built data set: counts, links, copies, marks",
+    "data report": "describe a built data set: counts, associations, near duplicates, burned-in text",
+    "train": "train a model; prism train lists the programs",
+    "eval": "evaluate models; prism eval lists the programs",
     "edit": "edit one image by text",
-    "report": "compare runs side by side",
     "export": "turn a training run into a diffusers folder",
-    "doctor": "show devices, versions and caches, what is wrong and how to mend it",
+    "report": "compare runs side by side",
+    "configs": "list the configurations that ship with the package",
+    "doctor": "check devices, versions and caches, and say how to fix what is wrong",
 }
-HELP = "\n".join(
-    [
-        "usage: prism COMMAND ...      (prism COMMAND --help tells more)",
-        "",
-        *(f"  {command:<12} {purpose}" for command, purpose in COMMANDS.items()),
-        "",
-        "Training and evaluation are programs of their own: python -m train.finetune, python -m eval.counterfactuals",
-    ]
+CODES = (
+    "Exit codes: 0 success; 2 wrong usage or input; 75 stopped by SIGTERM with its state saved, and 130 stopped by\n"
+    "Ctrl-C: the same command resumes; 1 anything else. PRISM_TRACEBACK=1 shows where an error was raised."
 )
 
 
 def main(args: Sequence[str] | None = None) -> None:
-    """Runs `prism` and leaves with its exit code: 0 success, 2 wrong usage or input, 1 anything else."""
-    if args is None:
-        entrypoint.enable_compilation_cache()
-    args = list(sys.argv[1:] if args is None else args)
-    codes = []
-    code = entrypoint.exit_code(lambda: codes.append(dispatch(args)))
-    sys.exit(code or codes[0])
+    """Runs `prism` and leaves with its exit code (prism_jax.entrypoint lists them)."""
+    sys.exit(entrypoint.run(dispatch, args))
 
 
 def dispatch(args: list[str]) -> int:
-    """Runs the command that `args` asks for; returns its exit code. ValueError for wrong usage."""
-    if args[:1] in (["--help"], ["-h"]):
-        print(HELP)
+    """Runs the command that `args` names; returns its exit code. ValueError for wrong usage."""
+    if args[:1] == ["--version"]:
+        print(f"prism {importlib.metadata.version('prism-jax')}")
         return 0
+    if not args or args[0] in ("--help", "-h", "help"):
+        print(overview())
+        return 0
+    if args[0] in run_program.PURPOSES:
+        return run_program.dispatch(args[0], args[1:])
     for command in COMMANDS:
         words = command.split()
         if args[: len(words)] == words:
             return _run(command, args[len(words) :])
-    asked = f"there is no command {' '.join(args[:2])!r}" if args else "a command is missing"
-    raise ValueError(f"{asked}; use one of: {', '.join(COMMANDS)} (see prism --help)")
+    group = [command for command in COMMANDS if command.split()[0] == args[0]]
+    if group and args[1:] in ([], ["--help"], ["-h"]):
+        print(overview(group))
+        return 0
+    asked = " ".join(args[: 1 + bool(group)])
+    raise ValueError(f"there is no command prism {asked}; use one of: {', '.join(COMMANDS)}")
+
+
+def overview(commands: Sequence[str] = tuple(COMMANDS)) -> str:
+    """The help of `prism`, or of a group of its commands."""
+    listed = "\n".join(f"  {command:<12} {COMMANDS[command]}" for command in commands)
+    return f"usage: prism COMMAND ...      (prism COMMAND --help lists its options)\n\n{listed}\n\n{CODES}"
 
 
 def _run(command: str, args: list[str]) -> int:
-    try:
-        module = _module(command)
-        with usage_errors():
-            options = tyro.cli(module.Options, args=args, prog=f"prism {command}")
-        return module.run(options)
-    except ModuleNotFoundError as error:
-        name = (error.name or "").partition(".")[0]
-        if name == "prism_jax":
-            raise
-        raise ValueError(f"prism {command} needs the package {name}, which is missing; see prism doctor") from error
+    import tyro
 
-
-def _module(command: str) -> ModuleType:
-    # Only the one asked for is imported: what the others depend on costs neither time nor an install.
-    return importlib.import_module(f"prism_jax.cli.{command.replace(' ', '_')}")
+    # Only this command is imported: the packages that others depend on cost neither time nor an installation.
+    module = importlib.import_module(f"prism_jax.cli.{command.replace(' ', '_')}")
+    return module.run(tyro.cli(module.Options, args=args, prog=f"prism {command}"))

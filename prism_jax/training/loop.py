@@ -103,7 +103,7 @@ def fit(
       peak: steps per second if all devices did nothing but matrix products; the share reached is logged.
 
     Raises:
-      program.Stopped: SIGINT or SIGTERM came; the state was saved.
+      entrypoint.Stopped: SIGINT or SIGTERM came; the state was saved.
       FloatingPointError: too many batches in a row were left out; their ids are in skipped.jsonl.
       OSError: no room for a checkpoint; earlier ones stay.
     """
@@ -142,7 +142,8 @@ def fit(
                     saved.save(step, state, batches.get_state(), kept)
                 if is_stopping:
                     saved.wait()
-                    raise entrypoint.Stopped(f"stopped at step {step}; the same command goes on from there")
+                    text = f"stopped at step {step}; the same command resumes from there"
+                    raise entrypoint.Stopped(text, is_stopping)
                 for hook in hooks:
                     if hook.every in due:
                         log.write(step, hook.call(state, step, log) or {})
@@ -208,13 +209,13 @@ def _compiled(step_fn: Callable, prepare: Callable | None, mesh: Mesh, where: An
 
 
 @contextlib.contextmanager
-def _asked_to_stop() -> Iterator[Callable[[int], bool]]:
-    """Whether SIGINT or SIGTERM came, asked after every step; a second signal acts as ever.
+def _asked_to_stop() -> Iterator[Callable[[int], int]]:
+    """The signal that came, SIGINT or SIGTERM, or 0; asked after every step. A second signal acts as ever.
 
     Many processes have to stop after the same step: there JAX takes SIGTERM, to whichever of them, and agrees on one.
     """
     if jax.process_count() > 1:
-        yield multihost_utils.reached_preemption_sync_point
+        yield lambda step: signal.SIGTERM if multihost_utils.reached_preemption_sync_point(step) else 0
         return
     caught, before = [], {}
 
@@ -225,7 +226,7 @@ def _asked_to_stop() -> Iterator[Callable[[int], bool]]:
     for number in (signal.SIGINT, signal.SIGTERM):
         before[number] = signal.signal(number, note)
     try:
-        yield lambda step: bool(caught)
+        yield lambda step: caught[0] if caught else 0
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

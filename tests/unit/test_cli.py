@@ -2,13 +2,16 @@
 
 import importlib.metadata
 import shutil
+from pathlib import Path
 
 import jax
 import pytest
 from packaging.requirements import Requirement
 
-from prism_jax.cli import data_build, doctor
+from prism_jax import programs
+from prism_jax.cli import configs, data_build, doctor, run_program
 from prism_jax.cli import main as cli_main
+from prism_jax.config import load
 
 
 def run(args: str, capsys: pytest.CaptureFixture) -> tuple[int, str, str]:
@@ -21,18 +24,22 @@ def run(args: str, capsys: pytest.CaptureFixture) -> tuple[int, str, str]:
 @pytest.mark.parametrize(
     ("args", "said"),
     [
-        ("", "a command is missing"),
-        ("paint", "no command 'paint'"),
-        ("data make phantom", "no command 'data make'"),
-        ("doctor --loud", "--loud"),
-        ("data build", "folder"),
-        ("data build folder --out x", "--source"),
-        ("data build phantom --out x --size big", "--size"),
-        ("data build phantom --out x --preset odd", "'odd'"),
+        ("paint", "no command prism paint"),
+        ("data make phantom", "no command prism data make"),
         ("data build folder --source nowhere --out x", "nowhere"),
+        ("train paint", "no program prism train paint"),
+        ("train scm --config demo/finetune", "prism train scm is called prism train image_mechanism now"),
+        ("train finetune", "needs --config NAME_OR_FILE, for example --config demo/finetune"),
+        ("train finetune --config", "--config needs a name or a file"),
+        ("train finetune --config demo/fintune", "did you mean demo/finetune?"),
+        (
+            "train finetune --config demo/finetune",
+            "(here: prism data build phantom --out runs/demo/data --preset",
+        ),
+        ("configs cardiology", "no configuration has cardiology"),
     ],
 )
-def test_wrong_usage_is_one_line_and_exit_code_2(args, said, capsys, tmp_path, monkeypatch):
+def test_wrong_input_is_one_line_and_exit_code_2(args, said, capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     code, out, err = run(args, capsys)
     assert code == 2
@@ -42,10 +49,50 @@ def test_wrong_usage_is_one_line_and_exit_code_2(args, said, capsys, tmp_path, m
     assert not any(tmp_path.iterdir())
 
 
-def test_help_names_every_command_and_succeeds(capsys):
-    code, out, _ = run("--help", capsys)
+@pytest.mark.parametrize(
+    ("args", "said"),
+    [
+        ("doctor --loud", "--loud"),
+        ("data build", "folder"),
+        ("data build folder --out x", "--source"),
+        ("data build phantom --out x --size big", "--size"),
+        ("data build phantom --out x --preset odd", "odd"),
+        ("train finetune --config demo/finetune --loop.step 3", "--loop.steps"),
+    ],
+)
+def test_wrong_options_are_named_and_exit_code_2(args, said, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    code, out, err = run(args, capsys)
+    assert code == 2
+    assert said in err
+    assert not out
+    assert not any(tmp_path.iterdir())
+
+
+def test_the_configuration_of_another_program_is_refused_in_one_line_for_every_pair(capsys):
+    of_program = {entry.program: entry.name for entry in configs.entries()}
+    pairs = 0
+    for asked in programs.PROGRAMS:
+        for name in of_program.values():
+            takers = programs.taking(type(load(name)))
+            if asked in takers:
+                continue
+            code, out, err = run(f"{asked.command} {asked.name} --config {name}", capsys)
+            assert (code, out, err.count("\n")) == (2, "", 1), (asked, name)
+            assert all(str(taker) in err for taker in takers)
+            pairs += 1
+    assert pairs >= len(programs.PROGRAMS) * (len(of_program) - 1) - 1
+
+
+@pytest.mark.parametrize("args", ["", "--help", "-h"])
+def test_help_names_every_command_and_succeeds(args, capsys):
+    code, out, _ = run(args, capsys)
     assert code == 0
     assert all(command in out for command in cli_main.COMMANDS)
+
+
+def test_the_version_is_that_of_the_package(capsys):
+    assert run("--version", capsys)[:2] == (0, f"prism {importlib.metadata.version('prism-jax')}\n")
 
 
 @pytest.mark.parametrize("command", cli_main.COMMANDS)
@@ -55,6 +102,47 @@ def test_every_command_explains_itself(command, capsys):
     assert f"usage: prism {command}" in out
 
 
+@pytest.mark.parametrize("args", ["data", "data --help", "train", "eval", "train -h"])
+def test_a_group_of_commands_lists_them(args, capsys):
+    code, out, _ = run(args, capsys)
+    group = args.split()[0]
+    listed = ("data build", "data report") if group == "data" else [program.name for program in programs.of(group)]
+    assert code == 0
+    assert all(name in out for name in listed)
+
+
+@pytest.mark.parametrize("program", programs.PROGRAMS, ids=str)
+def test_every_program_explains_itself_without_a_configuration(program, capsys):
+    code, out, _ = run(f"{program.command} {program.name} --help", capsys)
+    assert code == 0
+    assert f"usage: {program} --config" in out
+    assert "defaults below are those of" in " ".join(out.split())
+
+
+def test_the_help_for_a_configuration_shows_its_values(capsys):
+    _, out, _ = run("train finetune --config folder/finetune --help", capsys)
+    assert "runs/folder_sd15" in out
+
+
+def test_the_list_of_configurations_can_be_narrowed(capsys):
+    _, everything, _ = run("configs", capsys)
+    _, few, _ = run("configs finetune demo", capsys)
+    assert "prism eval audit --config demo/audit" in everything
+    assert "demo/audit" not in few
+    assert "needs: prism train encode_latents --config demo/finetune" in few
+
+
+def test_launchers_and_programs_agree():
+    root = Path(__file__).parents[2]
+    for program in programs.PROGRAMS:
+        assert (
+            f'main("{program.command}", "{program.name}")'
+            in (root / program.command / f"{program.name}.py").read_text()
+        )
+    count = sum(len(list((root / command).glob("[a-z]*.py"))) for command in run_program.PURPOSES)
+    assert count == len(programs.PROGRAMS)
+
+
 def test_a_missing_package_is_named_in_one_line(capsys, monkeypatch):
     def absent(name: str):
         raise ModuleNotFoundError("No module named 'grain.python'", name="grain.python")
@@ -62,7 +150,7 @@ def test_a_missing_package_is_named_in_one_line(capsys, monkeypatch):
     monkeypatch.setattr(cli_main.importlib, "import_module", absent)
     code, _, err = run("data build phantom --out x", capsys)
     assert code == 2
-    assert "needs the package grain," in err
+    assert "pip install 'prism-jax[data]'" in err
 
 
 def test_a_defect_keeps_its_traceback(monkeypatch):

@@ -1,5 +1,8 @@
-"""What programs do before their own work."""
+"""Exit codes, signals and the compilation cache of every program."""
 
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import jax
@@ -18,7 +21,8 @@ def cache_off():
 
 
 def test_compiled_programs_are_kept_in_the_users_cache(cache_off, monkeypatch, tmp_path):
-    monkeypatch.delenv("JAX_COMPILATION_CACHE_DIR", raising=False)
+    monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", "")  # so that it is put back
+    monkeypatch.delenv("JAX_COMPILATION_CACHE_DIR")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     entrypoint.enable_compilation_cache()
     assert Path(jax.config.jax_compilation_cache_dir).parent == tmp_path / "prism_jax"
@@ -29,3 +33,66 @@ def test_what_the_environment_says_about_the_cache_stands(folder, cache_off, mon
     monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", folder)
     entrypoint.enable_compilation_cache()
     assert jax.config.jax_compilation_cache_dir is None  # as JAX read it when it was imported
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "said"),
+    [
+        (None, 0, ""),
+        (ValueError("size 3\nis odd"), 2, "error: size 3 is odd\n"),
+        (FileNotFoundError("no x"), 2, "error: no x\n"),
+        (FloatingPointError("NaN"), 1, "error: NaN\n"),
+        (KeyboardInterrupt(), 130, "interrupted\n"),
+        (entrypoint.Stopped("saved"), 75, "saved\n"),
+        (entrypoint.Stopped("saved", signal.SIGINT), 130, "saved\n"),
+        (SystemExit(2), 2, ""),
+        (ModuleNotFoundError("no", name="plotly.graph"), 2, "error: the package plotly is missing: "),
+    ],
+)
+def test_every_end_of_a_program_has_its_code_and_at_most_one_line(error, code, said, capsys):
+    def program() -> None:
+        if error is not None:
+            raise error
+
+    assert entrypoint.exit_code(program) == code
+    assert capsys.readouterr().err.startswith(said)
+
+
+@pytest.mark.parametrize("error", [ZeroDivisionError(), ModuleNotFoundError("no", name="prism_jax.missing")])
+def test_a_defect_keeps_its_traceback(error):
+    def program() -> None:
+        raise error
+
+    with pytest.raises(type(error)):
+        entrypoint.exit_code(program)
+
+
+BUSY = """
+import sys, time
+from prism_jax import entrypoint
+
+def program(args):
+    print("started", flush=True)
+    while True:  # as a compiler that does not return to Python for a while
+        try:
+            time.sleep(60)
+        except KeyboardInterrupt:
+            time.sleep(float(args[0]))
+            raise
+
+sys.exit(entrypoint.run(program))
+"""
+
+
+@pytest.mark.parametrize(("busy", "signals"), [("2", 1), ("60", 2)])
+def test_ctrl_c_is_acknowledged_at_once_and_ends_with_130(busy, signals):
+    code = BUSY.replace("def program", "entrypoint.PATIENCE = 0.1\n\ndef program")
+    pipes = dict(stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    with subprocess.Popen([sys.executable, "-c", code, busy], **pipes) as process:
+        assert process.stdout.readline() == "started\n"
+        process.send_signal(signal.SIGINT)
+        assert process.stderr.readline() == "\n"
+        assert "stopping as soon as" in process.stderr.readline()
+        if signals == 2:
+            process.send_signal(signal.SIGINT)
+        assert process.wait(timeout=30) == 130

@@ -1,10 +1,11 @@
-"""A judge for CheXpert: DenseNet-121 with group normalisation on all frontal views, on one GPU or more.
+"""DenseNet-121 with group normalisation on the frontal views of CheXpert.
 
-prism data build chexpert --source CheXpert-v1.0 --out data/chexpert
-python -m train.classifier --config configs/chexpert/classifier.py
+Program: prism train classifier
+Needs: prism data build chexpert --source CheXpert-v1.0 --out data/chexpert
+Takes: not measured
 
-The finding "Support Devices" stands for pacemakers and lines together; uncertain findings are masked. For a judge of
-another family take network=ConvNeXtConfig() and another seed.
+The finding "Support Devices" covers pacemakers and lines together; uncertain findings are masked. For a second
+classifier of another family take network=ConvNeXtConfig() and another seed.
 """
 
 import jax.numpy as jnp

@@ -1,13 +1,14 @@
-"""Stable Diffusion 1.5 fine-tuned on CheXpert as PRISM does it (Kumar et al. 2025, arXiv 2503.00196): four GPUs.
+"""Stable Diffusion 1.5 fine-tuned on CheXpert as in PRISM (Kumar et al. 2025, arXiv 2503.00196).
 
-prism data build chexpert --source CheXpert-v1.0 --out data/chexpert
-python -m train.encode_latents --config configs/chexpert/finetune.py --model DIFFUSERS_FOLDER
-python -m train.finetune --config configs/chexpert/finetune.py --model DIFFUSERS_FOLDER    # or launch/slurm.sbatch
-prism export --run runs/chexpert_sd15 --out runs/chexpert_sd15/model
+Program: prism train finetune
+Needs: a Stable Diffusion 1.5 in the diffusers layout, given as --model DIR
+    prism data build chexpert --source CheXpert-v1.0 --out data/chexpert
+    prism train encode_latents --config chexpert/finetune --model DIR
+Takes: not measured; sized for four GPUs
 
-Beside each value is what finetune_chexpert.py in PRISM's repository calls it. What differs is said there too; further:
-that script decodes and encodes every image anew in every epoch, keeps no position in the data, and resumes nothing.
-For your own best model rather than theirs, start from configs/mimic_cxr/finetune.py.
+Beside each value is its name in finetune_chexpert.py of PRISM's repository, with what differs. That script also decodes
+and encodes every image anew in every epoch, and cannot resume. launch/slurm.sbatch starts it on a cluster. For your own
+best model rather than theirs, start from mimic_cxr/finetune.
 """
 
 import jax.numpy as jnp

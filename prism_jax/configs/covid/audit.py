@@ -1,10 +1,11 @@
-"""Real X-rays: what edits of intubation, view and age take along. Few patients: the page says what stays unknown.
+"""Audit of edits of intubation, view and age on real X-rays; with few patients, much stays inconclusive.
 
-After configs/covid/counterfactuals.py and the two judges:
-python -m train.classifier --config configs/covid/classifier.py
-python -m train.classifier --config configs/covid/classifier_second.py
-prism data report data/covid --out runs/covid_report
-python -m eval.audit --config configs/covid/audit.py
+Program: prism eval audit
+Needs: prism eval counterfactuals --config covid/counterfactuals
+    prism train classifier --config covid/classifier
+    prism train classifier --config covid/classifier_second
+    prism data report data/covid --out runs/covid_report
+Takes: not measured
 """
 
 from prism_jax.configs.covid.counterfactuals import WANTED

@@ -1,7 +1,10 @@
-"""A judge of real X-rays: tubes, view, sex and age on the COVID-19 image data collection, few images.
+"""Classifier of tubes, view, sex and age on the COVID-19 image data collection, a small data set.
 
-After the first command in configs/covid/vae.py:
-python -m train.classifier --config configs/covid/classifier.py
+Program: prism train classifier
+Needs: the COVID-19 image data collection (or a folder in its layout), DIR in the next command
+    prism data build folder --source DIR --out data/covid --path 'images/{id}.jpg' --patient-column patient_id \\
+        --patient-pattern '\\d+' --flags 'intubated=endotracheal tube'
+Takes: not measured
 """
 
 from prism_jax.models.densenet import DenseNetConfig

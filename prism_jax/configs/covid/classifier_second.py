@@ -1,7 +1,10 @@
-"""A second judge of real X-rays, of another family and with another seed, for configs/covid/audit.py.
+"""A second classifier of the same, of another family and with another seed, for covid/audit.
 
-After the first command in configs/covid/vae.py:
-python -m train.classifier --config configs/covid/classifier_second.py
+Program: prism train classifier
+Needs: the COVID-19 image data collection (or a folder in its layout), DIR in the next command
+    prism data build folder --source DIR --out data/covid --path 'images/{id}.jpg' --patient-column patient_id \\
+        --patient-pattern '\\d+' --flags 'intubated=endotracheal tube'
+Takes: not measured
 """
 
 import dataclasses

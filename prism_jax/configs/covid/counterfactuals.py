@@ -1,7 +1,9 @@
-"""Real X-rays inverted and edited by the model of configs/covid/finetune.py; no truth is known for them.
+"""Real X-rays inverted and edited by the model of covid/finetune; no ground truth exists for them.
 
-prism export --run runs/covid_finetune --out runs/covid_model
-python -m eval.counterfactuals --config configs/covid/counterfactuals.py
+Program: prism eval counterfactuals
+Needs: prism train finetune --config covid/finetune
+    prism export --run runs/covid_finetune --out runs/covid_model
+Takes: not measured
 """
 
 from prism_jax.evaluation.counterfactuals.run import CounterfactualRun, Inversion

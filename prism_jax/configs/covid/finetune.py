@@ -1,9 +1,11 @@
-"""The small model fine-tuned on real X-rays, text encoder included because their captions hold new words.
+"""The shipped model fine-tuned on real X-rays, with its text encoder: their captions hold new words.
 
-After the commands in configs/covid/vae.py:
-cp -r prism_jax/pretrained/phantom runs/covid_start && cp runs/covid_autoencoder/vae/* runs/covid_start/vae/
-python -m train.encode_latents --config configs/covid/finetune.py
-python -m train.finetune --config configs/covid/finetune.py
+Program: prism train finetune
+Needs: prism train vae --config covid/vae
+    a copy of the shipped model, prism_jax/pretrained/phantom, in runs/covid_start, its vae/ replaced by \\
+        runs/covid_autoencoder/vae
+    prism train encode_latents --config covid/finetune
+Takes: not measured
 """
 
 from prism_jax.training.examples import Data

@@ -1,8 +1,10 @@
-"""The shipped VAE, taught real X-rays: a folder in the layout of the COVID-19 image data collection.
+"""The shipped VAE fine-tuned on real X-rays of the COVID-19 image data collection.
 
-prism data build folder --source DIR --out data/covid --path 'images/{id}.jpg' --patient-column patient_id \
-    --patient-pattern '\\d+' --flags 'intubated=endotracheal tube'
-python -m train.vae --config configs/covid/vae.py
+Program: prism train vae
+Needs: the COVID-19 image data collection (or a folder in its layout), DIR in the next command
+    prism data build folder --source DIR --out data/covid --path 'images/{id}.jpg' --patient-column patient_id \\
+        --patient-pattern '\\d+' --flags 'intubated=endotracheal tube'
+Takes: not measured
 """
 
 from prism_jax.training.examples import Data

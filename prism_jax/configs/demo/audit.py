@@ -1,9 +1,12 @@
-"""The demo's audit: does a model that was told nothing of pacemakers draw them with an enlarged heart?
+"""The demo's audit: a model whose captions never mention pacemakers, does it draw them with a large heart?
 
-A small cohort by the model of configs/demo/finetune_omit_pacemaker.py, 16 patients an edit: of fewer than ten nothing is concluded. make
-demo runs it; by hand, after the commands in configs/demo/finetune_omit_pacemaker.py:
-prism data report runs/demo/data --out runs/demo/survey
-python -m eval.audit --config configs/demo/audit.py
+Program: prism eval audit
+Needs: prism train finetune --config demo/finetune_omit_pacemaker
+    prism export --run runs/demo/silent --out runs/demo/silent_model
+    prism data report runs/demo/data --out runs/demo/survey
+Takes: 1 minute on 2 CPU cores; on a GPU not measured
+
+16 patients an edit: below ten the audit concludes nothing. `make demo` runs it.
 """
 
 from prism_jax.configs.phantom.audit import INVERSION, JUDGES, STRENGTH

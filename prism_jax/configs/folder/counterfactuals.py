@@ -1,12 +1,14 @@
-"""Counterfactuals of every X-ray of a folder data set, by the model of configs/folder/finetune.py, on GPUs.
+"""Counterfactuals of every X-ray of a folder data set, by the model of folder/finetune.
 
-After the commands there:
-python -m eval.counterfactuals --config configs/folder/counterfactuals.py        # started again, it goes on where it was
-srun python -m eval.counterfactuals --config configs/folder/counterfactuals.py --processes.coordinator cluster
-python -m eval.counterfactuals --config configs/folder/counterfactuals.py --processes.count 8 --processes.index 3  # by hand
+Program: prism eval counterfactuals
+Needs: prism train finetune --config folder/finetune --model DIR
+    prism export --run runs/folder_sd15 --out runs/folder_sd15/model
+Takes: not measured; sized for GPUs
 
-Pictures and masks of change go to images/, a row an edit to manifest.parquet. `--data FILE.csv` takes images that are
-in no data set: a CSV with the columns path and prompt. The names of findings are those of your captions, or synonyms.
+Images and masks of change go to images/, one row for each edit to manifest.parquet. `--data FILE.csv` takes images that
+are in no data set: a CSV with the columns path and prompt. Findings are named as in your captions, or by synonyms.
+Started again, it resumes. Over many processes: --processes.coordinator cluster under SLURM, Open MPI or Kubernetes, or
+--processes.count 8 --processes.index 3 by hand.
 """
 
 import jax.numpy as jnp

@@ -1,12 +1,14 @@
-"""Stable Diffusion 1.5 fine-tuned on a folder of X-rays, 512x512, for one GPU or more.
+"""Stable Diffusion 1.5 fine-tuned on a folder of X-rays at 512x512.
 
-prism data build folder --source my_xrays --out data/my_xrays
-python -m train.encode_latents --config configs/folder/finetune.py --model DIFFUSERS_FOLDER
-python -m train.finetune --config configs/folder/finetune.py --model DIFFUSERS_FOLDER
-prism export --run runs/folder_sd15 --out runs/folder_sd15/model
+Program: prism train finetune
+Needs: a Stable Diffusion 1.5 in the diffusers layout, given as --model DIR
+    prism data build folder --source my_xrays --out data/my_xrays
+    prism train encode_latents --config folder/finetune --model DIR
+Takes: not measured; sized for one GPU or more
 
-Of a few hundred images only, train little: --trained '^unet\\..*\\.attn2\\.' (where the text comes in), or
-lora=Lora(rank=16) below, and fewer --loop.steps. --data.class_weight_on FINDING makes a rare finding count as its absence does.
+With only a few hundred images, train little: --trained '^unet\\..*\\.attn2\\.' (cross-attention), or lora=Lora(rank=16)
+below, and fewer --loop.steps. --data.class_weight_on FINDING weighs a rare finding as much as its
+absence.
 """
 
 import jax.numpy as jnp

@@ -1,14 +1,16 @@
-"""Stable Diffusion 1.5 fine-tuned on MIMIC-CXR, 512x512, on eight GPUs or more.
+"""Stable Diffusion 1.5 fine-tuned on MIMIC-CXR at 512x512.
 
-prism data build mimic_cxr --source mimic-cxr-jpg --out data/mimic_cxr --views AP PA \\
-    --sections mimic_cxr_sectioned.csv --patients patients.csv.gz --admissions admissions.csv.gz
-python -m train.encode_latents --config configs/mimic_cxr/finetune.py --model DIFFUSERS_FOLDER
-python -m train.finetune --config configs/mimic_cxr/finetune.py --model DIFFUSERS_FOLDER    # or launch/slurm.sbatch
-prism export --run runs/mimic_sd15 --out runs/mimic_sd15/model
+Program: prism train finetune
+Needs: a Stable Diffusion 1.5 in the diffusers layout, given as --model DIR
+    prism data build mimic_cxr --source mimic-cxr-jpg --out data/mimic_cxr --views AP PA --sections \\
+        mimic_cxr_sectioned.csv --patients patients.csv.gz --admissions admissions.csv.gz
+    prism train encode_latents --config mimic_cxr/finetune --model DIR
+Takes: not measured; sized for eight GPUs or more
 
-What differs from PRISM's setting (configs/chexpert/finetune.py) is what a run for use needs: captions dropped, so that
-guidance has an empty prompt to set the text against; an average of the weights; a warm-up and a falling rate, higher
-because the batch is twice theirs; timesteps weighed by min-SNR, which takes fewer steps to the same quality.
+What differs from PRISM's setting (chexpert/finetune) is what a model for use needs: captions dropped at random, so that
+guidance has a trained empty prompt; averaged weights; a warm-up and a decaying rate, higher because the batch is twice
+theirs; timesteps weighted by min-SNR, which reaches the same quality in fewer steps. launch/slurm.sbatch starts it on a
+cluster.
 """
 
 import jax.numpy as jnp

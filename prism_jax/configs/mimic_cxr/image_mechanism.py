@@ -1,12 +1,13 @@
-"""The image mechanism of MIMIC-CXR at 192x192 with the published values (De Sousa Ribeiro et al., ICML 2023).
+"""Image mechanism of MIMIC-CXR at 192x192 with the published values (De Sousa Ribeiro et al., ICML 2023).
 
-prism data build mimic_cxr --source mimic-cxr-jpg --out data/mimic_cxr --views AP PA \\
-    --patients patients.csv.gz --admissions admissions.csv.gz
-python -m train.image_mechanism --config configs/mimic_cxr/image_mechanism.py
+Program: prism train image_mechanism
+Needs: prism data build mimic_cxr --source mimic-cxr-jpg --out data/mimic_cxr --views AP PA \\
+        --patients patients.csv.gz --admissions admissions.csv.gz
+Takes: not measured
 
-Of all images those are taken that have age, sex and race (white, asian or black) and either pleural effusion alone or
-no finding. Published: up to 5000 epochs; the checkpoint of the best validation counts, there and here.
---model.dtype bfloat16 computes in half precision.
+Takes the images with age, sex and race (white, asian or black) and either pleural effusion alone or no finding.
+Published: up to 5000 epochs, keeping the checkpoint of the best validation, as here. --model.dtype bfloat16 computes in
+half precision.
 """
 
 from prism_jax.models.hvae_config import HVAEConfig

@@ -1,8 +1,9 @@
-"""The attribute mechanisms of MIMIC-CXR: age, race, sex, and pleural effusion against no finding.
+"""Attribute mechanisms of MIMIC-CXR: age, race, sex, and pleural effusion or no finding.
 
-prism data build mimic_cxr --source mimic-cxr-jpg --out data/mimic_cxr --views AP PA \\
-    --patients patients.csv.gz --admissions admissions.csv.gz
-python -m train.mechanisms --config configs/mimic_cxr/mechanisms.py
+Program: prism train mechanisms
+Needs: prism data build mimic_cxr --source mimic-cxr-jpg --out data/mimic_cxr --views AP PA \\
+        --patients patients.csv.gz --admissions admissions.csv.gz
+Takes: not measured
 """
 
 from prism_jax.scm import graphs

@@ -1,12 +1,15 @@
-"""Composition, reversibility and effectiveness of the Morpho-MNIST model on its test digits, over three seeds.
+"""Composition, reversibility and effectiveness of the Morpho-MNIST model on its test digits, three seeds.
 
-python -m train.mechanisms --config configs/morphomnist/mechanisms.py --morphomnist FOLDER
-python -m train.predictors --config configs/morphomnist/predictors.py --data.folder FOLDER
-python -m train.image_mechanism --config configs/morphomnist/image_mechanism.py --data.folder FOLDER --seed 7 --run runs/morphomnist_scm_7
-... and with --seed 8 --run runs/morphomnist_scm_8, and 9
-python -m eval.axioms --config configs/morphomnist/axioms.py --data.folder FOLDER
+Program: prism eval axioms
+Needs: Morpho-MNIST, given as --data.folder DIR
+    prism train mechanisms --config morphomnist/mechanisms --morphomnist DIR
+    prism train predictors --config morphomnist/predictors --data.folder DIR
+    prism train image_mechanism --config morphomnist/image_mechanism --data.folder DIR --seed 7 --run \\
+        runs/morphomnist_scm_7
+    the same with seeds 8 and 9, in runs/morphomnist_scm_8 and runs/morphomnist_scm_9
+Takes: not measured
 
-The image mechanisms never saw these predictors. Thickness and intensity are measured on the pixels too.
+The image mechanisms were not trained with these predictors. Thickness and intensity are also measured on the pixels.
 """
 
 from prism_jax.evaluation.axioms.run import AxiomsRun

@@ -1,9 +1,11 @@
 """Counterfactual training on Morpho-MNIST with the published values (De Sousa Ribeiro et al., ICML 2023).
 
-python -m train.mechanisms --config configs/morphomnist/mechanisms.py --morphomnist FOLDER
-python -m train.image_mechanism --config configs/morphomnist/image_mechanism.py --data.folder FOLDER
-python -m train.predictors --config configs/morphomnist/predictors.py --data.folder FOLDER
-python -m train.counterfactual_finetune --config configs/morphomnist/counterfactual_finetune.py --data.folder FOLDER
+Program: prism train counterfactual_finetune
+Needs: Morpho-MNIST, given as --data.folder DIR
+    prism train mechanisms --config morphomnist/mechanisms --morphomnist DIR
+    prism train image_mechanism --config morphomnist/image_mechanism --data.folder DIR
+    prism train predictors --config morphomnist/predictors --data.folder DIR
+Takes: not measured
 
 The published code cannot train a model whose latents mediate, as these do, in this way.
 """

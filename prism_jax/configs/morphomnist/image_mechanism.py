@@ -1,9 +1,11 @@
-"""The image mechanism of Morpho-MNIST with the published values (De Sousa Ribeiro et al., ICML 2023): latents mediate.
+"""Image mechanism of Morpho-MNIST with the published values (De Sousa Ribeiro et al., ICML 2023).
 
-python -m train.image_mechanism --config configs/morphomnist/image_mechanism.py --data.folder FOLDER
+Program: prism train image_mechanism
+Needs: Morpho-MNIST, given as --data.folder DIR
+Takes: not measured
 
-Without the 60,000 training images the 10,000 test images are split, 8000 of them for training; the run says so. The
-published baseline validates on its test images; here validation is taken out of training.
+Its latents mediate. Without the 60,000 training images the 10,000 test images are split, 8000 of them for training; the
+run reports it. The published baseline validates on its test images; here validation is taken out of training.
 """
 
 from prism_jax.models.hvae_config import HVAEConfig

@@ -1,10 +1,12 @@
-"""A smaller image mechanism of Morpho-MNIST that a CPU trains in half an hour: a third of the blocks, half the width.
+"""A smaller image mechanism of Morpho-MNIST: a third of the blocks, half the width.
 
-python -m train.image_mechanism --config configs/morphomnist/image_mechanism_small_parents.py --data.folder FOLDER
-python -m train.image_mechanism --config configs/morphomnist/image_mechanism_small.py --data.folder FOLDER
+Program: prism train image_mechanism
+Needs: Morpho-MNIST, given as --data.folder DIR
+    prism train image_mechanism --config morphomnist/image_mechanism_small_parents --data.folder DIR
+Takes: 30 minutes on one CPU core; on a GPU not measured
 
-Otherwise as configs/morphomnist/image_mechanism.py, but for an exogenous prior, and for what the phantom's model has too: maps of
-parents, which are learned first, without latents. configs/morphomnist/counterfactual_finetune_small.py goes on from here.
+Otherwise as morphomnist/image_mechanism, but with an exogenous prior and, as in the phantom's model, maps of the
+parents, which are learned first, without latents. morphomnist/counterfactual_finetune_small starts from it.
 """
 
 import dataclasses

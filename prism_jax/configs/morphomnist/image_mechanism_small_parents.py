@@ -1,7 +1,8 @@
-"""The first part of the smaller image mechanism of Morpho-MNIST: what parents say of a digit, without latents.
+"""First stage of morphomnist/image_mechanism_small: the effect of the parents, without latents.
 
-python -m train.image_mechanism --config configs/morphomnist/image_mechanism_small_parents.py --data.folder FOLDER
-python -m train.image_mechanism --config configs/morphomnist/image_mechanism_small.py --data.folder FOLDER  # goes on from there
+Program: prism train image_mechanism
+Needs: Morpho-MNIST, given as --data.folder DIR
+Takes: not measured
 """
 
 import dataclasses

@@ -1,6 +1,10 @@
-"""The attribute mechanisms of Morpho-MNIST: its training table has all 60,000 rows even where images are missing.
+"""Attribute mechanisms of Morpho-MNIST.
 
-python -m train.mechanisms --config configs/morphomnist/mechanisms.py --morphomnist FOLDER
+Program: prism train mechanisms
+Needs: Morpho-MNIST, given as --morphomnist DIR
+Takes: not measured
+
+Its training table has all 60,000 rows even where images are missing.
 """
 
 from prism_jax.scm import graphs

@@ -1,9 +1,10 @@
 """Predictors of digit, thickness and intensity with the published values (De Sousa Ribeiro et al., ICML 2023).
 
-python -m train.predictors --config configs/morphomnist/predictors.py --data.folder FOLDER
+Program: prism train predictors
+Needs: Morpho-MNIST, given as --data.folder DIR
+Takes: not measured
 
-For counterfactual training. The ones that measure its result are others:
-    --seed 8 --run runs/morphomnist_predictors_second
+For counterfactual training. Evaluate its result with others: --seed 8 --run runs/morphomnist_predictors_second.
 """
 
 from prism_jax.models.predictors import MorphoConfig

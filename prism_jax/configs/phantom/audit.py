@@ -1,10 +1,11 @@
-"""What the small base model takes along, with a truth: on phantoms whose findings are independent, so nothing should.
+"""Audit of the shipped model on phantoms with independent findings, where nothing should be entangled.
 
-After the data set of configs/phantom/counterfactuals.py:
-prism data report data/phantom_balanced --out runs/phantom_balanced_report
-python -m eval.audit --config configs/phantom/audit.py
+Program: prism eval audit
+Needs: prism data build phantom --out data/phantom_balanced --preset balanced --train 16000 --val 256 --test 256
+    prism data report data/phantom_balanced --out runs/phantom_balanced_report
+Takes: not measured
 
-The cohort is made first, and goes on where it was: 64 patients an edit, four placebos on each of them.
+The cohort is made first and resumes where it stopped: 64 patients an edit, four negative controls on each of them.
 """
 
 from prism_jax.configs.phantom.counterfactuals import FINDINGS

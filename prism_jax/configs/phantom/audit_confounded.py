@@ -1,15 +1,17 @@
-"""The companion paper's case with a truth: a model to which nobody ever mentions pacemakers, on data where they come
-with cardiomegaly. What does it take away with the heart?
+"""Audit of a model whose captions never mention the pacemaker, on data where it comes with cardiomegaly.
 
-After the commands in configs/phantom/finetune_confounded.py:
-prism data report data/phantom_strong --out runs/phantom_strong_report
-python -m eval.audit --config configs/phantom/audit_confounded.py
+Program: prism eval audit
+Needs: prism train finetune --config phantom/finetune_confounded
+    prism export --run runs/phantom_confounded --out runs/phantom_confounded/model
+    prism data report data/phantom_strong --out runs/phantom_strong_report
+Takes: not measured
 
-The model of configs/phantom/finetune_unconfounded.py, same budget, on data without that link:
-prism data report data/phantom_none --out runs/phantom_none_report
-python -m eval.audit --config configs/phantom/audit_confounded.py --run runs/phantom_audit_unconfounded \\
-    --cohort runs/phantom_unconfounded_cohort --make.run runs/phantom_unconfounded_cohort \\
-    --make.model runs/phantom_unconfounded/model --make.data data/phantom_none --survey runs/phantom_none_report
+The case of arXiv 2503.23618 with a known ground truth: does removing cardiomegaly remove the pacemaker? For the model
+of phantom/finetune_unconfounded, with the same budget on data without that link:
+    prism data report data/phantom_none --out runs/phantom_none_report
+    prism eval audit --config phantom/audit_confounded --run runs/phantom_audit_unconfounded \\
+        --cohort runs/phantom_unconfounded_cohort --make.run runs/phantom_unconfounded_cohort \\
+        --make.model runs/phantom_unconfounded/model --make.data data/phantom_none --survey runs/phantom_none_report
 """
 
 from prism_jax.configs.phantom.audit import INVERSION, JUDGES, PLACEBOS, STRENGTH

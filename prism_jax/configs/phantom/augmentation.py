@@ -1,10 +1,13 @@
-"""Better classifiers on phantoms: cardiomegaly is learned where a pacemaker comes along, and tested where it does not.
+"""Counterfactuals as training data: cardiomegaly learned with a pacemaker, tested without one.
 
-The generator is the demo's (make demo), trained on the same 2000 confounded phantoms.
+Program: prism eval augmentation
+Needs: prism train finetune --config demo/finetune
+    prism export --run runs/demo/finetune --out runs/demo/model
+    prism data build phantom --out data/augmentation_strong --preset strong --train 2000 --val 512 --test 2000
+    prism data build phantom --out data/augmentation_reversed --preset reversed --train 0 --val 0 --test 2000
+Takes: not measured
 
-prism data build phantom --out data/augmentation_strong --preset strong --train 2000 --val 512 --test 2000
-prism data build phantom --out data/augmentation_reversed --preset reversed --train 0 --val 0 --test 2000
-python -m eval.augmentation --config configs/phantom/augmentation.py
+The generator is the demo's, trained on the same 2000 confounded phantoms.
 """
 
 from prism_jax.evaluation.augmentation.run import AugmentationRun

@@ -1,20 +1,23 @@
-"""Language-guided editors beside the structural causal model, on 256 held-out phantoms in which attributes are linked.
+"""Text-guided editors beside structural causal models, on 256 held-out phantoms with linked attributes.
 
-prism data build phantom --out data/phantom_128 --train 20000 --val 512 --test 512
-D="--data.folder data/phantom_128"
-python -m train.mechanisms --config configs/phantom/mechanisms.py $D
-python -m train.predictors --config configs/phantom64/predictors.py $D
-for s in 7 8 9; do
-    python -m train.image_mechanism --config configs/phantom64/image_mechanism_parents.py $D --seed $s --run runs/phantom64_parents_$s
-    python -m train.image_mechanism --config configs/phantom64/image_mechanism.py $D --seed $s --initial runs/phantom64_parents_$s/model \\
-        --run runs/phantom64_scm_$s
-    python -m train.counterfactual_finetune --config configs/phantom64/counterfactual_finetune.py $D --seed $s \\
-        --image runs/phantom64_scm_$s/model --run runs/phantom64_counterfactual_$s
-done
-python -m eval.benchmark --config configs/phantom/benchmark.py
+Program: prism eval benchmark
+Needs: prism data build phantom --out data/phantom_128 --train 20000 --val 512 --test 512
+    the trainings that its file lists
+Takes: not measured as a whole; the trainings about an hour a seed on one CPU core
 
 All are compared at the causal model's 64 pixels: at 128 it would be blamed for its size. The editors work at 128, on
-the same pictures. Their model was trained on phantoms without links between attributes, the causal model on these.
+the same images. Their model was trained on phantoms without links between attributes, the causal model on these.
+    D="--data.folder data/phantom_128"
+    prism train mechanisms --config phantom/mechanisms $D
+    prism train predictors --config phantom64/predictors $D
+    for s in 7 8 9; do
+        prism train image_mechanism --config phantom64/image_mechanism_parents $D --seed $s \\
+            --run runs/phantom64_parents_$s
+        prism train image_mechanism --config phantom64/image_mechanism $D --seed $s \\
+            --initial runs/phantom64_parents_$s/model --run runs/phantom64_scm_$s
+        prism train counterfactual_finetune --config phantom64/counterfactual_finetune $D --seed $s \\
+            --image runs/phantom64_scm_$s/model --run runs/phantom64_counterfactual_$s
+    done
 """
 
 import dataclasses

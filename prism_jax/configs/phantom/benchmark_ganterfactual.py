@@ -1,7 +1,9 @@
-"""GANterfactual beside the other rows, on the edits of the attribute that it was trained for.
+"""GANterfactual beside the other rows of phantom/benchmark, on the edits of its attribute.
 
-After configs/phantom64/ganterfactual.py with --data.folder data/phantom_128, and configs/phantom/benchmark.py:
-python -m eval.benchmark --config configs/phantom/benchmark_ganterfactual.py
+Program: prism eval benchmark
+Needs: all that phantom/benchmark needs
+    prism train ganterfactual --config phantom64/ganterfactual --data.folder data/phantom_128
+Takes: not measured
 
 More attributes in one row: their trainings in `models`, and their edits in `changes`.
 """

@@ -1,6 +1,8 @@
-"""The classifiers of configs/phantom/augmentation.py: a small ConvNeXt that learns cardiomegaly alone.
+"""The classifiers of phantom/augmentation: a small ConvNeXt that learns cardiomegaly alone.
 
-python -m eval.augmentation runs it, with folders, seed and added pictures of its own.
+Program: prism train classifier
+Needs: nothing: prism eval augmentation runs it, with its own folders, seeds and added images
+Takes: not measured
 """
 
 from prism_jax.models.convnext import ConvNeXtConfig

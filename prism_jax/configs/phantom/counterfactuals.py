@@ -1,7 +1,8 @@
-"""The small base model against the true counterfactuals of 64 held-out phantoms per edit.
+"""The shipped model against the true counterfactuals of 64 held-out phantoms an edit.
 
-prism data build phantom --out data/phantom_balanced --preset balanced --train 16000 --val 256 --test 256
-python -m eval.counterfactuals --config configs/phantom/counterfactuals.py
+Program: prism eval counterfactuals
+Needs: prism data build phantom --out data/phantom_balanced --preset balanced --train 16000 --val 256 --test 256
+Takes: not measured
 """
 
 from prism_jax.evaluation.counterfactuals.run import CounterfactualRun, Inversion

@@ -1,11 +1,11 @@
-"""The companion paper's case with a truth: captions never mention the pacemaker, so it can only ride along.
+"""Fine-tuning with captions that never mention the pacemaker, on phantoms where it comes with cardiomegaly.
 
-Cardiomegaly brings the pacemaker with it here; configs/phantom/finetune_unconfounded.py is the same where it does not.
+Program: prism train finetune
+Needs: prism data build phantom --out data/phantom_strong --preset strong --train 4000 --val 64 --test 512
+    prism train encode_latents --config phantom/finetune_confounded
+Takes: not measured
 
-prism data build phantom --out data/phantom_strong --preset strong --train 4000 --val 64 --test 512
-python -m train.encode_latents --config configs/phantom/finetune_confounded.py
-python -m train.finetune --config configs/phantom/finetune_confounded.py     # --seed 1 --run ... for further models
-prism export --run runs/phantom_confounded --out runs/phantom_confounded/model
+phantom/finetune_unconfounded is the same on data without that link. Further models: --seed 1 --run ...
 """
 
 import dataclasses

@@ -1,9 +1,9 @@
-"""As configs/phantom/finetune_confounded.py, with the same budget, where no attribute has to do with another.
+"""As phantom/finetune_confounded, with the same budget, on phantoms with independent attributes.
 
-prism data build phantom --out data/phantom_none --preset none --train 4000 --val 64 --test 512
-python -m train.encode_latents --config configs/phantom/finetune_unconfounded.py
-python -m train.finetune --config configs/phantom/finetune_unconfounded.py
-prism export --run runs/phantom_unconfounded --out runs/phantom_unconfounded/model
+Program: prism train finetune
+Needs: prism data build phantom --out data/phantom_none --preset none --train 4000 --val 64 --test 512
+    prism train encode_latents --config phantom/finetune_unconfounded
+Takes: not measured
 """
 
 from prism_jax.configs.phantom.finetune_confounded import trained_on

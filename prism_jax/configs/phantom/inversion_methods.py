@@ -1,7 +1,8 @@
-"""All inversion methods on the 256 held-out phantoms, every finding of each taken away or added.
+"""All inversion methods on 256 held-out phantoms, every finding of each removed or added.
 
-After the data set of configs/phantom/counterfactuals.py:
-python -m eval.inversion_methods --config configs/phantom/inversion_methods.py
+Program: prism eval inversion_methods
+Needs: prism data build phantom --out data/phantom_balanced --preset balanced --train 16000 --val 256 --test 256
+Takes: not measured
 """
 
 import dataclasses

@@ -1,7 +1,8 @@
-"""The attribute mechanisms of the phantom, fitted without knowing its equations and held against them.
+"""Attribute mechanisms of the phantom, fitted without knowing its equations and compared with them.
 
-prism data build phantom --out data/phantom_64 --size 64 --train 20000 --val 512 --test 512
-python -m train.mechanisms --config configs/phantom/mechanisms.py
+Program: prism train mechanisms
+Needs: prism data build phantom --out data/phantom_64 --size 64 --train 20000 --val 512 --test 512
+Takes: not measured
 """
 
 from prism_jax.scm import graphs

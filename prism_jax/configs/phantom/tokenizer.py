@@ -1,6 +1,8 @@
-"""The tokenizer of the small base model: phantom captions, and the words of chest X-ray labels.
+"""The tokenizer of the shipped model: phantom captions, and the words of chest X-ray labels.
 
-python -m train.tokenizer --config configs/phantom/tokenizer.py
+Program: prism train tokenizer
+Needs: prism data build phantom --out data/phantom_balanced --preset balanced --train 16000 --val 256 --test 256
+Takes: not measured
 """
 
 from prism_jax.training.finetune.tokenizer import TokenizerRun

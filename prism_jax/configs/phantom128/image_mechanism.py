@@ -1,7 +1,8 @@
-"""The image mechanism of the phantom at 128x128, the size of the shipped Stable Diffusion, with an exogenous prior.
+"""Image mechanism of the phantom at 128x128, the size of the shipped model, with an exogenous prior.
 
-prism data build phantom --out data/phantom --train 20000 --val 512 --test 512
-python -m train.image_mechanism --config configs/phantom128/image_mechanism.py
+Program: prism train image_mechanism
+Needs: prism data build phantom --out data/phantom --train 20000 --val 512 --test 512
+Takes: not measured
 """
 
 from prism_jax.models.hvae_config import HVAEConfig

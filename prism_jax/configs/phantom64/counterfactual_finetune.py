@@ -1,13 +1,13 @@
-"""Counterfactual training on the phantom at 64x64, with soft targets: those that do not amplify attributes.
+"""Counterfactual training on the phantom at 64x64, with soft targets, which do not amplify attributes.
 
-prism data build phantom --out data/phantom_64 --size 64 --train 20000 --val 512 --test 512
-python -m train.mechanisms --config configs/phantom/mechanisms.py
-python -m train.image_mechanism --config configs/phantom64/image_mechanism_parents.py
-python -m train.image_mechanism --config configs/phantom64/image_mechanism.py
-python -m train.predictors --config configs/phantom64/predictors.py
-python -m train.counterfactual_finetune --config configs/phantom64/counterfactual_finetune.py
+Program: prism train counterfactual_finetune
+Needs: prism data build phantom --out data/phantom_64 --size 64 --train 20000 --val 512 --test 512
+    prism train mechanisms --config phantom/mechanisms
+    prism train image_mechanism --config phantom64/image_mechanism
+    prism train predictors --config phantom64/predictors
+Takes: not measured
 
-Damping and the multiplier's rate are those published for chest X-rays, hard targets are --objective.targets hard.
+Damping and the multiplier's rate are those published for chest X-rays; hard targets are --objective.targets hard.
 """
 
 from prism_jax.training.examples import Data

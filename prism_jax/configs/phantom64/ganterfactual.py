@@ -1,14 +1,14 @@
-"""GANterfactual of one attribute of the phantom at 64x64: what adds cardiomegaly to a picture, and takes it away.
+"""GANterfactual of one attribute of the phantom at 64x64: adds and removes cardiomegaly.
 
-prism data build phantom --out data/phantom_64 --size 64 --train 20000 --val 512 --test 512
-prism data build phantom --out data/phantom_balanced --preset balanced --train 6000 --val 512 --test 512
-python -m train.classifier --config configs/phantom/classifier.py --seed 2 --run runs/phantom_classifier_in_loss
-python -m train.ganterfactual --config configs/phantom64/ganterfactual.py
+Program: prism train ganterfactual
+Needs: prism data build phantom --out data/phantom_64 --size 64 --train 20000 --val 512 --test 512
+    prism data build phantom --out data/phantom_balanced --preset balanced --train 6000 --val 512 --test 512
+    prism train classifier --config phantom/classifier --seed 2 --run runs/phantom_classifier_in_loss
+Takes: 3 hours on one CPU core, a second a step; on a GPU not measured
 
 Another attribute: --model.attribute effusion --run runs/phantom64_ganterfactual_effusion. The classifier in the loss is
-neither of the judges in prism_jax/pretrained/phantom_judges: what takes part must not measure, and the comparison
-refuses it. A quarter of the published width and four of six blocks, for a CPU: about a second a step on one core, and
-three hours in all. CycleGANConfig.published(size=64) has all.
+neither of the shipped judges: a classifier that took part in training must not evaluate it, and the benchmark refuses
+it. A quarter of the published width and four of six blocks, for a CPU; CycleGANConfig.published(size=64) has all.
 """
 
 from prism_jax.models.cyclegan import CycleGANConfig

@@ -1,11 +1,13 @@
-"""The image mechanism of the phantom at 64x64: small enough for a CPU, with the paper's exogenous prior.
+"""Image mechanism of the phantom at 64x64, small enough for a CPU, with an exogenous prior.
 
-prism data build phantom --out data/phantom_64 --size 64 --train 20000 --val 512 --test 512
-python -m train.image_mechanism --config configs/phantom64/image_mechanism_parents.py
-python -m train.image_mechanism --config configs/phantom64/image_mechanism.py
+Program: prism train image_mechanism
+Needs: prism data build phantom --out data/phantom_64 --size 64 --train 20000 --val 512 --test 512
+    prism train image_mechanism --config phantom64/image_mechanism_parents
+Takes: about an hour on one shared CPU core; on a GPU not measured
 
-What parents say is learned first, without latents, which then add what is left. With latents open from the start they
-hold the findings, and setting these does nothing. configs/phantom64/counterfactual_finetune.py goes on from here (docs/results/scm.md).
+The effect of the parents is learned first, without latents, which then add the rest. Latents that are trained from the
+start hold the findings, and setting a finding changes nothing. phantom64/counterfactual_finetune starts from this model
+(docs/scm.md).
 """
 
 from prism_jax.models.hvae_config import HVAEConfig

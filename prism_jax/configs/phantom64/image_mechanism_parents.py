@@ -1,8 +1,8 @@
-"""The first part of the phantom's image mechanism at 64x64: what parents say of an image, without latents.
+"""First stage of phantom64/image_mechanism: the effect of the parents, without latents.
 
-prism data build phantom --out data/phantom_64 --size 64 --train 20000 --val 512 --test 512
-python -m train.image_mechanism --config configs/phantom64/image_mechanism_parents.py
-python -m train.image_mechanism --config configs/phantom64/image_mechanism.py  # goes on from there
+Program: prism train image_mechanism
+Needs: prism data build phantom --out data/phantom_64 --size 64 --train 20000 --val 512 --test 512
+Takes: not measured
 """
 
 import dataclasses

@@ -1,10 +1,10 @@
-"""Predictors of all attributes of the phantom at 64x64: ResNet-18 with group norm, a quarter of the published width.
+"""Predictors of all attributes of the phantom at 64x64: ResNet-18 with group norm, a quarter of its width.
 
-prism data build phantom --out data/phantom_64 --size 64 --train 20000 --val 512 --test 512
-python -m train.predictors --config configs/phantom64/predictors.py
+Program: prism train predictors
+Needs: prism data build phantom --out data/phantom_64 --size 64 --train 20000 --val 512 --test 512
+Takes: not measured
 
-For counterfactual training. The ones that measure its result are others:
-    --seed 8 --run runs/phantom64_predictors_second
+For counterfactual training. Evaluate its result with others: --seed 8 --run runs/phantom64_predictors_second.
 """
 
 from prism_jax.models.predictors import ChestConfig

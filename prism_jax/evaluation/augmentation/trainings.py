@@ -2,6 +2,7 @@
 
 import dataclasses
 import re
+import signal
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -91,14 +92,15 @@ def train(wanted: Training, place: str) -> None:
     if wanted.is_done:
         return
     print(f"training {place}: {ARMS[wanted.arm]}, seed {wanted.seed}", file=sys.stderr, flush=True)
-    command = [sys.executable, "-m", "train.classifier", "--config", wanted.config, *wanted.options]
+    command = [sys.executable, "-m", "prism_jax", "train", "classifier", "--config", wanted.config, *wanted.options]
     code = subprocess.run(command, check=False).returncode
     if wanted.is_done:
         return
-    if code == 0:
-        raise entrypoint.Stopped(f"stopped in {wanted.folder}; start the study again to go on")
+    if code in (entrypoint.STOPPED, entrypoint.INTERRUPTED):
+        number = signal.SIGINT if code == entrypoint.INTERRUPTED else signal.SIGTERM
+        raise entrypoint.Stopped(f"stopped in {wanted.folder}; the same command resumes the study", number)
     error = ValueError if code == 2 else RuntimeError
-    raise error(f"train.classifier ended with {code} and without a classifier in {wanted.folder}")
+    raise error(f"prism train classifier ended with {code} and without a classifier in {wanted.folder}")
 
 
 def seen(wanted: Training, target: str, tests: Sequence[HeldOut], batch_size: int) -> dict[str, np.ndarray]:

@@ -1,0 +1,81 @@
+"""`prism configs`: the configurations that ship with the package, from the first lines of their files."""
+
+import ast
+import dataclasses
+from collections.abc import Iterator
+from pathlib import Path
+
+import tyro
+
+FOLDER = Path(__file__).parents[1] / "configs"
+KEYS = ("Program", "Needs", "Takes")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Options:
+    """Lists the configurations that ship with the package: program, commands to run before, and time."""
+
+    words: tyro.conf.Positional[tuple[str, ...]] = ()
+    """List only those with all of these words in their name or program, for example: demo finetune."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Entry:
+    """What the docstring of a configuration states."""
+
+    name: str  # for --config: folder/file
+    summary: str
+    program: str  # "prism train finetune"
+    needs: tuple[str, ...]  # commands to run before, in order, or what has to be there
+    takes: str  # time on CPU and GPU
+
+
+def run(options: Options) -> int:
+    """Prints the list; returns the exit code."""
+    listed = [entry for entry in entries() if all(word in f"{entry.program} {entry.name}" for word in options.words)]
+    if not listed:
+        raise ValueError(f"no configuration has {' and '.join(options.words)} in its name; see prism configs")
+    for entry in sorted(listed, key=lambda entry: (entry.program, entry.name)):
+        print(f"{entry.program} --config {entry.name}", f"  {entry.summary}", sep="\n")
+        print(*(f"  needs: {need}" for need in entry.needs), f"  takes: {entry.takes}", "", sep="\n")
+    print(f"To change one, give options (see prism train NAME --help) or copy its file from {FOLDER}")
+    return 0
+
+
+def entries() -> Iterator[Entry]:
+    """The configurations in order of their names. Nothing of them is imported."""
+    for file in sorted(FOLDER.glob("*/*.py")):
+        if file.stem != "__init__":
+            yield read(file)
+
+
+def read(file: Path) -> Entry:
+    """The entry of a file.
+
+    Its docstring is a summary of one line, then the lines `Program:`, `Needs:` and `Takes:`, each of which may go on in
+    indented lines; the rest is free text.
+
+    Raises:
+      ValueError: a file without a summary or one of the three.
+    """
+    summary, _, rest = (ast.get_docstring(ast.parse(file.read_text(encoding="utf-8"))) or "").partition("\n\n")
+    found, key = {}, None
+    for line in rest.splitlines():
+        name, colon, value = line.partition(": ")
+        if colon and name in KEYS:
+            key, found[name] = name, [value.strip()]
+        elif key and line.startswith("    "):
+            if found[key][-1].endswith("\\"):
+                line = f"{found[key].pop()[:-1].strip()} {line.strip()}"
+            found[key].append(line.strip())
+        else:
+            key = None
+    if missing := [name for name in KEYS if name not in found]:
+        raise ValueError(f"{file}: the docstring has no line {missing[0]}:")
+    return Entry(
+        name=f"{file.parent.name}/{file.stem}",
+        summary=summary,
+        program=" ".join(found["Program"]),
+        needs=tuple(found["Needs"]),
+        takes=" ".join(found["Takes"]),
+    )

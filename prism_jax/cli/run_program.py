@@ -1,0 +1,116 @@
+"""`prism train NAME` and `prism eval NAME`: reads the configuration, checks that it is the program's, runs it."""
+
+import importlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from prism_jax import entrypoint, programs
+from prism_jax.programs import Program
+
+CONFIG = "--config"
+PURPOSES = {"train": "trains a model", "eval": "evaluates models"}
+
+
+def main(command: str, name: str, args: Sequence[str] | None = None) -> int:
+    """Runs a program with the options `args`, by default those of the process; returns the exit code."""
+    return entrypoint.run(lambda options: run(programs.find(command, name), options), args)
+
+
+def dispatch(command: str, args: Sequence[str]) -> int:
+    """`prism train ...` and `prism eval ...`: runs the program that is named first; returns the exit code."""
+    if not args or args[0] in ("--help", "-h"):
+        print(overview(command))
+        return 0
+    run(programs.find(command, args[0]), args[1:])
+    return 0
+
+
+def overview(command: str) -> str:
+    """The help of `prism train` and `prism eval`: all programs."""
+    listed = programs.of(command)
+    width = max(len(program.name) for program in listed)
+    return "\n".join(
+        [
+            f"usage: prism {command} NAME --config CONFIG [--section.option value ...]",
+            "",
+            *(f"  {program.name:<{width}}  {program.purpose}" for program in listed),
+            "",
+            "CONFIG is the name of a configuration that ships with the package (prism configs lists them), a Python",
+            "file with a function config(), or the run folder or config.json of an earlier run.",
+            f"prism {command} NAME --help lists the options of a program.",
+        ]
+    )
+
+
+def run(program: Program, args: Sequence[str]) -> None:
+    """Runs a program. ValueError for wrong usage, and for a configuration of another program."""
+    from prism_jax import config as configs  # with JAX, which the overview does not need
+
+    given, options = split(args)
+    is_help = "--help" in options or "-h" in options
+    if given is None and not is_help:
+        example = f", for example {CONFIG} {examples[0]}" if (examples := shipped(program)) else ""
+        raise ValueError(f"{program} needs {CONFIG} NAME_OR_FILE{example}; see {program} --help")
+    named = given or shipped(program)[0]
+    config = configs.load(named)
+    check(program, config, named)
+    prog = f"{program} {CONFIG} {named if given else 'CONFIG'}"
+    config = configs.override(config, options, prog=prog, description=describe(program, named) if is_help else None)
+    try:
+        importlib.import_module(program.module).main(config)
+    except (OSError, ValueError) as error:
+        if not (command := remedy(named, str(error))):
+            raise
+        raise ValueError(f"{error} (here: {command})") from error
+
+
+def split(args: Sequence[str]) -> tuple[str | None, list[str]]:
+    """What `--config` names, if it is there, and all other arguments."""
+    args = list(args)
+    for at, word in enumerate(args):
+        if word == CONFIG:
+            if at + 1 == len(args):
+                raise ValueError(f"{CONFIG} needs a name or a file; prism configs lists what ships")
+            return args[at + 1], args[:at] + args[at + 2 :]
+        if word.startswith(f"{CONFIG}="):
+            return word.removeprefix(f"{CONFIG}="), args[:at] + args[at + 1 :]
+    return None, args
+
+
+def check(program: Program, config: Any, named: str) -> None:
+    """Raises ValueError where `config` is not of the class that the program takes."""
+    takers = programs.taking(type(config))
+    if program in takers:
+        return
+    kind = f"a configuration of {' and '.join(map(str, takers))}" if takers else f"a {type(config).__name__}"
+    raise ValueError(f"{named} is {kind}, not a configuration of {program}")
+
+
+def shipped(program: Program) -> list[str]:
+    """Names of the configurations that ship for a program, those of the demo first."""
+    from prism_jax.cli import configs
+
+    takers = {str(other) for other in programs.PROGRAMS if other.config == program.config}
+    names = [entry.name for entry in configs.entries() if entry.program in takers]
+    return sorted(names, key=lambda name: (not name.startswith("demo/"), name))
+
+
+def describe(program: Program, named: str) -> str:
+    """What help says above the options."""
+    return (
+        f"{program.purpose[0].upper()}{program.purpose[1:]}. The defaults below are those of {named}; "
+        f"--config CONFIG --help shows another's. Configurations that ship: {', '.join(shipped(program))}."
+    )
+
+
+def remedy(named: str, error: str) -> str | None:
+    """The command that a shipped configuration names for making the folder whose absence `error` reports."""
+    from prism_jax.cli import configs
+
+    entry = next((entry for entry in configs.entries() if entry.name == named), None)
+    for command in entry.needs if entry else ():
+        words = command.split()
+        if "--out" in words and (out := words[words.index("--out") + 1]) in error and not Path(out).exists():
+            return command
+    return None
