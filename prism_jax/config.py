@@ -169,7 +169,8 @@ def converter() -> cattrs.Converter:
 
 def _dataclass_reader(converter: cattrs.Converter, kind: type) -> Callable:
     fill = make_dict_structure_fn(kind, converter, _cattrs_forbid_extra_keys=True)
-    renamed, removed = (table.get(kind.__name__, {}) for table in (config_aliases.FIELDS, config_aliases.REMOVED))
+    aliases = (config_aliases.FIELDS, config_aliases.REMOVED, config_aliases.VALUES)
+    renamed, removed, values = (table.get(kind.__name__, {}) for table in aliases)
 
     def structure(value: Any, _: Any) -> Any:
         if not isinstance(value, dict):
@@ -178,6 +179,9 @@ def _dataclass_reader(converter: cattrs.Converter, kind: type) -> Callable:
         for name, only in removed.items():
             if (was := fields.pop(name, only)) != only:
                 raise ValueError(f"{kind.__name__} has no {name} any more and means {only!r}, the file says {was!r}")
+        for name, today in values.items():
+            if isinstance(was := fields.get(name), str):
+                fields[name] = today.get(was, was)
         return fill(fields, kind)
 
     return structure

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import cattrs
+from cattrs.cols import homogenous_tuple_structure_factory
 from cattrs.gen import make_dict_structure_fn
 from cattrs.strategies import configure_union_passthrough
 
@@ -27,12 +28,14 @@ def strict_converter() -> cattrs.Converter:
 
     @converter.register_structure_hook_factory(is_tuple)
     def _tuple(kind: Any) -> Callable:
-        arguments = typing.get_args(kind)
+        kinds = typing.get_args(kind)
+        each = homogenous_tuple_structure_factory(kind, converter) if kinds[-1] is Ellipsis else None
 
         def structure(value: Any, _: Any) -> tuple:
             if not isinstance(value, list):
                 raise ValueError(f"{value!r} is not a list")
-            kinds = [arguments[0]] * len(value) if arguments[-1] is Ellipsis else arguments
+            if each is not None:
+                return each(value, kind)
             return tuple(converter.structure(item, kind) for item, kind in zip(value, kinds, strict=True))
 
         return structure

@@ -232,7 +232,6 @@ def test_an_earlier_result_is_replaced_only_when_asked_for(xray, model, tmp_path
         ({"--cross-steps": "1.5"}, "--cross-steps must be between 0 and 1, got 1.5"),
         ({"--blend": "30"}, "--blend must be between 0 and 1, got 30.0"),
         ({"--blend-words": "pacemaker"}, "--edit-words"),
-        ({"--method": "magic"}, "magic"),
         ({"--out": "notes.txt"}, "is a file"),
     ],
 )

@@ -1,33 +1,25 @@
 """The launch scripts start a stopped run again, leave a finished one, and pass errors on."""
 
-import json
 import os
 import signal
 import stat
 import subprocess
-import sys
 import time
 from pathlib import Path
 
-import jax.numpy as jnp
 import pytest
 import yaml
 
-from prism_jax import config as configs
-from prism_jax.checkpoint import Checkpoints
-from prism_jax.cli.steps_left import steps_left
-
 LAUNCH = Path(__file__).parents[2] / "launch"
 
-# In place of the programs: `python` notes what it is called with, and ends as the files latents, finetune, left say.
-PYTHON = """#!/bin/bash
+# In place of the programs: `prism` notes what it is called with, and ends as the files latents and finetune say.
+PRISM = """#!/bin/bash
 echo "$SLURM_PROCID $CUDA_VISIBLE_DEVICES $*" >> "$PLACE/calls"
 case "$2" in
-    train.encode_latents) exit "$(cat "$PLACE/latents")" ;;
-    train.finetune)
-        [[ $(cat "$PLACE/finetune") != wait ]] || { trap 'exit 0' TERM; touch "$PLACE/waits"; sleep 20 & wait; }
+    encode_latents) exit "$(cat "$PLACE/latents")" ;;
+    finetune)
+        [[ $(cat "$PLACE/finetune") != wait ]] || { trap 'exit 75' TERM; touch "$PLACE/waits"; sleep 20 & wait; }
         exit "$(cat "$PLACE/finetune")" ;;
-    prism_jax.cli.steps_left) cat "$PLACE/left" ;;
 esac
 """
 SRUN = """#!/bin/bash
@@ -42,12 +34,12 @@ echo "$*" > "$PLACE/requeued"
 @pytest.fixture
 def place(tmp_path) -> Path:
     """A folder with the stand-ins, for a run that has finished."""
-    for name, text in {"python": PYTHON, "srun": SRUN, "scontrol": SCONTROL}.items():
+    for name, text in {"prism": PRISM, "srun": SRUN, "scontrol": SCONTROL}.items():
         path = tmp_path / "bin" / name
         path.parent.mkdir(exist_ok=True)
         path.write_text(text)
         path.chmod(path.stat().st_mode | stat.S_IEXEC)
-    for name, text in {"latents": "0", "finetune": "0", "left": "0"}.items():
+    for name, text in {"latents": "0", "finetune": "0"}.items():
         (tmp_path / name).write_text(text)
     return tmp_path
 
@@ -66,39 +58,36 @@ def slurm(place: Path, *args: str, **more: str) -> tuple[int, list[str]]:
 
 
 def test_every_gpu_has_a_process_that_takes_it_by_its_local_index(place):
-    code, (latents, finetune, _) = slurm(place, "configs/a.py", "runs/a", "--seed", "1 2")
+    code, (latents, finetune) = slurm(place, "a/b", str(place / "a"), "--seed", "1 2")
     assert code == 0
     assert latents == (
-        "3 3 -m train.encode_latents --processes.count 16 --processes.index 3 "
-        "--config configs/a.py --run runs/a --seed 1 2"
+        f"3 3 train encode_latents --processes.count 16 --processes.index 3 --config a/b --run {place}/a --seed 1 2"
     )
-    assert finetune == (
-        "3  -m train.finetune --config configs/a.py --run runs/a --processes.coordinator cluster --seed 1 2"
-    )
+    assert finetune == (f"3  train finetune --config a/b --run {place}/a --processes.coordinator cluster --seed 1 2")
     assert not (place / "requeued").exists()
 
 
 def test_one_process_a_node_names_all_its_devices(place):
-    code, (latents, finetune, _) = slurm(place, "c", "r", SLURM_NTASKS_PER_NODE="1")
+    code, (latents, finetune) = slurm(place, "c", str(place / "r"), SLURM_NTASKS_PER_NODE="1")
     assert code == 0
-    assert latents.startswith("3 0,1,2,3 -m train.encode_latents")
+    assert latents.startswith("3 0,1,2,3 train encode_latents")
     assert finetune.endswith("--processes.coordinator cluster --processes.devices 0 1 2 3")
 
 
 @pytest.mark.parametrize(
     ("ended", "code", "is_requeued"),
     [
-        ({"left": "40"}, 0, True),  # stopped by SIGTERM, saved
+        ({"finetune": "75"}, 0, True),  # stopped by SIGTERM, saved
         ({"latents": "143"}, 0, True),  # killed by SIGTERM
-        ({"finetune": "2", "left": "40"}, 2, False),  # wrong input
-        ({"finetune": "1", "left": "40"}, 1, False),
+        ({"finetune": "2"}, 2, False),  # wrong input
+        ({"finetune": "1"}, 1, False),
         ({"latents": "2"}, 2, False),
     ],
 )
 def test_a_stopped_job_is_queued_again_and_one_that_failed_is_not(place, ended, code, is_requeued):
     for name, text in ended.items():
         (place / name).write_text(text)
-    assert slurm(place, "c", "r")[0] == code
+    assert slurm(place, "c", str(place / "r"))[0] == code
     assert (place / "requeued").exists() is is_requeued
 
 
@@ -127,44 +116,18 @@ def pod(place: Path) -> subprocess.Popen:
     return subprocess.Popen([*container["command"], *container["args"]], env=environment(place))
 
 
-@pytest.mark.parametrize(
-    ("ended", "code"), [({}, 0), ({"left": "40"}, 75), ({"finetune": "2"}, 2), ({"finetune": "134"}, 134)]
-)
-def test_a_pod_fails_while_steps_are_left_so_that_all_start_again(place, ended, code):
-    for name, text in ended.items():
-        (place / name).write_text(text)
+@pytest.mark.parametrize("code", [0, 2, 75, 134])
+def test_a_pod_ends_with_the_code_of_its_program_so_that_all_start_again_after_a_stop(place, code):
+    (place / "finetune").write_text(str(code))
     assert pod(place).wait(timeout=60) == code
-    assert (place / "calls").read_text().startswith("  -m train.finetune --run runs/chexpert_sd15")
+    assert (place / "calls").read_text().startswith("  train finetune --processes.coordinator cluster --config")
 
 
 def test_a_pod_hands_sigterm_to_the_program_and_waits_for_it(place):
     (place / "finetune").write_text("wait")
-    (place / "left").write_text("40")
     process = pod(place)
     deadline = time.monotonic() + 30
     while not (place / "waits").exists() and time.monotonic() < deadline:
         time.sleep(0.05)
     process.send_signal(signal.SIGTERM)
     assert process.wait(timeout=60) == 75
-
-
-def test_the_steps_left_are_those_after_the_newest_whole_checkpoint(tmp_path):
-    (tmp_path / "config.json").write_text(json.dumps({"loop": {"steps": 100}}))
-    assert steps_left(tmp_path) == 100
-    saved = Checkpoints(tmp_path / "checkpoints")
-    for step in (30, 60):
-        saved.save(step, {"x": jnp.ones(3)}, {})
-    saved.close()
-    assert steps_left(tmp_path) == 40
-    (tmp_path / "config.json").write_text(json.dumps({"loop": {"steps": 60}}))
-    assert steps_left(tmp_path) == 0
-
-
-def test_a_folder_that_is_no_training_run_is_one_line_and_exit_code_2(tmp_path):
-    command = [sys.executable, "-m", "prism_jax.cli.steps_left", str(tmp_path)]
-    ended = subprocess.run(command, capture_output=True, text=True, timeout=120, cwd=LAUNCH.parent)
-    assert ended.returncode == 2
-    assert "config.json is missing" in ended.stderr
-    (tmp_path / configs.FILE_NAME).write_text("{}")
-    with pytest.raises(ValueError, match="not a training run"):
-        steps_left(tmp_path)

@@ -95,11 +95,14 @@ def test_a_config_json_that_does_not_fit_is_refused_with_the_place(content, said
 def test_renamed_and_removed_fields_of_older_files_are_read(tmp_path, known, monkeypatch):
     monkeypatch.setattr(config_aliases, "FIELDS", {"Run": {"workers": "crop"}})
     monkeypatch.setattr(config_aliases, "REMOVED", {"Run": {"order": "linear"}})
+    monkeypatch.setattr(config_aliases, "VALUES", {"Run": {"run": {"old": "new"}}})
     monkeypatch.setattr(configs, "_CONFIGS", configs.converter())
     for order, is_read in (("linear", True), ("cubic", False)):
-        (tmp_path / "config.json").write_text(json.dumps({"class": "old.module:Run", "workers": 4, "order": order}))
+        (tmp_path / "config.json").write_text(
+            json.dumps({"class": "old.module:Run", "run": "old", "workers": 4, "order": order})
+        )
         if is_read:
-            assert configs.read(tmp_path) == Run(crop=4)
+            assert configs.read(tmp_path) == Run(run="new", crop=4)
         else:
             with pytest.raises(ValueError, match="no order any more"):
                 configs.read(tmp_path)

@@ -7,7 +7,7 @@ Takes: about an hour on one shared CPU core; on a GPU not measured
 
 The effect of the parents is learned first, without latents, which then add the rest. Latents that are trained from the
 start hold the findings, and setting a finding changes nothing. phantom64/counterfactual_finetune starts from this model
-(docs/scm.md).
+(docs/results/scm.md).
 """
 
 from prism_jax.models.hvae_config import HVAEConfig
