@@ -8,7 +8,7 @@ import numpy as np
 
 from prism_jax.evaluation.counterfactuals import gallery
 from prism_jax.evaluation.counterfactuals.manifest import Manifest
-from prism_jax.evaluation.counterfactuals.outcomes import Outcome
+from prism_jax.evaluation.counterfactuals.measure import Outcome
 from prism_jax.metrics.counterfactual import CounterfactualMetrics
 
 STRENGTHS = dict(self_steps=0.4, cross_steps=0.8, guidance=1.75)
@@ -55,3 +55,21 @@ def test_else_by_the_size_of_the_change_which_is_not_called_good():
 
 def test_two_edits_are_not_ranked():
     assert gallery.chosen([outcome(0, 1.0), outcome(1, 2.0)], None) == []
+
+
+def test_subjects_are_drawn_over_patients_before_anybody_comes_twice():
+    own = [
+        dataclasses.replace(outcome(i, 0.0), row=outcome(i, 0.0).row | dict(patient=f"p{i // 5}")) for i in range(20)
+    ]
+    shown = gallery.drawn(own, 6)
+    assert len({one.patient for one in shown[:4]}) == 4  # there are four patients
+    assert len({one.key for one in shown}) == 6
+    assert [one.key for one in gallery.drawn(own, 6)] == [one.key for one in shown]
+    assert [one.key for one in gallery.drawn(own, 6, seed=1)] != [one.key for one in shown]
+
+
+def test_those_selected_by_result_are_not_those_drawn():
+    outcomes = [outcome(i, change) for i, change in enumerate((1.0, 5.0, 2.0, 9.0))]
+    found = told(gallery.chosen(outcomes, None, without={outcomes[3].key}))
+    assert [image for image, _ in found] == ["1", "2", "0"]
+    assert found[0][1].startswith("largest change of 3 other by")

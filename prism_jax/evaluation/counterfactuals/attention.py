@@ -1,17 +1,17 @@
-"""Where the words of some edits looked, for the report of a cohort."""
+"""Cross-attention maps of some edits, for the report of a cohort."""
 
 from collections.abc import Mapping, Sequence
 
 from prism_jax import StableDiffusion, report
 from prism_jax.evaluation.counterfactuals.attention_maps import maps_of_edit
-from prism_jax.evaluation.counterfactuals.outcomes import Outcome
+from prism_jax.evaluation.counterfactuals.measure import Outcome
 
 Maps = Mapping[tuple[str, str], tuple[report.WordMap, ...]]  # by image and edit
 
 
 def maps_of(sd: StableDiffusion, outcomes: Mapping[str, Sequence[Outcome]], subjects: int) -> Maps:
-    """Maps of the first `subjects` of every change."""
-    chosen = [outcome for found in outcomes.values() for outcome in found[:subjects]]
+    """Maps of the first `subjects` of every edit."""
+    chosen = [outcome for each in outcomes.values() for outcome in each[:subjects]]
     return {outcome.key: _maps(sd, outcome) for outcome in chosen}
 
 

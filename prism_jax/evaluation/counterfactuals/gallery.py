@@ -1,41 +1,59 @@
-"""The best, the median and the worst edit of a change, by what is known of them, and by what that is."""
+"""The subjects of an edit that a report shows: some drawn at random, then its best, median and worst."""
 
 import dataclasses
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import numpy as np
 
-from prism_jax.evaluation.counterfactuals.outcomes import Outcome
+from prism_jax.evaluation.counterfactuals.measure import Outcome
 from prism_jax.metrics.counterfactual import CounterfactualMetrics
 from prism_jax.report.tables import number
 
 
+def drawn(outcomes: Sequence[Outcome], count: int, *, seed: int = 0) -> list[Outcome]:
+    """`count` outcomes drawn at random over patients: one of each, and second images only where patients run out."""
+    order = [outcomes[i] for i in np.random.default_rng(seed).permutation(len(outcomes))]
+    rounds: dict[str, int] = {}
+    ranked = []
+    for outcome in order:
+        rounds[outcome.patient] = rounds.get(outcome.patient, -1) + 1
+        ranked.append((rounds[outcome.patient], outcome))
+    return [outcome for _, outcome in sorted(ranked, key=lambda pair: pair[0])[:count]]
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Merit:
-    """By what edits are ranked."""
+    """The measure that ranks edits."""
 
     by: str
     unit: str
-    values: np.ndarray  # [n], NaN where not known
+    values: np.ndarray  # [n], NaN where unknown
     is_higher_better: bool = False
     places: tuple[str, str, str] = ("best", "median", "worst")
 
 
-def chosen(outcomes: Sequence[Outcome], measured: CounterfactualMetrics | None) -> list[tuple[Outcome, str]]:
-    """The first, the middle and the last of the ranked `outcomes`, each with the words that say so.
+def chosen(
+    outcomes: Sequence[Outcome],
+    measured: CounterfactualMetrics | None,
+    *,
+    without: Collection[tuple[str, str]] = (),
+) -> list[tuple[Outcome, str]]:
+    """The first, the middle and the last of the ranked `outcomes`, each with its rank in words.
 
-    `measured` are their errors to the truth, in their order, or None where no truth is known. Outcomes of which
-    nothing is known are left out; fewer than three give nothing: they can all be looked at.
+    `measured` are their errors to the truth, in their order, or None where no truth is known. Outcomes whose measure is
+    unknown, and those with a key in `without`, are left out; fewer than three give nothing: they can all be looked at.
     """
     merit = merit_of(outcomes, measured)
-    known = np.flatnonzero(~np.isnan(merit.values))
+    is_left = np.array([outcome.key not in without for outcome in outcomes], bool)
+    known = np.flatnonzero(~np.isnan(merit.values) & is_left)
     if len(known) < len(merit.places):
         return []
     ranked = known[np.argsort(-merit.values[known] if merit.is_higher_better else merit.values[known], kind="stable")]
     picked = (ranked[0], ranked[(len(ranked) - 1) // 2], ranked[-1])
-    say = lambda place, i: f"{place} of {len(known)} by {merit.by}: {number(merit.values[i])}{merit.unit}"
+    others = "other " if len(known) < len(outcomes) and without else ""
+    say = lambda place, i: f"{place} of {len(known)} {others}by {merit.by}: {number(merit.values[i])}{merit.unit}"
     return [(outcomes[i], say(place, i)) for place, i in zip(merit.places, picked, strict=True)]
 
 
@@ -47,7 +65,7 @@ def merit_of(outcomes: Sequence[Outcome], measured: CounterfactualMetrics | None
     if not np.all(np.isnan(scores)):
         return Merit(by="CLIP direction score", unit="", values=scores, is_higher_better=True)
     return Merit(
-        by="mean change of the picture, which says nothing of its quality",
+        by="mean change of the image (not a measure of quality)",
         unit=" levels",
         values=np.array([outcome.row["mean_change"] for outcome in outcomes], np.float64),
         is_higher_better=True,

@@ -1,48 +1,76 @@
-"""The report of an evaluation: pictures, tables and settings."""
+"""The report of a cohort: errors of its edits and reconstructions, and images of subjects drawn at random."""
 
 import collections
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from prism_jax import report
-from prism_jax.evaluation.counterfactuals import gallery
+from prism_jax import StableDiffusion, report
+from prism_jax.evaluation import ground_truth
+from prism_jax.evaluation.counterfactuals import attention, gallery, measure
 from prism_jax.evaluation.counterfactuals.attention import Maps
 from prism_jax.evaluation.counterfactuals.manifest import DONE, FAILED, REFUSED, Manifest
-from prism_jax.evaluation.counterfactuals.outcomes import Outcome
-from prism_jax.evaluation.edits import EditSpec
+from prism_jax.evaluation.counterfactuals.measure import AUTOENCODER, INVERSION, Outcome
 from prism_jax.metrics.counterfactual import CounterfactualMetrics
-from prism_jax.metrics.image import ImageMetrics
 from prism_jax.stats.intervals import Estimate
 
-SAMPLES = 12  # pictures on the data sheet
-LEVELS = (0.0, 255.0)
+if TYPE_CHECKING:
+    from prism_jax.evaluation.counterfactuals.run import CounterfactualRun
+
+SAMPLES = 12  # originals on the page
+
+Outcomes = Mapping[str, Sequence[Outcome]]  # by edit
+Errors = Mapping[str, CounterfactualMetrics]  # by edit; empty where no truth is known
 
 
-def first_rows(rows: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    """One row of each subject whose pictures were made."""
-    return list({row["id"]: row for row in reversed(rows) if row["reconstruction"]}.values())[::-1]
+def report_of(config: "CounterfactualRun", manifest: Manifest, sd: StableDiffusion) -> report.Report:
+    """The report of a finished cohort; `sd` draws the cross-attention maps."""
+    rows, phantom = manifest.rows(), ground_truth.phantom_config(config.data)
+    outcomes = {edit.name: measure.outcomes(manifest, edit, rows, phantom, config.wording) for edit in config.edits}
+    # Negative controls have no truth to come closer to.
+    names = [edit.name for edit in config.edits if not edit.is_negative_control and outcomes[edit.name]]
+    errors = {name: measure.merged(outcomes[name]) for name in names} if phantom else {}
+    fidelity = measure.fidelity(manifest, measure.first_rows(rows))
+    drawn = {name: gallery.drawn(each, config.shown) for name, each in outcomes.items()}
+    words = attention.maps_of(sd, drawn, min(config.attention, config.shown))
+    originals = [outcome.row for outcome in gallery.drawn(_one_per_image(outcomes), SAMPLES)]
+    return report.Report(
+        title=config.title,
+        summary=summary(rows, is_phantom=phantom is not None),
+        headline=headline(fidelity, errors),
+        targets=targets(is_phantom=bool(errors)),
+        look_first=look_first(is_phantom=bool(errors)),
+        tables=tables(config, fidelity, errors, outcomes),
+        curves=training_curves(config.training),
+        subjects=edit_rows(outcomes, drawn, errors, words),
+        samples=tuple(
+            report.Sample(image=manifest.image(row["original"]), caption=row["source_prompt"], group="Original images")
+            for row in originals
+        ),
+    )
 
 
-def edit_rows(
-    outcomes: Mapping[str, Sequence[Outcome]],
-    shown: int,
-    measured: Mapping[str, CounterfactualMetrics],
-    words: Maps,
-) -> tuple[report.EditRow, ...]:
-    """The first `shown` subjects of every change, then its best, median and worst; maps of words where there are."""
+def _one_per_image(outcomes: Outcomes) -> list[Outcome]:
+    """One outcome of each image."""
+    return list({outcome.row["id"]: outcome for each in outcomes.values() for outcome in each}.values())
+
+
+def edit_rows(outcomes: Outcomes, drawn: Outcomes, errors: Errors, words: Maps) -> tuple[report.EditRow, ...]:
+    """The subjects drawn at random for each edit, then its best, median and worst of the others."""
     rows = []
-    for name, found in outcomes.items():
-        picked = [(outcome, "") for outcome in found[:shown]] + gallery.chosen(found, measured.get(name))
-        rows += [edit_row(outcome, rank, () if rank else words.get(outcome.key, ())) for outcome, rank in picked]
+    for name, each in outcomes.items():
+        shown = {outcome.key for outcome in drawn[name]}
+        chosen = gallery.chosen(each, errors.get(name), without=shown)
+        rows += [edit_row(outcome, "", words.get(outcome.key, ())) for outcome in drawn[name]]
+        rows += [edit_row(outcome, rank, ()) for outcome, rank in chosen]
     return tuple(rows)
 
 
 def edit_row(outcome: Outcome, rank: str, words: tuple[report.WordMap, ...]) -> report.EditRow:
-    """The pictures of one edit, with their errors where the truth is known."""
+    """The images of one edit, with their errors where the truth is known."""
     return report.EditRow(
         subject=outcome.row["id"],
         edit=outcome.row["edit"],
@@ -59,80 +87,52 @@ def edit_row(outcome: Outcome, rank: str, words: tuple[report.WordMap, ...]) -> 
 
 def _errors(outcome: Outcome) -> dict[str, float]:
     if outcome.truth is None:
-        return {"mean change, levels": outcome.row["mean_change"]}
-    found = outcome.measured()
+        return {"mean change, grey levels": outcome.row["mean_change"]}
+    errors = outcome.measured()
     return {
-        "error inside, levels": float(found.edit_inside[0]),
-        "without the edit": float(found.reconstruction_inside[0]),
-        "error outside, levels": float(found.edit_outside[0]),
-        "outside, without": float(found.reconstruction_outside[0]),
-    }
-
-
-def samples(manifest: Manifest, subjects: Sequence[Mapping[str, Any]]) -> tuple[report.Sample, ...]:
-    """The data sheet: the first subjects that were edited."""
-    return tuple(
-        report.Sample(image=manifest.image(row["original"]), caption=row["source_prompt"], group="Images edited")
-        for row in subjects[:SAMPLES]
-    )
-
-
-def fidelity(manifest: Manifest, subjects: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Estimate]]:
-    """How well the VAE alone, and the inversion, give back the originals."""
-    stacked = lambda name: np.stack([manifest.image(row[name]) for row in subjects])[..., None].astype(np.float32)
-    original = stacked("original")
-    names = {"VAE alone": "autoencoded", "Reconstruction by inversion": "reconstruction"}
-    patients = [row["patient"] for row in subjects]
-    return {
-        label: ImageMetrics.of(stacked(name), original, value_range=LEVELS).compute(subjects=patients)
-        for label, name in names.items()
+        "error inside the mask, edit (grey levels)": float(errors.edit_inside[0]),
+        "reconstruction": float(errors.reconstruction_inside[0]),
+        "error outside, edit": float(errors.edit_outside[0]),
+        "outside, reconstruction": float(errors.reconstruction_outside[0]),
     }
 
 
 def tables(
-    edits: Sequence[EditSpec],
-    image_metrics: Mapping[str, Mapping[str, Estimate]],
-    measured: Mapping[str, CounterfactualMetrics],
-    outcomes: Mapping[str, Sequence[Outcome]],
-    *,
-    min_closer_fraction: float,
-    max_outside_growth: tuple[float, float],
-    max_psnr_loss: float,
+    config: "CounterfactualRun",
+    fidelity: Mapping[str, Mapping[str, Estimate]],
+    errors: Errors,
+    outcomes: Outcomes,
 ) -> tuple[report.Table, ...]:
     """Distance to the truth (phantom) or size of the change (real images), and fidelity of the reconstruction."""
-    target = image_metrics["VAE alone"]["psnr"].value - max_psnr_loss
     images = report.image_table(
-        image_metrics,
-        min_psnr={"Reconstruction by inversion": target},
-        note="8-bit grey images; L1 in grey levels. Intervals are 95 %, bootstrap over patients.",
-    )
-    if not measured:
-        return _sizes(outcomes), images
-    removal, addition = max_outside_growth
-    return (
-        report.counterfactual_table(
-            {name: found.compute() for name, found in measured.items()},
-            min_closer_fraction=min_closer_fraction,
-            max_outside_growth={edit.name: removal if edit.is_removal else addition for edit in edits},
+        fidelity,
+        min_psnr={INVERSION: fidelity[AUTOENCODER]["psnr"].value - config.max_psnr_loss},
+        note=(
+            "8-bit grey images; L1 in grey levels. 95 % intervals, bootstrap over patients. Target: the "
+            f"inversion loses at most {config.max_psnr_loss:g} dB to the autoencoder alone."
         ),
-        images,
     )
+    if not errors:
+        return _sizes(outcomes), images
+    removal, addition = config.max_outside_growth
+    growth = {edit.name: removal if edit.is_removal else addition for edit in config.edits}
+    computed = {name: each.compute() for name, each in errors.items()}
+    distances = report.counterfactual_table(
+        computed, min_closer_fraction=config.min_closer_fraction, max_outside_growth=growth
+    )
+    return distances, images
 
 
-def _sizes(outcomes: Mapping[str, Sequence[Outcome]]) -> report.Table:
-    """How much the edits changed, where no truth is known."""
-    rows = []
-    for name, found in outcomes.items():
-        if not found:
-            continue  # all were refused, or failed
-        pictures = lambda kind, found=found: np.stack([o.image(kind) for o in found]).astype(np.float32)[..., None]
-        patients = [o.row["patient"] for o in found]
-        change = ImageMetrics.of(pictures("edited"), pictures("reconstruction"), value_range=LEVELS)
-        estimates = change.compute(subjects=patients)
-        rows.append((name, estimates["l1"], estimates["ssim"]))
-    note = "Edit against reconstruction, 8-bit grey; no truth is known. Intervals are 95 %, by patient."
+def _sizes(outcomes: Outcomes) -> report.Table:
+    """How much the edits changed, where no truth is known; edits that all failed are left out."""
+    rows = [(name, *_two(measure.sizes(each))) for name, each in outcomes.items() if each]
+    note = "Edit compared with reconstruction, 8-bit grey; no truth is known. 95 % intervals, bootstrap over patients."
     columns = ("Edit", report.Column(name="Mean change", unit="levels"), "SSIM")
     return report.Table(title="Size of the change", columns=columns, rows=tuple(rows), note=note)
+
+
+def _two(sizes: Mapping[str, Estimate]) -> tuple[Estimate, Estimate]:
+    return sizes["l1"], sizes["ssim"]
 
 
 def training_curves(run: str | None) -> tuple[report.Curve, ...]:
@@ -147,35 +147,49 @@ def training_curves(run: str | None) -> tuple[report.Curve, ...]:
 
 
 def summary(rows: Sequence[Mapping[str, Any]], *, is_phantom: bool) -> str:
-    """What the page is about, in a paragraph."""
+    """What was evaluated, in a sentence."""
     counts = collections.Counter(row["status"] for row in rows)
     others = ", ".join(f"{counts[status]} {status}" for status in (REFUSED, FAILED) if counts[status])
     without = f" ({others}, see manifest.parquet)" if others else ""
-    subjects = len({row["id"] for row in rows})
-    start = f"{subjects} images were inverted and edited by text, {counts[DONE]} edits in all{without}. "
-    reading = (
-        "Every effect is read against the reconstruction, the inverted image sampled back without an edit; the "
-        "subjects shown are the first by number, and then those that are called chosen, by what is said beside them. "
+    images, patients = len({row["id"] for row in rows}), len({row["patient"] or row["id"] for row in rows})
+    compared = ", and compared with their true counterfactuals" if is_phantom else "; no true counterfactuals are known"
+    return (
+        f"{images} images of {patients} patients, inverted and edited by text: {counts[DONE]} edits{without}{compared}."
     )
+
+
+def targets(*, is_phantom: bool) -> str:
+    """What the targets in the tables compare."""
+    psnr = "PSNR of the reconstruction with that of the autoencoder alone"
     if is_phantom:
-        return (
-            start
-            + reading
-            + (
-                "These are drawn X-rays with a known structural causal model, so that every edit has a true "
-                "counterfactual: the same patient under the surgical intervention on that one attribute."
-            )
+        return f"{psnr}; edits with the true counterfactual, inside and outside the region that truly changes"
+    return f"{psnr}; whether the edits are right is not tested, as no truth is known"
+
+
+def look_first(*, is_phantom: bool) -> tuple[str, ...]:
+    """What to look at first, and how to read it."""
+    if is_phantom:
+        first = (
+            "Compare the edit with the true counterfactual of the same subject: these are phantom X-rays from a known "
+            "structural causal model, and the truth is the same patient with that one attribute set."
         )
-    return start + reading + "For real images no truth is known: read the pictures, not only the numbers."
+    else:
+        first = "Look at the difference images: is the change where it should be, and does everything else stay?"
+    return (
+        first,
+        "Every effect is measured against the reconstruction, the inverted image sampled back without an edit: what "
+        "the reconstruction loses is not an effect of the edit.",
+        "The first subjects of each edit are drawn at random, one image per patient; the best, median and worst of the "
+        "others follow, with the measure that selected them.",
+    )
 
 
-def headline(
-    image_metrics: Mapping[str, Mapping[str, Estimate]], measured: Mapping[str, CounterfactualMetrics]
-) -> tuple[tuple[str, str], ...]:
+def headline(fidelity: Mapping[str, Mapping[str, Estimate]], errors: Errors) -> tuple[tuple[str, str], ...]:
     """The figures at the top."""
-    psnr = image_metrics["Reconstruction by inversion"]["psnr"].value
-    found = [(f"{psnr:.1f} dB", "reconstruction by inversion, PSNR")]
-    if measured:
-        closer = np.concatenate([m.closer for m in measured.values()])
-        found.append((f"{100 * closer.mean():.0f} %", "edits closer to the truth than no edit, inside the mask"))
-    return tuple(found)
+    psnr, own = (fidelity[name]["psnr"].value for name in (INVERSION, AUTOENCODER))
+    tiles = [(f"{psnr:.1f} dB", f"PSNR of the reconstruction by inversion (autoencoder alone {own:.1f} dB)")]
+    if errors:
+        closer = np.concatenate([each.closer for each in errors.values()])
+        says = "of edits are closer to the true counterfactual than the reconstruction, inside the region that changes"
+        tiles.append((f"{100 * closer.mean():.0f} %", says))
+    return tuple(tiles)

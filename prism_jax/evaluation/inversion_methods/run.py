@@ -1,7 +1,7 @@
 """Inversion methods side by side on phantoms: `prism eval inversion_methods --config phantom/inversion_methods`.
 
-Runs `eval.counterfactuals` once for every method, each in a folder of its own and each to be resumed, and writes
-`report.html` and `metrics.json`: distance to the truth, reconstruction, time per image, and the method to prefer.
+Runs `counterfactuals` once per method, each in a folder of its own and each resumable, and writes `report.html` and
+`metrics.json`: distance to the true counterfactuals, reconstruction, time per image, and the recommended method.
 """
 
 import dataclasses
@@ -11,27 +11,29 @@ from pathlib import Path
 
 from prism_jax import config as configs
 from prism_jax import report
-from prism_jax.evaluation.counterfactuals import report as counterfactuals_report
+from prism_jax.evaluation import ground_truth
+from prism_jax.evaluation.counterfactuals import measure as counterfactuals_measure
 from prism_jax.evaluation.counterfactuals import run as counterfactuals_run
 from prism_jax.evaluation.counterfactuals.manifest import Manifest
+from prism_jax.evaluation.counterfactuals.measure import AUTOENCODER, INVERSION
 from prism_jax.evaluation.counterfactuals.run import CounterfactualRun, Inversion
 from prism_jax.stats.intervals import Estimate
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class InversionMethodsRun:
-    """Everything a comparison depends on."""
+    """Configuration of a comparison of inversion methods."""
 
     run: str = "runs/methods"
     title: str = "Inversion methods"
     each: CounterfactualRun = CounterfactualRun()
-    """What every method is asked for; its run and inversion are filled in."""
+    """Cohort that every method edits; its `run` and `inversion` are filled in."""
     methods: tuple[Inversion, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Found:
-    """What one method reached."""
+class MethodResult:
+    """Results of one method over all its edits."""
 
     method: str
     psnr: report.Check
@@ -42,44 +44,46 @@ class Found:
 
     @property
     def merit(self) -> tuple[bool, float, float]:
-        """Larger is better: a good reconstruction, then the share of edits closer to the truth, then speed."""
+        """Larger is better: a good reconstruction, then the fraction of edits closer to the truth, then speed."""
         return self.psnr.is_met, round(self.measured["closer"].value, 2), -self.seconds
 
 
 def main(config: InversionMethodsRun) -> None:
-    """Runs every method, or what is left of it, and compares them."""
+    """Runs every method, resumes those that were stopped, and compares them."""
     run = Path(config.run)
     names = [inversion.method for inversion in config.methods]
     if len(set(names)) != len(names) or not names:
-        raise ValueError(f"methods are {names}; name each once, and at least one")
-    found = []
+        raise ValueError(f"methods must name at least one method, each once, got {names}")
+    results = []
     for inversion in config.methods:
         each = dataclasses.replace(config.each, run=str(run / inversion.method), inversion=inversion)
         counterfactuals_run.main(each)
-        found.append(measure(each))
+        results.append(measure(each))
     configs.write(config, run)
-    document = document_of(config, found)
-    print(f"{report.save(document, run)}: {document.summary}", file=sys.stderr)
+    made = report_of(config, results)
+    print(f"{report.save(made, run)}: {made.headline[0][0]}, {made.headline[0][1]}", file=sys.stderr)
 
 
-def measure(config: CounterfactualRun) -> Found:
-    """What a finished run reached, over all its edits."""
+def measure(config: CounterfactualRun) -> MethodResult:
+    """Results of a finished cohort, over all its edits."""
     manifest = Manifest(Path(config.run), config.output)
-    rows = manifest.rows()
-    fidelity = counterfactuals_report.fidelity(manifest, counterfactuals_report.first_rows(rows))
+    rows, phantom = manifest.rows(), ground_truth.phantom_config(config.data)
+    fidelity = counterfactuals_measure.fidelity(manifest, counterfactuals_measure.first_rows(rows))
     measured = {
-        edit: counterfactuals_run.merged(counterfactuals_run.outcomes_of(config, manifest, edit, rows))
+        edit: counterfactuals_measure.merged(
+            counterfactuals_measure.outcomes(manifest, edit, rows, phantom, config.wording)
+        )
         for edit in config.edits
     }
     removals = [m for edit, m in measured.items() if edit.is_removal]
     additions = [m for edit, m in measured.items() if not edit.is_removal]
     together = lambda parts: parts[0].merge(*parts[1:]).compute()
-    bound = fidelity["VAE alone"]["psnr"].value - config.max_psnr_loss
+    bound = fidelity[AUTOENCODER]["psnr"].value - config.max_psnr_loss
     # The first batch of a process also compiles.
     batches = {row["batch"]: row["seconds"] for row in rows}
-    return Found(
+    return MethodResult(
         method=config.inversion.method,
-        psnr=report.Check(estimate=fidelity["Reconstruction by inversion"]["psnr"], at_least=bound),
+        psnr=report.Check(estimate=fidelity[INVERSION]["psnr"], at_least=bound),
         measured=together(list(measured.values())),
         removal_growth=together(removals)["outside_growth"],
         addition_growth=together(additions)["outside_growth"],
@@ -87,21 +91,21 @@ def measure(config: CounterfactualRun) -> Found:
     )
 
 
-def document_of(config: InversionMethodsRun, found: list[Found]) -> report.Report:
+def report_of(config: InversionMethodsRun, results: list[MethodResult]) -> report.Report:
     """The comparison as a report."""
-    best = max(found, key=lambda f: f.merit)
+    best = max(results, key=lambda result: result.merit)
     rows = tuple(
         (
-            f.method,
-            f.psnr,
-            report.Check(estimate=f.measured["closer"], at_least=config.each.min_closer_fraction),
-            f.measured["reconstruction_inside"],
-            f.measured["edit_inside"],
-            report.Check(estimate=f.removal_growth, at_most=config.each.max_outside_growth[0]),
-            report.Check(estimate=f.addition_growth, at_most=config.each.max_outside_growth[1]),
-            f.seconds,
+            result.method,
+            result.psnr,
+            report.Check(estimate=result.measured["closer"], at_least=config.each.min_closer_fraction),
+            result.measured["reconstruction_inside"],
+            result.measured["edit_inside"],
+            report.Check(estimate=result.removal_growth, at_most=config.each.max_outside_growth[0]),
+            report.Check(estimate=result.addition_growth, at_most=config.each.max_outside_growth[1]),
+            result.seconds,
         )
-        for f in found
+        for result in results
     )
     columns = (
         "Method",
@@ -114,13 +118,18 @@ def document_of(config: InversionMethodsRun, found: list[Found]) -> report.Repor
         report.Column(name="Time per image", unit="s"),
     )
     note = (
-        "Over all edits of all subjects, against the true counterfactual. Time is the median batch's, by image: "
-        "inversion, all edits of the image, decoding. The method to prefer reconstructs within the bound, then brings "
-        "most edits closer to the truth (in whole percent), then takes least time."
+        "All edits of all subjects, compared with the true counterfactual. Time: median over batches, per image, for "
+        "inversion, all edits of the image and decoding. Growth outside: error of the edit divided by error of the "
+        "reconstruction, where nothing should change; for findings removed and findings added."
     )
     return report.Report(
         title=config.title,
-        summary=f"Prefer {best.method}.",
-        headline=((best.method, "the method to prefer, by the rule under the table"),),
+        summary=f"{len(results)} inversion methods edit the same phantom images; {best.method} is recommended.",
+        headline=((best.method, "recommended inversion method"),),
+        targets="PSNR with the autoencoder alone; edits with the true counterfactual",
+        look_first=(
+            "The recommended method reconstructs within the bound on PSNR, then brings most edits closer to the truth "
+            "(in whole percent), then takes least time. Each method has its own report, with images, in its subfolder.",
+        ),
         tables=(report.Table(title="Methods", columns=columns, rows=rows, note=note),),
     )
