@@ -54,6 +54,6 @@ def why_another_kind(loss: float, known: AutoencoderError | None) -> str | None:
     if known is None or loss <= limit(known):
         return None
     return (
-        f"the image is not of the kind this model was trained on ({known.data}): its autoencoder loses "
-        f"{loss:.1%} of the detail, the limit is {limit(known):.1%}"
+        f"the image is not of the kind this model was trained on ({known.data}): the error of its autoencoder is "
+        f"{loss:.1%} of the image's fine detail, the limit {limit(known):.1%}"
     )

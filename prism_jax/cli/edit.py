@@ -124,14 +124,13 @@ def edit_and_write(options: Options, folder: Path, card: ModelCard, image: XrayF
     stages = Stages()
     stages.begin("loading the model", "load")
     sd = StableDiffusion.from_pretrained(folder, dtype=jnp.dtype(options.dtype))
-    judges = outcome.load_judges(card.judges)
     pixels = transforms.to_input(image.pixels, options.size or sd.size)[None]  # [1, h, w, 3]
-    prompts = prompts_of(options, card)
-    if prompts.assumed and judges:  # what the judges see in the image, instead
-        prompts = prompts_of(options, card, outcome.predict(judges, pixels)[0])
+    lost_detail, is_known_kind = check_kind(options, sd, pixels, card)
+    judges = outcome.load_judges(card.judges) if is_known_kind else {}
+    predicted = outcome.predict(judges, pixels)[0] if judges else None
+    prompts = prompts_of(options, card, predicted)
     edit = with_masks(options, edit_of(options, defaults, prompts), image, pixels.shape[1])
     make_control([prompts.source], [[edit]], sd.tokenizer, defaults.steps)  # refuses words that are not in the prompt
-    lost_detail = check_kind(options, sd, pixels, card)
     decoded = edit_image(sd, pixels, prompts.source, edit, defaults, seed=options.seed, stages=stages)
     effects = outcome.measure(judges, prompts.change, decoded)
     images = files.images_of(pixels[0], decoded)
@@ -139,6 +138,8 @@ def edit_and_write(options: Options, folder: Path, card: ModelCard, image: XrayF
         stages.begin("drawing where words looked", "attention")
         images["attention"] = attention_sheet(sd, prompts, images)
     lines = [*prompts.lines, *outcome.report(effects)]
+    if notes := outcome.contradictions(prompts.stated, predicted or {}):
+        lines.append(f"CHECK THE PROMPT: the judges see {'; '.join(notes)}")
     images[files.SHEET] = files.sheet(images, request(options), lines)
     stages.end()
     metrics = metrics_of(pixels, decoded, lost_detail)
@@ -276,17 +277,24 @@ def mask_of(file: Path, image: XrayFile) -> np.ndarray:
     return mask
 
 
-def check_kind(options: Options, sd: StableDiffusion, pixels: np.ndarray, card: ModelCard) -> float:
-    """The detail that the autoencoder loses; ValueError where the image is of another kind than the model knows."""
+def check_kind(options: Options, sd: StableDiffusion, pixels: np.ndarray, card: ModelCard) -> tuple[float, bool]:
+    """The detail that the autoencoder loses, and whether the image is of the kind that the model knows.
+
+    Raises:
+      ValueError: it is not, and --any-image was not given.
+    """
     originals = to_uint8(pixels[..., 0])
-    loss = float(image_kind.lost_detail(originals, image_kind.autoencode(sd, originals), sd.vae.config.factor)[0])
+    autoencoded = image_kind.autoencode(sd, originals)
+    loss = float(image_kind.lost_detail(originals, autoencoded, sd.vae.config.factor)[0])
     reason = image_kind.why_another_kind(loss, card.autoencoder)
     if reason is not None and not options.any_image:
         raise ValueError(
             f"{options.image}: {reason}; give --model one that was trained on such images, or --any-image to edit it "
             "all the same"
         )
-    return loss
+    if reason is not None:
+        say(f"warning: {reason}; the model's judges cannot judge it either")
+    return loss, reason is None
 
 
 def settings(options: Options, defaults: EditDefaults) -> dict[str, Any]:

@@ -96,6 +96,18 @@ def test_an_edit_that_did_not_happen_and_one_that_was_not_asked_for_are_said():
     done = outcome.effects({"cardiac pacemaker": False, "sex": "M"}, before, before | {"pacemaker": 0.1, "sex": 0.9})
     assert outcome.succeeded(done) is True
     assert outcome.succeeded(outcome.effects({"edema": True}, before, before)) is None
+    absent = before | {"pacemaker": 0.1}
+    needless = outcome.effects({"pacemaker": False}, absent, absent)
+    assert outcome.succeeded(needless) is None
+    assert "pacemaker 0.10 -> 0.10, as asked before the edit already" in "\n".join(outcome.report(needless))
+
+
+def test_a_caption_that_the_judges_see_otherwise_is_noted():
+    stated = dataclasses.replace(WOMAN, findings={"effusion": False, "pleural effusion": None, "support lines": True})
+    predicted = {"effusion": 0.98, "support_lines": 0.02, "sex": 0.9, "view": 0.5, "age": 20.0}
+    notes = outcome.contradictions(stated, predicted)
+    assert notes == ["effusion (stated absent, seen with probability 0.98)",
+                     "support lines (stated present, seen with probability 0.02)"]  # fmt: skip
 
 
 @pytest.mark.parametrize(("after", "is_done"), [(64.0, False), (50.0, False), (45.0, True), (30.0, True), (18.0, True)])
@@ -118,7 +130,7 @@ def test_an_image_that_loses_more_detail_than_the_held_out_ones_is_of_another_ki
     known = AutoencoderError(data="phantoms", images=256, mean=0.03, p99=0.06)
     assert image_kind.why_another_kind(0.08, known) is None
     assert image_kind.why_another_kind(0.5, None) is None
-    assert "loses 12.0% of the detail, the limit is 9.0%" in image_kind.why_another_kind(0.12, known)
+    assert "is 12.0% of the image's fine detail, the limit 9.0%" in image_kind.why_another_kind(0.12, known)
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,7 @@ class Prompts:
     source: str
     target: str
     change: Mapping[str, bool | float | str | None]  # attribute -> new value; empty for a target in free text
+    stated: Attributes = Attributes()  # what the source states; nothing of free text
     assumed: str = ""  # findings that the given caption did not state, as the source states them
     assumed_from: str = "assumed"
 
@@ -52,6 +53,7 @@ def from_requests(
         source=template.describe(attributes),
         target=template.saying(change).describe(phrases.changed(attributes, change)),
         change=change,
+        stated=attributes,
         assumed=completed.describe_assumed(),
         assumed_from="assumed" if predicted is None else "taken from the image by the model's judges",
     )
@@ -65,7 +67,7 @@ def from_texts(source: str, target: str, form: CaptionForm) -> Prompts:
         return Prompts(source=source, target=target, change={})
     slots = {slot: getattr(after, slot) for slot in SLOTS if getattr(after, slot) != getattr(before, slot)}
     findings = {name: state for name, state in after.findings.items() if before.findings.get(name) is not state}
-    return Prompts(source=source, target=target, change=slots | findings)
+    return Prompts(source=source, target=target, change=slots | findings, stated=before)
 
 
 def read(prompt: str, form: CaptionForm) -> tuple[Template, Attributes]:

@@ -9,6 +9,8 @@ import numpy as np
 from prism_jax import pretrained
 from prism_jax.classifier import Classifier
 from prism_jax.data.captions import synonyms
+from prism_jax.data.captions.phrases import spoken
+from prism_jax.data.schema import Attributes
 
 AGE = "age"
 POSITIVE = {"sex": "M", "view": "AP"}  # the value whose probability a classifier gives
@@ -24,7 +26,7 @@ class Effect:
     before: float
     after: float
     requested: bool
-    succeeded: bool | None = None  # of a requested one
+    succeeded: bool | None = None  # of a requested one; None where it was as requested before
 
 
 def load_judges(judges: Mapping[str, str]) -> dict[str, Classifier]:
@@ -60,9 +62,20 @@ def measure(
 
 
 def succeeded(effects: Mapping[str, Effect]) -> bool | None:
-    """Whether all that was asked for came about; None where no judge knows what was asked for."""
-    verdicts = [effect.succeeded for effect in effects.values() if effect.requested]
+    """Whether all that was asked for came about; None where no judge can tell."""
+    verdicts = [effect.succeeded for effect in effects.values() if effect.succeeded is not None]
     return all(verdicts) if verdicts else None
+
+
+def contradictions(stated: Attributes, predicted: Mapping[str, float]) -> list[str]:
+    """Findings that a caption states otherwise than the judges see them."""
+    notes = []
+    for name, state in stated.findings.items():
+        column = next((each for each in predicted if spoken(each) == spoken(name)), None)
+        if state is not None and column is not None and (predicted[column] >= THRESHOLD) != state:
+            said = "present" if state else "absent"
+            notes.append(f"{name} (stated {said}, seen with probability {predicted[column]:.2f})")
+    return notes
 
 
 def effects(
@@ -81,10 +94,12 @@ def effects(
     }
 
 
-def _succeeded(name: str, value: bool | float | str, before: float, after: float) -> bool:
+def _succeeded(name: str, value: bool | float | str, before: float, after: float) -> bool | None:
     if name == AGE:  # closer to the new age than to the old one
         return abs(after - float(value)) <= abs(after - before) or abs(after - float(value)) <= AGE_TOLERANCE
     is_positive = value == POSITIVE[name] if name in POSITIVE else bool(value)
+    if (before >= THRESHOLD) == is_positive:
+        return None
     return (after >= THRESHOLD) == is_positive
 
 
@@ -92,7 +107,7 @@ def report(effects: Mapping[str, Effect]) -> list[str]:
     """Sentences on what was asked and what else changed; empty without judges."""
     if not effects:
         return []
-    verdict = {True: "changed as asked", False: "DID NOT CHANGE as asked"}
+    verdict = {True: "changed as asked", False: "DID NOT CHANGE as asked", None: "as asked before the edit already"}
     lines = ["what the model's judges see, as probabilities, before and after:"]
     lines += [f"{_text(name, e)}, {verdict[e.succeeded]}" for name, e in effects.items() if e.requested]
     others = {name: effect for name, effect in effects.items() if not effect.requested and name != AGE}
