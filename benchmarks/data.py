@@ -86,7 +86,7 @@ def write(folder: Path, count: int, size: int) -> None:
     with open(folder / "files" / "metadata.csv", "w", newline="") as file:
         table = csv.writer(file)
         table.writerow(("path", "patient"))
-        for example in fake_data.synthetic(count, size, distinct=min(count, 64)):
+        for example in fake_data.fake_examples(count, size, distinct=min(count, 64)):
             (folder / "files" / f"{example.id:05d}.jpg").write_bytes(example.image)
             table.writerow((f"{example.id:05d}.jpg", example.patient))
     columns = dict.fromkeys(("sex_column", "age_column", "view_column", "findings_column"))

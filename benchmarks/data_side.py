@@ -49,11 +49,12 @@ def main(side: Side) -> None:
 
 
 def _prism_jax(side: Side) -> Iterator[np.ndarray]:
-    from prism_jax.data.loading import fake_data as synthetic
-    from prism_jax.data.loading import pipeline
+    from prism_jax.data.loading import fake_data, pipeline
 
     is_built = side.program == "prism_jax"
-    source = pipeline.open_split(side.folder / "built", "train") if is_built else synthetic.synthetic(4096, side.size)
+    source = (
+        pipeline.open_split(side.folder / "built", "train") if is_built else fake_data.fake_examples(4096, side.size)
+    )
     stream = pipeline.batches(
         source,
         side.batch_size,
@@ -62,7 +63,7 @@ def _prism_jax(side: Side) -> Iterator[np.ndarray]:
         epochs=None,
         drop_remainder=True,
         threads=side.threads,
-        workers=side.workers,
+        num_workers=side.workers,
     )
     try:
         for batch in stream:

@@ -1,7 +1,7 @@
-"""Marks burned into an X-ray, suspected: letters, side markers, dates, arrows near the border.
+"""Detection of burned-in text: letters, side markers, dates and arrows near the border of an X-ray.
 
-A mark is bright, thin, sharp-edged and of the size of a letter. Bones are never so sharp, but electrodes and pieces
-of metal near the border can be; dark marks, small print and marks in the middle of the picture are not looked for.
+A detection is bright, thin, sharp-edged and of the size of a letter. Bones are never so sharp, but electrodes and
+metal near the border can be false positives; dark text, small print and text in the middle are not detected.
 """
 
 from typing import NamedTuple
@@ -11,19 +11,19 @@ from scipy import ndimage
 
 from prism_jax.data import transforms
 
-SIDE = 512  # pixels of the longer side at which marks are sought; larger pictures are shrunk
-STROKE = 15  # pixels; a stroke is thinner
+SIDE = 512  # pixels of the longer side at which text is detected; larger images are shrunk
+STROKE = 15  # pixels, largest width of a stroke
 CONTRAST = 70  # grey levels above the surroundings
-LEAST_BRIGHT = 150  # grey level
+MIN_BRIGHTNESS = 150  # grey level
 HEIGHTS, WIDTHS = (6, 60), (2, 60)  # pixels of a letter, or of a word whose letters touch
-LEAST_AREA = 12  # pixels
-MOST_OBLONG = 12  # longer side over shorter: lines and borders are no letters
+MIN_AREA = 12  # pixels
+MAX_ASPECT_RATIO = 12  # longer side over shorter: excludes lines and borders
 BORDER = 0.15  # of the shorter side
-LEAST_SHARP = 30  # grey levels a pixel, mean gradient along the rim
+MIN_SHARPNESS = 30  # grey levels per pixel, mean gradient along the rim
 
 
-class Mark(NamedTuple):
-    """The frame of one mark, as shares of the picture's height (top, bottom) and width (left, right)."""
+class TextBox(NamedTuple):
+    """Bounding box of one letter or word, as fractions of the image's height (top, bottom) and width (left, right)."""
 
     top: float
     left: float
@@ -31,41 +31,41 @@ class Mark(NamedTuple):
     right: float
 
 
-def find(pixels: np.ndarray) -> tuple[Mark, ...]:
-    """The marks suspected in a grey picture uint8 [h, w], from top to bottom."""
+def detect(pixels: np.ndarray) -> tuple[TextBox, ...]:
+    """Suspected burned-in text of a grey image uint8 [h, w], from top to bottom."""
     scale = min(1.0, SIDE / max(pixels.shape))
-    picture = pixels.astype(np.float32)
+    image = pixels.astype(np.float32)
     if scale < 1:
         sides = [max(1, round(side * scale)) for side in pixels.shape]
-        picture = np.clip(transforms.resize(picture, *sides), 0, 255)
-    height, width = picture.shape
-    grey = picture.astype(np.uint8)
+        image = np.clip(transforms.resize(image, *sides), 0, 255)
+    height, width = image.shape
+    grey = image.astype(np.uint8)
     thin = grey - _opened(grey)
-    pieces, _ = ndimage.label((thin > CONTRAST) & (grey > LEAST_BRIGHT), np.ones((3, 3)))
-    found = []
+    pieces, _ = ndimage.label((thin > CONTRAST) & (grey > MIN_BRIGHTNESS), np.ones((3, 3)))
+    boxes = []
     for number, frame in enumerate(ndimage.find_objects(pieces), 1):
         rows, columns = frame
-        if _near_border(rows, columns, height, width) and _is_letter(picture, pieces, frame, number):
-            found.append(
-                Mark(rows.start / height, columns.start / width, rows.stop / height, columns.stop / width),
+        if _near_border(rows, columns, height, width) and _is_letter(image, pieces, frame, number):
+            boxes.append(
+                TextBox(rows.start / height, columns.start / width, rows.stop / height, columns.stop / width),
             )
-    return tuple(found)
+    return tuple(boxes)
 
 
-def outlined(pixels: np.ndarray, marks: tuple[Mark, ...], *, level: int = 255) -> np.ndarray:
-    """The picture uint8 [h, w] with a line of grey `level` around each mark."""
-    picture, (height, width) = pixels.copy(), pixels.shape
+def outlined(pixels: np.ndarray, boxes: tuple[TextBox, ...], *, level: int = 255) -> np.ndarray:
+    """The image uint8 [h, w] with a line of grey `level` around each box."""
+    image, (height, width) = pixels.copy(), pixels.shape
     gap = max(height, width) // 100 + 1
-    for mark in marks:
-        top, bottom = max(int(mark.top * height) - gap, 0), min(int(mark.bottom * height) + gap, height - 1)
-        left, right = max(int(mark.left * width) - gap, 0), min(int(mark.right * width) + gap, width - 1)
-        picture[[top, bottom], left : right + 1] = level
-        picture[top : bottom + 1, [left, right]] = level
-    return picture
+    for box in boxes:
+        top, bottom = max(int(box.top * height) - gap, 0), min(int(box.bottom * height) + gap, height - 1)
+        left, right = max(int(box.left * width) - gap, 0), min(int(box.right * width) + gap, width - 1)
+        image[[top, bottom], left : right + 1] = level
+        image[top : bottom + 1, [left, right]] = level
+    return image
 
 
 def _opened(grey: np.ndarray) -> np.ndarray:
-    """The picture uint8 [h, w] without what is bright and thinner than STROKE: its minimum's maximum in a square."""
+    """Grey opening of an image uint8 [h, w] with a STROKE x STROKE square: removes thinner bright structures."""
     for extreme in (np.minimum, np.maximum):
         grey = np.pad(grey, STROKE // 2, mode="edge")
         for _ in range(2):  # along both axes
@@ -74,7 +74,7 @@ def _opened(grey: np.ndarray) -> np.ndarray:
 
 
 def _slid(grey: np.ndarray, extreme: np.ufunc) -> np.ndarray:
-    """The extreme of each STROKE neighbours along the first axis [n - STROKE + 1, w], by doubling."""
+    """Running extreme over STROKE neighbours along the first axis, [n - STROKE + 1, w], by doubling."""
     reach = 1
     while reach < STROKE:
         step = min(reach, STROKE - reach)
@@ -88,15 +88,15 @@ def _near_border(rows: slice, columns: slice, height: int, width: int) -> bool:
     return nearest < BORDER * min(height, width)
 
 
-def _is_letter(picture: np.ndarray, pieces: np.ndarray, frame: tuple[slice, slice], number: int) -> bool:
+def _is_letter(image: np.ndarray, pieces: np.ndarray, frame: tuple[slice, slice], number: int) -> bool:
     piece = pieces[frame] == number
     height, width = piece.shape
     fits = HEIGHTS[0] <= height <= HEIGHTS[1] and WIDTHS[0] <= width <= WIDTHS[1]
     oblong = max(height, width) / min(height, width)
-    if not fits or oblong > MOST_OBLONG or piece.sum() < LEAST_AREA:
+    if not fits or oblong > MAX_ASPECT_RATIO or piece.sum() < MIN_AREA:
         return False
     wide = tuple(slice(max(side.start - 1, 0), side.stop + 1) for side in frame)  # the rim needs its outer neighbours
-    around = picture[wide]
+    around = image[wide]
     gradient = np.hypot(ndimage.sobel(around, 0), ndimage.sobel(around, 1)) / 8  # grey levels a pixel
     shape = pieces[wide] == number
-    return gradient[shape ^ ndimage.binary_erosion(shape)].mean() >= LEAST_SHARP
+    return gradient[shape ^ ndimage.binary_erosion(shape)].mean() >= MIN_SHARPNESS

@@ -1,4 +1,4 @@
-"""How many images have what: by split, and how often each attribute is known at all."""
+"""Counts of a data set: images by split, completeness of attributes, distributions, findings."""
 
 import dataclasses
 from collections import Counter
@@ -7,13 +7,13 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from prism_jax.data_report import scan, variables
-from prism_jax.data_report.scan import Seen
+from prism_jax.data_report.scan import ImageRecord
 from prism_jax.stats import associations
 from prism_jax.stats.intervals import Estimate
 
 UNKNOWN = "unknown"
 DECADE = 10  # years of an age band
-MOST_VIEWS = 4  # views that missingness is told for
+MAX_VIEWS = 4  # views, of the commonest, with a completeness of their own
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -23,14 +23,14 @@ class SplitCount:
     split: str
     images: int
     patients: int
-    studies: int  # those that are known
-    height: tuple[int, int, int]  # of the originals, pixels: least, median, greatest
+    studies: int  # 0 where unknown
+    height: tuple[int, int, int]  # of the originals, pixels: minimum, median, maximum
     width: tuple[int, int, int]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Known:
-    """Images of which something is known, of all and by split and view."""
+class Completeness:
+    """Number of images with a known value of one attribute, overall, by split and by view."""
 
     name: str  # "age", "sex", ..., or a finding: mentioned as present, absent or uncertain
     images: int
@@ -50,79 +50,82 @@ class Distribution:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class FindingCount:
-    """One finding: images by state, and shares with their intervals, whose count is that of patients."""
+    """Images with one finding by state, and fractions with intervals; `count` of an estimate is its patients."""
 
     name: str
     present: int
     absent: int
     uncertain: int
     unmentioned: int
-    of_all: Estimate  # share of all images that are said to show it
-    prevalence: Estimate  # share among those that say either way, by the survey's coding
+    of_all: Estimate  # fraction of all images labelled present
+    prevalence: Estimate  # fraction of present among present and absent, by the survey's coding
     by_split: Mapping[str, Estimate]  # the same in each split
 
 
-def split_counts(images: Sequence[Seen]) -> tuple[SplitCount, ...]:
-    """Each split, then "all" of them."""
-    groups = {**_grouped(images, [one.split for one in images]), "all": list(images)}
+def split_counts(images: Sequence[ImageRecord]) -> tuple[SplitCount, ...]:
+    """Counts of each split, then of "all"."""
+    groups = {**_grouped(images, [image.split for image in images]), "all": list(images)}
     return tuple(_split(name, group) for name, group in groups.items())
 
 
-def shared_patients(images: Sequence[Seen]) -> int:
-    """Patients with images in more than one split; there should be none."""
-    known = {(one.patient, one.split) for one in images if one.patient}
-    return sum(count > 1 for count in Counter(patient for patient, _ in known).values())
+def shared_patients(images: Sequence[ImageRecord]) -> int:
+    """Patients with images in more than one split; 0 in a patient-level split."""
+    pairs = {(image.patient, image.split) for image in images if image.patient}
+    return sum(count > 1 for count in Counter(patient for patient, _ in pairs).values())
 
 
-def known(images: Sequence[Seen]) -> tuple[Known, ...]:
-    """What is known of how many images."""
-    columns = {name: [getattr(one.attributes, name) is not None for one in images] for name in ("age", "sex", "view")}
-    columns["race"] = [one.attributes.race is not None for one in images]
-    columns["study"] = [bool(one.study) for one in images]
-    columns["text"] = [one.has_text for one in images]
-    columns["pixel spacing"] = [one.has_spacing for one in images]
-    columns["masks"] = [one.has_masks for one in images]
-    for name in variables.findings([one.attributes for one in images]):
-        columns[name] = [name in one.attributes.findings for one in images]
-    views = Counter(one.attributes.view for one in images if one.attributes.view is not None)
-    common = [view for view, _ in sorted(views.items(), key=lambda item: (-item[1], item[0]))[:MOST_VIEWS]]
-    by_split = [one.split for one in images]
-    by_view = [one.attributes.view for one in images]
+def completeness(images: Sequence[ImageRecord]) -> tuple[Completeness, ...]:
+    """Completeness of age, sex, view, race, study, text, pixel spacing, masks and every finding."""
+    slots = ("age", "sex", "view", "race")
+    columns = {name: [getattr(image.attributes, name) is not None for image in images] for name in slots}
+    columns["study"] = [bool(image.study) for image in images]
+    columns["text"] = [image.has_text for image in images]
+    columns["pixel spacing"] = [image.has_spacing for image in images]
+    columns["masks"] = [image.has_masks for image in images]
+    for name in variables.findings([image.attributes for image in images]):
+        columns[name] = [name in image.attributes.findings for image in images]
+    views = Counter(image.attributes.view for image in images if image.attributes.view is not None)
+    common = [view for view, _ in sorted(views.items(), key=lambda item: (-item[1], item[0]))[:MAX_VIEWS]]
+    by_split = [image.split for image in images]
+    by_view = [image.attributes.view for image in images]
     return tuple(
-        Known(
+        Completeness(
             name=name,
             images=sum(column),
             of=len(images),
-            by_split=_shares(column, by_split, list(dict.fromkeys(by_split))),
-            by_view=_shares(column, by_view, common),
+            by_split=_completeness_by(column, by_split, list(dict.fromkeys(by_split))),
+            by_view=_completeness_by(column, by_view, common),
         )
         for name, column in columns.items()
     )
 
 
-def distributions(images: Sequence[Seen]) -> tuple[Distribution, ...]:
-    """Age by sex and by split; view, sex, and race where it is known, by split."""
-    splits = [one.split for one in images]
-    ages = [_band(one.attributes.age) for one in images]
-    named = lambda name: [getattr(one.attributes, name) or UNKNOWN for one in images]
-    found = [_distribution("age", ages, "sex", named("sex")), _distribution("age", ages, "split", splits)]
-    found += [_distribution(name, named(name), "split", splits) for name in ("view", "sex", "race")]
-    return tuple(one for one in found if one.attribute != "race" or any(map(_is_told, one.counts.values())))
+def distributions(images: Sequence[ImageRecord]) -> tuple[Distribution, ...]:
+    """Distributions of age by sex and by split; of view, sex and, where known, race by split."""
+    splits = [image.split for image in images]
+    ages = [_band(image.attributes.age) for image in images]
+    named = lambda name: [getattr(image.attributes, name) or UNKNOWN for image in images]
+    by_split = [_distribution(name, named(name), "split", splits) for name in ("view", "sex", "race")]
+    return (
+        _distribution("age", ages, "sex", named("sex")),
+        _distribution("age", ages, "split", splits),
+        *(each for each in by_split if each.attribute != "race" or any(map(_has_known, each.counts.values()))),
+    )
 
 
-def finding_counts(images: Sequence[Seen], coding: variables.Coding) -> tuple[FindingCount, ...]:
-    """All findings, the commonest first."""
-    attributes = [one.attributes for one in images]
-    owners, splits = scan.patients(list(images)), np.array([one.split for one in images])
-    found = []
+def finding_counts(images: Sequence[ImageRecord], coding: variables.Coding) -> tuple[FindingCount, ...]:
+    """Counts of all findings, the commonest first."""
+    attributes = [image.attributes for image in images]
+    owners, splits = scan.patients(list(images)), np.array([image.split for image in images])
+    findings = []
     for name in variables.findings(attributes):
-        states = Counter(one.findings.get(name, UNKNOWN) for one in attributes)
-        values = np.array([coding.value(one, name) for one in attributes])
-        told = ~np.isnan(values)
-        prevalence = lambda rows, values=values, told=told: associations.clustered_proportion(
-            values[rows & told] == 1, owners[rows & told]
+        states = Counter(known.findings.get(name, UNKNOWN) for known in attributes)
+        values = np.array([coding.value(known, name) for known in attributes])
+        is_known = ~np.isnan(values)
+        prevalence = lambda rows, values=values, is_known=is_known: associations.clustered_proportion(
+            values[rows & is_known] == 1, owners[rows & is_known]
         )
-        found.append(
+        findings.append(
             FindingCount(
                 name=name,
                 present=states[True],
@@ -130,35 +133,37 @@ def finding_counts(images: Sequence[Seen], coding: variables.Coding) -> tuple[Fi
                 uncertain=states[None],
                 unmentioned=states[UNKNOWN],
                 of_all=associations.clustered_proportion(
-                    np.array([one.findings.get(name) is True for one in attributes]), owners
+                    np.array([known.findings.get(name) is True for known in attributes]), owners
                 ),
                 prevalence=prevalence(np.ones(len(images), bool)),
                 by_split={split: prevalence(splits == split) for split in dict.fromkeys(splits.tolist())},
             )
         )
-    return tuple(sorted(found, key=lambda one: (-one.present, one.name)))
+    return tuple(sorted(findings, key=lambda finding: (-finding.present, finding.name)))
 
 
-def _split(name: str, images: Sequence[Seen]) -> SplitCount:
+def _split(name: str, images: Sequence[ImageRecord]) -> SplitCount:
     span = lambda sides: (int(np.min(sides)), int(np.median(sides)), int(np.max(sides)))
     return SplitCount(
         split=name,
         images=len(images),
         patients=len(np.unique(scan.patients(list(images)))),
-        studies=len({(one.patient, one.study) for one in images if one.study}),
-        height=span([one.height for one in images]),
-        width=span([one.width for one in images]),
+        studies=len({(image.patient, image.study) for image in images if image.study}),
+        height=span([image.height for image in images]),
+        width=span([image.width for image in images]),
     )
 
 
-def _grouped(images: Sequence[Seen], names: Sequence[str]) -> dict[str, list[Seen]]:
-    groups: dict[str, list[Seen]] = {}
-    for one, name in zip(images, names, strict=True):
-        groups.setdefault(name, []).append(one)
+def _grouped(images: Sequence[ImageRecord], names: Sequence[str]) -> dict[str, list[ImageRecord]]:
+    groups: dict[str, list[ImageRecord]] = {}
+    for image, name in zip(images, names, strict=True):
+        groups.setdefault(name, []).append(image)
     return groups
 
 
-def _shares(column: list[bool], names: Sequence[str | None], wanted: Sequence[str]) -> dict[str, tuple[int, int]]:
+def _completeness_by(
+    column: list[bool], names: Sequence[str | None], wanted: Sequence[str]
+) -> dict[str, tuple[int, int]]:
     hits, totals = Counter(n for n, is_known in zip(names, column, strict=True) if is_known), Counter(names)
     return {name: (hits[name], totals[name]) for name in wanted}
 
@@ -179,5 +184,5 @@ def _band(age: float | None) -> str:
     return f"{low} to {low + DECADE - 1}"
 
 
-def _is_told(counts: Mapping[str, int]) -> bool:
+def _has_known(counts: Mapping[str, int]) -> bool:
     return any(count for name, count in counts.items() if name != UNKNOWN)

@@ -1,10 +1,10 @@
-"""Images that are nearly the same picture, found among hundreds of thousands.
+"""Near-duplicate search among hundreds of thousands of images.
 
-Chest X-rays all look alike: the usual 64-bit difference hash takes pictures of different patients for copies. Here
-a picture is shrunk, its local brightness and contrast are levelled out, and the signs of fixed random projections are
-kept (Charikar 2002): the share of bits in which two fingerprints differ is the angle between the levelled pictures,
-so their correlation can be told from the bits. It is nearly 1 for the same picture at another size, compression,
-brightness or contrast; a crop, a turn or a wide border lowers it, and a mirrored copy is another picture.
+Chest X-rays all look alike: the usual 64-bit difference hash takes images of different patients for copies. Here an
+image is shrunk, its local brightness and contrast are normalised, and the signs of fixed random projections are kept
+(Charikar 2002): the fraction of bits in which two fingerprints differ is the angle between the normalised images, so
+their correlation follows from the bits. It is nearly 1 for the same image at another size, compression, brightness or
+contrast; a crop, a rotation or a wide border lowers it, and a mirrored copy counts as another image.
 """
 
 import functools
@@ -19,15 +19,15 @@ from prism_jax.data import transforms
 
 BITS = 2048
 WORDS = BITS // 64
-SIDE = 64  # pixels of the shrunken picture
-LEVELLING = 3.0  # pixels of it: standard deviation of the Gaussian window
-QUIET = 4.0  # grey levels of contrast below which there is only noise to level
-STAGES = (1, 4, WORDS)  # words compared; a pair that is clearly too far apart is not looked at further
-BLOCK = (64, 4096)  # pairs compared at once: what a core's cache holds
+SIDE = 64  # pixels of the shrunken image
+NORMALISATION = 3.0  # pixels of it: standard deviation of the Gaussian window
+MIN_CONTRAST = 4.0  # grey levels of contrast below which there is only noise
+STAGES = (1, 4, WORDS)  # words compared; clearly distant pairs are dropped early
+BLOCK = (64, 4096)  # rows and columns compared at once: fits the cache of a core
 
 
 class Near(NamedTuple):
-    """Two fingerprints by their places, `first` < `second`, and the correlation that their bits tell."""
+    """Two fingerprints by index, `first` < `second`, and the correlation estimated from their bits."""
 
     first: int
     second: int
@@ -35,10 +35,10 @@ class Near(NamedTuple):
 
 
 def fingerprint(pixels: np.ndarray) -> np.ndarray:
-    """The fingerprint uint64 [WORDS] of a grey picture uint8 [h, w] of any size."""
+    """Fingerprint uint64 [WORDS] of a grey image uint8 [h, w] of any size."""
     small = transforms.resize(pixels.astype(np.float32), SIDE, SIDE)
-    small = small - ndimage.gaussian_filter(small, LEVELLING)
-    small = small / (np.sqrt(ndimage.gaussian_filter(small**2, LEVELLING)) + QUIET)
+    small = small - ndimage.gaussian_filter(small, NORMALISATION)
+    small = small / (np.sqrt(ndimage.gaussian_filter(small**2, NORMALISATION)) + MIN_CONTRAST)
     flips, kept = _projections()
     # A cosine transform after random changes of sign: as good as a thousand random directions, and much faster.
     projected = fft.dctn((small - small.mean()) * flips, norm="ortho").ravel()[kept]
@@ -46,7 +46,7 @@ def fingerprint(pixels: np.ndarray) -> np.ndarray:
 
 
 def similarity(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """Correlation of the levelled pictures, as the bits of their fingerprints [..., WORDS] tell it; about ±0.02."""
+    """Correlation of the normalised images, estimated from their fingerprints [..., WORDS] to about ±0.02."""
     return np.cos(np.pi * _distance(first, second) / BITS)
 
 
@@ -59,7 +59,7 @@ def near(
 ) -> Iterator[Near]:
     """All pairs of `fingerprints` uint64 [n, WORDS] whose similarity is `at_least`, by first, then second place.
 
-    `progress` is told of rows compared with all later ones. A pair is lost on the way with a chance below 1 in 1,000.
+    `progress` gets the number of rows compared with all later ones. A pair is missed with a probability below 1/1,000.
     """
     limits, heads = _limits(at_least), np.ascontiguousarray(fingerprints[:, 0])
 
@@ -69,7 +69,7 @@ def near(
 
     with ThreadPoolExecutor(threads) as pool:
         tops = range(0, len(heads), BLOCK[0])
-        # A few at a time: whoever has seen enough pairs stops, and nothing more is compared.
+        # A few at a time: a caller with enough pairs stops, and nothing more is compared.
         for few in (tops[at : at + 4 * threads] for at in range(0, len(tops), 4 * threads)):
             for first, second in pool.map(block, few):
                 close = similarity(fingerprints[first], fingerprints[second])
@@ -98,15 +98,15 @@ def _distance(first: np.ndarray, second: np.ndarray) -> np.ndarray:
 def check(at_least: float) -> None:
     """A ValueError where `at_least` cannot be a similarity."""
     if not 0 < at_least <= 1:
-        raise ValueError(f"similarity {at_least} is not above 0 and at most 1; 0.95 finds copies, 0.8 crops too")
+        raise ValueError(f"similarity must be above 0 and at most 1 (0.95 finds copies, 0.8 crops too), got {at_least}")
 
 
 def _limits(at_least: float) -> tuple[int, ...]:
     """Most differing bits in the words of each stage: four standard deviations above what is expected."""
     check(at_least)
-    share = np.arccos(at_least) / np.pi
-    chance = lambda bits: share * bits + 4 * np.sqrt(bits * share * (1 - share))
-    return (*(int(chance(64 * words)) for words in STAGES[:-1]), int(share * BITS))
+    fraction = np.arccos(at_least) / np.pi
+    limit = lambda bits: fraction * bits + 4 * np.sqrt(bits * fraction * (1 - fraction))
+    return (*(int(limit(64 * words)) for words in STAGES[:-1]), int(fraction * BITS))
 
 
 @functools.cache

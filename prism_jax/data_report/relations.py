@@ -1,8 +1,8 @@
-"""An edit's side effects held against what goes together in the data: known, amplified, hidden, or not shown.
+"""An edit's side effects compared with the associations of the data: known, amplified, hidden, or not shown.
 
-Both are put as slopes: how much the share of images with B changes with each unit that the share with A changes. In
-the data that is the regression of B on A, the adjusted correlation times sd(B) / sd(A); in the edits it is the ratio
-of the mean changes of the probabilities of B and A (`leakage.ratio`).
+Both are slopes: the change of the fraction of images with B per unit change of the fraction with A. In the data that
+is the regression of B on A, the adjusted correlation times sd(B) / sd(A); in the edits it is the ratio of the mean
+changes of the probabilities of B and A (`leakage.ratio`).
 """
 
 import dataclasses
@@ -11,7 +11,7 @@ from typing import Literal
 import numpy as np
 
 from prism_jax.data.captions.phrases import spoken
-from prism_jax.data_report.links import Association
+from prism_jax.data_report.pairwise_associations import Association
 from prism_jax.stats.effects import EFFECT, NEGLIGIBLE, NO_EFFECT
 from prism_jax.stats.intervals import Estimate
 
@@ -20,12 +20,12 @@ KNOWN, AMPLIFIED, HIDDEN, NOT_SHOWN, UNDECIDED = "known", "amplified", "hidden",
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Relation:
-    """What the model ties together, beside what the data do."""
+    """An association in the model's edits beside that in the data."""
 
     kind: Literal["known", "amplified", "hidden", "not shown", "undecided"]
     model: Estimate  # slope in the edits
-    data: Estimate  # slope in the data; NaN where it cannot be told, count 0 where the data do not have it
-    excess: Estimate  # |model| - |data|; NaN where the data have no link of that sign
+    data: Estimate  # slope in the data; NaN where it cannot be estimated, count 0 where the data lack it
+    excess: Estimate  # |model| - |data|; NaN without an association of that sign in the data
     reason: str
 
 
@@ -35,47 +35,49 @@ def relate(
     """Classes a cell by its verdict, its slope in the edits and the association of its attribute with the target.
 
     `association` is `Survey.between(target, attribute)`, None where the metadata do not have the attribute. It is
-    adjusted for view, age and sex unless told otherwise. *Known*: in the data with the same sign, and not shown to be
+    adjusted for view, age and sex if `is_adjusted`. *Known*: in the data with the same sign, and not shown to be
     larger in the edits. *Amplified*: its slope in the edits is shown to be the larger one. *Hidden*: the edits have
     it, the data do not, or have it the other way round. *Not shown*: equivalence says the edits do not have it.
     """
     data = _nothing() if association is None else slope(association, target, is_adjusted=is_adjusted)
-    linked = association is not None and (association.is_linked_adjusted if is_adjusted else association.is_linked)
+    name = "is_significant_adjusted" if is_adjusted else "is_significant"
+    is_associated = association is not None and getattr(association, name)
     made = lambda kind, reason, excess=None: Relation(
         kind=kind, model=model, data=data, excess=excess or _nothing(), reason=reason
     )
     if verdict == NO_EFFECT:
         return made(NOT_SHOWN, "the edits change it by less than the margin")
     if verdict not in (EFFECT, NEGLIGIBLE):
-        return made(UNDECIDED, f"the edits say nothing certain: {verdict}")
+        return made(UNDECIDED, f"inconclusive in the edits: {verdict}")
     if association is None:
-        return made(HIDDEN, "the metadata do not have the attribute")
+        return made(HIDDEN, "the attribute is not in the metadata")
     if association.reason or np.isnan(data.value):
-        return made(UNDECIDED, f"the data say nothing certain: {association.reason or 'too few to adjust'}")
-    if not linked:
-        return made(HIDDEN, "no link in the data beyond chance")
+        return made(UNDECIDED, f"inconclusive in the data: {association.reason or 'too few images to adjust'}")
+    if not is_associated:
+        return made(HIDDEN, "no significant association in the data")
     if np.isnan(model.value):
-        return made(UNDECIDED, "the edits have no slope: their own target did not move")
+        return made(UNDECIDED, "the edits have no slope: their own target did not change")
     if np.sign(model.value) != np.sign(data.value):
-        return made(HIDDEN, "linked in the data the other way round")
+        return made(HIDDEN, "associated in the data with the opposite sign")
     excess = _excess(model, data)
     if excess.low > 0:
-        return made(AMPLIFIED, "linked in the data, more strongly in the edits", excess)
-    return made(KNOWN, "linked in the data", excess)
+        return made(AMPLIFIED, "associated in the data, more strongly in the edits", excess)
+    return made(KNOWN, "associated in the data", excess)
 
 
 def slope(association: Association, target: str, *, is_adjusted: bool = True) -> Estimate:
-    """Change of the share with the attribute for each unit of the share with `target`; NaN where one is not yes or no.
+    """Change of the fraction with the attribute per unit of the fraction with `target`; NaN where one is not binary.
 
-    The sds are those of the marginal shares, taken as known: their error is small beside the correlation's.
+    The standard deviations are those of the marginal fractions, taken as known: their error is small beside the
+    correlation's.
     """
     correlation = association.adjusted if is_adjusted else association.correlation
     if association.cells is None or not correlation.count:
         return dataclasses.replace(_nothing(), count=correlation.count)
     both, first, second, neither = association.cells
     total = both + first + second + neither
-    shares = np.array([both + first, both + second]) / total
-    deviations = np.sqrt(shares * (1 - shares))
+    fractions = np.array([both + first, both + second]) / total
+    deviations = np.sqrt(fractions * (1 - fractions))
     ratio = deviations[1] / deviations[0]
     if spoken(target) != spoken(association.first):
         if spoken(target) != spoken(association.second):

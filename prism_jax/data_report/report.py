@@ -1,4 +1,4 @@
-"""A survey as a page: what to look at first, pictures, charts, and the tables."""
+"""The page of a survey: summary, headline figures, images, charts and tables."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -13,13 +13,13 @@ from prism_jax.report import Bars, Matrix
 from prism_jax.report.tables import number
 
 NOTICE = (
-    "This page holds pictures and facts of patients: it falls under the terms of the data. Links are of this data "
-    "set, not causes. For research, not for diagnosis."
+    "This page holds images and attributes of patients: it falls under the terms of the data. Associations are of this "
+    "data set and not causal. For research, not for diagnosis."
 )
 
 
 def page(survey: Survey, samples: tuple[report.Sample, ...], versions: Mapping[str, str]) -> report.Report:
-    """The report of a survey with these pictures."""
+    """The report of a survey with these sample images."""
     return report.Report(
         title=f"Know your data: {survey.data}",
         summary=_summary(survey),
@@ -38,20 +38,19 @@ def _settings(survey: Survey) -> dict[str, Any]:
 
 
 def _summary(survey: Survey) -> str:
-    whole, linked = survey.splits[-1], [one for one in survey.associations if one.is_linked]
-    found = "No two attributes go together beyond chance. "
-    if linked:
-        one = max(linked, key=lambda one: abs(one.correlation.value))
-        value, low, high = (number(x) for x in (one.correlation.value, one.correlation.low, one.correlation.high))
+    whole, significant = survey.splits[-1], [pair for pair in survey.associations if pair.is_significant]
+    compared = sum(not pair.reason for pair in survey.associations)
+    finding = f"None of the {compared} pairs of attributes that could be compared is significantly associated. "
+    if significant:
+        pair = max(significant, key=lambda pair: abs(pair.correlation.value))
+        value, low, high = (number(x) for x in (pair.correlation.value, pair.correlation.low, pair.correlation.high))
         interval = f"correlation {value}, {survey.config.level:.0%} interval {low} to {high}"
-        many = f"{len(linked)} pairs of attributes go together beyond chance, most of all"
-        found = (
-            f"{many if len(linked) > 1 else 'One pair of attributes goes together beyond chance:'} {one.first} and "
-            f"{one.second} ({interval}). "
-        )
+        many = f"{len(significant)} pairs of attributes are significantly associated, most strongly"
+        one = "One pair of attributes is significantly associated:"
+        finding = f"{many if len(significant) > 1 else one} {pair.first} and {pair.second} ({interval}). "
     return (
-        f"{whole.images:,} images of {whole.patients:,} patients. {found}A model trained on these images may take what "
-        "goes together for one thing: read the links below before reading its edits."
+        f"{whole.images:,} images of {whole.patients:,} patients. {finding}A model trained on these images may "
+        "confuse associated attributes: read the associations below before its edits."
     )
 
 
@@ -61,14 +60,14 @@ def _headline(survey: Survey) -> tuple[tuple[str, str], ...]:
     more = "+" if survey.has_more_duplicates else ""
     across = sum(pair.splits[0] != pair.splits[1] for pair in survey.duplicates)
     patients = sum(not pair.is_one_patient for pair in survey.duplicates)
-    linked = sum(one.is_linked for one in survey.associations)
-    adjusted = sum(one.is_linked_adjusted for one in survey.associations)
+    significant = sum(one.is_significant for one in survey.associations)
+    adjusted = sum(one.is_significant_adjusted for one in survey.associations)
     return (
         (f"{whole.images:,}", f"images of {whole.patients:,} patients in {len(survey.splits) - 1} splits"),
         (f"{survey.shared_patients:,}", "patients in more than one split"),
-        (f"{linked}", f"pairs of attributes linked, of {compared} compared; {adjusted} after adjustment"),
+        (f"{significant}", f"significant pairs of attributes, of {compared} compared; {adjusted} after adjustment"),
         (f"{len(survey.duplicates):,}{more}", f"near duplicates, {patients} of two patients, {across} across splits"),
-        (f"{len(survey.marked):,}", "images in which burned-in marks are suspected"),
+        (f"{len(survey.burned_in_text):,}", "images with suspected burned-in text"),
     )
 
 
@@ -100,7 +99,7 @@ def _correlations(survey: Survey, names: list[str]) -> Matrix:
         title="Correlations of attributes",
         names=tuple(names),
         values=values,
-        note="Below the diagonal as they are, above it adjusted for view, age and sex. Blank: not compared, or too few "
+        note="Below the diagonal unadjusted, above it adjusted for view, age and sex. Blank: not compared, or too few "
         "patients. Intervals are in the tables.",
     )
 

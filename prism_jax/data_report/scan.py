@@ -1,28 +1,29 @@
-"""Going once through a built data set: what is known of each image, and what its pixels tell."""
+"""One pass over a built data set: attributes, fingerprint and burned-in text of every image."""
 
 import dataclasses
 import json
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
-from prism_jax.data import schema, transforms
+from prism_jax.data import built_folder, schema, transforms
+from prism_jax.data.built_folder import INFO_FILE
 from prism_jax.data.loading import pipeline
 from prism_jax.data_report import burned_in_text, duplicates
 
-CHUNK = 256  # images handed to the threads at once
-INFO_FILE = "dataset_info.json"
+CHUNK = 256  # images submitted to the threads at once
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Seen:
-    """One image of a data set, without its picture."""
+class ImageRecord:
+    """One image of a data set, without its pixels."""
 
     id: int
     split: str
-    place: int  # in its split
+    index: int  # in its split
     patient: str
     study: str
     has_text: bool
@@ -32,52 +33,52 @@ class Seen:
     width: int
     attributes: schema.Attributes
     fingerprint: np.ndarray  # uint64 [duplicates.WORDS]
-    marks: int
+    text_boxes: int  # suspected burned-in text
 
 
 def splits(folder: str | Path) -> dict[str, int]:
     """Images per split of the data set in `folder`; a one-line ValueError where there is none."""
+    built_folder.check(folder)
     file = Path(folder) / INFO_FILE
-    if not file.is_file():
-        raise ValueError(f"no data set in {folder}; make one with: prism data build NAME --out {folder}")
     try:
-        counts = {one["name"]: sum(map(int, one["shardLengths"])) for one in json.loads(file.read_text())["splits"]}
+        splits = json.loads(file.read_text())["splits"]
+        counts = {split["name"]: sum(map(int, split["shardLengths"])) for split in splits}
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"{file} cannot be read ({error!r}); build the data set again") from None
     order = (*schema.SPLITS, *sorted(counts))
     return dict(sorted(counts.items(), key=lambda item: order.index(item[0])))
 
 
-def scan(folder: str | Path, *, threads: int = 2, progress: Callable[[], object] = lambda: None) -> list[Seen]:
-    """All images, by split and place. `progress` is called after each."""
-    found = []
+def scan(folder: str | Path, *, threads: int = 2, progress: Callable[[], object] = lambda: None) -> list[ImageRecord]:
+    """All images, by split and index. `progress` is called after each."""
+    records = []
     with ThreadPoolExecutor(threads) as pool:
         for split, count in splits(folder).items():
             examples = pipeline.open_split(folder, split)
             for start in range(0, count, CHUNK):
-                places = range(start, min(start + CHUNK, count))
-                for one in pool.map(lambda place, split=split, examples=examples: _see(examples, split, place), places):
-                    found.append(one)
+                indices = range(start, min(start + CHUNK, count))
+                for record in pool.map(partial(_read, examples, split), indices):
+                    records.append(record)
                     progress()
-    return found
+    return records
 
 
-def patients(images: list[Seen]) -> np.ndarray:
-    """The patient of each image as a number, int64 [n]; an image whose patient nobody knows is one of its own."""
-    names = [one.patient or f"\0{number}" for number, one in enumerate(images)]
+def patients(images: list[ImageRecord]) -> np.ndarray:
+    """The patient of each image as a number, int64 [n]; an image without a patient counts as a patient of its own."""
+    names = [image.patient or f"\0{number}" for number, image in enumerate(images)]
     return np.unique(np.array(names), return_inverse=True)[1]
 
 
-def _see(examples: Sequence[schema.Example], split: str, place: int) -> Seen:
-    example = examples[place]
+def _read(examples: Sequence[schema.Example], split: str, index: int) -> ImageRecord:
+    example = examples[index]
     try:
         pixels = transforms.decode(example.image)
     except ValueError as error:
         raise ValueError(f"image {example.id} of {split} {error}; build the data set again") from None
-    return Seen(
+    return ImageRecord(
         id=example.id,
         split=split,
-        place=place,
+        index=index,
         patient=example.patient,
         study=example.study,
         has_text=bool(example.text),
@@ -87,5 +88,5 @@ def _see(examples: Sequence[schema.Example], split: str, place: int) -> Seen:
         width=example.width,
         attributes=example.attributes,
         fingerprint=duplicates.fingerprint(pixels),
-        marks=len(burned_in_text.find(pixels)),
+        text_boxes=len(burned_in_text.detect(pixels)),
     )

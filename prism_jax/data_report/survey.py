@@ -1,7 +1,7 @@
-"""A survey of a data set: counts, what is missing, what goes together, near duplicates, burned-in marks.
+"""A survey of a data set: counts, completeness, pairwise associations, near duplicates, burned-in text.
 
 `survey` makes one from a built data set, `write` and `read` keep it as `report.json`; the audit of a model's edits
-reads the known associations from there.
+reads the associations of the data from there.
 """
 
 import dataclasses
@@ -16,32 +16,47 @@ from tqdm import tqdm
 
 from prism_jax import json_codec
 from prism_jax.data.captions.phrases import spoken
-from prism_jax.data_report import counts, duplicates, links, scan, variables
-from prism_jax.data_report.scan import Seen
+from prism_jax.data_report import counts, duplicates, pairwise_associations, scan, variables
+from prism_jax.data_report.pairwise_associations import Association, AssociationConfig
+from prism_jax.data_report.scan import ImageRecord
 
 FILE_NAME = "report.json"
 FORMAT = "prism data report 1"
-MOST_PAIRS = 10_000  # near duplicates listed; the search ends there
+MAX_PAIRS = 10_000  # near duplicates listed; the search ends there
+# Keys of reports written before they were renamed, and today's.
+RENAMED = {
+    "known": "completeness",
+    "marked": "burned_in_text",
+    "marks": "text_boxes",
+    "fewest": "min_patients",
+    "shown": "max_images",
+    "is_linked": "is_significant",
+    "is_linked_adjusted": "is_significant_adjusted",
+}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class SurveyConfig:
-    """How a data set is surveyed."""
+    """Settings of a survey."""
 
-    uncertain: Literal["unknown", "absent", "present"] = "unknown"  # what an uncertain finding counts as in links
-    unmentioned: Literal["unknown", "absent"] = "unknown"  # what one counts as that is not mentioned
-    level: float = 0.95  # of intervals; links are called at 1 - level, after Holm's correction
-    fewest: int = 10  # patients that must have each value of a pair's attributes
-    adjust: tuple[Literal["view", "age", "sex"], ...] = ("view", "age", "sex")  # other than the pair's own
-    similarity: float = 0.95  # of near duplicates; 0.8 finds crops and turns too, and other pictures of the patient
-    shown: int = 24  # pictures of a kind on the page
-    threads: int = 2  # that read images and look for duplicates
+    uncertain: Literal["unknown", "absent", "present"] = "unknown"  # uncertain findings count as this
+    unmentioned: Literal["unknown", "absent"] = "unknown"  # unmentioned findings count as this
+    level: float = 0.95  # of intervals; significant is a Holm-corrected p of at most 1 - level
+    min_patients: int = 10  # with each value of both attributes; pairs with fewer are not compared
+    adjust: tuple[Literal["view", "age", "sex"], ...] = (
+        "view",
+        "age",
+        "sex",
+    )  # covariates
+    similarity: float = 0.95  # of near duplicates; 0.8 also finds crops and rotations, and other images of the patient
+    max_images: int = 24  # images of each kind on the page
+    threads: int = 2  # that read images and search for duplicates
 
     def __post_init__(self):
-        if self.shown < 1 or self.threads < 1:
-            raise ValueError(f"shown {self.shown} and threads {self.threads} must be 1 or more")
+        if self.max_images < 1 or self.threads < 1:
+            raise ValueError(f"max_images {self.max_images} and threads {self.threads} must be 1 or more")
         duplicates.check(self.similarity)
-        _ = self.coding, self.links  # their own checks
+        _ = self.coding, self.association_config  # check themselves
 
     @property
     def coding(self) -> variables.Coding:
@@ -49,14 +64,14 @@ class SurveyConfig:
         return variables.Coding(uncertain=self.uncertain, unmentioned=self.unmentioned)
 
     @property
-    def links(self) -> links.LinkConfig:
-        """How pairs of attributes are judged."""
-        return links.LinkConfig(level=self.level, fewest=self.fewest, adjust=self.adjust)
+    def association_config(self) -> AssociationConfig:
+        """Settings of the pairwise associations."""
+        return AssociationConfig(level=self.level, min_patients=self.min_patients, adjust=self.adjust)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Duplicate:
-    """Two images that are nearly the same picture."""
+    """Two images that are nearly identical."""
 
     ids: tuple[int, int]
     splits: tuple[str, str]
@@ -65,46 +80,46 @@ class Duplicate:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Marked:
-    """An image with marks suspected."""
+class ImageWithText:
+    """An image with suspected burned-in text."""
 
     id: int
     split: str
-    marks: int
+    text_boxes: int
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Survey:
-    """All that a data report says; `report.json` holds these fields under these names, NaN as null."""
+    """The content of a data report; `report.json` holds these fields under these names, NaN as null."""
 
     data: str  # the folder's name
     built: Mapping[str, Any]  # its build.json: builder and configuration
     config: SurveyConfig
     splits: tuple[counts.SplitCount, ...]  # and "all"
     shared_patients: int  # with images in more than one split
-    known: tuple[counts.Known, ...]
+    completeness: tuple[counts.Completeness, ...]
     distributions: tuple[counts.Distribution, ...]
     findings: tuple[counts.FindingCount, ...]
-    associations: tuple[links.Association, ...]
+    associations: tuple[Association, ...]
     duplicates: tuple[Duplicate, ...]
     has_more_duplicates: bool  # the list was cut
-    marked: tuple[Marked, ...]
+    burned_in_text: tuple[ImageWithText, ...]
 
-    def between(self, first: str, second: str) -> links.Association:
-        """The association of two attributes, in either order, whichever way their names are written.
+    def between(self, first: str, second: str) -> Association:
+        """The association of two attributes, in either order, compared as captions spell them.
 
         Raises:
           ValueError: a name that the survey does not have, or two that exclude each other.
         """
         wanted = {spoken(first), spoken(second)}
-        for one in self.associations:
-            if {spoken(one.first), spoken(one.second)} == wanted:
-                return one
-        names = sorted({name for one in self.associations for name in (one.first, one.second)})
+        for pair in self.associations:
+            if {spoken(pair.first), spoken(pair.second)} == wanted:
+                return pair
+        names = sorted({name for pair in self.associations for name in (pair.first, pair.second)})
         raise ValueError(f"no association of {first!r} with {second!r} in {self.data}; it has {', '.join(names)}")
 
 
-def survey(folder: str | Path, config: SurveyConfig | None = None) -> tuple[Survey, list[Seen]]:
+def survey(folder: str | Path, config: SurveyConfig | None = None) -> tuple[Survey, list[ImageRecord]]:
     """The survey of the data set in `folder`, and its images; progress is shown on stderr.
 
     Raises:
@@ -114,32 +129,38 @@ def survey(folder: str | Path, config: SurveyConfig | None = None) -> tuple[Surv
     total = sum(scan.splits(folder).values())
     with tqdm(total=total, unit="image", desc="reading") as bar:
         images = scan.scan(folder, threads=config.threads, progress=bar.update)
-    attributes = [one.attributes for one in images]
-    columns = variables.variables(attributes, np.array([one.marks > 0 for one in images]), config.coding)
-    with tqdm(total=len(links.pairs(columns)), unit="pair", desc="comparing attributes") as bar:
-        adjusters = variables.covariates(attributes, fewest=config.fewest)
-        found = links.links(columns, adjusters, scan.patients(images), config.links, progress=bar.update)
+    attributes = [image.attributes for image in images]
+    columns = variables.variables(attributes, np.array([image.text_boxes > 0 for image in images]), config.coding)
+    with tqdm(total=len(pairwise_associations.pairs(columns)), unit="pair", desc="comparing attributes") as bar:
+        covariates = variables.covariates(attributes, min_images=config.min_patients)
+        associations = pairwise_associations.measure_all(
+            columns, covariates, scan.patients(images), config.association_config, progress=bar.update
+        )
     near, has_more = _duplicates(images, config)
-    made = Survey(
+    result = Survey(
         data=Path(folder).resolve().name,
         built=_built(folder),
         config=config,
         splits=counts.split_counts(images),
         shared_patients=counts.shared_patients(images),
-        known=counts.known(images),
+        completeness=counts.completeness(images),
         distributions=counts.distributions(images),
         findings=counts.finding_counts(images, config.coding),
-        associations=found,
+        associations=associations,
         duplicates=near,
         has_more_duplicates=has_more,
-        marked=tuple(Marked(id=one.id, split=one.split, marks=one.marks) for one in images if one.marks),
+        burned_in_text=tuple(
+            ImageWithText(id=image.id, split=image.split, text_boxes=image.text_boxes)
+            for image in images
+            if image.text_boxes
+        ),
     )
-    return made, images
+    return result, images
 
 
-def write(made: Survey, path: str | Path) -> None:
-    """Writes `report.json`, whole or not at all."""
-    json_codec.write({"format": FORMAT} | json_codec.encode(made), path)
+def write(survey: Survey, path: str | Path) -> None:
+    """Writes `report.json` atomically."""
+    json_codec.write({"format": FORMAT} | json_codec.encode(survey), path)
 
 
 def read(path: str | Path) -> Survey:
@@ -153,34 +174,38 @@ def read(path: str | Path) -> Survey:
     if not path.is_file():
         raise ValueError(f"no data report {path}; make one with: prism data report FOLDER --out {path.parent}")
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=_with_new_names)
         if content.pop("format") != FORMAT:
             raise ValueError(f"it is not of the format {FORMAT!r}")
         return json_codec.decode(Survey, content)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ValueError(f"{path} is not a data report that this version reads: {error}") from None
+        raise ValueError(f"{path} is not a data report of this version: {error}") from None
 
 
-def _duplicates(images: Sequence[Seen], config: SurveyConfig) -> tuple[tuple[Duplicate, ...], bool]:
+def _duplicates(images: Sequence[ImageRecord], config: SurveyConfig) -> tuple[tuple[Duplicate, ...], bool]:
     """(The first MOST_PAIRS pairs, whether there are more)."""
-    fingerprints = np.stack([one.fingerprint for one in images])
-    with tqdm(total=len(images), unit="image", desc="looking for near duplicates") as bar:
+    fingerprints = np.stack([image.fingerprint for image in images])
+    with tqdm(total=len(images), unit="image", desc="searching for near duplicates") as bar:
         pairs = duplicates.near(fingerprints, config.similarity, threads=config.threads, progress=bar.update)
-        near = list(itertools.islice(pairs, MOST_PAIRS + 1))
-    found = []
-    for pair in near[:MOST_PAIRS]:
-        one, other = images[pair.first], images[pair.second]
-        found.append(
+        near = list(itertools.islice(pairs, MAX_PAIRS + 1))
+    listed = []
+    for pair in near[:MAX_PAIRS]:
+        first, second = images[pair.first], images[pair.second]
+        listed.append(
             Duplicate(
-                ids=(one.id, other.id),
-                splits=(one.split, other.split),
-                is_one_patient=one.patient == other.patient != "",
+                ids=(first.id, second.id),
+                splits=(first.split, second.split),
+                is_one_patient=first.patient == second.patient != "",
                 similarity=round(pair.similarity, 4),
             )
         )
-    return tuple(found), len(near) > MOST_PAIRS
+    return tuple(listed), len(near) > MAX_PAIRS
 
 
 def _built(folder: str | Path) -> dict[str, Any]:
     file = Path(folder) / "build.json"
     return json.loads(file.read_text()) if file.is_file() else {}
+
+
+def _with_new_names(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    return {RENAMED.get(key, key): value for key, value in pairs}

@@ -1,4 +1,4 @@
-"""The attributes of many images as columns of numbers, the form in which they are compared."""
+"""Attributes of many images as numeric columns."""
 
 import dataclasses
 from collections import Counter
@@ -9,16 +9,16 @@ import numpy as np
 
 from prism_jax.data.schema import Attributes
 
-AGE, MARK = "age", "burned-in mark"
-Kind = Literal["finding", "view", "sex", "race", "age", "mark"]
+AGE, BURNED_IN_TEXT = "age", "burned-in text"
+Kind = Literal["finding", "view", "sex", "race", "age", "burned-in text"]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Coding:
-    """What an image says of a finding that its labels do not decide: nothing, by default."""
+    """How uncertain and unmentioned findings count; unknown by default."""
 
     uncertain: Literal["unknown", "absent", "present"] = "unknown"
-    unmentioned: Literal["unknown", "absent"] = "unknown"  # "absent" where labels were mined for what is mentioned
+    unmentioned: Literal["unknown", "absent"] = "unknown"  # "absent" suits labels mined from reports
 
     def value(self, attributes: Attributes, finding: str) -> float:
         """1 present, 0 absent, NaN unknown."""
@@ -31,30 +31,30 @@ class Coding:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Variable:
-    """One column: 1 and 0, or years of age; NaN where unknown."""
+    """One column: 1 and 0, or age in years; NaN where unknown."""
 
-    name: str  # a finding's own name, "view AP", "sex M", "age", "burned-in mark"
+    name: str  # a finding's own name, "view AP", "sex M", "age", "burned-in text"
     kind: Kind
     values: np.ndarray  # float64 [n]
 
     @property
     def is_binary(self) -> bool:
-        """Whether all values are 1, 0 or NaN by meaning."""
+        """Whether the values are 1, 0 or NaN."""
         return self.kind != "age"
 
 
 def findings(attributes: Sequence[Attributes]) -> tuple[str, ...]:
-    """All names of findings that occur, by alphabet."""
+    """All findings that occur, sorted by name."""
     return tuple(sorted({name for known in attributes for name in known.findings}))
 
 
-def variables(attributes: Sequence[Attributes], marked: np.ndarray | None, coding: Coding) -> tuple[Variable, ...]:
-    """Findings, then views, sex, race, age, and whether a mark is suspected (bool [n], None: not looked for).
+def variables(attributes: Sequence[Attributes], has_text: np.ndarray | None, coding: Coding) -> tuple[Variable, ...]:
+    """Columns of findings, then views, sex, race, age, and burned-in text (`has_text` bool [n], None: not detected).
 
-    A view or race is a column of its own, one of them against all others; of two only the first by alphabet.
+    Each view and race is a column of its own against all others; if there are only two, the first by alphabet is.
     """
     column = lambda values: np.array(list(values), np.float64)
-    found = [
+    columns = [
         Variable(name=name, kind="finding", values=column(coding.value(known, name) for known in attributes))
         for name in findings(attributes)
     ]
@@ -66,23 +66,24 @@ def variables(attributes: Sequence[Attributes], marked: np.ndarray | None, codin
         elif len(names) == 2:
             names = names[:1]
         for name in names:
-            values = column(np.nan if one is None else one == name for one in given)
-            found.append(Variable(name=f"{kind} {name}", kind=kind, values=values))
+            values = column(np.nan if value is None else value == name for value in given)
+            columns.append(Variable(name=f"{kind} {name}", kind=kind, values=values))
     ages = column(np.nan if known.age is None else known.age for known in attributes)
-    found.append(Variable(name=AGE, kind="age", values=ages))
-    if marked is not None:
-        found.append(Variable(name=MARK, kind="mark", values=np.asarray(marked, np.float64)))
-    return tuple(found)
+    columns.append(Variable(name=AGE, kind="age", values=ages))
+    if has_text is not None:
+        columns.append(Variable(name=BURNED_IN_TEXT, kind="burned-in text", values=np.asarray(has_text, np.float64)))
+    return tuple(columns)
 
 
-def covariates(attributes: Sequence[Attributes], *, fewest: int) -> Mapping[str, np.ndarray]:
-    """Columns [n, q] to adjust for by "view", "age" and "sex", NaN in all of them where that is unknown.
+def covariates(attributes: Sequence[Attributes], *, min_images: int) -> Mapping[str, np.ndarray]:
+    """Covariates [n, q] named "view", "age" and "sex", NaN in all columns where unknown.
 
-    Age comes with its square. Views of less than `fewest` images are counted with the commonest one.
+    Age comes with its square. Views of fewer than `min_images` images are pooled with the commonest one.
     """
     views = [known.view for known in attributes]
     counts = Counter(view for view in views if view is not None)
-    common = [view for view, count in sorted(counts.items(), key=lambda item: (-item[1], item[0])) if count >= fewest]
+    by_count = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+    common = [view for view, count in by_count if count >= min_images]
     indicators = np.array([[view == other for other in common[1:]] for view in views], np.float64)
     indicators = indicators.reshape(len(views), -1)
     indicators[[view is None for view in views]] = np.nan

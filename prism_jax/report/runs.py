@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from prism_jax.data.picture_files import read_picture
+from prism_jax.data.image_files import read_image
 from prism_jax.report import numbers
 from prism_jax.report.document import Table
 from prism_jax.stats.intervals import Estimate
@@ -36,7 +36,7 @@ class Run:
 
     def image(self, edit: Mapping[str, Any], kind: str) -> np.ndarray:
         """The "original", "reconstruction" or "edited" of a row, uint8 [h, w]."""
-        return read_picture(self.folder, edit[kind])
+        return read_image(self.folder, edit[kind])
 
 
 def read_all(folders: Sequence[Path]) -> tuple[Run, ...]:

@@ -15,7 +15,7 @@ from prism_jax.data.captions import phrases, templates
 from prism_jax.data.captions.templates import CaptionConfig
 from prism_jax.data.loading import pipeline
 from prism_jax.data.loading.latent_cache import Latents
-from prism_jax.data.loading.mixture import Mixture, Part
+from prism_jax.data.loading.mixture import Component, Mixture
 from prism_jax.data.schema import Attributes, Example
 from prism_jax.pixels import to_uint8
 
@@ -143,7 +143,7 @@ def batches(
         fit=data.fit,
         factor=factor,
         crop=data.crop,
-        workers=data.num_workers,
+        num_workers=data.num_workers,
         shuffle=True,
         seed=seed,
         epochs=None,
@@ -192,10 +192,10 @@ def sample_from(
         return sources[0]
     rates = (1.0, *(other.weight for other in data.extra))
     if data.balanced_sampling_on is None:
-        return Mixture(parts=tuple(Part(examples=s, weight=w) for s, w in zip(sources, rates, strict=True)))
+        return Mixture(components=tuple(Component(examples=s, weight=w) for s, w in zip(sources, rates, strict=True)))
     return Mixture(
-        parts=tuple(
-            Part(examples=source, weight=rate, classes=finding_classes(data.balanced_sampling_on, known(source)))
+        components=tuple(
+            Component(examples=source, weight=rate, classes=finding_classes(data.balanced_sampling_on, known(source)))
             for source, rate in zip(sources, rates, strict=True)
         )
     )

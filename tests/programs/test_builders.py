@@ -17,7 +17,7 @@ from prism_jax.data.loading import pipeline
 from prism_jax.data.sources import chexpert, folder, ingest, shard_writer, tfds_builders
 from prism_jax.data.sources.build import ERRORS_FILE, build, digest, read_build
 from prism_jax.data.sources.chexpert import ChexpertConfig
-from prism_jax.data.sources.ingest import Intake
+from prism_jax.data.sources.ingest import IngestConfig
 from tests.conftest import SHARED, shared_folder
 from tests.unit import test_chexpert
 
@@ -25,10 +25,10 @@ COUNT = 2000
 # The build of another process, slow enough to be killed in the middle of it.
 SLOW_BUILD = """
 import sys, time
-from prism_jax.data import intake
+from prism_jax.data.sources import ingest
 from prism_jax.data.build import build
-read = intake.read_example
-intake.read_example = lambda *args: (time.sleep(0.002), read(*args))[1]
+read = ingest.read_example
+ingest.read_example = lambda *args: (time.sleep(0.002), read(*args))[1]
 build("chexpert", *sys.argv[1:3], threads=1)
 """
 BAD = {  # place in the table -> how the file is spoilt
@@ -137,7 +137,7 @@ def test_a_killed_build_goes_on_where_it_was_and_makes_the_same(built, tree, tmp
     monkeypatch.setattr(ingest, "read_example", lambda *args: (seen.append(args[1].number), read(*args))[1])
     build("chexpert", tree, out)
     assert len(seen) == len(set(seen))
-    assert len(set(seen) - BAD.keys()) <= COUNT - finished * shard_writer.PART_ROWS  # bad files are tried again
+    assert len(set(seen) - BAD.keys()) <= COUNT - finished * shard_writer.SHARD_ROWS  # bad files are tried again
     assert digest(out) == digest(built)
     assert (out / ERRORS_FILE).read_text() == (built / ERRORS_FILE).read_text()
     assert [path.name for path in tmp_path.iterdir()] == ["chexpert"]
@@ -199,7 +199,7 @@ def test_the_digest_tells_content_from_content(built, tree, tmp_path):
     assert len(digest(built)) == 32
     assert digest(built) != digest(other)
     name, config = read_build(other)
-    assert (name, config) == ("chexpert", ChexpertConfig(intake=Intake(max_side=8)))
+    assert (name, config) == ("chexpert", ChexpertConfig(ingest=IngestConfig(max_side=8)))
 
 
 def test_a_data_set_of_an_older_version_is_to_be_built_again(tmp_path):

@@ -12,7 +12,7 @@ from prism_jax import config as configs
 from prism_jax import sharding
 from prism_jax.data import transforms
 from prism_jax.data.schema import Attributes, Example
-from prism_jax.data.sources.morphomnist import Part
+from prism_jax.data.sources.morphomnist import MorphoMnistSplit
 from prism_jax.models.hvae_config import HVAEConfig
 from prism_jax.scm import graphs, observations, observed
 from prism_jax.scm.elbo import NegativeELBO
@@ -180,7 +180,9 @@ def test_mimic_takes_effusion_alone_or_no_finding(findings, expected):
 
 def test_digits_are_padded_and_have_the_parents_of_their_graph(monkeypatch, capsys):
     attributes = {"thickness": np.array([0.87598526]), "intensity": np.array([254.90317]), "digit": np.array([3])}
-    part = Part(images=np.full((1, 28, 28), 255, np.uint8), attributes=attributes, ids=np.array([7]), origin="row 7")
+    part = MorphoMnistSplit(
+        images=np.full((1, 28, 28), 255, np.uint8), attributes=attributes, ids=np.array([7]), origin="row 7"
+    )
     monkeypatch.setattr(observed.morphomnist, "read", lambda folder, split: part)
     found = observed_images.load(Digits(), graphs.morphomnist())
     assert "row 7" in capsys.readouterr().err

@@ -37,12 +37,12 @@ def written(pixels: np.ndarray, text: str, place: tuple[int, int], size: int = 2
 
 
 def test_anatomy_alone_has_no_marks(plain):
-    assert burned_in_text.find(plain) == ()
+    assert burned_in_text.detect(plain) == ()
 
 
 @pytest.mark.parametrize("place", [(12, 12), (450, 12), (12, 470)])
 def test_letters_at_the_border_are_found_where_they_are(plain, place):
-    found = burned_in_text.find(written(plain, "R", place))
+    found = burned_in_text.detect(written(plain, "R", place))
     assert len(found) == 1
     (mark,) = found
     assert place[0] / 512 - 0.01 < mark.left < mark.right < (place[0] + 30) / 512
@@ -50,29 +50,29 @@ def test_letters_at_the_border_are_found_where_they_are(plain, place):
 
 
 def test_each_letter_is_a_mark_of_its_own(plain):
-    assert len(burned_in_text.find(written(plain, "AP 12", (20, 15)))) == 4
+    assert len(burned_in_text.detect(written(plain, "AP 12", (20, 15)))) == 4
 
 
 def test_marks_in_the_middle_and_lines_are_not_looked_for(plain):
-    assert not burned_in_text.find(written(plain, "R", (250, 250)))
+    assert not burned_in_text.detect(written(plain, "R", (250, 250)))
     line = plain.copy()
     line[20:24, 30:480] = 255
-    assert not burned_in_text.find(line)
+    assert not burned_in_text.detect(line)
 
 
 def test_a_bright_spot_is_a_mark_only_where_its_edge_is_sharp(plain):
     spot = plain.copy()
     spot[20:34, 20:34] = 255
-    assert len(burned_in_text.find(spot)) == 1
+    assert len(burned_in_text.detect(spot)) == 1
     soft = ndimage.gaussian_filter(spot.astype(np.float32), 4).astype(np.uint8)
-    assert soft[27, 27] > burned_in_text.LEAST_BRIGHT
-    assert not burned_in_text.find(soft)
+    assert soft[27, 27] > burned_in_text.MIN_BRIGHTNESS
+    assert not burned_in_text.detect(soft)
 
 
 def test_the_size_of_the_picture_does_not_matter(plain):
     marked = written(plain, "L", (470, 20))
     large = np.asarray(Image.fromarray(marked).resize((1536, 1536), Image.Resampling.BICUBIC))
-    (one,), (other,) = burned_in_text.find(marked), burned_in_text.find(large)
+    (one,), (other,) = burned_in_text.detect(marked), burned_in_text.detect(large)
     assert other == pytest.approx(one, abs=0.01)
 
 
@@ -85,7 +85,7 @@ def test_opening_takes_away_what_is_thin():
 
 def test_an_outline_lies_around_the_mark_and_not_on_it(plain):
     marked = written(plain, "R", (12, 12))
-    (mark,) = found = burned_in_text.find(marked)
+    (mark,) = found = burned_in_text.detect(marked)
     outlined = burned_in_text.outlined(marked, found)
     changed = np.argwhere(outlined != marked)
     assert len(changed)

@@ -11,7 +11,7 @@ from prism_jax.data.captions import templates
 from prism_jax.data.captions.templates import PLAIN
 from prism_jax.data.sources import chexpert, label_policy
 from prism_jax.data.sources.chexpert import ChexpertConfig
-from prism_jax.data.sources.ingest import Intake
+from prism_jax.data.sources.ingest import IngestConfig
 from tests.conftest import shared_folder
 
 HEADER = ("Path", "Sex", "Age", "Frontal/Lateral", "AP/PA", label_policy.NO_FINDING, *label_policy.CHEXPERT)
@@ -171,7 +171,7 @@ def test_the_policy_is_applied_to_what_is_read(tmp_path):
         ({"Path": "train/view1.jpg"}, "does not end with patientN/studyN"),
         ({"Age": "old"}, "Age 'old' is not a number"),
         ({"Sex": "X"}, "Sex 'X' is none of Male, Female"),
-        ({"Edema": "yes"}, "Edema 'yes' is none of"),
+        ({"Edema": "yes"}, "Edema must be 1.0, 0.0, -1.0 or blank, got 'yes'"),
         ({"Frontal/Lateral": "Oblique"}, "'Oblique' is neither"),
         ({"AP/PA": "up"}, "AP/PA 'up' is none of AP, PA"),
     ],
@@ -198,5 +198,5 @@ def test_splits_of_the_published_patients_follow_the_fractions(full):
     splits = {row.patient: row.split for row in full}
     assert all(splits[row.patient] == row.split for row in full)
     shares = Counter(splits.values())
-    for split, share in zip(("train", "val", "test"), Intake().fractions, strict=True):
+    for split, share in zip(("train", "val", "test"), IngestConfig().fractions, strict=True):
         assert shares[split] / len(splits) == pytest.approx(share, abs=0.01)

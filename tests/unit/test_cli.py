@@ -168,7 +168,7 @@ def test_data_build_hands_every_option_to_the_builder(capsys, monkeypatch):
     assert config.flags == ("tube", "pump=heart_pump")
     assert config.sex_column is None
     assert config.patient_column == "patient"
-    assert config.intake.max_bad == 0.5
+    assert config.ingest.max_bad == 0.5
 
 
 def test_doctor_sees_the_devices_and_calls_them_fit():

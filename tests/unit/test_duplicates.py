@@ -94,7 +94,7 @@ def test_progress_counts_every_image_and_a_search_can_be_left_early():
 
 @pytest.mark.parametrize("at_least", [0.0, -1.0, 1.5])
 def test_a_similarity_that_makes_no_sense_is_refused(at_least):
-    with pytest.raises(ValueError, match=f"similarity {at_least} is not above 0 and at most 1"):
+    with pytest.raises(ValueError, match="similarity must be above 0 and at most 1"):
         next(duplicates.near(codes(2), at_least))
 
 

@@ -15,7 +15,7 @@ from prism_jax.data.loading import pipeline
 from prism_jax.data.sources import folder, ingest
 from prism_jax.data.sources.build import build, read_build
 from prism_jax.data.sources.folder import FolderConfig
-from prism_jax.data.sources.ingest import Intake
+from prism_jax.data.sources.ingest import IngestConfig
 from tests.conftest import shared_folder
 
 HEADER = ("path", "patient", "sex", "age", "view", "findings")
@@ -103,7 +103,7 @@ def test_batches_come_from_a_built_folder(built):
 
 
 def test_a_build_remembers_its_configuration_and_needs_no_tensorflow(built):
-    assert read_build(built[1]) == ("folder", FolderConfig(intake=Intake(fractions=(0.5, 0.25, 0.25))))
+    assert read_build(built[1]) == ("folder", FolderConfig(ingest=IngestConfig(fractions=(0.5, 0.25, 0.25))))
     assert "tensorflow" not in sys.modules
 
 
@@ -213,7 +213,7 @@ def test_a_yes_no_column_becomes_a_finding(tmp_path, cell, state):
         (
             {"findings": "Edema;Blob"},
             {"findings": ("Edema", "Mass")},
-            "row 2 .*unknown finding 'Blob'; known are Edema, Mass",
+            "row 2 .*unknown finding 'Blob'; use Edema, Mass",
         ),
         ({"findings": "No Finding;Mass"}, {}, "'No Finding' stands beside Mass"),
         ({"sex": "x"}, {}, "row 2 .*sex 'x' is not one of"),
@@ -272,7 +272,7 @@ def test_a_path_that_leaves_the_source_folder_is_skipped(tmp_path):
     write_table(tmp_path / "source", [("../b.png", "q", "", "", "", "")])
     (row,) = folder.read_rows(tmp_path / "source", FolderConfig())
     with pytest.raises(ValueError, match="outside the source folder"):
-        ingest.read_example(tmp_path / "source", row, Intake())
+        ingest.read_example(tmp_path / "source", row, IngestConfig())
 
 
 def test_a_folder_that_holds_something_is_never_overwritten(built):

@@ -9,7 +9,7 @@ from PIL import Image
 
 from prism_jax.data import schema, transforms
 from prism_jax.data.sources import ingest
-from prism_jax.data.sources.ingest import Intake, Row
+from prism_jax.data.sources.ingest import IngestConfig, Row
 from tests.conftest import shared_folder
 
 ROW = Row(number=0, line=2, path="a.png", patient="p", split="train", attributes=schema.Attributes())
@@ -22,21 +22,21 @@ def png(pixels: np.ndarray) -> bytes:
 
 
 def example(folder, row: Row = ROW, **options) -> schema.Example:
-    return ingest.read_example(folder, row, Intake(**options))
+    return ingest.read_example(folder, row, IngestConfig(**options))
 
 
 def test_splits_follow_fractions_and_seed():
     patients = [f"p{i}" for i in range(4000)]
-    options = Intake(fractions=(0.7, 0.1, 0.2))
+    options = IngestConfig(fractions=(0.7, 0.1, 0.2))
     splits = [ingest.split_of(patient, options) for patient in patients]
     for split, share in zip(("train", "val", "test"), options.fractions, strict=True):
         assert splits.count(split) / len(splits) == pytest.approx(share, abs=0.03)
     assert splits != [ingest.split_of(p, dataclasses.replace(options, split_seed=1)) for p in patients]
-    assert {ingest.split_of(p, Intake(fractions=(1, 0, 0))) for p in patients} == {"train"}
+    assert {ingest.split_of(p, IngestConfig(fractions=(1, 0, 0))) for p in patients} == {"train"}
 
 
 def test_a_split_depends_on_nothing_but_the_patient():
-    assert [ingest.split_of(p, Intake()) for p in ("patient00001", "1", "10000032")] == ["train", "test", "train"]
+    assert [ingest.split_of(p, IngestConfig()) for p in ("patient00001", "1", "10000032")] == ["train", "test", "train"]
 
 
 def test_16_bit_and_large_images_are_stored_as_small_8_bit_ones(tmp_path):
@@ -138,10 +138,10 @@ def test_race_is_one_that_a_caption_can_say(cell, race):
     ("options", "said"),
     [
         ({"fractions": (0.9, 0.2, 0.1)}, "sum to 1"),
-        ({"max_bad": 2.0}, "max_bad 2.0 is not a share"),
-        ({"threads": 0}, "threads 0 is less than 1"),
+        ({"max_bad": 2.0}, "max_bad must be between 0 and 1, got 2.0"),
+        ({"threads": 0}, "threads must be at least 1"),
     ],
 )
 def test_options_that_make_no_sense_are_refused(options, said):
     with pytest.raises(ValueError, match=said):
-        Intake(**options)
+        IngestConfig(**options)

@@ -28,7 +28,7 @@ def test_a_normal_chest_may_have_devices_but_no_other_finding():
 
 
 def test_a_cell_with_another_value_is_refused():
-    with pytest.raises(ValueError, match=r"Edema '2.0' is none of 1\.0, 0\.0, -1\.0 and blank"):
+    with pytest.raises(ValueError, match=r"Edema must be 1\.0, 0\.0, -1\.0 or blank, got '2\.0'"):
         label_policy.read(BLANK | {"Edema": "2.0"}, CHEXPERT)
 
 
@@ -77,7 +77,7 @@ def test_a_normal_chest_may_say_that_every_finding_is_absent():
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({"uncertain": "maybe"}, "uncertain 'maybe' is none of ignore, positive, negative"),
+        ({"uncertain": "maybe"}, "uncertain must be one of ignore, positive, negative, got 'maybe'"),
         ({"uncertain_of": ("Edema",)}, "'Edema' is no FINDING=TREATMENT"),
         ({"unmentioned_of": ("Edema=yes",)}, "'Edema=yes' is no FINDING=TREATMENT"),
     ],

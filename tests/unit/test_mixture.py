@@ -1,4 +1,4 @@
-"""Mixtures: shares by weight, classes equally often, every example of a pool as often as any other."""
+"""Mixtures: draws by weight, classes equally often, every example of a pool as often as any other."""
 
 import collections
 
@@ -11,14 +11,14 @@ from tests.unit.test_pipeline import flat, make
 
 
 def drawn(mixed: mixture.Mixture, steps: int, *, slots: int = 8, seed: int = 0) -> list[list[tuple[int, int]]]:
-    """(part, index) of every slot of every step."""
-    shares = mixture.shares(mixed, slots=slots, seed=seed)
-    return [[shares(step, slot)[:2] for slot in range(slots)] for step in range(steps)]
+    """(data set, index) of every slot of every step."""
+    sampler = mixture.weighted_sampler(mixed, slots=slots, seed=seed)
+    return [[sampler(step, slot)[:2] for slot in range(slots)] for step in range(steps)]
 
 
 def test_data_sets_come_by_weight_in_every_batch_whatever_their_size():
     mixed = mixture.Mixture(
-        parts=(mixture.Part(examples=make(100), weight=3.0), mixture.Part(examples=make(5), weight=1.0))
+        components=(mixture.Component(examples=make(100), weight=3.0), mixture.Component(examples=make(5), weight=1.0))
     )
     for batch in drawn(mixed, 50):
         assert abs([part for part, _ in batch].count(1) - 2) <= 1
@@ -26,18 +26,18 @@ def test_data_sets_come_by_weight_in_every_batch_whatever_their_size():
 
 def test_every_example_of_a_data_set_comes_as_often_as_any_other():
     mixed = mixture.Mixture(
-        parts=(mixture.Part(examples=make(30), weight=0.3), mixture.Part(examples=make(7), weight=0.7))
+        components=(mixture.Component(examples=make(30), weight=0.3), mixture.Component(examples=make(7), weight=0.7))
     )
     counts = collections.Counter(flat(drawn(mixed, 100)))
     for part in range(2):
         of_part = [count for (number, _), count in counts.items() if number == part]
         assert max(of_part) - min(of_part) <= 1
-        assert len(of_part) == len(mixed.parts[part].examples)
+        assert len(of_part) == len(mixed.components[part].examples)
 
 
 def test_classes_of_one_data_set_come_equally_often():
     classes = np.array([0] * 90 + [1] * 9 + [-1] * 3)
-    batches = drawn(mixture.Mixture(parts=(mixture.Part(examples=make(102), classes=classes),)), 100)
+    batches = drawn(mixture.Mixture(components=(mixture.Component(examples=make(102), classes=classes),)), 100)
     for batch in batches:
         assert sum(classes[index] for _, index in batch) == 4
     assert {index for _, index in flat(batches)} == set(range(99))  # no class, never drawn
@@ -46,7 +46,10 @@ def test_classes_of_one_data_set_come_equally_often():
 def test_classes_share_the_weight_of_their_data_set():
     classes = np.array([0, 1, 2])
     mixed = mixture.Mixture(
-        parts=(mixture.Part(examples=make(3), classes=classes), mixture.Part(examples=make(50), weight=1.0))
+        components=(
+            mixture.Component(examples=make(3), classes=classes),
+            mixture.Component(examples=make(50), weight=1.0),
+        )
     )
     parts = [part for part, _ in flat(drawn(mixed, 100))]
     assert abs(parts.count(0) - 400) <= 3
@@ -73,16 +76,18 @@ def test_examples_are_balanced_by_what_is_stated():
 
 
 def test_a_mixture_fills_batches_that_say_where_they_are_from():
-    mixed = mixture.Mixture(parts=(mixture.Part(examples=make(6)), mixture.Part(examples=make(4))))
+    mixed = mixture.Mixture(components=(mixture.Component(examples=make(6)), mixture.Component(examples=make(4))))
     stream = pipeline.batches(mixed, 4, size=8, shuffle=True, epochs=None)
     batch = next(stream)
-    assert sorted(batch["part"].tolist()) == [0, 0, 1, 1]
+    assert sorted(batch["dataset"].tolist()) == [0, 0, 1, 1]
     assert batch["mask"].all()
 
 
 @pytest.mark.parametrize("process_count", [2, 4])
 def test_processes_together_see_one_mixture(process_count):
-    mixed = mixture.Mixture(parts=(mixture.Part(examples=make(6), weight=2.0), mixture.Part(examples=make(4))))
+    mixed = mixture.Mixture(
+        components=(mixture.Component(examples=make(6), weight=2.0), mixture.Component(examples=make(4)))
+    )
     options = {"size": 8, "shuffle": True, "epochs": None}
     alone = pipeline.batches(mixed, 8, **options)
     together = [
@@ -91,7 +96,7 @@ def test_processes_together_see_one_mixture(process_count):
     ]
     for _ in range(6):
         want, parts = next(alone), [next(stream) for stream in together]
-        for key in ("part", "id", "image"):
+        for key in ("dataset", "id", "image"):
             np.testing.assert_array_equal(np.concatenate([part[key] for part in parts]), want[key])
 
 
@@ -106,12 +111,12 @@ def test_processes_together_see_one_mixture(process_count):
 )
 def test_a_part_that_cannot_be_drawn_from_is_refused(options, said):
     with pytest.raises(ValueError, match=said):
-        mixture.Part(**{"examples": make(3)} | options)
+        mixture.Component(**{"examples": make(3)} | options)
 
 
 def test_a_mixture_has_parts_and_no_epochs():
     with pytest.raises(ValueError, match="one data set at least"):
-        mixture.Mixture(parts=())
-    mixed = mixture.Mixture(parts=(mixture.Part(examples=make(3)),))
+        mixture.Mixture(components=())
+    mixed = mixture.Mixture(components=(mixture.Component(examples=make(3)),))
     with pytest.raises(ValueError, match="use shuffle=True and epochs=None"):
         pipeline.batches(mixed, 1, size=8, shuffle=True)

@@ -94,7 +94,7 @@ def test_a_skeleton_is_thin_and_keeps_holes_and_pieces_apart():
 def test_missing_and_damaged_files_are_named(tmp_path):
     with pytest.raises(ValueError, match=r"t10k-morpho.csv is missing; give the folder"):
         morphomnist.read(tmp_path, "test")
-    with pytest.raises(ValueError, match="no part 'valid'"):
+    with pytest.raises(ValueError, match="got 'valid'"):
         morphomnist.read(tmp_path, "valid")
     whole = struct.pack(">HBBII", 0, 8, 2, 2, 3) + bytes(range(6))
     (tmp_path / "good.gz").write_bytes(gzip.compress(whole))

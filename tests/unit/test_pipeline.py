@@ -85,14 +85,14 @@ def test_an_iterator_restored_from_json_continues_identically(steps):
 
 def content(batch: dict) -> list[tuple]:
     """All that a batch says of each example, pictures included."""
-    keys = ("id", "caption", "subject", "mask", "part")
+    keys = ("id", "caption", "subject", "mask", "dataset")
     rows = zip(*(batch[key].tolist() for key in keys), batch["attributes"], batch["image"], strict=True)
     return [(*row[:-1], row[-1].tobytes()) for row in rows]
 
 
-def turned(example: schema.Example, turn: int) -> str:
+def turned(example: schema.Example, epoch: int) -> str:
     """A caption that differs from epoch to epoch."""
-    return f"{example.id} in epoch {turn}"
+    return f"{example.id} in epoch {epoch}"
 
 
 @pytest.mark.parametrize("drop_remainder", [True, False])
@@ -118,7 +118,7 @@ def test_three_epochs_are_the_same_after_a_restart_and_for_any_number_of_process
 def test_worker_processes_change_nothing_and_a_state_fits_any_number_of_them():
     examples, options = make(21), TRAIN | {"epochs": 2}
     expected = [content(batch) for batch in pipeline.batches(examples, 4, **options)]
-    stream = pipeline.batches(examples, 4, workers=2, **options)
+    stream = pipeline.batches(examples, 4, num_workers=2, **options)
     first = [content(next(stream)) for _ in range(3)]
     rest = pipeline.batches(examples, 4, **options)
     rest.set_state(stream.get_state())
@@ -128,7 +128,7 @@ def test_worker_processes_change_nothing_and_a_state_fits_any_number_of_them():
 
 def test_what_is_wrong_in_a_worker_process_is_said():
     with pytest.raises(ValueError, match="example 0 has no mask 'lungs' to crop to; its masks: none"):
-        next(pipeline.batches(make(2), 2, size=8, crop="lungs", workers=1))
+        next(pipeline.batches(make(2), 2, size=8, crop="lungs", num_workers=1))
 
 
 def test_a_state_of_an_older_version_is_refused():
@@ -195,5 +195,5 @@ def test_a_size_the_vae_cannot_take_is_refused_before_reading():
 
 
 def test_a_folder_without_data_is_refused_with_the_command_that_makes_it(tmp_path):
-    with pytest.raises(ValueError, match=r"no data set in .*; make one with: prism data build"):
+    with pytest.raises(ValueError, match=r"is not a built data set .*; prism data build NAME --out NEW_FOLDER"):
         pipeline.loader(tmp_path, "train", 4, size=8)

@@ -1,4 +1,4 @@
-"""Which example comes when: each once an epoch, the same whoever fills the slots, and by share without end."""
+"""Which example comes when: each once an epoch, the same whoever fills the slots, and by weight without end."""
 
 import collections
 
@@ -8,7 +8,7 @@ import pytest
 from prism_jax.data.loading import sampler
 
 
-def epoch_of(drawn: sampler.Epochs, epoch: int, slots: range | None = None) -> list[list[int]]:
+def epoch_of(drawn: sampler.EpochSampler, epoch: int, slots: range | None = None) -> list[list[int]]:
     """Real examples batch by batch."""
     steps = range(epoch * drawn.steps, (epoch + 1) * drawn.steps)
     batches = [[drawn(step, slot) for slot in slots or range(drawn.slots)] for step in steps]
@@ -22,32 +22,32 @@ def flat(lists: list[list]) -> list:
 @pytest.mark.parametrize("count", [1, 7, 8, 23, 64])
 @pytest.mark.parametrize("seed", [None, 3])
 def test_every_example_comes_once_an_epoch(count, seed):
-    drawn = sampler.Epochs(count=count, slots=8, seed=seed, drops_remainder=False)
+    drawn = sampler.EpochSampler(count=count, slots=8, seed=seed, drops_remainder=False)
     for epoch in range(3):
         assert sorted(flat(epoch_of(drawn, epoch))) == list(range(count))
 
 
 def test_without_a_seed_the_order_is_that_of_the_data():
-    drawn = sampler.Epochs(count=10, slots=4, seed=None, drops_remainder=False)
+    drawn = sampler.EpochSampler(count=10, slots=4, seed=None, drops_remainder=False)
     assert epoch_of(drawn, 2) == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9]]
 
 
 def test_what_an_epoch_leaves_out_comes_in_another():
-    drawn = sampler.Epochs(count=23, slots=8, seed=0, drops_remainder=True)
+    drawn = sampler.EpochSampler(count=23, slots=8, seed=0, drops_remainder=True)
     epochs = [flat(epoch_of(drawn, epoch)) for epoch in range(20)]
     assert all(len(set(epoch)) == len(epoch) == 16 for epoch in epochs)
     assert set(flat(epochs)) == set(range(23))
 
 
 def test_a_slot_keeps_to_its_slice():
-    drawn = sampler.Epochs(count=100, slots=8, seed=0, drops_remainder=True)
+    drawn = sampler.EpochSampler(count=100, slots=8, seed=0, drops_remainder=True)
     for slot in range(8):
         taken = flat(flat([epoch_of(drawn, epoch, range(slot, slot + 1)) for epoch in range(3)]))
         assert {index % 8 for index in taken} == {slot}
 
 
 def test_every_epoch_is_shuffled_anew_and_evenly():
-    drawn = sampler.Epochs(count=64, slots=4, seed=1, drops_remainder=True)
+    drawn = sampler.EpochSampler(count=64, slots=4, seed=1, drops_remainder=True)
     places = [flat(epoch_of(drawn, epoch)).index(20) // 4 for epoch in range(800)]  # batch in which one example comes
     counts = np.bincount(places, minlength=16)
     assert ((counts - 50) ** 2 / 50).sum() < 37.7  # chi square, 15 degrees of freedom, 0.1 %
@@ -61,13 +61,13 @@ def test_shuffling_is_a_permutation_and_every_one_is_equally_likely():
     assert sum((count - 500) ** 2 / 500 for count in seen.values()) < 20.5  # chi square, 5 degrees, 0.1 %
 
 
-@pytest.mark.parametrize("shares", [(1,), (1, 1), (3, 1), (1, 1000, 7), (5, 4, 3, 2, 1)])
-def test_turns_are_taken_by_share_in_every_stretch(shares):
+@pytest.mark.parametrize("weights", [(1,), (1, 1), (3, 1), (1, 1000, 7), (5, 4, 3, 2, 1)])
+def test_turns_are_taken_by_share_in_every_stretch(weights):
     places = 2000
-    turns = [sampler.turn_of(place, shares) for place in range(places)]
-    for number, share in enumerate(shares):
+    turns = [sampler.weighted_turn(place, weights) for place in range(places)]
+    for number, weight in enumerate(weights):
         mine = [i for i, (who, _) in enumerate(turns) if who == number]
         assert [turns[i][1] for i in mine] == list(range(len(mine)))  # counted without gaps
-        due = share / sum(shares) * np.arange(places + 1)
+        due = weight / sum(weights) * np.arange(places + 1)
         had = np.concatenate([[0], np.cumsum([who == number for who, _ in turns])])
-        assert np.abs(had - due).max() <= len(shares)
+        assert np.abs(had - due).max() <= len(weights)

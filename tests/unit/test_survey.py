@@ -69,7 +69,7 @@ def test_every_image_is_counted_once_in_its_split(surveyed):
 
 
 def test_what_is_missing_is_counted(surveyed):
-    known = {one.name: one for one in surveyed[0].known}
+    known = {one.name: one for one in surveyed[0].completeness}
     assert (known["age"].images, known["age"].of) == (140, 160)
     assert (known["sex"].images, known["race"].images, known["Mass"].images) == (160, 0, 160)
     assert known["age"].by_view == {"AP": (60, 80), "PA": (80, 80)}
@@ -82,9 +82,9 @@ def test_the_planted_link_is_found_with_its_interval(surveyed):
     assert found.correlation.value == pytest.approx(0.6)
     assert 0.3 < found.correlation.low < 0.6 < found.correlation.high < 0.8
     assert found.correlation.count == PATIENTS
-    assert found.is_linked
-    assert found.is_linked_adjusted
-    with pytest.raises(ValueError, match=r"no association of 'view AP' with 'halo'.* it has Mass, age, burned-in mark"):
+    assert found.is_significant
+    assert found.is_significant_adjusted
+    with pytest.raises(ValueError, match=r"no association of 'view AP' with 'halo'.* it has Mass, age, burned-in text"):
         surveyed[0].between("view AP", "halo")
 
 
@@ -103,7 +103,7 @@ def test_the_copy_and_the_letters_are_found(surveyed):
     assert not made.duplicates[0].is_one_patient
     assert made.duplicates[0].similarity > 0.99
     assert not made.has_more_duplicates
-    assert sorted(one.id for one in made.marked) == [0, 1, 2, 3, 4]
+    assert sorted(one.id for one in made.burned_in_text) == [0, 1, 2, 3, 4]
 
 
 def test_a_report_read_back_is_the_same_and_has_no_nan(surveyed, tmp_path):
@@ -128,7 +128,7 @@ def test_the_same_data_gives_the_same_report_with_any_number_of_threads(built, s
     [
         (lambda content: content.pop("format"), "'format'"),
         (lambda content: content.update(format="other"), "it is not of the format 'prism data report 1'"),
-        (lambda content: content.pop("marked"), "Survey has the fields"),
+        (lambda content: content.pop("burned_in_text"), "Survey has the fields"),
         (lambda content: content["splits"][0].update(images="many"), "'many' is not of type int at splits[0].images"),
     ],
 )
@@ -137,7 +137,7 @@ def test_a_file_that_is_no_report_is_refused_in_one_line(surveyed, tmp_path, cha
     content = json.loads((tmp_path / "report.json").read_text())
     change(content)
     (tmp_path / "report.json").write_text(json.dumps(content))
-    with pytest.raises(ValueError, match=r"report.json is not a data report that this version reads") as caught:
+    with pytest.raises(ValueError, match=r"report.json is not a data report of this version") as caught:
         survey.read(tmp_path)
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
@@ -145,7 +145,7 @@ def test_a_file_that_is_no_report_is_refused_in_one_line(surveyed, tmp_path, cha
         survey.read(tmp_path / "none.json")
 
 
-def test_the_page_shows_links_counts_and_pictures(built, surveyed):
+def test_the_page_shows_associations_counts_and_images(built, surveyed):
     made, images = surveyed
     shown = data_report_images.samples(built, made, images)
     found = Page(report.render(data_report_report.page(made, shown, {})))
@@ -157,24 +157,24 @@ def test_the_page_shows_links_counts_and_pictures(built, surveyed):
         "64 / 16 / 16 / 64",
         "those of Mass",
         "Near duplicates",
-        "Burned-in marks suspected",
+        "Suspected burned-in text",
         "under the terms of the data",
     ):
         assert words in found.text, words
     assert "Counterfactuals made by a model" not in found.text
     first = [sample for sample in shown if sample.group == data_report_images.FIRST]
     assert [sample.caption.split(":")[0] for sample in first] == [str(number) for number in range(24)]
-    assert sum(sample.group == data_report_images.MARKED for sample in shown) == 5
+    assert sum(sample.group == data_report_images.TEXT for sample in shown) == 5
 
 
 @pytest.mark.parametrize(("height", "width"), [(256, 200), (200, 256)])
-def test_frames_on_the_page_lie_around_the_marks(height, width):
+def test_boxes_on_the_page_lie_around_the_letters(height, width):
     pixels = written(chest(0, 256)[:height, :width].copy(), "R", (12, 12))
     example = dataclasses.make_dataclass("Example", ["id", "image"])(7, transforms.encode_png(pixels))
-    image = data_report_images._marked(example).image
-    rows, columns = np.nonzero(image != data_report_images._framed(pixels, data_report_images.MARKED_SIDE))
+    image = data_report_images._with_text_boxes(example).image
+    rows, columns = np.nonzero(image != data_report_images._padded(pixels, data_report_images.TEXT_SIDE))
     for places, side in ((rows, height), (columns, width)):  # the picture lies centred on a square
-        start = data_report_images.MARKED_SIDE * (256 - side) / 2 / 256
+        start = data_report_images.TEXT_SIDE * (256 - side) / 2 / 256
         assert start < places.min() < start + 25
         assert places.max() < start + 60
 
@@ -186,19 +186,20 @@ def run(args: list[str], capsys: pytest.CaptureFixture) -> tuple[int, str, str]:
 
 
 def test_the_command_writes_a_page_and_json_and_shows_progress(built, tmp_path, capsys):
-    code, out, err = run([str(built), "--out", str(tmp_path / "r"), "--shown", "2", "--uncertain", "present"], capsys)
+    options = ["--out", str(tmp_path / "r"), "--max-images", "2", "--uncertain", "present"]
+    code, out, err = run([str(built), *options], capsys)
     assert code == 0
     assert sorted(path.name for path in (tmp_path / "r").iterdir()) == ["report.html", "report.json"]
     assert "160 images" in out
     assert "160/160" in err
-    assert survey.read(tmp_path / "r").config == SurveyConfig(shown=2, uncertain="present")
+    assert survey.read(tmp_path / "r").config == SurveyConfig(max_images=2, uncertain="present")
 
 
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ([], "no data set in"),
-        (["--similarity", "2"], "similarity 2.0 is not above 0"),
+        ([], "is not a built data set"),
+        (["--similarity", "2"], "similarity must be above 0"),
         (["--threads", "0"], "must be 1 or more"),
     ],
 )
@@ -233,6 +234,6 @@ def test_real_x_rays_show_that_supine_views_go_with_intubation(tmp_path):
     assert found.cells == (24, 27, 13, 76)
     assert found.odds_ratio.low > 1.5
     assert found.correlation.low > 0.05
-    assert found.is_linked
+    assert found.is_significant
     assert found.adjusted.low > 0
     assert not made.duplicates

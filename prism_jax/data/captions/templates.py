@@ -208,8 +208,8 @@ class CaptionConfig:
             raise ValueError(f"reports {self.reports} is not a share from 0 to 1")
 
 
-def caption(example: Example, turn: int = 0, *, config: CaptionConfig, fits: Callable[[str], bool]) -> str:
-    """The caption of an example, one of those that `config` allows, drawn for this example and `turn` (an epoch).
+def caption(example: Example, epoch: int = 0, *, config: CaptionConfig, fits: Callable[[str], bool]) -> str:
+    """The caption of an example, one of those that `config` allows, drawn for this example and `epoch`.
 
     `fits` says whether the text encoder takes a text whole. A report is cut at a sentence, a caption from its end
     finding by finding, those that are absent or uncertain first.
@@ -217,7 +217,7 @@ def caption(example: Example, turn: int = 0, *, config: CaptionConfig, fits: Cal
     Raises:
       ValueError: a caption that does not fit even without findings.
     """
-    rng = np.random.default_rng([config.seed, zlib.crc32(STREAM.encode()), example.id, turn])
+    rng = np.random.default_rng([config.seed, zlib.crc32(STREAM.encode()), example.id, epoch])
     is_report, place = rng.random() < config.reports, int(rng.integers(len(config.templates)))
     report = radiology_reports.cut(example.text, fits) if is_report and example.text else ""
     return report or fitting(example.attributes, config.templates[place], fits)

@@ -12,8 +12,8 @@ from prism_jax.data import schema
 
 
 @dataclasses.dataclass(frozen=True)
-class Synthetic:
-    """`count` examples that share a few JPEG pictures [side, side] with the detail of an X-ray; see `synthetic`."""
+class FakeExamples:
+    """`count` examples that share a few JPEG pictures [side, side] with the detail of an X-ray; see `fake_examples`."""
 
     count: int
     pictures: tuple[bytes, ...]
@@ -37,10 +37,10 @@ class Synthetic:
         )
 
 
-def synthetic(count: int, side: int = 512, *, distinct: int = 16, seed: int = 0) -> Synthetic:
+def fake_examples(count: int, side: int = 512, *, distinct: int = 16, seed: int = 0) -> FakeExamples:
     """Examples with `distinct` different pictures: smooth shapes, and noise as strong as that of a detector."""
     draw = np.random.default_rng(seed)
-    return Synthetic(count, tuple(_picture(draw, side) for _ in range(distinct)), side)
+    return FakeExamples(count, tuple(_picture(draw, side) for _ in range(distinct)), side)
 
 
 def _picture(draw: np.random.Generator, side: int) -> bytes:

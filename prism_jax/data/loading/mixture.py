@@ -11,11 +11,11 @@ import numpy as np
 from prism_jax.data import schema
 from prism_jax.data.loading import sampler
 
-FINENESS = 10**6  # shares are whole numbers, the smallest at least this
+RESOLUTION = 10**6  # shares are whole numbers, the smallest at least this
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Part:
+class Component:
     """One data set of a mixture."""
 
     examples: Sequence[schema.Example]
@@ -39,17 +39,17 @@ class Part:
 class Mixture:
     """Data sets that are drawn from together, without end."""
 
-    parts: tuple[Part, ...]
+    components: tuple[Component, ...]
 
     def __post_init__(self):
-        if not self.parts:
+        if not self.components:
             raise ValueError("a mixture needs one data set at least")
 
 
 def balanced(
     examples: Sequence[schema.Example], of: Callable[[schema.Attributes], Hashable | None], *, weight: float = 1.0
-) -> Part:
-    """A part whose classes are what `of` makes of the attributes; where that is None the example is never drawn.
+) -> Component:
+    """A component whose classes are what `of` makes of the attributes; where that is None the example is never drawn.
 
     `lambda attributes: attributes.findings.get("pacemaker")` draws images with a pacemaker as often as images stated
     to be without, and none where nobody said or it is uncertain. Reads every example once.
@@ -58,19 +58,19 @@ def balanced(
     names = sorted({name for name in found if name is not None}, key=repr)
     number = {name: i for i, name in enumerate(names)}
     classes = np.array([-1 if name is None else number[name] for name in found], np.int64)
-    return Part(examples=examples, weight=weight, classes=classes)
+    return Component(examples=examples, weight=weight, classes=classes)
 
 
-def shares(mixture: Mixture, *, slots: int, seed: int) -> sampler.Shares:
+def weighted_sampler(mixture: Mixture, *, slots: int, seed: int) -> sampler.WeightedSampler:
     """The order in which a mixture is drawn from; `slots` is the size of a batch over all processes."""
     pools, weights = [], []
-    for number, part in enumerate(mixture.parts):
-        groups = _groups(part)
+    for number, component in enumerate(mixture.components):
+        groups = _groups(component)
         pools += [(number, group) for group in groups]
-        weights += [part.weight / len(groups)] * len(groups)
-    return sampler.Shares(
+        weights += [component.weight / len(groups)] * len(groups)
+    return sampler.WeightedSampler(
         pools=tuple(
-            sampler.Pool(part=number, indices=group, share=round(FINENESS * weight / min(weights)))
+            sampler.Pool(dataset=number, indices=group, weight=round(RESOLUTION * weight / min(weights)))
             for (number, group), weight in zip(pools, weights, strict=True)
         ),
         slots=slots,
@@ -78,9 +78,9 @@ def shares(mixture: Mixture, *, slots: int, seed: int) -> sampler.Shares:
     )
 
 
-def _groups(part: Part) -> list[Sequence[int] | np.ndarray]:
+def _groups(component: Component) -> list[Sequence[int] | np.ndarray]:
     """The examples of each class, by index."""
-    if part.classes is None:
-        return [range(len(part.examples))]
-    classes = np.asarray(part.classes)
+    if component.classes is None:
+        return [range(len(component.examples))]
+    classes = np.asarray(component.classes)
     return [np.flatnonzero(classes == name) for name in np.unique(classes[classes >= 0])]

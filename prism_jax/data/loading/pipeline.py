@@ -13,15 +13,15 @@ import grain
 import numpy as np
 from absl import flags
 
-from prism_jax.data import schema, transforms
+from prism_jax.data import built_folder, schema, transforms
 from prism_jax.data.captions.templates import PLAIN
 from prism_jax.data.loading import mixture, sampler
 
-AHEAD = 2  # batches that each thread or worker process has ready
+PREFETCH = 2  # batches that each thread or worker process has ready
 Caption = Callable[[schema.Example, int], str]  # (example, how often its data set was gone through before)
 
 
-def describe(example: schema.Example, turn: int) -> str:
+def describe(example: schema.Example, epoch: int) -> str:
     """The plain caption, the same in every epoch."""
     return PLAIN.describe(example.attributes)
 
@@ -35,8 +35,7 @@ def open_split(folder: str | Path, split: str) -> Sequence[schema.Example]:
     """Random access to the examples of one split, in the order of the build, images still encoded."""
     import tensorflow_datasets as tfds
 
-    if not (Path(folder) / "dataset_info.json").is_file():
-        raise ValueError(f"no data set in {folder}; make one with: prism data build NAME --out {folder}")
+    built_folder.check(folder)
     splits = tfds.builder_from_directory(folder).info.splits
     if split not in splits:
         raise ValueError(f"no split {split!r} in {folder}; it has {', '.join(splits)}")
@@ -58,7 +57,7 @@ def batches(
     process_index: int = 0,
     process_count: int = 1,
     threads: int = 2,
-    workers: int = 0,
+    num_workers: int = 0,
     caption: Caption = describe,
 ) -> Batches:
     """This process's batches.
@@ -70,7 +69,7 @@ def batches(
         attributes  list of b Attributes
         text        str [b], report or note
         id          int64 [b], unique in the data set, below 2**31
-        part        int64 [b], which data set of a mixture; 0 where there is one
+        dataset     int64 [b], which data set of a mixture; 0 where there is one
         subject     int64 [b], phantom subject or -1
         mask        bool [b], False where an example only fills the batch
 
@@ -82,7 +81,7 @@ def batches(
 
     A mixture has no epochs: it needs `shuffle` and `epochs=None`. `crop` names a mask of the examples; each is cut
     to where that lies (transforms.crop_to). Images are prepared in `threads`, or, where these wait for each other,
-    in `workers` processes with so many threads each; a program with workers needs its `if __name__ ==
+    in `num_workers` processes with so many threads each; a program with workers needs its `if __name__ ==
     "__main__"`, for they are started by spawn. Neither changes what comes.
     """
     transforms.frame(size, factor=factor)
@@ -99,7 +98,7 @@ def batches(
         fill=functools.partial(_fill, fit=fit, factor=factor, crop=crop),
         caption=caption,
     )
-    return Batches(reader, None if epochs is None else epochs * drawn.steps, threads=threads, workers=workers)
+    return Batches(reader, None if epochs is None else epochs * drawn.steps, threads=threads, num_workers=num_workers)
 
 
 def _order(
@@ -110,15 +109,15 @@ def _order(
     shuffle: bool,
     seed: int,
     drop_remainder: bool,
-) -> tuple[tuple[Sequence[Any], ...], sampler.Epochs | sampler.Shares]:
+) -> tuple[tuple[Sequence[Any], ...], sampler.EpochSampler | sampler.WeightedSampler]:
     """The data sets, and which of their examples comes when."""
     slots = batch_size * process_count
     if isinstance(examples, mixture.Mixture):
-        parts = tuple(part.examples for part in examples.parts)
-        return parts, mixture.shares(examples, slots=slots, seed=seed)
+        parts = tuple(component.examples for component in examples.components)
+        return parts, mixture.weighted_sampler(examples, slots=slots, seed=seed)
     if drop_remainder:
         _check_share(len(examples), batch_size, process_count)
-    drawn = sampler.Epochs(
+    drawn = sampler.EpochSampler(
         count=len(examples), slots=slots, seed=seed if shuffle else None, drops_remainder=drop_remainder
     )
     return (examples,), drawn
@@ -134,7 +133,7 @@ def iterate(
     process_count: int = 1,
     threads: int = 2,
 ) -> Batches:
-    """Endless shuffled batches of what `prepare(item, turn)` makes of each item, in the order that `batches` has.
+    """Endless shuffled batches of what `prepare(item, epoch)` makes of each item, in the order that `batches` has.
 
     Columns become arrays, but "attributes", which stays a list.
     """
@@ -143,11 +142,11 @@ def iterate(
 
     def read(step: int) -> dict[str, Any]:
         draws = [drawn(int(step), slot) for slot in slots]
-        rows = [prepare(sources[draw.part][draw.index], draw.turn) for draw in draws]
+        rows = [prepare(sources[draw.dataset][draw.index], draw.epoch) for draw in draws]
         columns = {name: [row[name] for row in rows] for name in rows[0]}
         return {name: column if name == "attributes" else np.array(column) for name, column in columns.items()}
 
-    return Batches(read, None, threads=threads, workers=0)
+    return Batches(read, None, threads=threads, num_workers=0)
 
 
 class Batches:
@@ -156,8 +155,8 @@ class Batches:
     Batches that are ready do not count, so nothing is lost or seen twice where the state is restored.
     """
 
-    def __init__(self, reader: Callable[[int], dict[str, Any]], count: int | None, *, threads: int, workers: int):
-        self._reader, self._count, self._threads, self._workers = reader, count, threads, workers
+    def __init__(self, reader: Callable[[int], dict[str, Any]], count: int | None, *, threads: int, num_workers: int):
+        self._reader, self._count, self._threads, self._num_workers = reader, count, threads, num_workers
         self._iterator: grain.DatasetIterator | None = None
         self._step = 0
 
@@ -190,12 +189,12 @@ class Batches:
 
     def _start(self) -> grain.DatasetIterator:
         steps = grain.MapDataset.range(self._step, sys.maxsize if self._count is None else self._count)
-        reading = grain.ReadOptions(num_threads=self._threads, prefetch_buffer_size=AHEAD * self._threads)
+        reading = grain.ReadOptions(num_threads=self._threads, prefetch_buffer_size=PREFETCH * self._threads)
         data = steps.map(self._reader).to_iter_dataset(reading)
-        if self._workers:
+        if self._num_workers:
             if not flags.FLAGS.is_parsed():
                 flags.FLAGS.mark_as_parsed()  # Grain's worker processes ask for theirs; our programs have none
-            data = data.mp_prefetch(grain.MultiprocessingOptions(self._workers, per_worker_buffer_size=AHEAD))
+            data = data.mp_prefetch(grain.MultiprocessingOptions(self._num_workers, per_worker_buffer_size=PREFETCH))
         return iter(data)
 
 
@@ -204,7 +203,7 @@ class _Reader:
     """Makes this process's batch of a step. Worker processes get a copy of it."""
 
     sources: tuple[Sequence[schema.Example], ...]
-    drawn: sampler.Epochs | sampler.Shares
+    drawn: sampler.EpochSampler | sampler.WeightedSampler
     slots: range
     shape: tuple[int, int, int]
     fill: Callable[[np.ndarray, schema.Example], None]
@@ -212,17 +211,17 @@ class _Reader:
 
     def __call__(self, step: int) -> dict[str, Any]:
         draws = [self.drawn(int(step), slot) for slot in self.slots]
-        examples = [self.sources[draw.part][draw.index] for draw in draws]
+        examples = [self.sources[draw.dataset][draw.index] for draw in draws]
         images = np.empty((len(draws), *self.shape), np.float32)
         for image, example in zip(images, examples, strict=True):
             self.fill(image, example)
         return {
             "image": images,
-            "caption": np.array([self.caption(e, draw.turn) for e, draw in zip(examples, draws, strict=True)]),
+            "caption": np.array([self.caption(e, draw.epoch) for e, draw in zip(examples, draws, strict=True)]),
             "attributes": [example.attributes for example in examples],
             "text": np.array([example.text for example in examples]),
             "id": np.array([example.id for example in examples], np.int64),
-            "part": np.array([draw.part for draw in draws], np.int64),
+            "dataset": np.array([draw.dataset for draw in draws], np.int64),
             "subject": np.array([example.subject for example in examples], np.int64),
             "mask": np.array([draw.is_real for draw in draws], bool),
         }

@@ -15,20 +15,20 @@ from typing import NamedTuple
 
 import numpy as np
 
-KEPT = 128  # permutations that are remembered; those of more slots are short, and soon made again
+CACHED_PERMUTATIONS = 128  # permutations that are remembered; those of more slots are short, and soon made again
 
 
 class Draw(NamedTuple):
     """What stands in one slot of one batch."""
 
-    part: int  # data set of a mixture; 0 where there is one
+    dataset: int  # data set of a mixture; 0 where there is one
     index: int  # example in it
-    turn: int  # how often the data set was gone through before
+    epoch: int  # how often the data set was gone through before
     is_real: bool  # False where the example only fills the batch
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Epochs:
+class EpochSampler:
     """Every example of one data set once an epoch.
 
     Slot j has the slice j, j + slots, j + 2 slots, ... of the data set, and shuffles it anew in every epoch. With
@@ -50,26 +50,26 @@ class Epochs:
         epoch, place = divmod(step, self.steps)
         length = len(range(slot, self.count, self.slots))
         if place >= length:
-            return Draw(part=0, index=0, turn=epoch, is_real=False)
+            return Draw(dataset=0, index=0, epoch=epoch, is_real=False)
         if self.seed is not None:
             place = shuffled(place, length, self.seed, "epoch", epoch, slot)
-        return Draw(part=0, index=slot + place * self.slots, turn=epoch, is_real=True)
+        return Draw(dataset=0, index=slot + place * self.slots, epoch=epoch, is_real=True)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Pool:
     """Examples of one data set that are drawn equally often."""
 
-    part: int
+    dataset: int
     indices: Sequence[int] | range
-    share: int  # of the draws, relative to that of other pools
+    weight: int  # of the draws, relative to that of other pools
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Shares:
-    """Draws without end from several pools, each as often as its share says, in every batch as nearly as can be.
+class WeightedSampler:
+    """Draws without end from several pools, each as often as its weight says, in every batch as nearly as can be.
 
-    A pool is gone through in a shuffled order, then in another; one with few examples and a large share starts anew
+    A pool is gone through in a shuffled order, then in another; one with few examples and a large weight starts anew
     more often.
     """
 
@@ -82,23 +82,23 @@ class Shares:
         return sys.maxsize
 
     def __call__(self, step: int, slot: int) -> Draw:
-        number, drawn = turn_of(step * self.slots + slot, [pool.share for pool in self.pools])
+        number, drawn = weighted_turn(step * self.slots + slot, [pool.weight for pool in self.pools])
         pool = self.pools[number]
-        turn, place = divmod(drawn, len(pool.indices))
-        place = shuffled(place, len(pool.indices), self.seed, "pool", turn, number)
-        return Draw(part=pool.part, index=int(pool.indices[place]), turn=turn, is_real=True)
+        epoch, place = divmod(drawn, len(pool.indices))
+        place = shuffled(place, len(pool.indices), self.seed, "pool", epoch, number)
+        return Draw(dataset=pool.dataset, index=int(pool.indices[place]), epoch=epoch, is_real=True)
 
 
-def turn_of(place: int, shares: Sequence[int]) -> tuple[int, int]:
-    """(whose turn it is at a place of an endless sequence, how many turns they had before), taken evenly by share."""
-    left = sum(shares)
+def weighted_turn(place: int, weights: Sequence[int]) -> tuple[int, int]:
+    """(whose turn it is at a place of an endless sequence, how many turns they had before), taken evenly by weight."""
+    left = sum(weights)
     before, after = place, place + 1
-    for number, share in enumerate(shares):
-        others_before, others_after = before * (left - share) // left, after * (left - share) // left
+    for number, weight in enumerate(weights):
+        others_before, others_after = before * (left - weight) // left, after * (left - weight) // left
         if others_before == others_after:  # the place is not among the others'
             return number, before - others_before
-        before, after, left = others_before, others_after, left - share
-    raise AssertionError("the last share takes what is left")
+        before, after, left = others_before, others_after, left - weight
+    raise AssertionError("the last weight takes what is left")
 
 
 def shuffled(place: int, length: int, *stream: int | str) -> int:
@@ -106,7 +106,7 @@ def shuffled(place: int, length: int, *stream: int | str) -> int:
     return int(_permutation(length, stream)[place])
 
 
-@functools.lru_cache(maxsize=KEPT)
+@functools.lru_cache(maxsize=CACHED_PERMUTATIONS)
 def _permutation(length: int, stream: tuple[int | str, ...]) -> np.ndarray:
     # Grain's index_shuffle would need no memory, but takes 30 ms where a slice has ten examples.
     digest = hashlib.blake2b("/".join(map(str, stream)).encode(), digest_size=8).digest()

@@ -1,6 +1,6 @@
 """Building a data set: everything is written beside the output folder first, then renamed in one step.
 
-A build that is killed leaves its finished parts there and goes on from them when it is started again.
+An interrupted build leaves its finished shards there and resumes from them when it is started again.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from prism_jax.data import built_folder
 from prism_jax.data.sources.chexpert import ChexpertConfig
 from prism_jax.data.sources.folder import FolderConfig
 from prism_jax.data.sources.ingest import ERRORS_FILE, write_errors
@@ -26,6 +27,7 @@ from prism_jax.data.sources.nih import NihConfig
 from prism_jax.data.sources.phantom import PhantomConfig
 
 BUILD_FILE = "build.json"
+RENAMED = {"intake": "ingest"}  # fields in the build.json of older versions
 CONFIGS = {
     "chexpert": ChexpertConfig,
     "mimic_cxr": MimicConfig,
@@ -37,7 +39,7 @@ CONFIGS = {
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Built:
-    """What a build made; prints as one line."""
+    """Result of a build; prints as one line."""
 
     folder: Path
     counts: dict[str, int]  # images per split
@@ -51,10 +53,10 @@ class Built:
 def build(name: str, source: str | Path | None, out: str | Path, config: Any = None, **options) -> Built:
     """Builds the data set `name`, a key of CONFIGS, into the new folder `out`.
 
-    `config` is what CONFIGS has for it, or `options` are its fields and those of its parts. `source` is the folder
-    with table and images (None for the phantom). `out` gets the ArrayRecord files, `build.json` (name,
-    configuration, digest) and `errors.csv` (row, path and reason of every image that could not be used). When
-    anything fails, `out` is not made; parts that were finished stay beside it for the next try.
+    `config` is an instance of the class in CONFIGS, or `options` are its fields and those of the configurations in
+    it. `source` is the folder with table and images (None for the phantom). `out` gets the ArrayRecord files,
+    `build.json` (name, configuration, digest) and `errors.csv` (row, path and reason of every unusable image). When
+    anything fails, `out` is not made; finished shards stay beside it for the next try.
     """
     out = Path(out)
     if name not in CONFIGS:
@@ -63,7 +65,7 @@ def build(name: str, source: str | Path | None, out: str | Path, config: Any = N
         raise ValueError(f"{out} already exists; choose another folder or remove it")
     if name != "phantom" and source is None:
         raise ValueError(f"{name} needs a source: the folder that holds the table and the images")
-    config = config or _filled(CONFIGS[name], options)
+    config = config or _from_options(CONFIGS[name], options)
     with _work_folder(out) as work:
         return _write(name, source, config, work, out)
 
@@ -72,16 +74,16 @@ def read_build(folder: str | Path) -> tuple[str, Any]:
     """Name and configuration with which the data set in `folder` was built."""
     record = _record(folder)
     try:
-        return record["name"], _restored(CONFIGS[record["name"]], record["config"])
+        return record["name"], _from_json(CONFIGS[record["name"]], record["config"])
     except (TypeError, KeyError) as error:
         raise ValueError(f"{folder} was built by another version ({error}); build it again") from None
 
 
 def digest(folder: str | Path) -> str:
-    """What tells the content of the data set in `folder` from that of others, 32 hex digits, made at build time.
+    """Digest of the records of the data set in `folder`, 32 hex digits, computed at build time.
 
     Raises:
-      ValueError: no data set, or one that was built before there were digests.
+      ValueError: no data set, or one of an older version without a digest.
     """
     record = _record(folder)
     if "digest" not in record:
@@ -90,13 +92,14 @@ def digest(folder: str | Path) -> str:
 
 
 def _record(folder: str | Path) -> dict:
+    built_folder.check(folder)
     file = Path(folder) / BUILD_FILE
     if not file.is_file():
-        raise ValueError(f"no {file}; make the data set with: prism data build NAME --out {folder}")
+        raise ValueError(f"{folder} has no {BUILD_FILE}: it was not made by prism data build; build it again")
     return json.loads(file.read_text())
 
 
-def _filled(kind: type, options: dict[str, Any]) -> Any:
+def _from_options(kind: type, options: dict[str, Any]) -> Any:
     """The configuration of class `kind` with these fields, of its own or of the configurations in it."""
     left, fields = dict(options), {}
     for field in dataclasses.fields(kind):
@@ -107,25 +110,26 @@ def _filled(kind: type, options: dict[str, Any]) -> Any:
         elif field.name in left:
             fields[field.name] = left.pop(field.name)
     if left:
-        known = ", ".join(field.name for field in dataclasses.fields(kind))
-        raise ValueError(f"unknown option {', '.join(sorted(left))}; {kind.__name__} has {known}")
+        names = ", ".join(field.name for field in dataclasses.fields(kind))
+        raise ValueError(f"unknown option {', '.join(sorted(left))}; {kind.__name__} has {names}")
     return kind(**fields)
 
 
-def _restored(kind: type, record: dict[str, Any]) -> Any:
-    """The configuration of class `kind` from its JSON."""
+def _from_json(kind: type, record: dict[str, Any]) -> Any:
+    """The configuration of class `kind` from its JSON, field names of older versions included."""
     types = typing.get_type_hints(kind)
     fields = {}
     for name, value in record.items():
+        name = RENAMED.get(name, name)
         if isinstance(value, dict):
-            value = _restored(types[name], value)
+            value = _from_json(types[name], value)
         fields[name] = tuple(value) if isinstance(value, list) else value
     return kind(**fields)
 
 
 @contextlib.contextmanager
 def _work_folder(out: Path) -> Iterator[Path]:
-    """A folder beside `out` that only this process uses. It stays behind only with finished parts in it."""
+    """A folder beside `out` that only this process uses. It stays behind only with finished shards in it."""
     work = out.parent / f".{out.name}-building"
     work.mkdir(parents=True, exist_ok=True)
     with open(work / "lock", "w") as lock:
@@ -136,7 +140,7 @@ def _work_folder(out: Path) -> Iterator[Path]:
         try:
             yield work
         finally:
-            if out.is_dir() or not any(work.glob(".*-parts/*.json")):
+            if out.is_dir() or not any(work.glob(".*-shards/*.json")):
                 shutil.rmtree(work, ignore_errors=True)
 
 
@@ -145,16 +149,16 @@ def _write(name: str, source: str | Path | None, config: Any, work: Path, out: P
     shutil.rmtree(Path(builder.data_dir).parent, ignore_errors=True)  # of a build that was killed
     with contextlib.redirect_stdout(io.StringIO()):  # TFDS announces a download that is none
         builder.download_and_prepare()
-    made = Path(builder.data_dir)
+    folder = Path(builder.data_dir)
     record = {
         "name": name,
         "source": str(source or ""),
         "config": dataclasses.asdict(config),
-        "digest": _digest(made),
+        "digest": _digest(folder),
     }
-    write_errors(made / ERRORS_FILE, builder.errors)
-    (made / BUILD_FILE).write_text(json.dumps(record, indent=2) + "\n")
-    os.rename(made, out)
+    write_errors(folder / ERRORS_FILE, builder.errors)
+    (folder / BUILD_FILE).write_text(json.dumps(record, indent=2) + "\n")
+    os.rename(folder, out)
     counts = {split: info.num_examples for split, info in builder.info.splits.items()}
     return Built(folder=out, counts=counts, errors=len(builder.errors))
 
@@ -176,10 +180,10 @@ def _builder(name: str, source: str | Path | None, config: Any, work: Path) -> A
     return kinds[name](source=source, options=config, data_dir=str(work))
 
 
-def _digest(made: Path) -> str:
+def _digest(folder: Path) -> str:
     """blake2b over the names and contents of the files of records, in the order of their names."""
     digest = hashlib.blake2b(digest_size=16)
-    for file in sorted(made.glob("*.array_record-*")):
+    for file in sorted(folder.glob("*.array_record-*")):
         digest.update(file.name.encode() + b"\0")
         with open(file, "rb") as content:
             digest.update(hashlib.file_digest(content, "blake2b").digest())

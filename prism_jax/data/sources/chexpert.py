@@ -1,24 +1,25 @@
 """CheXpert-v1.0 and CheXpert-v1.0-small: `train.csv` and `valid.csv` beside the folders of images.
 
-CheXpert-v1.0 comes in four archives, whose folders are read where they lie beside each other in the source folder.
+CheXpert-v1.0 comes in four archives; their folders may lie beside each other in the source folder.
 
-What is not taken as it stands: age 0 is missing, 90 means 90 or more; sex Unknown is unknown; a lateral image has
-the view "lateral", and a frontal one whose view is given as LL or RL has none. No Finding as in `labels.read`.
+Values that are not taken as they stand: age 0 is missing, 90 means 90 or more; sex Unknown is unknown; a lateral image
+has the view "lateral", a frontal one with the view LL or RL has none. No Finding as in `label_policy.read`.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import functools
 from pathlib import Path
 
 from prism_jax.data import schema
 from prism_jax.data.sources import label_policy, tables
-from prism_jax.data.sources.ingest import Intake, Row, race, split_of
+from prism_jax.data.sources.ingest import IngestConfig, Row, race, split_of
 from prism_jax.data.sources.label_policy import LabelPolicy
 
 TABLES = ("train.csv", "valid.csv")
 PREFIXES = ("CheXpert-v1.0/", "CheXpert-v1.0-small/")  # of paths; the source is the folder of that name
-FIRST_BATCH = "CheXpert-v1.0 batch 1 (validate & csv)"  # tables, and valid/
+FIRST_BATCH = "CheXpert-v1.0 batch 1 (validate & csv)"  # tables and valid/
 OTHER_BATCHES = "CheXpert-v1.0 batch * (train *)"  # patients of train/
 SEXES = {"Male": "M", "Female": "F", "Unknown": None, "": None}
 VIEWS = {"AP": "AP", "PA": "PA", "LL": None, "RL": None, "": None}  # of frontal images
@@ -27,14 +28,14 @@ OFFICIAL = {"train.csv": "train", "valid.csv": "val"}
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ChexpertConfig:
-    """Which images of CheXpert to store, and how."""
+    """Images of CheXpert to store, labels and splits."""
 
-    tables: tuple[str, ...] | None = None  # of TABLES; None takes those that are there
-    views: tuple[str, ...] | None = None  # only images of these views: "AP PA"; None takes all, "lateral" too
+    tables: tuple[str, ...] | None = None  # of TABLES; None: those that exist
+    views: tuple[str, ...] | None = None  # only images of these views: "AP PA"; None: all, "lateral" too
     official_split: bool = False  # train.csv is train and valid.csv is val, instead of a hash of the patient
-    demographics: str | None = None  # CSV with PATIENT and PRIMARY_RACE, from which to take race
+    demographics: str | None = None  # CSV with PATIENT and PRIMARY_RACE, the source of race
     policy: LabelPolicy = LabelPolicy()
-    intake: Intake = Intake()
+    ingest: IngestConfig = IngestConfig()
 
     def __post_init__(self):
         self.policy.check(label_policy.CHEXPERT)
@@ -44,16 +45,12 @@ def read_rows(source: str | Path, config: ChexpertConfig) -> list[Row]:
     """All rows of the tables. Raises a ValueError for the first cell that makes no sense."""
     batches = _batches(Path(source))
     races = _races(source, config.demographics) if config.demographics else {}
-    rows, number = [], 0
+    rows = []
     for file in _files(source, config):
-        table = tables.read(file)
+        table, name = tables.read(file), file.name.removesuffix(".gz")
         tables.check_columns(file, table, ("Path", "Sex", "Age", "Frontal/Lateral", "AP/PA", *label_policy.CHEXPERT))
-        for line, cells in enumerate(table.rows, 2):
-            try:
-                rows.append(_row(number, line, cells, file.name.removesuffix(".gz"), races, config))
-            except ValueError as error:
-                raise ValueError(f"{file.name}, row {line} (the header is row 1): {error}") from None
-            number += 1
+        parse = functools.partial(_row, first=len(rows), table=name, races=races, config=config)
+        rows += tables.parse_rows(file, table, parse)
     rows = [dataclasses.replace(row, path=_in_batch(row.path, batches)) for row in rows] if batches else rows
     return [row for row in rows if config.views is None or row.attributes.view in config.views]
 
@@ -61,15 +58,15 @@ def read_rows(source: str | Path, config: ChexpertConfig) -> list[Row]:
 def _files(source: str | Path, config: ChexpertConfig) -> list[Path]:
     if (Path(source) / FIRST_BATCH).is_dir():
         source = Path(source) / FIRST_BATCH
-    there = [name for name in TABLES if any((Path(source) / f"{name}{end}").is_file() for end in ("", ".gz"))]
-    return [tables.find(source, name) for name in config.tables or there or TABLES]
+    existing = [name for name in TABLES if any((Path(source) / f"{name}{end}").is_file() for end in ("", ".gz"))]
+    return [tables.find(source, name) for name in config.tables or existing or TABLES]
 
 
 def _batches(source: Path) -> dict[str, str]:
-    """The folder of each patient of train/, where the archives lie unpacked; else nothing."""
+    """The folder of each patient of train/ if the archives lie unpacked beside each other, else nothing."""
     folders = [(source / FIRST_BATCH) / "train", *sorted(source.glob(OTHER_BATCHES))]
-    found = [path for folder in folders if folder.is_dir() for path in folder.iterdir()]
-    return {path.name: path.relative_to(source).as_posix() for path in found}
+    patients = [path for folder in folders if folder.is_dir() for path in folder.iterdir()]
+    return {path.name: path.relative_to(source).as_posix() for path in patients}
 
 
 def _in_batch(path: str, batches: dict[str, str]) -> str:
@@ -79,7 +76,9 @@ def _in_batch(path: str, batches: dict[str, str]) -> str:
     return f"{FIRST_BATCH}/{path}"
 
 
-def _row(number: int, line: int, cells: dict[str, str], table: str, races: dict[str, str | None], config) -> Row:
+def _row(
+    index: int, cells: dict[str, str], *, first: int, table: str, races: dict[str, str | None], config: ChexpertConfig
+) -> Row:
     path = cells["Path"]
     for prefix in PREFIXES:
         path = path.removeprefix(prefix)
@@ -89,7 +88,7 @@ def _row(number: int, line: int, cells: dict[str, str], table: str, races: dict[
     patient, study = parts[-3:-1]
     attributes = schema.Attributes(
         age=_age(cells["Age"]),
-        sex=_known("Sex", cells["Sex"], SEXES),
+        sex=_lookup("Sex", cells["Sex"], SEXES),
         view=_view(cells),
         race=races.get(patient),
         findings=label_policy.applied(
@@ -97,12 +96,12 @@ def _row(number: int, line: int, cells: dict[str, str], table: str, races: dict[
         ),
     )
     return Row(
-        number=number,
-        line=line,
+        number=first + index,
+        line=index + 2,
         path=path,
         patient=patient,
         study=f"{patient}/{study}",
-        split=OFFICIAL.get(table, "test") if config.official_split else split_of(patient, config.intake),
+        split=OFFICIAL.get(table, "test") if config.official_split else split_of(patient, config.ingest),
         attributes=attributes,
     )
 
@@ -121,17 +120,15 @@ def _view(cells: dict[str, str]) -> str | None:
         return "lateral"
     if side != "Frontal":
         raise ValueError(f"Frontal/Lateral {side!r} is neither")
-    return _known("AP/PA", cells["AP/PA"], VIEWS)
+    return _lookup("AP/PA", cells["AP/PA"], VIEWS)
 
 
-def _known(column: str, cell: str, values: dict[str, str | None]) -> str | None:
+def _lookup(column: str, cell: str, values: dict[str, str | None]) -> str | None:
     if cell not in values:
         raise ValueError(f"{column} {cell!r} is none of {', '.join(filter(None, values))} and blank")
     return values[cell]
 
 
 def _races(source: str | Path, name: str) -> dict[str, str | None]:
-    file = tables.find(source, name)
-    table = tables.read(file)
-    tables.check_columns(file, table, ("PATIENT", "PRIMARY_RACE"))
+    _, table = tables.load(source, name, ("PATIENT", "PRIMARY_RACE"))
     return {row["PATIENT"]: race(row["PRIMARY_RACE"]) for row in table.rows}

@@ -10,7 +10,7 @@ from pathlib import Path
 from prism_jax.data import schema
 from prism_jax.data.captions import phrases
 from prism_jax.data.sources import label_policy, tables
-from prism_jax.data.sources.ingest import Intake, Row, race, split_of
+from prism_jax.data.sources.ingest import IngestConfig, Row, race, split_of
 from prism_jax.data.sources.label_policy import LabelPolicy
 
 NO_FINDING = "no finding"
@@ -21,7 +21,7 @@ SEXES = {"m": "M", "male": "M", "f": "F", "female": "F", "": None, "unknown": No
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class FolderConfig:
-    """How to read the table. A column set to None is one that the table does not have."""
+    """Columns of the table and how to read them. None: the table has no such column."""
 
     csv: str = "metadata.csv"  # or .jsonl, or either with .gz; relative to the source folder
     path: str = "{path}"  # the image, relative to the source folder; braces name columns: "images/{id}.jpg"
@@ -34,19 +34,19 @@ class FolderConfig:
     race_column: str | None = None
     text_column: str | None = None  # report or note
     spacing_columns: tuple[str, ...] = ()  # mm between the original's rows and between its columns, or one for both
-    findings_column: str | None = "findings"  # a list; empty means unknown, "No Finding" that there is none
+    findings_column: str | None = "findings"  # a list; empty: unknown, "No Finding": none present
     separator: str = ";"
-    findings: tuple[str, ...] | None = None  # all names that may occur in the list; None takes any
-    unlisted_absent: bool = False  # a known finding that a list leaves out is absent, not just unmentioned
+    findings: tuple[str, ...] | None = None  # all names that may occur in the list; None: any
+    unlisted_absent: bool = False  # one of `findings` that a list leaves out is absent, not unmentioned
     flags: tuple[str, ...] = ()  # columns of one finding each, yes, no or uncertain: "tube=endotracheal tube"
-    masks: tuple[str, ...] = ()  # "lungs=masks/{id}.png": PNG files of the image's size
-    mask_column: str | None = None  # yes/no: an image has masks only where it says yes; None: all have them
+    masks: tuple[str, ...] = ()  # "lungs=masks/{id}.png": PNG files of the image's size; an empty cell: no mask
+    mask_column: str | None = None  # yes/no: only images with yes have masks; None: all have
     policy: LabelPolicy = LabelPolicy()
-    intake: Intake = Intake()
+    ingest: IngestConfig = IngestConfig()
 
     def __post_init__(self):
         if self.unlisted_absent and not self.findings:
-            raise ValueError("unlisted_absent needs the list of known findings; give findings")
+            raise ValueError("unlisted_absent needs the list of all findings; give findings")
         if len(self.spacing_columns) > 2:
             raise ValueError(f"spacing_columns {self.spacing_columns} are more than a row and a column spacing")
         if not all("=" in mask for mask in self.masks):
@@ -60,7 +60,7 @@ class FolderConfig:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The findings that are known beforehand, in caption order."""
+        """All findings named in the configuration, in caption order."""
         columns = (_flag(flag)[1] for flag in self.flags)
         return (*(self.findings or ()), *(name for name in columns if phrases.spoken(name) != NO_FINDING))
 
@@ -70,13 +70,7 @@ def read_rows(source: str | Path, config: FolderConfig) -> list[Row]:
     file = tables.find(source, config.csv)
     table = tables.read(file, separator=config.separator)
     _check_columns(file, table.columns, config)
-    rows = []
-    for number, cells in enumerate(table.rows):
-        try:
-            rows.append(_row(number, cells, config))
-        except ValueError as error:
-            raise ValueError(f"{config.csv}, row {number + 2} (the header is row 1): {error}") from None
-    return rows
+    return tables.parse_rows(file, table, lambda index, cells: _row(index, cells, config))
 
 
 def _check_columns(file: Path, present: tuple[str, ...], config: FolderConfig) -> None:
@@ -101,22 +95,22 @@ def _check_columns(file: Path, present: tuple[str, ...], config: FolderConfig) -
 
 
 def _row(number: int, cells: dict[str, str], config: FolderConfig) -> Row:
-    found = re.search(config.patient_pattern, cells[config.patient_column])
-    if found is None:
+    match = re.search(config.patient_pattern, cells[config.patient_column])
+    if match is None:
         patient = cells[config.patient_column]
         raise ValueError(f"patient {patient!r} does not match patient_pattern {config.patient_pattern!r}")
     has_masks = config.mask_column is None or _state(config.mask_column, cells[config.mask_column]) is True
-    pairs = [mask.split("=", 1) for mask in config.masks] if has_masks else []
+    masks = dict(mask.split("=", 1) for mask in config.masks) if has_masks else {}
     return Row(
         number=number,
         line=number + 2,
         path=config.path.format_map(cells),
-        patient=found.group(),
+        patient=match.group(),
         study=cells[config.study_column] if config.study_column else "",
-        split=split_of(found.group(), config.intake),
+        split=split_of(match.group(), config.ingest),
         text=" ".join(cells[config.text_column].split()) if config.text_column else "",
         spacing=_spacing([cells[column] for column in config.spacing_columns]),
-        masks={name: path.format_map(cells) for name, path in pairs},
+        masks={name: path.format_map(cells) for name, path in masks.items() if all(cells[c] for c in _fields(path))},
         attributes=schema.Attributes(
             age=_age(cells[config.age_column]) if config.age_column else None,
             sex=_sex(cells[config.sex_column]) if config.sex_column else None,
@@ -133,31 +127,31 @@ def _findings(cells: dict[str, str], config: FolderConfig) -> dict[str, bool | N
     positive = [name for name in names if phrases.spoken(name) != NO_FINDING]
     if positive and len(positive) < len(names):
         raise ValueError(f"'No Finding' stands beside {', '.join(positive)}; remove one of them")
-    found: dict[str, bool | None] = _positive(positive, config)
+    findings: dict[str, bool | None] = _positive(positive, config)
     if names and not positive:
-        # Without a list of known names there is one thing to say: the caption reads "with no finding".
-        found = dict.fromkeys(config.findings or (label_policy.FINDING,), False)
+        # Without a list of all findings, the caption reads "with no finding".
+        findings = dict.fromkeys(config.findings or (label_policy.FINDING,), False)
     elif names and config.unlisted_absent:
-        found = {name: name in found for name in config.findings}
-    return found | _flagged(cells, config)
+        findings = {name: name in findings for name in config.findings}
+    return findings | _flagged(cells, config)
 
 
 def _flagged(cells: dict[str, str], config: FolderConfig) -> dict[str, bool | None]:
-    found = {}
+    findings = {}
     for flag in config.flags:
         column, name = _flag(flag)
         if not cells[column]:
             continue
         state = _state(column, cells[column])
         if phrases.spoken(name) != NO_FINDING:
-            found[name] = state
+            findings[name] = state
         elif state is True:
-            found[label_policy.FINDING] = False
-    return found
+            findings[label_policy.FINDING] = False
+    return findings
 
 
 def _state(column: str, cell: str) -> bool | None:
-    """What a yes/no cell says; an empty one, like an uncertain one, is None."""
+    """State of a yes/no cell; None where it is empty or uncertain."""
     cell = cell.lower()
     if cell in YES or cell in NO:
         return cell in YES
@@ -167,13 +161,13 @@ def _state(column: str, cell: str) -> bool | None:
 
 
 def _positive(names: list[str], config: FolderConfig) -> dict[str, bool | None]:
-    """Present findings, in the order and spelling of the known names where these are given."""
+    """Present findings, in the order and spelling of `config.findings` where given."""
     if config.findings is None:
         return dict.fromkeys(names, True)
     known = {phrases.spoken(name): name for name in config.findings}
     for name in names:
         if phrases.spoken(name) not in known:
-            raise ValueError(f"unknown finding {name!r}; known are {', '.join(config.findings)}")
+            raise ValueError(f"unknown finding {name!r}; use {', '.join(config.findings)}")
     spoken = {phrases.spoken(name) for name in names}
     return {name: True for key, name in known.items() if key in spoken}
 

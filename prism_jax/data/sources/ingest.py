@@ -1,4 +1,4 @@
-"""Images of real data sets on their way into storage: rows, splits by patient, and one row's files."""
+"""Ingestion of real data sets: table rows, patient-level splits, and reading the files of a row."""
 
 from __future__ import annotations
 
@@ -17,35 +17,35 @@ from prism_jax.data import schema, transforms
 from prism_jax.data.dicom import tags as dicom_tags
 
 ERRORS_FILE = "errors.csv"
-LATERAL = ("LL", "RL", "LATERAL")  # what View Position of a DICOM file says of lateral images
+LATERAL = ("LL", "RL", "LATERAL")  # View Position of lateral images in DICOM files
 
 
 Error = tuple[int, str, str]  # line in its table, path, reason
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Intake:
-    """How images are taken in, whatever table names them."""
+class IngestConfig:
+    """Splits, stored size and error budget, common to all sources."""
 
     fractions: tuple[float, float, float] = (0.8, 0.1, 0.1)  # of the patients, for train, val, test
     split_seed: int = 0
-    max_side: int | None = 1024  # pixels; larger images are stored smaller
-    bit_depth: int = 16  # bits that carry the picture in 16-bit files
-    max_bad: float = 0.05  # share of the rows whose files may be unusable; more is an error
-    threads: int | None = None  # that read files; None: as many as there are cores
+    max_side: int | None = 1024  # pixels of the longer side; larger images are stored smaller
+    bit_depth: int = 16  # bits that carry the image in 16-bit files
+    max_bad: float = 0.05  # largest fraction of rows with unusable files
+    threads: int | None = None  # that read files; None: one per core
 
     def __post_init__(self):
         if min(self.fractions) < 0 or abs(sum(self.fractions) - 1) > 1e-6:
-            raise ValueError(f"fractions {self.fractions} are not three shares that sum to 1")
+            raise ValueError(f"fractions must be three numbers from 0 that sum to 1, got {self.fractions}")
         if not 0 <= self.max_bad <= 1:
-            raise ValueError(f"max_bad {self.max_bad} is not a share from 0 to 1")
+            raise ValueError(f"max_bad must be between 0 and 1, got {self.max_bad}")
         if self.threads is not None and self.threads < 1:
-            raise ValueError(f"threads {self.threads} is less than 1; use None for one a core")
+            raise ValueError(f"threads must be at least 1, or None for one per core, got {self.threads}")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Row:
-    """One row of a table, understood. Paths are relative to the source folder."""
+    """One parsed row of a table. Paths are relative to the source folder."""
 
     number: int  # counts from 0 over all tables of the data set; the example's id
     line: int  # in its table, as a spreadsheet numbers it
@@ -60,41 +60,41 @@ class Row:
     masks: Mapping[str, str] = dataclasses.field(default_factory=dict)  # name -> path
 
 
-def split_of(patient: str, intake: Intake) -> str:
-    """The split of a patient: by hash, so it does not depend on the order or number of rows."""
-    digest = hashlib.blake2b(f"{intake.split_seed}:{patient}".encode(), digest_size=8).digest()
+def split_of(patient: str, config: IngestConfig) -> str:
+    """The split of a patient, by hash: independent of the order and number of rows."""
+    digest = hashlib.blake2b(f"{config.split_seed}:{patient}".encode(), digest_size=8).digest()
     place = int.from_bytes(digest) / 2**64  # uniform in [0, 1)
-    train, val, _ = intake.fractions
+    train, val, _ = config.fractions
     return schema.SPLITS[(place >= train) + (place >= train + val)]
 
 
 def race(cell: str) -> str | None:
-    """Race as a caption can say it: "White, non-Hispanic" is "White"; None where it is unknown or not given."""
+    """Race as captions word it: "White, non-Hispanic" is "White"; None where it is unknown or not given."""
     name = cell.partition(",")[0].strip()
     is_unknown = any(word in name.lower() for word in ("unknown", "declined", "refused", "unable to obtain"))
     return None if is_unknown else name or None
 
 
-def read_examples(source: str | Path, rows: Sequence[Row], intake: Intake) -> Iterator[schema.Example | str]:
-    """The example of each row, or why there is none, in their order; several files are read at once."""
+def read_examples(source: str | Path, rows: Sequence[Row], config: IngestConfig) -> Iterator[schema.Example | str]:
+    """The example of each row, or the reason why there is none, in order; files are read in threads."""
 
-    def tried(row: Row) -> schema.Example | str:
+    def example_or_reason(row: Row) -> schema.Example | str:
         try:
-            return read_example(source, row, intake)
+            return read_example(source, row, config)
         except ValueError as error:
             return str(error)
 
-    with ThreadPoolExecutor(intake.threads or os.cpu_count()) as pool:
-        yield from pool.map(tried, rows)
+    with ThreadPoolExecutor(config.threads or os.cpu_count()) as pool:
+        yield from pool.map(example_or_reason, rows)
 
 
-def read_example(source: str | Path, row: Row, intake: Intake) -> schema.Example:
-    """The example of a row, its image checked. Raises a ValueError with the reason where it is unusable.
+def read_example(source: str | Path, row: Row, config: IngestConfig) -> schema.Example:
+    """The example of a row, its image checked. Raises a ValueError with the reason where a file is unusable.
 
-    Of a DICOM file age, sex, view, study and spacing are taken where the table does not say them.
+    Age, sex, view, study and spacing that the table lacks are taken from the tags of a DICOM file.
     """
-    file = transforms.decode_file(_read(source, row.path), bit_depth=intake.bit_depth)
-    image, (height, width) = file.stored(max_side=intake.max_side), file.pixels.shape
+    file = transforms.decode_file(_read(source, row.path), bit_depth=config.bit_depth)
+    image, (height, width) = file.stored(max_side=config.max_side), file.pixels.shape
     if file.dicom is not None:
         row = _with_tags(row, file.dicom.tags)
     masks = {}
@@ -128,6 +128,8 @@ def write_errors(file: Path, errors: Iterable[Error]) -> None:
 
 
 def _read(source: str | Path, path: str) -> bytes:
+    if not path:
+        raise ValueError("has no path in the table")
     # By name only: links inside the folder may lead to another disk.
     if os.path.isabs(path) or os.path.normpath(path).split(os.sep)[0] == "..":
         raise ValueError("lies outside the source folder")

@@ -1,7 +1,7 @@
-"""What labels say of findings, and what is made of those that are uncertain or not mentioned.
+"""Labels of findings, and the policy for uncertain and unmentioned ones.
 
-A stored finding is present, absent or uncertain; one that is no key was not mentioned. Neither uncertain nor
-unmentioned is negative. A policy may still say so, for a finding or for all; it stands in `build.json`.
+A stored finding is present, absent or uncertain; one that is not a key was not mentioned. Neither uncertain nor
+unmentioned is negative, unless a policy says so, for a finding or for all; `build.json` records it.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ NIH = (
     "Hernia",
 )
 DEVICES = ("Support Devices",)  # a normal chest may have these
-NO_FINDING = "No Finding"  # how label tables say it
+NO_FINDING = "No Finding"  # in label tables
 FINDING = "finding"  # stored as absent where a table says No Finding: captions read "no finding"
 
 _STATES = {"1.0": True, "1": True, "0.0": False, "0": False, "-1.0": None, "-1": None}
@@ -56,10 +56,10 @@ _STATES = {"1.0": True, "1": True, "0.0": False, "0": False, "-1.0": None, "-1":
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class LabelPolicy:
-    """What is stored of a finding that is uncertain or not mentioned.
+    """How uncertain and unmentioned findings are stored.
 
     "ignore" keeps it so; "positive" and "negative" store it as present or absent, as U-Ones and U-Zeros of
-    CheXpert do. The tuples name findings that are treated otherwise: "Atelectasis=positive".
+    CheXpert do. The tuples override it by finding: "Atelectasis=positive".
     """
 
     uncertain: Treatment = "ignore"
@@ -71,22 +71,22 @@ class LabelPolicy:
     def __post_init__(self):
         for option in ("uncertain", "unmentioned", "normal"):
             if getattr(self, option) not in TREATMENTS:
-                raise ValueError(f"{option} {getattr(self, option)!r} is none of {', '.join(TREATMENTS)}")
+                raise ValueError(f"{option} must be one of {', '.join(TREATMENTS)}, got {getattr(self, option)!r}")
         self.treatments("uncertain")
         self.treatments("unmentioned")
 
     def treatments(self, option: Literal["uncertain", "unmentioned"]) -> dict[str, Treatment]:
-        """The findings that are treated otherwise, as captions say them."""
-        found = {}
+        """The overrides by finding, as captions spell them."""
+        overrides = {}
         for text in getattr(self, f"{option}_of"):
             name, _, treatment = text.partition("=")
             if not name or treatment not in TREATMENTS:
                 raise ValueError(f"{option}_of {text!r} is no FINDING=TREATMENT with one of {', '.join(TREATMENTS)}")
-            found[spoken(name)] = treatment
-        return found
+            overrides[spoken(name)] = treatment
+        return overrides
 
     def check(self, names: Sequence[str]) -> None:
-        """ValueError for a finding that is none of `names`."""
+        """Raises a ValueError for an override of a finding that is not in `names`."""
         known = {spoken(name) for name in names}
         for option in ("uncertain", "unmentioned"):
             for name in self.treatments(option):
@@ -103,15 +103,15 @@ def read(cells: Mapping[str, str], names: Sequence[str]) -> dict[str, bool | Non
     Raises:
       ValueError: a cell with another value.
     """
-    found = {name: _state(name, cells[name]) for name in names if cells[name]}
-    is_contradicted = any(state is not False for name, state in found.items() if name not in DEVICES)
+    findings = {name: _state(name, cells[name]) for name in names if cells[name]}
+    is_contradicted = any(state is not False for name, state in findings.items() if name not in DEVICES)
     if cells.get(NO_FINDING) and _state(NO_FINDING, cells[NO_FINDING]) and not is_contradicted:
-        return {FINDING: False} | found
-    return found
+        return {FINDING: False} | findings
+    return findings
 
 
 def listed(present: Iterable[str], names: Sequence[str]) -> dict[str, bool | None]:
-    """The findings of a row that lists those `present`, or No Finding alone, in the order of `names`.
+    """The findings of a row that lists the `present` ones, or No Finding alone, in the order of `names`.
 
     Raises:
       ValueError: an unknown name, or No Finding beside another one.
@@ -119,7 +119,7 @@ def listed(present: Iterable[str], names: Sequence[str]) -> dict[str, bool | Non
     present = list(present)
     unknown = [name for name in present if name not in names and name != NO_FINDING]
     if unknown:
-        raise ValueError(f"unknown finding {', '.join(unknown)}; known are {', '.join(names)}, {NO_FINDING}")
+        raise ValueError(f"unknown finding {', '.join(unknown)}; use {', '.join(names)}, {NO_FINDING}")
     if NO_FINDING in present:
         if len(present) > 1:
             raise ValueError(f"{NO_FINDING!r} stands beside {', '.join(n for n in present if n != NO_FINDING)}")
@@ -128,7 +128,7 @@ def listed(present: Iterable[str], names: Sequence[str]) -> dict[str, bool | Non
 
 
 def applied(findings: Mapping[str, bool | None], names: Sequence[str], policy: LabelPolicy) -> dict[str, bool | None]:
-    """The findings after `policy`, those that it adds in the order of `names`, all that may occur."""
+    """The findings after `policy`; those it adds come in the order of `names`, all that may occur."""
     if policy == LabelPolicy():
         return dict(findings)
     uncertain, unmentioned = policy.treatments("uncertain"), policy.treatments("unmentioned")
@@ -150,5 +150,5 @@ def applied(findings: Mapping[str, bool | None], names: Sequence[str], policy: L
 
 def _state(name: str, cell: str) -> bool | None:
     if cell not in _STATES:
-        raise ValueError(f"{name} {cell!r} is none of 1.0, 0.0, -1.0 and blank")
+        raise ValueError(f"{name} must be 1.0, 0.0, -1.0 or blank, got {cell!r}")
     return _STATES[cell]

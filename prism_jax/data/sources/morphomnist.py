@@ -2,8 +2,8 @@
 
 The digits of MNIST, each redrawn with a stroke of the thickness t and brightness i of its row in a table:
 t = 0.5 + Gamma(10, rate 5) pixels, i = 64 + 191 sigmoid(2 (t - 2.5) + e / 2) grey levels, e standard normal. The digit
-is a root. The copies that go round lack the 60,000 training images; then the 10,000 test images are split, and
-`Part.origin` says so.
+is a root. Copies in circulation lack the 60,000 training images; then the 10,000 test images are split, and
+`MorphoMnistSplit.origin` names them.
 """
 
 import dataclasses
@@ -17,58 +17,60 @@ from prism_jax.data.sources import tables
 
 SIDE = 28  # pixels
 FULL = "train-images-idx3-ubyte.gz"
-# Rows of the parts: of the test files alone; of all files, where validation is taken from training. The published
+# Rows of each split: from the test files alone; from all files, with validation taken from training. The published
 # baseline validates on its test set.
 WITHOUT_TRAINING = {"train": ("t10k", 0, 8000), "val": ("t10k", 8000, 9000), "test": ("t10k", 9000, 10_000)}
 WITH_TRAINING = {"train": ("train", 0, 55_000), "val": ("train", 55_000, 60_000), "test": ("t10k", 0, 10_000)}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Part:
-    """n digits; the thickness (pixels) and intensity (grey levels) are those that the generator aimed at."""
+class MorphoMnistSplit:
+    """n digits; thickness (pixels) and intensity (grey levels) are the targets of the generator, not measurements."""
 
-    images: np.ndarray | None  # uint8 [n, 28, 28], 0 is background; None where only attributes were asked for
+    images: np.ndarray | None  # uint8 [n, 28, 28], 0 is background; None without images
     attributes: dict[str, np.ndarray]  # thickness, intensity float32 [n], digit int32 [n]
     ids: np.ndarray  # int64 [n], rows of the table
-    origin: str  # which rows of which file: for reports
+    origin: str  # rows and file, for reports
 
 
-def read(folder: str | Path, split: Literal["train", "val", "test"]) -> Part:
-    """The images and attributes of a part. ValueError for a missing or damaged file."""
+def read(folder: str | Path, split: Literal["train", "val", "test"]) -> MorphoMnistSplit:
+    """Images and attributes of a split. ValueError for a missing or damaged file."""
     if split not in WITH_TRAINING:
-        raise ValueError(f"no part {split!r} of Morpho-MNIST; use train, val or test")
+        raise ValueError(f"Morpho-MNIST has the splits train, val and test, got {split!r}")
     parts = WITH_TRAINING if (Path(folder) / FULL).is_file() else WITHOUT_TRAINING
     stem, start, stop = parts[split]
-    whole = table(folder, stem)
+    full = table(folder, stem)
     images = read_idx(Path(folder) / f"{stem}-images-idx3-ubyte.gz")
-    if images.shape != (len(whole.ids), SIDE, SIDE):
-        raise ValueError(f"{stem} images have the shape {images.shape} for {len(whole.ids)} rows of the table")
+    if images.shape != (len(full.ids), SIDE, SIDE):
+        raise ValueError(f"{stem} images have the shape {images.shape} for {len(full.ids)} rows of the table")
     rows = slice(start, min(stop, len(images)))
-    return Part(
+    return MorphoMnistSplit(
         images=images[rows],
-        attributes={name: column[rows] for name, column in whole.attributes.items()},
-        ids=whole.ids[rows],
+        attributes={name: column[rows] for name, column in full.attributes.items()},
+        ids=full.ids[rows],
         origin=f"rows {start} to {rows.stop - 1} of {stem}",
     )
 
 
-def table(folder: str | Path, stem: Literal["train", "t10k"]) -> Part:
-    """The attributes of a whole file without its images: all 60,000 of "train" or 10,000 of "t10k"."""
+def table(folder: str | Path, stem: Literal["train", "t10k"]) -> MorphoMnistSplit:
+    """Attributes of a whole file without its images: all 60,000 of "train" or 10,000 of "t10k"."""
     file = Path(folder) / f"{stem}-morpho.csv"
     if not file.is_file():
         raise ValueError(f"{file} is missing; give the folder that holds the files of Morpho-MNIST")
-    found = tables.read(file)
-    tables.check_columns(file, found, ("index", "thickness", "intensity"))
-    column = lambda name: np.array([row[name] for row in found.rows], np.float32)
+    rows = tables.read(file)
+    tables.check_columns(file, rows, ("index", "thickness", "intensity"))
+    column = lambda name: np.array([row[name] for row in rows.rows], np.float32)
     digits = read_idx(Path(folder) / f"{stem}-labels-idx1-ubyte.gz")
-    if digits.shape != (len(found.rows),):
-        raise ValueError(f"{file} has {len(found.rows)} rows, the labels beside it the shape {digits.shape}")
+    if digits.shape != (len(rows.rows),):
+        raise ValueError(f"{file} has {len(rows.rows)} rows, the labels beside it the shape {digits.shape}")
     attributes = {"thickness": column("thickness"), "intensity": column("intensity"), "digit": digits.astype(np.int32)}
-    return Part(images=None, attributes=attributes, ids=np.arange(len(digits)), origin=f"all rows of {stem}")
+    return MorphoMnistSplit(
+        images=None, attributes=attributes, ids=np.arange(len(digits)), origin=f"all rows of {stem}"
+    )
 
 
 def read_idx(file: Path) -> np.ndarray:
-    """The uint8 array in a gzipped IDX file; ValueError for one that is missing or something else."""
+    """The uint8 array in a gzipped IDX file; ValueError for a missing or damaged file."""
     if not file.is_file():
         raise ValueError(f"{file} is missing; give the folder that holds the files of Morpho-MNIST")
     try:
@@ -90,18 +92,18 @@ def padded(images: np.ndarray, size: int = 32) -> np.ndarray:
 
 
 def intensity_of(thickness: np.ndarray, noise: np.ndarray) -> np.ndarray:
-    """The true equation: grey levels from pixels and standard normal noise."""
+    """Structural equation of the intensity: grey levels from thickness in pixels and standard normal noise."""
     return 64 + 191 / (1 + np.exp(-(2 * (np.asarray(thickness, np.float64) - 2.5) + 0.5 * noise)))
 
 
 def noise_of(thickness: np.ndarray, intensity: np.ndarray) -> np.ndarray:
-    """The noise behind an intensity: the inverse of `intensity_of`."""
-    share = (np.asarray(intensity, np.float64) - 64) / 191
-    return 2 * (np.log(share / (1 - share)) - 2 * (np.asarray(thickness, np.float64) - 2.5))
+    """The noise of an intensity: the inverse of `intensity_of`."""
+    level = (np.asarray(intensity, np.float64) - 64) / 191
+    return 2 * (np.log(level / (1 - level)) - 2 * (np.asarray(thickness, np.float64) - 2.5))
 
 
 def true_counterfactual(attributes: dict[str, np.ndarray], do: dict[str, float | np.ndarray]) -> dict[str, np.ndarray]:
-    """What the true equations say the attributes [n] would be under `do`."""
+    """Counterfactual attributes [n] under `do`, by the structural equations."""
     noise = noise_of(attributes["thickness"], attributes["intensity"])
     after = {name: np.broadcast_to(do.get(name, column), column.shape) for name, column in attributes.items()}
     if "thickness" in do and "intensity" not in do:
@@ -110,7 +112,7 @@ def true_counterfactual(attributes: dict[str, np.ndarray], do: dict[str, float |
 
 
 def brightened(images: np.ndarray, before: np.ndarray, after: np.ndarray) -> np.ndarray:
-    """The true images under do(intensity): uint8 [n, ...] whose intensity is made `after` [n] from `before` [n].
+    """Counterfactual images under do(intensity): uint8 [n, ...], intensity scaled from `before` [n] to `after` [n].
 
     Up to rounding and saturation: every pixel is multiplied.
     """

@@ -1,9 +1,9 @@
 """ChestX-ray14 of the NIH Clinical Center: `Data_Entry_2017_v2020.csv` beside the folders of images.
 
-Labels are mentioned or not, mined from reports: a finding that a row does not list is unmentioned, and No Finding
-is taken at its word. Children are included, and an age of 0 is one: the follow-ups of such patients are 0 to 5. Ages
-above 120, of which the table of 2017 has some, are taken as missing. All images are frontal. Files are 1024 x 1024,
-so height, width and spacing are those of the original, from the table.
+Labels are mined from reports: a finding that a row does not list is unmentioned, and No Finding is taken as stated.
+Children are included, and an age of 0 is valid: the follow-ups of such patients are 0 to 5. Ages above 120, of which
+the table of 2017 has some, count as missing. All images are frontal. Files are 1024 x 1024, so height, width and
+spacing of the original come from the table.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from pathlib import Path
 
 from prism_jax.data import schema
 from prism_jax.data.sources import label_policy, tables
-from prism_jax.data.sources.ingest import Intake, Row, split_of
+from prism_jax.data.sources.ingest import IngestConfig, Row, split_of
 from prism_jax.data.sources.label_policy import LabelPolicy
 
-TABLES = ("Data_Entry_2017_v2020.csv", "Data_Entry_2017.csv")  # the first that is there
+TABLES = ("Data_Entry_2017_v2020.csv", "Data_Entry_2017.csv")  # the first that exists
 SEXES = {"M": "M", "F": "F", "": None}
 VIEWS = ("AP", "PA")
 OLDEST = 120  # years
@@ -30,13 +30,13 @@ SPACING = ("OriginalImagePixelSpacing[x", "y]")
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class NihConfig:
-    """Which images of ChestX-ray14 to store, and how."""
+    """Images of ChestX-ray14 to store, labels and splits."""
 
-    table: str | None = None  # its name; None takes the newest that is there
-    views: tuple[str, ...] | None = None  # only images of these views: "PA"; None takes AP and PA
+    table: str | None = None  # its name; None: the newest that exists
+    views: tuple[str, ...] | None = None  # only images of these views: "PA"; None: AP and PA
     official_split: bool = False  # test is the publisher's test_list.txt; the others are split by their hash
     policy: LabelPolicy = LabelPolicy()
-    intake: Intake = Intake()
+    ingest: IngestConfig = IngestConfig()
 
     def __post_init__(self):
         self.policy.check(label_policy.NIH)
@@ -49,12 +49,7 @@ def read_rows(source: str | Path, config: NihConfig) -> list[Row]:
     tables.check_columns(file, table, (*COLUMNS, *SIZE, *SPACING))
     places = _places(Path(source))
     tested = _tested(source) if config.official_split else None
-    rows = []
-    for number, cells in enumerate(table.rows):
-        try:
-            rows.append(_row(number, cells, places, tested, config))
-        except ValueError as error:
-            raise ValueError(f"{file.name}, row {number + 2} (the header is row 1): {error}") from None
+    rows = tables.parse_rows(file, table, lambda index, cells: _row(index, cells, places, tested, config))
     return [row for row in rows if config.views is None or row.attributes.view in config.views]
 
 
@@ -64,7 +59,7 @@ def _row(number: int, cells: dict[str, str], places: dict[str, str], tested: set
         raise ValueError(f"View Position {cells['View Position']!r} is none of {', '.join(VIEWS)}")
     if cells["Patient Gender"] not in SEXES:
         raise ValueError(f"Patient Gender {cells['Patient Gender']!r} is none of M, F and blank")
-    found = label_policy.listed(cells["Finding Labels"].split("|"), label_policy.NIH)
+    findings = label_policy.listed(cells["Finding Labels"].split("|"), label_policy.NIH)
     width, height, across, down = (_number(column, cells[column]) for column in (*SIZE, *SPACING))
     return Row(
         number=number,
@@ -72,28 +67,28 @@ def _row(number: int, cells: dict[str, str], places: dict[str, str], tested: set
         path=places.get(name, f"images/{name}"),
         patient=patient,
         study=name.rpartition(".")[0],  # a follow-up has one image
-        split=_split(name, patient, tested, config.intake),
+        split=_split(name, patient, tested, config.ingest),
         size=(round(height), round(width)),
         spacing=(down, across) if down > 0 and across > 0 else None,
         attributes=schema.Attributes(
             age=_age(cells["Patient Age"]),
             sex=SEXES[cells["Patient Gender"]],
             view=cells["View Position"],
-            findings=label_policy.applied(found, label_policy.NIH, config.policy),
+            findings=label_policy.applied(findings, label_policy.NIH, config.policy),
         ),
     )
 
 
-def _split(name: str, patient: str, tested: set[str] | None, intake: Intake) -> str:
+def _split(name: str, patient: str, tested: set[str] | None, ingest: IngestConfig) -> str:
     if tested is None:
-        return split_of(patient, intake)
+        return split_of(patient, ingest)
     if name in tested:
         return "test"
-    train, val, _ = intake.fractions
+    train, val, _ = ingest.fractions
     if train + val == 0:
-        raise ValueError(f"fractions {intake.fractions} leave nothing for the images that are not in {TEST_LIST}")
-    share = train / (train + val)
-    return split_of(patient, dataclasses.replace(intake, fractions=(share, 1 - share, 0.0)))
+        raise ValueError(f"fractions {ingest.fractions} leave nothing for the images that are not in {TEST_LIST}")
+    fraction = train / (train + val)
+    return split_of(patient, dataclasses.replace(ingest, fractions=(fraction, 1 - fraction, 0.0)))
 
 
 def _age(cell: str) -> float | None:
@@ -117,11 +112,11 @@ def _table(source: str | Path, config: NihConfig) -> Path:
         for file in (Path(source) / name, Path(source) / f"{name}.gz"):
             if file.is_file():
                 return file
-    return tables.find(source, TABLES[0])  # says what is there
+    return tables.find(source, TABLES[0])  # raises, with the tables that exist
 
 
 def _places(source: Path) -> dict[str, str]:
-    """Where each image lies: all in images/, or in images_001/images/ to images_012/images/, as they are unpacked."""
+    """Path of each image: in images/, or in images_001/images/ to images_012/images/ as unpacked."""
     folders = [source / "images", *sorted(source.glob("images_*/images"))]
     return {
         entry.name: (folder / entry.name).relative_to(source).as_posix()
@@ -134,5 +129,5 @@ def _places(source: Path) -> dict[str, str]:
 def _tested(source: str | Path) -> set[str]:
     file = Path(source) / TEST_LIST
     if not file.is_file():
-        raise ValueError(f"official_split needs {file}, which is missing; fetch it, or leave official_split out")
+        raise ValueError(f"official_split needs {file}, which is missing; download it, or leave official_split out")
     return set(file.read_text().split())

@@ -1,4 +1,4 @@
-"""Examples from the phantom: a stored subject number is all that is needed to render its truth again."""
+"""Examples from the phantom; the stored subject number is enough to render the ground truth again."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ CHUNK = 64  # subjects rendered at once
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class PhantomConfig:
-    """Which subjects to render."""
+    """Subjects to render, and their causal model."""
 
     preset: str = "default"  # structural equations; see phantom.Equations.preset
     seed: int = 0
@@ -30,7 +30,7 @@ class PhantomConfig:
     def __post_init__(self):
         for split, count in self.counts.items():
             if not 0 <= count <= FIRST_SUBJECT["val"]:
-                raise ValueError(f"{split} {count} is not a number of subjects in 0..{FIRST_SUBJECT['val']}")
+                raise ValueError(f"{split} must be between 0 and {FIRST_SUBJECT['val']} subjects, got {count}")
         phantom.Equations.preset(self.preset)  # a wrong name fails here
 
     @property
@@ -46,15 +46,15 @@ def subjects(split: str, config: PhantomConfig) -> np.ndarray:
 
 def rows(config: PhantomConfig) -> list[Row]:
     """A row for each subject, in order. ValueError where there are none."""
-    known = schema.Attributes()  # is known when the subject is drawn
-    found = [
-        Row(number=number, line=0, path="", patient=str(number), split=split, attributes=known)
+    unknown = schema.Attributes()  # until the subject is drawn
+    rows = [
+        Row(number=number, line=0, path="", patient=str(number), split=split, attributes=unknown)
         for split in schema.SPLITS
         for number in subjects(split, config).tolist()
     ]
-    if not found:
+    if not rows:
         raise ValueError("train, val and test are 0: nothing to render")
-    return found
+    return rows
 
 
 def examples(rows: Sequence[Row], config: PhantomConfig) -> Iterator[schema.Example]:
@@ -79,7 +79,7 @@ def examples(rows: Sequence[Row], config: PhantomConfig) -> Iterator[schema.Exam
 
 
 def attributes_of(values: dict[str, float]) -> schema.Attributes:
-    """What a caption states of one phantom subject, from the variables of the structural model."""
+    """Attributes of one phantom subject, from the variables of the structural model."""
     return schema.Attributes(
         age=float(values["age"]),
         sex="M" if values["sex"] else "F",
@@ -97,7 +97,7 @@ def intervention(change: Mapping[str, object]) -> dict[str, float]:
     classes = {"sex": ("F", "M"), "view": ("PA", "AP")} | dict.fromkeys(FINDINGS, (False, True))
     do = {}
     for name, value in change.items():
-        name = name.replace(" ", "_")  # as captions say it
+        name = name.replace(" ", "_")  # captions write spaces
         if name != "age" and value not in classes.get(name, ()):
             raise ValueError(f"the phantom cannot have {name} {value!r}; it has {', '.join(('age', *classes))}")
         do[name] = value if name == "age" else classes[name].index(value)

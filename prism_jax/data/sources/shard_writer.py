@@ -1,7 +1,7 @@
-"""A data set written in parts, so that a build that was killed goes on where it was.
+"""A data set written in shards, so that an interrupted build resumes.
 
-Each part is an ArrayRecord file of at most PART_ROWS rows of one split, with a JSON file beside it that is written
-last: what it was made from, how many examples it holds, which rows are missing in it and why.
+Each shard is an ArrayRecord file of at most SHARD_ROWS rows of one split, with a JSON file beside it that is written
+last: the digest of its rows and configuration, its number of examples, and the rows without one with the reason.
 """
 
 from __future__ import annotations
@@ -20,72 +20,72 @@ from tqdm import tqdm
 from prism_jax.data import schema
 from prism_jax.data.sources.ingest import ERRORS_FILE, Error, Row, write_errors
 
-PART_ROWS = 512
+SHARD_ROWS = 512
 
 Read = Callable[[Sequence[Row]], Iterable[schema.Example | str]]  # the example of each row, or why there is none
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Part:
+class Shard:
     """One finished file of records."""
 
     file: Path
     split: str
-    made_from: str  # digest of configuration and rows
+    digest: str  # of configuration and rows
     count: int  # examples
     errors: tuple[Error, ...]
 
 
-def prepare(rows: Sequence[Row], read: Read, folder: Path, *, made_from: str, max_bad: float) -> list[Part]:
-    """Writes the parts of all `rows` into `folder`, or takes those that are there and were made from the same.
+def write_shards(rows: Sequence[Row], read: Read, folder: Path, *, origin: str, max_bad: float) -> list[Shard]:
+    """Writes the shards of all `rows` into `folder`; finished shards of the same rows and `origin` are kept.
 
     Raises:
       ValueError: more than `max_bad` of the rows cannot be read, or none can; `errors.csv` in `folder` then lists
-        those found so far, and what was read stays for the next try.
+        those found so far, and finished shards stay for the next try.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    made: list[Part] = []
+    shards: list[Shard] = []
     with tqdm(total=len(rows), unit="image", mininterval=1) as bar:
         for name, split, chunk in _chunks(rows):
-            key = _digest([made_from, *map(repr, chunk)])
-            part = _kept(folder, name, chunk, key, read) or _write(folder, name, split, chunk, key, read)
-            made.append(part)
+            digest = _digest([origin, *map(repr, chunk)])
+            shard = _finished(folder, name, chunk, digest, read) or _write(folder, name, split, chunk, digest, read)
+            shards.append(shard)
             bar.update(len(chunk))
-            _check(made, len(rows), folder, max_bad)
-    if not any(part.count for part in made):
-        raise ValueError(f"none of the {len(rows)} images can be used; {_first(made)}")
-    return made
+            _check(shards, len(rows), folder, max_bad)
+    if not any(shard.count for shard in shards):
+        raise ValueError(f"none of the {len(rows)} images can be used; {_first(shards)}")
+    return shards
 
 
-def errors_of(parts: Iterable[Part]) -> list[Error]:
-    """The rows that are missing in `parts`, in the order of the table."""
-    return sorted(error for part in parts for error in part.errors)
+def errors_of(shards: Iterable[Shard]) -> list[Error]:
+    """The rows without an example, in the order of the table."""
+    return sorted(error for shard in shards for error in shard.errors)
 
 
 def _chunks(rows: Sequence[Row]) -> Iterator[tuple[str, str, Sequence[Row]]]:
-    """(name, split, rows) of every part, in the order in which they are stored."""
+    """(name, split, rows) of every shard, in the order of storage."""
     for split in schema.SPLITS:
         chosen = [row for row in rows if row.split == split]
-        for start in range(0, len(chosen), PART_ROWS):
-            yield f"{split}-{start // PART_ROWS:05}", split, chosen[start : start + PART_ROWS]
+        for start in range(0, len(chosen), SHARD_ROWS):
+            yield f"{split}-{start // SHARD_ROWS:05}", split, chosen[start : start + SHARD_ROWS]
 
 
-def _kept(folder: Path, name: str, rows: Sequence[Row], made_from: str, read: Read) -> Part | None:
-    """The finished part, if there is one of the same rows and configuration, and what it lacks still cannot be read."""
+def _finished(folder: Path, name: str, rows: Sequence[Row], digest: str, read: Read) -> Shard | None:
+    """The finished shard of the same rows and configuration, unless a row that it lacks can be read by now."""
     note, file = folder / f"{name}.json", folder / f"{name}.array_record"
     if not (note.is_file() and file.is_file()):
         return None
     record = json.loads(note.read_text())
-    if record["made_from"] != made_from:
+    if record.get("digest") != digest:
         return None
     lacking = {(line, path) for line, path, _ in record["errors"]}
     again = read([row for row in rows if (row.line, row.path) in lacking])
     if not all(isinstance(example, str) for example in again):
         return None
-    return Part(**record | {"file": file, "errors": tuple(map(tuple, record["errors"]))})
+    return Shard(**record | {"file": file, "errors": tuple(map(tuple, record["errors"]))})
 
 
-def _write(folder: Path, name: str, split: str, rows: Sequence[Row], made_from: str, read: Read) -> Part:
+def _write(folder: Path, name: str, split: str, rows: Sequence[Row], digest: str, read: Read) -> Shard:
     features = schema.features()
     serializer = tfds.core.example_serializer.ExampleSerializer(features.get_serialized_info())
     file, note, unfinished = (folder / f"{name}{end}" for end in (".array_record", ".json", ".unfinished"))
@@ -100,24 +100,24 @@ def _write(folder: Path, name: str, split: str, rows: Sequence[Row], made_from: 
         count += 1
     writer.close()
     os.replace(unfinished, file)
-    part = Part(file=file, split=split, made_from=made_from, count=count, errors=tuple(errors))
-    unfinished.write_text(json.dumps(dataclasses.asdict(part) | {"file": file.name}))
+    shard = Shard(file=file, split=split, digest=digest, count=count, errors=tuple(errors))
+    unfinished.write_text(json.dumps(dataclasses.asdict(shard) | {"file": file.name}))
     os.replace(unfinished, note)
-    return part
+    return shard
 
 
-def _check(made: Sequence[Part], total: int, folder: Path, max_bad: float) -> None:
-    errors = errors_of(made)
+def _check(shards: Sequence[Shard], total: int, folder: Path, max_bad: float) -> None:
+    errors = errors_of(shards)
     if len(errors) > max_bad * total:
         write_errors(folder / ERRORS_FILE, errors)
         raise ValueError(
-            f"{len(errors)} of {total} images cannot be used, more than max_bad {max_bad:g}; {_first(made)}; "
-            f"see {folder / ERRORS_FILE}, mend them or raise max_bad"
+            f"{len(errors)} of {total} images cannot be used, more than max_bad {max_bad:g}; {_first(shards)}; "
+            f"see {folder / ERRORS_FILE}, fix them or raise max_bad"
         )
 
 
-def _first(made: Sequence[Part]) -> str:
-    _, path, reason = errors_of(made)[0]
+def _first(shards: Sequence[Shard]) -> str:
+    _, path, reason = errors_of(shards)[0]
     return f"the first, {path}, {reason}"
 
 

@@ -1,14 +1,15 @@
-"""Tables as archives and hospitals hand them out: CSV or JSON lines, gzipped or not."""
+"""Tables of data sets: CSV or JSON lines, gzipped or not."""
 
 from __future__ import annotations
 
 import csv
 import gzip
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
+Parsed = TypeVar("Parsed")
 SUFFIXES = (".csv", ".jsonl")  # each may be followed by .gz
 
 
@@ -20,7 +21,7 @@ class Table(NamedTuple):
 
 
 def read(file: Path, *, separator: str = ";") -> Table:
-    """The table in a `.csv` or `.jsonl` file, perhaps with `.gz` behind it; UTF-8, a byte order mark is skipped.
+    """The table in a `.csv` or `.jsonl` file, also with `.gz`; UTF-8, a byte order mark is skipped.
 
     JSON lines hold one object each: a list becomes its items joined by `separator`, true and false become "yes"
     and "no", null and a missing key an empty cell.
@@ -48,13 +49,33 @@ def read(file: Path, *, separator: str = ";") -> Table:
 
 
 def find(source: str | Path, name: str) -> Path:
-    """The file `name`, or `name` with .gz, in the folder `source`; ValueError with what is there instead."""
+    """The file `name`, or `name` with .gz, in the folder `source`; a ValueError lists the tables that are there."""
+    if not Path(source).is_dir():
+        raise ValueError(f"source folder {source} does not exist")
     for file in (Path(source) / name, Path(source) / f"{name}.gz"):
         if file.is_file():
             return file
-    others = Path(source).iterdir() if Path(source).is_dir() else []
-    tables = sorted(other.name for other in others if other.name.removesuffix(".gz").endswith(SUFFIXES))
+    tables = sorted(other.name for other in Path(source).iterdir() if other.name.removesuffix(".gz").endswith(SUFFIXES))
     raise ValueError(f"no table {Path(source) / name}; the folder has {', '.join(tables) or 'no table'}")
+
+
+def load(source: str | Path, name: str, columns: Sequence[str]) -> tuple[Path, Table]:
+    """(file, table) of `name` in the folder `source`; ValueError where it is missing, broken, or lacks a column."""
+    file = find(source, name)
+    table = read(file)
+    check_columns(file, table, columns)
+    return file, table
+
+
+def parse_rows(file: Path, table: Table, parse: Callable[[int, dict[str, str]], Parsed]) -> list[Parsed]:
+    """`parse(index, cells)` of every row; its ValueError gets the row's number as a spreadsheet counts."""
+    parsed = []
+    for index, cells in enumerate(table.rows):
+        try:
+            parsed.append(parse(index, cells))
+        except ValueError as error:
+            raise ValueError(f"{file.name}, row {index + 2} (the header is row 1): {error}") from None
+    return parsed
 
 
 def check_columns(file: Path, table: Table, needed: Sequence[str]) -> None:
@@ -70,7 +91,7 @@ def _csv(lines: Iterator[str]) -> Table:
     width = len(columns)
     rows = []
     for cells in reader:
-        if cells:  # a blank line is none
+        if cells:  # blank lines are skipped
             cells += [""] * (width - len(cells))
             rows.append({column: cell.strip() for column, cell in zip(columns, cells, strict=False)})
     return Table(columns, rows)

@@ -29,10 +29,10 @@ VERSION = "2.0.0"  # of the stored schema
 
 
 class RowsBuilder(FileReaderBuilder, skip_registration=True):
-    """A data set whose rows a table names. A class, and a parent of classes, because TFDS registers these.
+    """A data set with one table row per image. A class, and a parent of classes, because TFDS registers these.
 
-    `source` and `options` are needed to build, not to read what was built. After a build `errors` holds what
-    `errors.csv` lists.
+    `source` and `options` are needed to build, not to read. After a build `errors` holds the rows of
+    `errors.csv`.
     """
 
     VERSION = tfds.core.Version(VERSION)
@@ -57,9 +57,9 @@ class RowsBuilder(FileReaderBuilder, skip_registration=True):
                 f"{self.name} is not in {self.data_dir_root}; make it with: prism data build {name} --source DIR "
                 "--out OUT, and give OUT as data_dir"
             )
-        rows, options = self.read_rows(self.source, self.options), self.options.intake
-        read = partial(ingest.read_examples, self.source, intake=options)
-        self.errors = _prepare(self, rows, read, _origin(self), options.max_bad)
+        rows, config = self.read_rows(self.source, self.options), self.options.ingest
+        read = partial(ingest.read_examples, self.source, config=config)
+        self.errors = _write_shards(self, rows, read, _origin(self), config.max_bad)
 
 
 class PrismChexpert(RowsBuilder):
@@ -104,41 +104,41 @@ class PrismPhantom(FileReaderBuilder):
 
     def _download_and_prepare(self, dl_manager, download_config=None) -> None:
         rows, read = sources_phantom.rows(self.options), partial(sources_phantom.examples, config=self.options)
-        self.errors = _prepare(self, rows, read, f"{self.name} {VERSION} {self.options}", 0.0)
+        self.errors = _write_shards(self, rows, read, f"{self.name} {VERSION} {self.options}", 0.0)
 
 
-def parts_folder(builder: FileReaderBuilder) -> Path:
-    """Where a build keeps its finished parts until all are there."""
-    return Path(builder.data_dir_root) / f".{builder.name}-parts"
+def shards_folder(builder: FileReaderBuilder) -> Path:
+    """The folder of finished shards until all are there."""
+    return Path(builder.data_dir_root) / f".{builder.name}-shards"
 
 
 def _origin(builder: RowsBuilder) -> str:
-    """What the records depend on apart from rows and files: neither how many may be bad nor who reads them."""
-    same = dataclasses.replace(builder.options.intake, max_bad=0.0, threads=None)
-    options = dataclasses.asdict(dataclasses.replace(builder.options, intake=same))
+    """What the records depend on besides rows and files: every option but `max_bad` and `threads`."""
+    same = dataclasses.replace(builder.options.ingest, max_bad=0.0, threads=None)
+    options = dataclasses.asdict(dataclasses.replace(builder.options, ingest=same))
     return f"{builder.name} {VERSION} {Path(builder.source).resolve()} {options}"
 
 
-def _prepare(
-    builder: FileReaderBuilder, rows: Sequence[ingest.Row], read: shard_writer.Read, made_from: str, max_bad: float
+def _write_shards(
+    builder: FileReaderBuilder, rows: Sequence[ingest.Row], read: shard_writer.Read, origin: str, max_bad: float
 ) -> list[ingest.Error]:
-    """Writes the records of `rows` into the builder's folder; returns what is missing."""
-    made = shard_writer.prepare(rows, read, parts_folder(builder), made_from=made_from, max_bad=max_bad)
-    builder.info.set_splits(tfds.core.splits.SplitDict(_moved(builder, made)))
-    return shard_writer.errors_of(made)
+    """Writes the records of `rows` into the builder's folder; returns the rows without one."""
+    shards = shard_writer.write_shards(rows, read, shards_folder(builder), origin=origin, max_bad=max_bad)
+    builder.info.set_splits(tfds.core.splits.SplitDict(_moved(builder, shards)))
+    return shard_writer.errors_of(shards)
 
 
-def _moved(builder: FileReaderBuilder, made: list[shard_writer.Part]) -> list[tfds.core.SplitInfo]:
-    """Gives the parts that hold an example the names that TFDS reads, in the builder's folder."""
+def _moved(builder: FileReaderBuilder, shards: list[shard_writer.Shard]) -> list[tfds.core.SplitInfo]:
+    """Moves the shards that hold an example to the file names that TFDS reads, in the builder's folder."""
     infos = []
     for split in schema.SPLITS:
-        chosen = [part for part in made if part.split == split and part.count]
+        chosen = [shard for shard in shards if shard.split == split and shard.count]
         if not chosen:
             continue  # TFDS reads no empty split
         template = builder._get_filename_template(split_name=split)
-        for place, part in enumerate(chosen):
-            os.replace(part.file, template.sharded_filepath(shard_index=place, num_shards=len(chosen)))
-        lengths = [part.count for part in chosen]
+        for index, shard in enumerate(chosen):
+            os.replace(shard.file, template.sharded_filepath(shard_index=index, num_shards=len(chosen)))
+        lengths = [shard.count for shard in chosen]
         size = sum(path.stat().st_size for path in Path(builder.data_dir).glob(f"*-{split}.array_record-*"))
         infos.append(tfds.core.SplitInfo(name=split, shard_lengths=lengths, num_bytes=size, filename_template=template))
     return infos

@@ -8,7 +8,7 @@ import numpy as np
 
 from prism_jax.data.captions import edit_language, synonyms
 from prism_jax.data_report import relations
-from prism_jax.data_report.links import Association
+from prism_jax.data_report.pairwise_associations import Association
 from prism_jax.data_report.relations import Relation
 from prism_jax.data_report.survey import Survey
 from prism_jax.evaluation.audit.effect_matrix import ALL, LOGIT, PROBABILITY, Matrix

@@ -16,7 +16,7 @@ from prism_jax.data.captions.templates import PLAIN, Template
 from prism_jax.data.schema import Attributes, Example
 from prism_jax.data.sources.build import build
 from prism_jax.data.sources.folder import FolderConfig
-from prism_jax.data.sources.ingest import Intake
+from prism_jax.data.sources.ingest import IngestConfig
 from prism_jax.data.sources.phantom import PhantomConfig
 from prism_jax.evaluation import ground_truth, sampling
 from prism_jax.evaluation.edited_cohort import Cases
@@ -80,7 +80,7 @@ def build_set(entries: Sequence[Entry], folder: Path, out: Path) -> None:
         race_column="race",
         findings_column=None,
         flags=tuple(f"{column}={name}" for column, name in zip(columns, findings, strict=True)),
-        intake=Intake(fractions=(1.0, 0.0, 0.0), max_side=None, max_bad=0.0),
+        ingest=IngestConfig(fractions=(1.0, 0.0, 0.0), max_side=None, max_bad=0.0),
     )
     build("folder", folder, out, config)
 

@@ -18,7 +18,7 @@ import numpy as np
 from tqdm import tqdm
 
 from prism_jax.data import transforms
-from prism_jax.data.picture_files import read_picture
+from prism_jax.data.image_files import read_image
 from prism_jax.data.schema import Attributes
 from prism_jax.evaluation.benchmark.editors import Maker
 from prism_jax.evaluation.benchmark.queries import Ask, back, firsts, null
@@ -43,7 +43,7 @@ class Made:
     def pictures(self, kind: Kind, asks: Sequence[Ask]) -> Iterator[np.ndarray]:
         """uint8 [size, size] of each ask, one at a time."""
         for ask in asks:
-            yield read_picture(self.folder, file_of(kind, ask))
+            yield read_image(self.folder, file_of(kind, ask))
 
 
 def file_of(kind: Kind, ask: Ask) -> str:
@@ -135,7 +135,7 @@ def _make_pass(
 
 def _given(kind: Kind, ask: Ask, originals: Callable[[str, int], np.ndarray], folder: Path, size: int) -> np.ndarray:
     """The picture that is handed over: on the way back the counterfactual, as it was written."""
-    return read_picture(folder, file_of("edited", ask)) if kind == "back" else originals(ask.subject.id, size)
+    return read_image(folder, file_of("edited", ask)) if kind == "back" else originals(ask.subject.id, size)
 
 
 class _Clock:

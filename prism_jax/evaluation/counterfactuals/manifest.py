@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from array_record.python.array_record_module import ArrayRecordWriter
 
-from prism_jax.data.picture_files import read_picture
+from prism_jax.data.image_files import read_image
 from prism_jax.data.transforms import encode_png
 
 Format = Literal["png", "array_record"]
@@ -81,7 +81,7 @@ class Manifest:
 
     def image(self, name: str) -> np.ndarray:
         """The picture uint8 [h, w] of a row's file name."""
-        return read_picture(self.run, name)
+        return read_image(self.run, name)
 
     def _part(self, batch: int) -> Path:
         return self.run / "parts" / f"{batch:06d}.parquet"

@@ -7,7 +7,7 @@ import numpy as np
 from PIL import Image
 
 
-def read_picture(folder: Path, name: str) -> np.ndarray:
+def read_image(folder: Path, name: str) -> np.ndarray:
     """The picture uint8 [h, w] that is called FILE or FILE#RECORD in `folder`."""
     file, _, record = name.partition("#")
     if not record:

@@ -10,8 +10,8 @@ from prism_jax.data import phantom
 from prism_jax.data.phantom import equations
 from prism_jax.data.schema import Attributes
 from prism_jax.data.sources import phantom as sources_phantom
-from prism_jax.data_report import links, variables
-from prism_jax.data_report.links import LinkConfig
+from prism_jax.data_report import pairwise_associations, variables
+from prism_jax.data_report.pairwise_associations import AssociationConfig
 from prism_jax.data_report.variables import Coding
 
 SUBJECTS = 2000
@@ -20,9 +20,10 @@ SUBJECTS = 2000
 def of(attributes: list[Attributes], patients: np.ndarray | None = None, **config) -> dict:
     """The associations of images with these attributes, by pair of names."""
     columns = variables.variables(attributes, None, Coding())
-    adjusters = variables.covariates(attributes, fewest=10)
+    adjusters = variables.covariates(attributes, min_images=10)
     patients = np.arange(len(attributes)) if patients is None else patients
-    return {(one.first, one.second): one for one in links.links(columns, adjusters, patients, LinkConfig(**config))}
+    found = pairwise_associations.measure_all(columns, adjusters, patients, AssociationConfig(**config))
+    return {(one.first, one.second): one for one in found}
 
 
 @pytest.fixture(scope="module")
@@ -48,25 +49,25 @@ def subjects():
 def test_the_strong_phantom_shows_its_planted_links(subjects):
     found = of(subjects("strong"))
     planted = found["cardiomegaly", "pacemaker"]
-    assert planted.is_linked
-    assert planted.is_linked_adjusted
+    assert planted.is_significant
+    assert planted.is_significant_adjusted
     assert planted.correlation.low > 0.7
     assert planted.odds_ratio.low > 50
     assert planted.adjusted_for == ("view", "age", "sex")
-    assert found["effusion", "age"].is_linked_adjusted
-    assert not found["sex M", "age"].is_linked
+    assert found["effusion", "age"].is_significant_adjusted
+    assert not found["sex M", "age"].is_significant
 
 
 def test_the_phantom_without_arrows_shows_no_link(subjects):
     found = of(subjects("none"))
     assert len(found) == 21
-    assert not any(one.is_linked or one.is_linked_adjusted or one.reason for one in found.values())
+    assert not any(one.is_significant or one.is_significant_adjusted or one.reason for one in found.values())
     assert found["cardiomegaly", "pacemaker"].correlation.low < 0 < found["cardiomegaly", "pacemaker"].correlation.high
 
 
 def test_the_reversed_phantom_shows_the_link_with_its_sign(subjects):
     found = of(subjects("reversed"))["cardiomegaly", "pacemaker"]
-    assert found.is_linked_adjusted
+    assert found.is_significant_adjusted
     assert found.adjusted.high < 0
     assert found.odds_ratio.high < 1
 
@@ -80,10 +81,10 @@ def test_a_link_that_age_makes_goes_away_when_age_is_adjusted_for():
         for i, (age, one, other) in enumerate(zip(ages, *(rng.random((2, 3000)) < chance), strict=True))
     ]
     found = of(attributes)["a", "b"]
-    assert found.is_linked
+    assert found.is_significant
     assert found.adjusted_for == ("age", "sex")  # no view is known
-    assert not found.is_linked_adjusted
-    assert of(attributes, adjust=("sex",))["a", "b"].is_linked_adjusted
+    assert not found.is_significant_adjusted
+    assert of(attributes, adjust=("sex",))["a", "b"].is_significant_adjusted
 
 
 def test_a_false_link_among_all_pairs_is_as_rare_as_stated():
@@ -101,7 +102,7 @@ def test_a_false_link_among_all_pairs_is_as_rare_as_stated():
             for row in sides
         ]
         found = of(attributes).values()
-        wrong += any(one.is_linked for one in found) + any(one.is_linked_adjusted for one in found)
+        wrong += any(one.is_significant for one in found) + any(one.is_significant_adjusted for one in found)
     assert wrong / (2 * runs) <= 0.05 + 3 * (0.05 * 0.95 / runs) ** 0.5
 
 
@@ -121,8 +122,8 @@ def test_uncertain_and_unmentioned_count_as_the_coding_says(coding, values):
 def test_views_and_sexes_that_exclude_each_other_are_not_compared():
     attributes = [Attributes(view=view, sex=sex) for view in ("AP", "PA", "AP Supine") for sex in ("M", "F")]
     columns = variables.variables(attributes, np.ones(6, bool), Coding())
-    assert [one.name for one in columns] == ["view AP", "view AP Supine", "view PA", "sex M", "age", "burned-in mark"]
-    named = {(first.name, second.name) for first, second in links.pairs(columns)}
+    assert [one.name for one in columns] == ["view AP", "view AP Supine", "view PA", "sex M", "age", "burned-in text"]
+    named = {(first.name, second.name) for first, second in pairwise_associations.pairs(columns)}
     assert ("view AP", "view PA") not in named
     assert ("view AP", "sex M") in named
     two = variables.variables(attributes[:4], None, Coding())
@@ -135,8 +136,8 @@ def test_too_few_patients_are_told_and_not_estimated():
     assert found.reason == "a: 9 patients with it, 51 without; 10 of each are needed"
     assert found.cells == (5, 4, 25, 26)
     assert np.isnan([found.correlation.value, found.odds_ratio.value, found.p]).all()
-    assert not of(attributes, fewest=9)["a", "b"].reason
-    one_patient = of(attributes, patients=np.zeros(60, int), fewest=2)["a", "b"]
+    assert not of(attributes, min_patients=9)["a", "b"].reason
+    one_patient = of(attributes, patients=np.zeros(60, int), min_patients=2)["a", "b"]
     assert "1 patients with it" in one_patient.reason
 
 
@@ -152,11 +153,11 @@ def test_what_is_mostly_unknown_is_not_adjusted_for():
 @pytest.mark.parametrize(
     ("config", "message"),
     [
-        ({"level": 95}, "level 95 is not between 0 and 1"),
-        ({"fewest": 1}, "fewest 1 patients tell nothing"),
+        ({"level": 95}, "level must be between 0 and 1"),
+        ({"min_patients": 1}, "min_patients must be at least 2"),
         ({"adjust": ("race",)}, "cannot adjust for race"),
     ],
 )
 def test_a_configuration_that_makes_no_sense_is_refused(config, message):
     with pytest.raises(ValueError, match=message):
-        LinkConfig(**config)
+        AssociationConfig(**config)

@@ -1,4 +1,4 @@
-"""Which attributes of a data set go together: every pair, with and without adjustment, held against chance."""
+"""Pairwise associations of attributes: correlation and odds ratio, adjusted and not, with Holm-corrected p-values."""
 
 import dataclasses
 import itertools
@@ -13,25 +13,25 @@ from prism_jax.stats.intervals import Estimate
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class LinkConfig:
-    """How pairs are judged."""
+class AssociationConfig:
+    """Confidence level, minimum counts and covariates of the associations."""
 
-    level: float = 0.95  # of the intervals; a link is called one at 1 - level, after Holm's correction
-    fewest: int = 10  # patients that must have each value of a pair's attributes
+    level: float = 0.95  # of the intervals; significant is a Holm-corrected p of at most 1 - level
+    min_patients: int = 10  # with each value of both attributes; pairs with fewer are not compared
     adjust: tuple[str, ...] = ("view", "age", "sex")
 
     def __post_init__(self):
         if not 0 < self.level < 1:
-            raise ValueError(f"level {self.level} is not between 0 and 1; 0.95 is common")
-        if self.fewest < 2:
-            raise ValueError(f"fewest {self.fewest} patients tell nothing; use 2 or more")
+            raise ValueError(f"level must be between 0 and 1, for example 0.95, got {self.level}")
+        if self.min_patients < 2:
+            raise ValueError(f"min_patients must be at least 2, got {self.min_patients}")
         if unknown := sorted(set(self.adjust) - {"view", "age", "sex"}):
             raise ValueError(f"cannot adjust for {', '.join(unknown)}; adjust for any of view, age, sex")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Association:
-    """Two attributes and how they go together in the images where both are known.
+    """Association of two attributes over the images where both are known.
 
     `count` of the estimates is the number of patients. Numbers that cannot be estimated are NaN, with count 0, and
     `reason` says why. The p-values are Holm's, over all pairs of the survey.
@@ -39,23 +39,23 @@ class Association:
 
     first: str
     second: str
-    kinds: tuple[str, str]  # "finding", "view", "sex", "race", "age" or "mark"
+    kinds: tuple[str, str]  # "finding", "view", "sex", "race", "age" or "burned-in text"
     images: int
     cells: tuple[int, int, int, int] | None  # images with both, first only, second only, neither; None with ages
     odds_ratio: Estimate  # NaN with ages
-    correlation: Estimate  # Pearson's; phi where both are yes or no
+    correlation: Estimate  # Pearson's; phi for two binary attributes
     p: float
-    is_linked: bool
-    adjusted_for: tuple[str, ...]  # of view, age and sex, those that are neither in the pair nor mostly unknown
-    adjusted_images: int  # where these are known too
+    is_significant: bool
+    adjusted_for: tuple[str, ...]  # covariates that are neither in the pair nor mostly unknown
+    adjusted_images: int  # with known covariates
     adjusted: Estimate  # partial correlation
     adjusted_p: float
-    is_linked_adjusted: bool
+    is_significant_adjusted: bool
     reason: str = ""
 
 
 def pairs(variables: Sequence[Variable]) -> list[tuple[Variable, Variable]]:
-    """All pairs of variables, but for two of one view, race or the like, which exclude each other."""
+    """All pairs of variables except two values of one attribute (two views, two races), which exclude each other."""
     return [
         (first, second)
         for first, second in itertools.combinations(variables, 2)
@@ -63,11 +63,11 @@ def pairs(variables: Sequence[Variable]) -> list[tuple[Variable, Variable]]:
     ]
 
 
-def links(
+def measure_all(
     variables: Sequence[Variable],
     covariates: Mapping[str, np.ndarray],
     patients: np.ndarray,
-    config: LinkConfig,
+    config: AssociationConfig,
     progress: Callable[[], object] = lambda: None,
 ) -> tuple[Association, ...]:
     """The associations of all pairs; `patients` int [n] numbers the patient of each image."""
@@ -77,28 +77,36 @@ def links(
         progress()
     alpha = 1 - config.level
     plain, adjusted = (
-        associations.holm(np.array([getattr(one, name) for one in measured])) for name in ("p", "adjusted_p")
+        associations.holm(np.array([getattr(pair, name) for pair in measured])) for name in ("p", "adjusted_p")
     )
     return tuple(
         dataclasses.replace(
-            one, p=float(p), is_linked=bool(p <= alpha), adjusted_p=float(q), is_linked_adjusted=bool(q <= alpha)
+            pair,
+            p=float(p),
+            is_significant=bool(p <= alpha),
+            adjusted_p=float(adjusted_p),
+            is_significant_adjusted=bool(adjusted_p <= alpha),
         )
-        for one, p, q in zip(measured, plain, adjusted, strict=True)
+        for pair, p, adjusted_p in zip(measured, plain, adjusted, strict=True)
     )
 
 
 def _measure(
-    first: Variable, second: Variable, covariates: Mapping[str, np.ndarray], patients: np.ndarray, config: LinkConfig
+    first: Variable,
+    second: Variable,
+    covariates: Mapping[str, np.ndarray],
+    patients: np.ndarray,
+    config: AssociationConfig,
 ) -> Association:
     known = ~np.isnan(first.values) & ~np.isnan(second.values)
-    reason = _too_few(first, second, known, patients, config.fewest)
+    reason = _too_few(first, second, known, patients, config.min_patients)
     plain, ratio, adjusted = NO_CORRELATION, associations.NO_ESTIMATE, NO_CORRELATION
     names, rows = (), known
     x, y = first.values, second.values
     if not reason:
         plain = associations.correlation(x[known], y[known], patients[known], level=config.level)
-        names, rows = _adjusters(first, second, covariates, known, config)
-        if not _too_few(first, second, rows, patients, config.fewest):
+        names, rows = _usable_covariates(first, second, covariates, known, config.adjust)
+        if not _too_few(first, second, rows, patients, config.min_patients):
             columns = np.concatenate([np.empty((len(x), 0)), *(covariates[name] for name in names)], axis=1)[rows]
             adjusted = associations.correlation(x[rows], y[rows], patients[rows], columns, level=config.level)
     cells = None
@@ -114,22 +122,22 @@ def _measure(
         odds_ratio=ratio,
         correlation=plain.estimate,
         p=plain.p,
-        is_linked=False,  # known when all pairs are
+        is_significant=False,  # set once Holm's correction knows all pairs
         adjusted_for=names,
         adjusted_images=int(rows.sum()) if adjusted.estimate.count else 0,
         adjusted=adjusted.estimate,
         adjusted_p=adjusted.p,
-        is_linked_adjusted=False,
+        is_significant_adjusted=False,
         reason=reason,
     )
 
 
-def _adjusters(
-    first: Variable, second: Variable, covariates: Mapping[str, np.ndarray], known: np.ndarray, config: LinkConfig
+def _usable_covariates(
+    first: Variable, second: Variable, covariates: Mapping[str, np.ndarray], known: np.ndarray, adjust: Sequence[str]
 ) -> tuple[tuple[str, ...], np.ndarray]:
-    """(Names of what to adjust for, bool [n] rows where all of it is known too)."""
+    """(Names of the covariates to adjust for, bool [n] rows where they are known too)."""
     names, rows = [], known
-    for name in config.adjust:
+    for name in adjust:
         columns = covariates[name]
         given = known & ~np.isnan(columns).any(axis=1)
         varies = columns.shape[1] and given.any() and np.ptp(columns[given], axis=0).any()
@@ -139,17 +147,17 @@ def _adjusters(
     return tuple(names), rows
 
 
-def _too_few(first: Variable, second: Variable, rows: np.ndarray, patients: np.ndarray, fewest: int) -> str:
-    """Why these rows say nothing about the pair; "" if they do."""
+def _too_few(first: Variable, second: Variable, rows: np.ndarray, patients: np.ndarray, min_patients: int) -> str:
+    """The reason why these rows have too few patients for the pair; "" if they have enough."""
     for variable in (first, second):
         values, owner = variable.values[rows], patients[rows]
         if not variable.is_binary:
-            if len(np.unique(owner)) < 2 * fewest:
-                return f"{variable.name} is known of {len(np.unique(owner))} patients; {2 * fewest} are needed"
+            if len(np.unique(owner)) < 2 * min_patients:
+                return f"{variable.name} is known for {len(np.unique(owner))} patients; {2 * min_patients} are needed"
             continue
         having, lacking = (len(np.unique(owner[values == value])) for value in (1, 0))
-        if min(having, lacking) < fewest:
-            return f"{variable.name}: {having} patients with it, {lacking} without; {fewest} of each are needed"
+        if min(having, lacking) < min_patients:
+            return f"{variable.name}: {having} patients with it, {lacking} without; {min_patients} of each are needed"
     return ""
 
 
