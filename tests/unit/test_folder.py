@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 import sys
 from pathlib import Path
 
@@ -105,6 +106,32 @@ def test_batches_come_from_a_built_folder(built):
 def test_a_build_remembers_its_configuration_and_needs_no_tensorflow(built):
     assert read_build(built[1]) == ("folder", FolderConfig(ingest=IngestConfig(fractions=(0.5, 0.25, 0.25))))
     assert "tensorflow" not in sys.modules
+
+
+def test_a_build_of_an_older_version_remembers_its_configuration(built, tmp_path):
+    shutil.copy(built[1] / "dataset_info.json", tmp_path)
+    text = (built[1] / "build.json").read_text()
+    (tmp_path / "build.json").write_text(text.replace('"ingest": {', '"intake": {'))
+    assert "intake" in (tmp_path / "build.json").read_text()
+    assert read_build(tmp_path) == read_build(built[1])
+
+
+def test_a_source_folder_is_told_from_a_built_one_and_a_missing_one(built, tmp_path):
+    with pytest.raises(ValueError, match=r"is a source folder \(it has metadata.csv\).*--out NEW_FOLDER"):
+        pipeline.open_split(built[0], "train")
+    with pytest.raises(ValueError, match=r"data set .*nowhere does not exist; build it with"):
+        pipeline.open_split(tmp_path / "nowhere", "train")
+    with pytest.raises(ValueError, match=r"source folder .*nowhere does not exist"):
+        build("folder", tmp_path / "nowhere", tmp_path / "set")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_row_whose_mask_cell_is_empty_has_no_mask(tmp_path):
+    (tmp_path / "metadata.csv").write_text("path,patient,mask\na.png,1,m/a.png\nb.png,2,\n")
+    config = FolderConfig(
+        masks=("lungs={mask}",), sex_column=None, age_column=None, view_column=None, findings_column=None
+    )
+    assert [row.masks for row in folder.read_rows(tmp_path, config)] == [{"lungs": "m/a.png"}, {}]
 
 
 def test_nothing_is_left_beside_the_built_folder(built):

@@ -117,6 +117,16 @@ def test_a_report_read_back_is_the_same_and_has_no_nan(surveyed, tmp_path):
     assert back.config == SurveyConfig()
 
 
+def test_a_report_with_the_keys_of_older_versions_is_read(surveyed, tmp_path):
+    survey.write(surveyed[0], tmp_path / "report.json")
+    text = (tmp_path / "report.json").read_text()
+    for old, new in survey.RENAMED.items():
+        assert f'"{new}":' in text
+        text = text.replace(f'"{new}":', f'"{old}":')
+    (tmp_path / "report.json").write_text(text)
+    assert json_codec.encode(survey.read(tmp_path)) == json_codec.encode(surveyed[0])
+
+
 def test_the_same_data_gives_the_same_report_with_any_number_of_threads(built, surveyed):
     again, _ = survey.survey(built, SurveyConfig(threads=5))
     one, other = (json_codec.encode(dataclasses.replace(made, config=SurveyConfig())) for made in (surveyed[0], again))
