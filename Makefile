@@ -9,7 +9,7 @@ TEST_JOBS ?= 2
 export PYTHONDONTWRITEBYTECODE :=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test slow lint format parity docs clean
+.PHONY: help demo test integration nightly lint format parity docs clean
 
 help: ## list the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 16
@@ -33,11 +33,17 @@ demo: $(INSTALLED) ## fine-tune, invert, edit, measure and audit on the phantom 
 	$(BIN)/python -m eval.audit --config configs/demo/audit.py
 	@echo "open runs/demo/report.html and runs/demo/audit/audit.html"
 
-test: $(INSTALLED) ## run the test suite on eight virtual CPU devices
-	$(BIN)/python -m pytest -n $(TEST_JOBS) --dist loadfile --no-loadscope-reorder --durations 10
+PYTEST := $(BIN)/python -m pytest -n $(TEST_JOBS) --dist loadfile --no-loadscope-reorder --durations 10
 
-slow: $(INSTALLED) ## run the tests that make test leaves out for their length
-	PRISM_SLOW=1 $(BIN)/python -m pytest -m slow -n $(TEST_JOBS) --dist loadfile --no-loadscope-reorder --durations 10
+test: $(INSTALLED) ## run the fast tests: tests/unit and tests/jit, one CPU device, no data from outside
+	$(PYTEST) tests/unit tests/jit
+
+integration: $(INSTALLED) ## run tests/sharded (eight CPU devices), tests/reference and tests/programs
+	$(PYTEST) tests/sharded
+	$(PYTEST) tests/reference tests/programs
+
+nightly: $(INSTALLED) ## run the tests of a minute and more
+	$(PYTEST) -m nightly
 
 lint: $(INSTALLED) ## check style and formatting
 	$(BIN)/ruff check .

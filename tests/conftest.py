@@ -1,4 +1,4 @@
-"""Set-up that every test shares: eight virtual CPU devices, strict numerics, and the way to reference data."""
+"""Set-up of all tests: CPU devices (eight where tests/sharded is run, else one), strict numerics, small models."""
 
 import contextlib
 import dataclasses
@@ -7,19 +7,18 @@ import os
 from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 # Read when JAX is imported, so they are set before anything imports it. Networks of tests are small: compiling well
 # would take longer than running, and what was compiled is kept for the other workers and the next run. Releases of
 # jaxlib after 0.10 do not know the last flag, and would end here.
 os.environ["JAX_PLATFORMS"] = "cpu"
 os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "true"
-os.environ["JAX_COMPILATION_CACHE_DIR"] = str(Path(__file__).resolve().parents[1] / ".cache" / "compiled")
+os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(Path(__file__).resolve().parents[1] / ".cache" / "compiled"))
 os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.2"
 os.environ["XLA_FLAGS"] = " ".join(
     (
         os.environ.get("XLA_FLAGS", ""),
-        "--xla_force_host_platform_device_count=8",
         "--xla_cpu_parallel_codegen_split_count=1",
         "--xla_cpu_use_fusion_emitters=false" if version("jaxlib").startswith("0.10.") else "",
     )
@@ -30,7 +29,6 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
-from safetensors.numpy import load_file
 from tokenizers.pre_tokenizers import ByteLevel
 
 from prism_jax.diffusion.schedule import NoiseSchedule, ScheduleConfig
@@ -45,11 +43,7 @@ from prism_jax.weights import pretrained
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_default_matmul_precision", "float32")
 
-# Reference numbers and real data lie beside the checkout; they are never part of it.
-SHARED = Path(__file__).resolve().parents[2] / "shared"
-
-requires_time = pytest.mark.skipif("PRISM_SLOW" not in os.environ, reason="takes a minute or more; make slow runs it")
-requires_shared = pytest.mark.skipif(not SHARED.is_dir(), reason=f"reference data not found at {SHARED}")
+MAX_RESIDENT = 4 << 30  # bytes of a worker, above which its compiled programs are freed
 
 
 def shipped_configs(pattern: str) -> list[Path]:
@@ -65,37 +59,14 @@ def config_name(path: Path) -> str:
     return f"{path.parent.name}/{path.stem}"
 
 
-class Trace(NamedTuple):
-    """One reference computation: `arrays` by name (PyTorch layouts, as stored) and `meta`, its scalars and strings."""
-
-    arrays: dict[str, np.ndarray]
-    meta: dict
-
-
-def load_trace(stem: str) -> Trace:
-    """Reads the reference trace `stem`, for example "04_unet_sd15"; skips the test where there is no reference data."""
-    folder = SHARED / "reference" / "traces"
-    if not folder.is_dir():
-        pytest.skip(f"reference traces not found at {folder}")
-    arrays, meta = folder / f"{stem}.safetensors", folder / f"{stem}.json"
-    if not arrays.exists() and not meta.exists():
-        raise FileNotFoundError(f"no reference trace {stem!r} in {folder}")
-    return Trace(load_file(arrays) if arrays.exists() else {}, json.loads(meta.read_text()) if meta.exists() else {})
-
-
-def shared_folder(*parts: str) -> Path:
-    """A folder or file of the shared data, for example ("reference", "models", "sd15_tiny"); skips where absent."""
-    path = SHARED.joinpath(*parts)
-    if not path.exists():
-        pytest.skip(f"shared data not found at {path}")
-    return path
-
-
 @pytest.fixture(scope="module", autouse=True)
-def _compiled_programs_go_with_their_file() -> Iterator[None]:
-    """Frees what a file compiled: kept for the whole session, the programs of all files fill gigabytes."""
+def _compiled_programs_are_freed() -> Iterator[None]:
+    """Frees compiled programs after a file that leaves the process large; other files reuse them."""
     yield
-    jax.clear_caches()
+    statm = Path("/proc/self/statm")
+    resident = int(statm.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") if statm.is_file() else MAX_RESIDENT
+    if resident >= MAX_RESIDENT:
+        jax.clear_caches()
 
 
 @pytest.fixture
@@ -104,19 +75,6 @@ def compiled_well() -> Iterator[None]:
     jax.config.update("jax_disable_most_optimizations", False)
     yield
     jax.config.update("jax_disable_most_optimizations", True)
-
-
-@pytest.fixture(autouse=True)
-def _what_runs_long_is_compiled_well(request) -> None:
-    """Many steps of the reference's models, on 512 pixels."""
-    if "sd15" in request.fixturenames and request.node.get_closest_marker("slow"):
-        request.getfixturevalue("compiled_well")
-
-
-@pytest.fixture(scope="session")
-def reference() -> Path:
-    """The folder of reference models and traces."""
-    return shared_folder("reference")
 
 
 def untrained(network: type, config: Any) -> nnx.Module:
@@ -129,18 +87,6 @@ def untrained(network: type, config: Any) -> nnx.Module:
         value = draw.normal(size=leaf.shape) / np.sqrt(fan_in) + (path[-1] == "scale")
         filled.append((path, leaf.replace(jnp.asarray(value, jnp.float32))))
     return nnx.merge(graphdef, nnx.from_flat_state(filled))
-
-
-@pytest.fixture(scope="session")
-def sd15(reference) -> StableDiffusion:
-    """The reference's small model of SD 1.5's topology."""
-    return StableDiffusion.from_pretrained(reference / "models" / "sd15_tiny")
-
-
-@pytest.fixture(scope="session")
-def sd21_unet(reference) -> UNet2DCondition:
-    """The reference's small UNet of SD 2.1's topology."""
-    return pretrained.load_unet(reference / "models" / "sd21_tiny" / "unet")
 
 
 def channels_last(array: np.ndarray) -> jax.Array:
@@ -239,7 +185,7 @@ def scorer(tiny_sd) -> ClipScorer:
     return ClipScorer(clip=untrained(CLIP, config), tokenizer=tiny_sd.tokenizer)
 
 
-# A minute or more each, so they start first: the last file would otherwise keep one worker busy while the others wait.
+# Longest first: the last file would otherwise keep one worker busy while the others wait.
 LONGEST = (
     "test_finetune",
     "test_scaling",
@@ -249,12 +195,19 @@ LONGEST = (
     "test_null_text",
     "test_unet",
     "test_stable_diffusion",
-    "test_negative_prompt",
 )
+# Seconds that one test may take, fixtures included, on a machine four times slower than ours.
+TIMEOUTS = {"unit": 60, "jit": 180, "reference": 300, "sharded": 300, "programs": 300}
+NIGHTLY_TIMEOUT = 3600
 
 
-def pytest_configure() -> None:
-    """Divides the cores among pytest's workers: their threads would otherwise wait for those of the others."""
+def pytest_configure(config: pytest.Config) -> None:
+    """Sets the number of CPU devices, and divides the cores among pytest's workers so that none waits for another."""
+    sharded = Path(__file__).resolve().parent / "sharded"
+    selected = [Path(config.invocation_params.dir, str(arg).partition("::")[0]).resolve() for arg in config.args]
+    if any(path.is_relative_to(sharded) or sharded.is_relative_to(path) for path in selected):
+        jax.config.update("jax_num_cpu_devices", 8)
+        os.environ["JAX_NUM_CPU_DEVICES"] = "8"  # of programs that tests start
     worker, count = (os.environ.get(f"PYTEST_XDIST_WORKER{name}") for name in ("", "_COUNT"))
     if worker and hasattr(os, "sched_setaffinity"):
         cores = sorted(os.sched_getaffinity(0))
@@ -262,10 +215,8 @@ def pytest_configure() -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Puts the longest files first; skips tests marked `shared` where the data is missing, `slow` unless asked for."""
+    """Puts the longest files first, and gives every test the time limit of its folder."""
     items.sort(key=lambda item: (*LONGEST, item.path.stem).index(item.path.stem))
     for item in items:
-        if item.get_closest_marker("shared"):
-            item.add_marker(requires_shared)
-        if item.get_closest_marker("slow"):
-            item.add_marker(requires_time)
+        limit = NIGHTLY_TIMEOUT if item.get_closest_marker("nightly") else TIMEOUTS[item.path.parent.name]
+        item.add_marker(pytest.mark.timeout(limit))

@@ -8,9 +8,7 @@ import numpy as np
 import pytest
 
 from prism_jax.models.autoencoder import AutoencoderConfig, AutoencoderKL
-from tests.conftest import channels_last, load_trace, relative_distance, untrained
-
-BOUND = 3e-5  # of one network call; the reference's own rounding is 5e-6
+from tests.conftest import relative_distance, untrained
 
 
 @pytest.fixture(scope="module")
@@ -26,23 +24,6 @@ def encode(vae, images):
 @jax.jit
 def decode(vae, z):
     return vae.decode(z)
-
-
-@pytest.mark.parametrize("case", ["sq64", "rect96x64"])
-def test_encoding_and_decoding_agree_with_the_reference(case, sd15):
-    arrays = {
-        name.removeprefix(f"{case}_"): channels_last(value)
-        for name, value in load_trace("03_vae").arrays.items()
-        if name.startswith(case) and value.ndim == 4
-    }
-    mean, logvar = encode(sd15.vae, arrays["pixel_values"])
-    np.testing.assert_allclose(mean, arrays["mean"], rtol=0, atol=BOUND)
-    np.testing.assert_allclose(logvar, arrays["logvar"], rtol=0, atol=BOUND)
-    np.testing.assert_allclose(mean * sd15.scaling_factor, arrays["latents_scaled_mean"], rtol=0, atol=BOUND)
-    decoded = decode(sd15.vae, arrays["mean"])
-    np.testing.assert_allclose(decoded, arrays["decoded"], rtol=0, atol=BOUND)
-    decoded = decode(sd15.vae, arrays["rand_latents"] / sd15.scaling_factor)
-    np.testing.assert_allclose(decoded, arrays["rand_decoded"], rtol=0, atol=BOUND)
 
 
 def test_a_batch_gives_what_one_by_one_gives(tiny):

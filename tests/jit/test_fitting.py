@@ -12,7 +12,7 @@ from prism_jax.data import phantom
 from prism_jax.scm import graphs, phantom_truth
 from prism_jax.scm.fitting import FitConfig, fit
 
-slow = pytest.mark.slow
+nightly = pytest.mark.nightly
 
 N = 20_000
 EQUATIONS = phantom.Equations.default()
@@ -39,7 +39,7 @@ def fitted(world):
     return fit(graphs.phantom(), world[0], FitConfig(steps=400))[0]
 
 
-@slow
+@nightly
 def test_the_likelihood_of_unseen_subjects_is_close_to_the_true_equations(world, fitted):
     _, unseen, _ = world
     ours, true = jax.jit(type(fitted).log_prob)(fitted, unseen), phantom_truth.log_prob(unseen, EQUATIONS)
@@ -48,7 +48,7 @@ def test_the_likelihood_of_unseen_subjects_is_close_to_the_true_equations(world,
     assert min(gaps.values()) > -0.005, gaps  # nothing beats the truth but by chance
 
 
-@slow
+@nightly
 def test_counterfactuals_flip_as_often_as_the_true_ones(world, fitted):
     _, factual, older = world
     keys = rng.per_example(rng.key(3), jnp.arange(N, dtype=jnp.uint32))
@@ -61,7 +61,7 @@ def test_counterfactuals_flip_as_often_as_the_true_ones(world, fitted):
     np.testing.assert_array_equal(result["sex"], factual["sex"])
 
 
-@slow
+@nightly
 def test_drawn_subjects_are_as_many_and_as_old_as_those_fitted(world, fitted):
     keys = rng.per_example(rng.key(5), jnp.arange(N, dtype=jnp.uint32))
     drawn = jax.jit(type(fitted).sample)(fitted, keys)

@@ -1,4 +1,4 @@
-"""Inversion agrees with the reference, walks back, and runs one program for every image and prompt."""
+"""Inversion can be walked back, and compiles one program for every image and prompt."""
 
 import dataclasses
 
@@ -13,7 +13,7 @@ from prism_jax.diffusion import ddim, sampling
 from prism_jax.diffusion.schedule import NoiseSchedule, ScheduleConfig
 from prism_jax.editing import Edit
 from prism_jax.editing import inversion as inversion_lib
-from tests.conftest import channels_last, load_trace, relative_distance
+from tests.conftest import relative_distance
 
 PROMPTS = ["chest ray", "man with no effusion"]
 NULL_TEXT = dict(method="null_text", steps=3, inner_steps=4)
@@ -23,18 +23,6 @@ NULL_TEXT = dict(method="null_text", steps=3, inner_steps=4)
 def latents() -> jax.Array:
     images = np.random.default_rng(0).normal(size=(2, 4, 4, 4)) * np.array([1, 0.3])[:, None, None, None]
     return jnp.asarray(images, jnp.float32)
-
-
-@pytest.mark.parametrize("stem", ["09_null_text_10_small", "09_null_text_50"])
-def test_ddim_inversion_agrees_with_the_reference(stem, sd15):
-    arrays, meta = load_trace(stem)
-    latents = channels_last(arrays["latents"])
-    inversion = editing.invert(sd15, latents, [meta["prompt"]], method="ddim", steps=meta["steps"])
-    expected = channels_last(arrays["ddim_inversion_latents"])[:, None]
-    np.testing.assert_allclose(inversion.trajectory, expected, rtol=0, atol=5e-4)
-    assert relative_distance(inversion.trajectory, expected) < 5e-5
-    np.testing.assert_allclose(inversion.context, arrays["cond"], rtol=0, atol=3e-5)
-    np.testing.assert_allclose(inversion.null_context[0], arrays["uncond"], rtol=0, atol=3e-5)
 
 
 def test_sampling_without_guidance_walks_an_inversion_back(tiny_sd, latents):

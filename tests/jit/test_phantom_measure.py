@@ -52,7 +52,7 @@ def test_other_pictures_are_refused():
         measure.cardiothoracic_ratio(np.zeros((1, 8, 8), np.float32))
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 @pytest.mark.parametrize("size", [64, 128])
 def test_measurements_agree_with_the_generator(size):
     # Not the subjects that the constants of the edges are from.

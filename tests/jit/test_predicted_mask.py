@@ -123,7 +123,7 @@ def test_an_editors_masks_are_those_of_its_captions(tiny_sd, editor, ask, given)
     assert [each.mask.any() for each in edits] == [True, False]
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_a_placebo_keeps_its_picture_within_a_predicted_mask(tiny_sd, editor, ask):
     picture = np.random.default_rng(2).integers(0, 256, (tiny_sd.size, tiny_sd.size), np.uint8)
     edited, kept = editor.make(np.stack([picture, picture]), [ask, null(ask)])
@@ -146,7 +146,7 @@ def test_lists_that_do_not_match_are_refused(tiny_sd, given):
         editing.predict_mask(tiny_sd, *given[:2], given[2][:1], IDS)
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 @pytest.mark.parametrize("edit", ["remove pacemaker", "add pacemaker"])
 def test_the_shipped_model_finds_the_pacemaker(edit):
     sd = StableDiffusion.from_pretrained("prism_jax/pretrained/phantom")

@@ -34,7 +34,7 @@ TARGETS = ("cardiomegaly", "pacemaker")
 REMOVE, REPEAT = "remove cardiomegaly", "repeat the caption"
 SIZE = 32
 
-slow = pytest.mark.slow
+nightly = pytest.mark.nightly
 
 
 def make_cohort(folder, *, size: int, test: int, subjects_per_edit: int, do: dict[str, int]) -> CounterfactualRun:
@@ -194,7 +194,7 @@ def test_a_cohort_without_reconstructions_or_unfinished_is_refused(run, tmp_path
         cohorts.read(tmp_path)
 
 
-@slow
+@nightly
 def test_the_judges_that_ship_find_the_planted_link_and_no_other(tmp_path):
     make_cohort(tmp_path, size=128, test=120, subjects_per_edit=40, do={"cardiomegaly": 0, "pacemaker": 0})
     judges = tuple(Judge(name=n, folder=f"prism_jax/pretrained/phantom_judges/{n}") for n in ("densenet", "convnext"))

@@ -270,7 +270,7 @@ def test_the_page_tells_the_gain_and_holds_it_against_its_target(config, tmp_pat
     assert len(augmentation_report.seeds_table(study).rows) == 2 * (len(ARMS) + 1)
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_a_study_leaves_its_page_and_does_nothing_twice(config, data, tiny_sd, monkeypatch):
     tiny_sd.save_pretrained(data / "model")
     augmentation.main(config)

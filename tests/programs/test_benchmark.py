@@ -182,7 +182,7 @@ def test_the_oracle_hands_over_the_truth_and_undoes_it(config, models, mode):
     assert [made.shown[ask.key] for ask in wanted] == attributes
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 @pytest.mark.parametrize("name", ["oracle", "oracle, graph"])
 def test_the_oracle_has_no_error_on_phantoms(true_lines, name):
     for measure in ("error", "error_inside", "error_outside", "composition", "reversibility"):
@@ -210,7 +210,7 @@ def test_only_edits_are_masked_and_boxes_lie_around_masks(tiny_sd, config):
     assert dataclasses.replace(editor, masks={}).edit(ask).mask is None
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_the_generators_own_effects_stand_under_those_of_the_rows(true_lines, on_phantoms):
     tables = {table.title: table for table in numbers.read(Path(on_phantoms.run) / "comparison.json")}
     names = [row.name for row in on_phantoms.rows]

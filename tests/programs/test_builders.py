@@ -1,7 +1,6 @@
 """Builds of a large tree: they survive a kill, count what is bad, and are found by TFDS under their names."""
 
 import csv
-import gzip
 import shutil
 import signal
 import subprocess
@@ -14,11 +13,10 @@ import pytest
 from PIL import Image
 
 from prism_jax.data.loading import pipeline
-from prism_jax.data.sources import chexpert, folder, ingest, shard_writer, tfds_builders
+from prism_jax.data.sources import chexpert, ingest, shard_writer, tfds_builders
 from prism_jax.data.sources.build import ERRORS_FILE, build, digest, read_build
 from prism_jax.data.sources.chexpert import ChexpertConfig
 from prism_jax.data.sources.ingest import IngestConfig
-from tests.conftest import SHARED, shared_folder
 from tests.unit import test_chexpert
 
 COUNT = 2000
@@ -26,7 +24,7 @@ COUNT = 2000
 SLOW_BUILD = """
 import sys, time
 from prism_jax.data.sources import ingest
-from prism_jax.data.build import build
+from prism_jax.data.sources.build import build
 read = ingest.read_example
 ingest.read_example = lambda *args: (time.sleep(0.002), read(*args))[1]
 build("chexpert", *sys.argv[1:3], threads=1)
@@ -40,30 +38,29 @@ BAD = {  # place in the table -> how the file is spoilt
 ESCAPES = 1900  # the row whose path leaves the folder
 
 
-def table(tmp: Path) -> list[dict[str, str]]:
-    """The first rows of CheXpert's published table, or some that look like them."""
-    published = SHARED / "data" / "labels" / "chexpert_train.csv.gz"
-    if published.exists():
-        with gzip.open(published, "rt", newline="") as lines:
-            return [row for _, row in zip(range(COUNT), csv.DictReader(lines), strict=False)]
-    path = "CheXpert-v1.0-small/train/patient{:05}/study1/view1_frontal.jpg"
-    return [test_chexpert.ROW | {"Path": path.format(i // 2), "Edema": "1.0"} for i in range(COUNT)]
+def table() -> list[dict[str, str]]:
+    """Rows like those of CheXpert's table: two images per patient."""
+    path = "CheXpert-v1.0-small/train/patient{:05}/study1/view{}_frontal.jpg"
+    return [test_chexpert.ROW | {"Path": path.format(i // 2, i % 2 + 1), "Edema": "1.0"} for i in range(COUNT)]
 
 
-@pytest.fixture(scope="module")
-def tree(tmp_path_factory) -> Path:
-    """A folder as CheXpert hands it out, with drawn images, five of them unusable."""
-    source = tmp_path_factory.mktemp("source")
-    rows = table(source)
+def write_tree(source: Path, rows: list[dict[str, str]]) -> Path:
+    """A folder laid out like CheXpert's, with drawn images, five of them unusable."""
     for place, row in enumerate(rows):
         file = source / row["Path"].partition("/")[2]
         file.parent.mkdir(parents=True, exist_ok=True)
+        assert not file.exists(), f"two rows name {file}"
         Image.fromarray(np.full((16, 20), place % 251, np.uint8)).save(file)
         if place in BAD:
             BAD[place](file)
     rows[ESCAPES] = rows[ESCAPES] | {"Path": "../../train/patient99999/study1/view1_frontal.jpg"}
     test_chexpert.write(source, *rows)
     return source
+
+
+@pytest.fixture(scope="module")
+def tree(tmp_path_factory) -> Path:
+    return write_tree(tmp_path_factory.mktemp("source"), table())
 
 
 @pytest.fixture(scope="module")
@@ -238,29 +235,3 @@ def test_tfds_says_how_to_make_what_is_not_there_and_refuses_another_data_set(bu
         tfds_builders.tfds.data_source("prism_nih", data_dir=tmp_path)
     with pytest.raises(Exception, match="holds prism_chexpert, not prism_nih"):
         tfds_builders.tfds.data_source("prism_nih", data_dir=built)
-
-
-def test_covid_images_build_with_what_is_known_of_them(tmp_path):
-    real = shared_folder("data", "covid-cxr")
-    options = {
-        "path": "images/{id}.jpg",
-        "patient_column": "patient_id",
-        "patient_pattern": r"\d+",
-        "text_column": "clinical_notes",
-        "flags": ("intubated=endotracheal tube",),
-        "masks": ("lungs=masks/{id}.png",),
-        "mask_column": "mask",
-    }
-    made = build("folder", real, tmp_path / "covid", **options)
-    assert (sum(made.counts.values()), made.errors) == (416, 0)
-    examples = [e for split in ("train", "val", "test") for e in pipeline.open_split(tmp_path / "covid", split)]
-    known = [example.attributes for example in examples]
-    assert sum(one.age is not None for one in known) == 304
-    assert [sum(one.sex == sex for one in known) for sex in ("M", "F", None)] == [218, 158, 40]
-    assert [sum(one.view == view for one in known) for view in ("PA", "AP Supine", "AP")] == [227, 101, 88]
-    tubes = [(one.view, one.findings.get("endotracheal tube")) for one in known]
-    assert [tubes.count(("AP Supine", state)) for state in (True, False, None)] == [24, 13, 64]
-    assert sum(bool(example.text) for example in examples) == 331
-    assert sum(list(example.masks) == ["lungs"] for example in examples) == 147
-    splits = {row.patient: row.split for row in folder.read_rows(real, folder.FolderConfig(**options))}
-    assert len(splits) == 237

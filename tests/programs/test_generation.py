@@ -71,7 +71,7 @@ def test_a_run_measures_its_samples_and_makes_none_twice(config, folder, tiny_sd
         generation_run.main(dataclasses.replace(config, samples=Samples(steps=3)))
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_a_sample_does_not_depend_on_its_batch(folder, tiny_sd, tmp_path):
     prompts, key = ["a chest", "a heart", "a lung"], rng.key(0)
     for batch_size in (1, 2):

@@ -93,7 +93,7 @@ def trained(folder, tmp_path_factory, one_device):
     return run, train(config(folder, run), one_device)
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_a_restart_and_eight_devices_change_nothing(folder, trained, tmp_path):
     run, whole = trained
     train(config(folder, tmp_path, steps=2), sharding.make_mesh())

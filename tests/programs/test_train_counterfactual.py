@@ -108,7 +108,7 @@ def logged(run, name):
     return [line[name] for line in lines if name in line]
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_a_restart_after_two_steps_of_four_changes_nothing(straight, models, data, tmp_path):
     run, state = straight
     again = shutil.copytree(run, tmp_path / "again")
@@ -119,7 +119,7 @@ def test_a_restart_after_two_steps_of_four_changes_nothing(straight, models, dat
     assert logged(again, "validation_auxiliary") == logged(run, "validation_auxiliary")
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_a_run_leaves_the_model_that_it_trained_and_touches_no_other(straight, models):
     run, state = straight
     about = json.loads((run / "model" / "training.json").read_text())
@@ -153,7 +153,7 @@ def advanced(compiled, models, data, state, limit):
         return jax.device_get(compiled[1](jax.device_put(state, EVERYWHERE), frozen, batch, key))
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_the_multiplier_grows_beyond_the_limit_and_stays_at_zero_within(straight, compiled, models, data):
     start = straight[1].replace(multiplier=np.float32(0))
     start = start.replace(ascent=jax.tree.map(np.zeros_like, start.ascent))
@@ -169,7 +169,7 @@ def test_the_multiplier_grows_beyond_the_limit_and_stays_at_zero_within(straight
     assert found[-1.0] == [0, 0, 0]
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_a_batch_that_is_left_out_moves_neither_parameters_nor_multiplier(straight, compiled, models, data):
     start = straight[1]
     state, metrics = advanced(compiled, models, data, start, np.nan)
@@ -178,7 +178,7 @@ def test_a_batch_that_is_left_out_moves_neither_parameters_nor_multiplier(straig
     jax.tree.map(np.testing.assert_array_equal, state, start)
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_predictors_and_mechanisms_are_what_they_were_after_training(straight, models):
     found, before = (nnx.to_pure_dict(nnx.state(net)) for net in (predictors.load(models / "predictors"), judge()))
     jax.tree.map(np.testing.assert_array_equal, found, before)

@@ -109,7 +109,7 @@ def straight(compiled, folder, data, tmp_path_factory):
     return run, jax.device_get(ganterfactual_run.train(small(run, folder), judge(), data, data, MESH))
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_a_restart_after_three_steps_of_six_changes_nothing(straight, folder, data, tmp_path):
     run, state = straight
     again = shutil.copytree(run, tmp_path / "again")
@@ -120,7 +120,7 @@ def test_a_restart_after_three_steps_of_six_changes_nothing(straight, folder, da
     assert (again / "validation.json").read_text() == (run / "validation.json").read_text()
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_a_run_leaves_generators_and_says_which_classifier_was_in_the_loss(straight, folder):
     run, state = straight
     found = weights.load(run / "model")
@@ -139,7 +139,7 @@ def test_a_run_leaves_generators_and_says_which_classifier_was_in_the_loss(strai
         assert (run / "samples" / f"6-{way}.png").is_file()
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_a_translation_is_a_hit_where_the_classifier_calls_it_the_other_kind(straight, compiled, data):
     state = jax.device_put(straight[1].generators.params, EVERYWHERE)
     sure = lambda shift: jax.device_put(judge().replace(shift=np.full(2, shift, np.float32)), EVERYWHERE)
@@ -161,7 +161,7 @@ def advanced(compiled, data, state, classifier):
         return jax.device_get(compiled[1](*placed, batch, key))
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_what_the_classifier_says_moves_the_generators_alone(straight, compiled, data):
     first, metrics = advanced(compiled, data, straight[1], judge())
     other, others = advanced(compiled, data, straight[1], judge().replace(shift=jnp.full(2, 3.0)))
@@ -173,7 +173,7 @@ def test_what_the_classifier_says_moves_the_generators_alone(straight, compiled,
     assert any(jax.tree.leaves(changed))
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_a_batch_that_is_left_out_moves_nothing(straight, compiled, data):
     before = straight[1]
     broken = judge().replace(temperature=jnp.full(2, jnp.nan))
@@ -305,7 +305,7 @@ def test_options_that_do_not_fit_are_refused_before_anything_slow(options, compl
         ganterfactual_run.check(small("nowhere", folder, **options), MESH)
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_the_program_trains_on_a_built_data_set(compiled, folder, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(sharding, "make_mesh", lambda: MESH)  # the devices of the programs that are compiled already
     build("phantom", None, tmp_path / "data", size=32, train=48, val=24, test=1)

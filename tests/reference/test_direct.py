@@ -1,4 +1,4 @@
-"""Offsets along a trajectory agree with the reference, and are what sampling needs to follow it."""
+"""Direct inversion: offsets of the authors' code."""
 
 import jax
 import jax.numpy as jnp
@@ -7,14 +7,14 @@ import pytest
 
 from prism_jax import editing
 from prism_jax.diffusion import ddim, sampling
-from prism_jax.diffusion.schedule import NoiseSchedule, ScheduleConfig
 from prism_jax.editing import Edit, Inversion, direct
-from tests.conftest import channels_last, load_trace
+from tests.conftest import channels_last
+from tests.reference.conftest import load_trace
 
 GUIDANCE = 7.5
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_offsets_and_an_edit_agree_with_the_reference(sd15):
     given, made = load_trace("08_ddim_inversion").arrays, load_trace("10_other_inversions")
     trajectory = channels_last(given["image0_ddim_inversion_latents"])[:, None]
@@ -51,16 +51,3 @@ def test_offsets_and_an_edit_agree_with_the_reference(sd15):
     expected = channels_last(made.arrays["direct_edit_final"])
     np.testing.assert_array_equal(latents[0], trajectory[0, 0])
     np.testing.assert_allclose(latents, expected, rtol=0, atol=1e-3)
-
-
-def test_steps_and_offsets_follow_any_path():
-    draw = np.random.default_rng(0)
-    path = jnp.asarray(draw.normal(size=(5, 2, 4, 4, 3)), jnp.float32)
-    table = ddim.ddim_table(NoiseSchedule.create(ScheduleConfig()), 4)
-    predict = lambda latents, t, step: 0.3 * latents + step
-    offsets = direct.offsets(predict, path, table)
-    latents = path[-1]
-    for i in range(4):
-        row = jax.tree.map(lambda x, i=i: x[i], table)
-        latents = ddim.prev_step(latents, predict(latents, row.t, row.step), row) + offsets[i]
-        np.testing.assert_allclose(latents, path[-2 - i], atol=1e-4)

@@ -1,4 +1,4 @@
-"""Edit-friendly noise agrees with the reference, and is what its paper says it is."""
+"""Edit-friendly inversion: noise maps of the authors' code."""
 
 import jax
 import jax.numpy as jnp
@@ -7,9 +7,9 @@ import pytest
 
 from prism_jax import editing
 from prism_jax.diffusion import ddim, sampling
-from prism_jax.diffusion.schedule import NoiseSchedule, ScheduleConfig
 from prism_jax.editing import Edit, Inversion, direct, edit_friendly
-from tests.conftest import channels_last, load_trace
+from tests.conftest import channels_last
+from tests.reference.conftest import load_trace
 
 
 @pytest.fixture(scope="module")
@@ -23,7 +23,7 @@ def offsets_of():
     return offsets_of
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 @pytest.mark.parametrize("cfg", ["1", "3.5"])
 def test_path_noise_and_edits_agree_with_the_reference(cfg, offsets_of, sd15):
     arrays, meta = load_trace("10_other_inversions")
@@ -61,14 +61,3 @@ def test_path_noise_and_edits_agree_with_the_reference(cfg, offsets_of, sd15):
     source, edited = channels_last(arrays[f"ef_cfg{cfg}_source_and_edit_skip3"])
     np.testing.assert_allclose(theirs[0], source, rtol=0, atol=1e-3)
     np.testing.assert_allclose(latents[1], edited, rtol=0, atol=1e-3)
-
-
-def test_noise_of_a_path_is_independent_and_of_the_schedules_size():
-    draw = np.random.default_rng(0)
-    latents, noise = (jnp.asarray(draw.normal(size=shape), jnp.float32) for shape in ((2, 8, 8, 4), (3, 2, 8, 8, 4)))
-    table = ddim.ddim_table(NoiseSchedule.create(ScheduleConfig()), 3)
-    path = edit_friendly.noisy_path(latents, noise, table)
-    np.testing.assert_array_equal(path[0], latents)
-    for i, alpha in enumerate(table.alpha):
-        found = (path[3 - i] - jnp.sqrt(alpha) * latents) / jnp.sqrt(1 - alpha)
-        np.testing.assert_allclose(found, noise[i], atol=1e-4)

@@ -1,4 +1,4 @@
-"""The embedding of negative-prompt inversion agrees with the reference, at both ends and on the arc between."""
+"""Negative-prompt inversion: embeddings of the authors' code."""
 
 import jax
 import jax.numpy as jnp
@@ -7,9 +7,8 @@ import pytest
 
 from prism_jax.diffusion import ddim, sampling
 from prism_jax.editing import negative_prompt
-from tests.conftest import channels_last, load_trace
-
-DRAWN = np.random.default_rng(0).normal(size=(2, 2, 5, 3)).astype(np.float32)
+from tests.conftest import channels_last
+from tests.reference.conftest import load_trace
 
 
 @pytest.fixture(scope="module")
@@ -23,7 +22,7 @@ def sample():
     return sample
 
 
-@pytest.mark.parametrize("interpolation", [0.0, pytest.param(0.5, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("interpolation", [0.0, pytest.param(0.5, marks=pytest.mark.nightly)])
 def test_embedding_and_reconstruction_agree_with_the_reference(interpolation, sample, sd15):
     given, made = load_trace("08_ddim_inversion").arrays, load_trace("10_other_inversions").arrays
     context, null = jnp.asarray(given["image0_cond"]), sd15.encode_prompt([""])
@@ -33,12 +32,3 @@ def test_embedding_and_reconstruction_agree_with_the_reference(interpolation, sa
     latents = sample(sd15.unet, noisiest, context, embedding, ddim.ddim_table(sd15.schedule, 10))
     expected = channels_last(made[f"npi_interp{interpolation}_reconstruction"])
     np.testing.assert_allclose(latents, expected, rtol=0, atol=5e-4)
-
-
-def test_the_arc_runs_from_the_prompt_to_the_empty_one():
-    context, null = DRAWN
-    ends = [negative_prompt.embedding(context, null, jnp.float32(share)) for share in (0.0, 1.0)]
-    np.testing.assert_array_equal(ends[0], context)
-    np.testing.assert_allclose(ends[1], null, atol=1e-5)
-    half = negative_prompt.embedding(context, context, jnp.float32(0.5))
-    np.testing.assert_allclose(half, context, rtol=1e-4)  # no arc at all

@@ -1,4 +1,4 @@
-"""The audit's promises, kept on simulated matrices: a few each time, thousands with PRISM_SLOW=1."""
+"""The audit's promises, kept on simulated matrices: a hundred each time, thousands nightly."""
 
 from collections.abc import Mapping
 
@@ -31,7 +31,7 @@ def test_a_hundred_matrices_keep_the_promises(scenario):
         assert found["found, larger effects"].value > 0.7
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 @pytest.mark.parametrize("scenario", calibration.SCENARIOS, ids=str)
 def test_thousands_of_matrices_keep_the_promises(scenario):
     found = simulate(scenario, 5000 // len(calibration.SCENARIOS), Options())

@@ -2,7 +2,6 @@
 
 import io
 import logging
-import os
 import sys
 import time
 import warnings
@@ -21,10 +20,7 @@ from prism_jax.data import transforms
 from prism_jax.data.dicom import read as dicom_read
 from prism_jax.data.dicom import tags as dicom_tags
 from prism_jax.data.dicom import windowing
-from tests.conftest import shared_folder
 
-# make test tries so many copies of each real file; for all 2,000: PRISM_MUTATIONS=1000 pytest tests/test_dicom.py
-MUTATIONS = int(os.environ.get("PRISM_MUTATIONS", "100"))
 NATIVE = uid.ExplicitVRLittleEndian
 
 
@@ -91,19 +87,6 @@ def table(values: np.ndarray, first: int, bits: int) -> Dataset:
     item["LUTDescriptor"].VR = "US"
     item.add_new("LUTData", "OW", values.astype("<u2").tobytes())
     return item
-
-
-def test_the_real_files_are_upright_and_each_others_inverse():
-    folder = shared_folder("data", "dicom")
-    read = {file.stem: dicom_read.read(file.read_bytes()) for file in folder.glob("*.dcm")}
-    inverse = read.pop("Fake_MONOHR1")
-    (real,) = read.values()
-    assert real.pixels.shape == (1024, 1024)
-    np.testing.assert_array_equal(inverse.pixels, 255 - real.pixels)
-    assert real.pixels[-256:].mean() > real.pixels[:256].mean() + 30  # the belly lies below, air beside the neck
-    assert (real.tags.age, real.tags.sex, real.tags.view, real.tags.modality) == (62.0, "M", "PA", "CR")
-    assert real.tags.spacing == (0.168, 0.168)
-    assert inverse.tags == real.tags
 
 
 @pytest.mark.parametrize("kind", ["uint8", "uint16", "int16"])
@@ -386,8 +369,3 @@ def test_no_damage_to_a_file_is_worse_than_one_line(kind):
     if kind == "rle":
         made.compress(uid.RLELossless)
     assert_survives(encoded(made), copies=500, seed=1)
-
-
-def test_no_damage_to_the_real_files_is_worse_than_one_line():
-    for seed, file in enumerate(sorted(shared_folder("data", "dicom").glob("*.dcm"))):
-        assert_survives(file.read_bytes(), copies=MUTATIONS, seed=seed)

@@ -10,7 +10,6 @@ from PIL import Image
 from prism_jax.data import schema, transforms
 from prism_jax.data.sources import ingest
 from prism_jax.data.sources.ingest import IngestConfig, Row
-from tests.conftest import shared_folder
 
 ROW = Row(number=0, line=2, path="a.png", patient="p", split="train", attributes=schema.Attributes())
 
@@ -108,16 +107,6 @@ def test_a_path_that_is_no_file_is_a_reason_in_one_line(tmp_path, path):
     with pytest.raises(ValueError) as caught:  # noqa: PT011
         example(tmp_path, dataclasses.replace(ROW, path=path))
     assert "\n" not in str(caught.value)
-
-
-def test_tags_of_a_dicom_file_fill_in_what_the_table_does_not_say():
-    source = shared_folder("data", "dicom")
-    row = dataclasses.replace(ROW, path="1.2.276.0.7230010.3.1.4.8323329.6904.1517875201.850819.dcm")
-    filled = example(source, row)
-    assert (filled.attributes.age, filled.attributes.sex, filled.attributes.view) == (62, "M", "PA")
-    assert filled.spacing == (0.168, 0.168)
-    stated = example(source, dataclasses.replace(row, attributes=schema.Attributes(age=40.0, sex="F", view="AP")))
-    assert (stated.attributes.age, stated.attributes.sex, stated.attributes.view) == (40, "F", "AP")
 
 
 @pytest.mark.parametrize(

@@ -3,26 +3,12 @@ import pytest
 from scipy import linalg
 
 from prism_jax.metrics.moments import Moments, frechet, frechet_distance
-from tests.conftest import load_trace
 
 
 @pytest.fixture(scope="module")
 def sets():
     rng = np.random.default_rng(0)
     return rng.normal(size=(300, 6)), rng.normal(0.2, 1.3, size=(240, 6))
-
-
-@pytest.mark.parametrize("pair", ["fid_a", "fid_b"])
-def test_the_distance_agrees_with_the_reference(pair):
-    trace = load_trace("15_metrics")
-    real, generated = (
-        Moments.of(trace.arrays[f"{pair}_features{i}"], range(len(trace.arrays[f"{pair}_features{i}"]))) for i in (1, 2)
-    )
-    found = frechet(real, generated)
-    # Of set b there are fewer vectors than dimensions, where the reference's own two ways differ by 5e-9.
-    np.testing.assert_allclose(found.value, trace.meta[pair]["fid"], rtol=1e-8)
-    assert found.low < found.value < found.high
-    assert found.count == trace.meta[pair]["n2"]
 
 
 def test_the_distance_is_scipys(sets):

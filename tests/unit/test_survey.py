@@ -17,7 +17,6 @@ from prism_jax.data_report import images as data_report_images
 from prism_jax.data_report import report as data_report_report
 from prism_jax.data_report import scan, survey
 from prism_jax.data_report.survey import Survey, SurveyConfig
-from tests.conftest import shared_folder
 from tests.unit.test_burned_in_text import chest, written
 from tests.unit.test_report import Page
 
@@ -230,20 +229,3 @@ def test_a_broken_description_of_a_data_set_is_one_line(tmp_path):
 def test_images_without_a_patient_count_for_themselves():
     seen = dataclasses.make_dataclass("Seen", ["patient"])
     assert len(set(scan.patients([seen("a"), seen(""), seen("a"), seen("")]).tolist())) == 3
-
-
-def test_real_x_rays_show_that_supine_views_go_with_intubation(tmp_path):
-    options = {
-        "path": "images/{id}.jpg",
-        "patient_column": "patient_id",
-        "patient_pattern": r"\d+",
-        "flags": ("intubated=endotracheal tube",),
-    }
-    made, _ = survey.survey(build("folder", shared_folder("data", "covid-cxr"), tmp_path / "set", **options).folder)
-    found = made.between("endotracheal tube", "view AP Supine")
-    assert found.cells == (24, 27, 13, 76)
-    assert found.odds_ratio.low > 1.5
-    assert found.correlation.low > 0.05
-    assert found.is_significant
-    assert found.adjusted.low > 0
-    assert not made.duplicates

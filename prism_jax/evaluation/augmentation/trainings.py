@@ -129,7 +129,7 @@ def ask(judge: Classifier, target: str, images: np.ndarray, batch_size: int, wha
 
 def _mixes(config: str) -> bool:
     """Whether the configuration has the one further data set that options can name."""
-    return len(getattr(getattr(configs.load(config), "data", None), "mixed", ())) == 1
+    return len(getattr(getattr(configs.load(config), "data", None), "extra", ())) == 1
 
 
 def _slug(name: str) -> str:
