@@ -8,7 +8,6 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from prism_jax import sharding
 from prism_jax.models import attention, streamed
 from prism_jax.models.attention import Attention, Site
 from tests.conftest import untrained
@@ -84,17 +83,6 @@ def test_parts_are_as_large_as_allowed():
         (6, 4, 64),
     ]
     assert plan(32 * 20) == (1, 1, 16)
-
-
-def test_devices_work_on_their_own_images_without_exchange(qkv, monkeypatch):
-    mesh = sharding.make_mesh()
-    q = jax.device_put(jnp.tile(qkv[0], (8, 1, 1, 1)), sharding.batch_sharding(mesh))
-    gradient = jax.jit(jax.grad(lambda q: weighted_sum(lambda *x: streamed.attention(*x, 5 * QUERIES), q, q, q)))
-    with jax.set_mesh(mesh):
-        compiled = gradient.lower(q).compile()
-    assert "all-gather" not in compiled.as_text()
-    whole = jax.grad(lambda q: weighted_sum(xla, q, q, q))(q)
-    np.testing.assert_allclose(compiled(q), whole, atol=1e-5)
 
 
 def test_causal_attention_stays_causal_however_large(qkv, monkeypatch):

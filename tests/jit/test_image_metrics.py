@@ -3,8 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from prism_jax import sharding
-from prism_jax.metrics.image import PSNR_CEILING, ImageMetrics, l1, mse, psnr, ssim
+from prism_jax.metrics.image import PSNR_CEILING, ImageMetrics, l1, psnr, ssim
 from prism_jax.stats.intervals import BootstrapConfig, Estimate, bootstrap, delete_group, proportion, wilson
 
 
@@ -17,14 +16,6 @@ def batch() -> tuple[np.ndarray, np.ndarray]:
     rng = np.random.default_rng(0)
     images = rng.uniform(-1, 1, (5, 24, 16, 3)).astype(np.float32)
     return images, np.clip(images + rng.normal(0, 0.1, images.shape), -1, 1).astype(np.float32)
-
-
-def test_eight_devices_give_what_one_gives(batch):
-    images, references = (np.resize(part, (8, *part.shape[1:])) for part in batch)
-    cut = [sharding.host_batch_to_global(part, sharding.make_mesh()) for part in (images, references)]
-    assert len(cut[0].devices()) == len(jax.devices())
-    for metric in (l1, mse, psnr, ssim):
-        np.testing.assert_allclose(jax.jit(metric)(*cut), metric(images, references), rtol=1e-6)
 
 
 def test_the_range_in_which_images_are_stored_does_not_matter(batch):

@@ -80,12 +80,6 @@ def test_two_steps_a_restart_and_two_more_equal_four(tmp_path):
     assert [step for step, _ in lines(tmp_path / "whole")] == [1, 2, 3, 4]
 
 
-def test_eight_devices_give_the_losses_of_one(tmp_path):
-    run(tmp_path / "1", devices=jax.devices()[:1])
-    run(tmp_path / "8", devices=jax.devices())
-    np.testing.assert_allclose(lines(tmp_path / "1"), lines(tmp_path / "8"), rtol=1e-5)
-
-
 def test_a_signal_saves_and_the_same_command_goes_on(tmp_path):
     whole = run(tmp_path / "whole", steps=6)
     with pytest.raises(entrypoint.Stopped, match="stopped at step 3"):

@@ -27,7 +27,7 @@ STEPS = 20
 CUT = ShardingConfig(fsdp=4, min_size=0)  # also arrays as small as those here
 
 
-def make(workshop, run, *, devices=None, **options):  # noqa: F811
+def make(workshop, run, *, devices=None, **options):
     """A run of the UNet alone: what the text encoder's keys add to all logits has no gradient, only its rounding."""
     config = small(workshop, run, trained=lora.UNET, latents=str(workshop / "latents"), **options)
     loop = dataclasses.replace(config.training.loop, steps=STEPS, checkpoint_every=STEPS)
@@ -45,7 +45,7 @@ def final(run):
 
 
 @pytest.fixture(scope="module")
-def one(workshop):  # noqa: F811
+def one(workshop):
     """The run of one device, all others are compared with."""
     run = workshop / "one"
     finetune_run.train(make(workshop, run), sharding.make_mesh(jax.devices()[:1]))
@@ -58,7 +58,7 @@ def assert_same_training(run, one):
 
 
 @pytest.mark.parametrize("fsdp", [1, pytest.param(4, marks=pytest.mark.nightly)])
-def test_devices_do_not_change_the_training(workshop, one, fsdp):  # noqa: F811
+def test_devices_do_not_change_the_training(workshop, one, fsdp):
     run = workshop / f"fsdp{fsdp}"
     config = make(workshop, run, sharding=dataclasses.replace(CUT, fsdp=fsdp))
     finetune_run.train(config, sharding.make_mesh(fsdp=fsdp))
@@ -66,13 +66,13 @@ def test_devices_do_not_change_the_training(workshop, one, fsdp):  # noqa: F811
 
 
 @pytest.mark.nightly
-def test_a_batch_in_parts_is_the_batch_as_a_whole(workshop, one):  # noqa: F811
+def test_a_batch_in_parts_is_the_batch_as_a_whole(workshop, one):
     run = workshop / "parts"
     finetune_run.train(make(workshop, run, accumulate=4), sharding.make_mesh(jax.devices()[:1]))
     assert_same_training(run, one)
 
 
-def sent(workshop, monkeypatch, *, devices=8, **options):  # noqa: F811
+def sent(workshop, monkeypatch, *, devices=8, **options):
     """Bytes that a compiled step leaves on a device, by collective, and those of the parameters."""
     seen, jitted = [], loop.jitted
 
@@ -99,7 +99,7 @@ SCALARS = 4 * 10  # the loss, the sum of the weights, and a sum and a count for 
 
 @pytest.mark.parametrize(("devices", "accumulate"), [(8, 1), pytest.param(2, 4, marks=pytest.mark.nightly)])
 def test_devices_send_each_other_their_gradients_once_a_step_and_nothing_else(
-    workshop,  # noqa: F811
+    workshop,
     monkeypatch,
     devices,
     accumulate,
@@ -111,7 +111,7 @@ def test_devices_send_each_other_their_gradients_once_a_step_and_nothing_else(
 
 
 @pytest.mark.nightly
-def test_devices_that_share_the_state_gather_parameters_once_and_send_each_its_part(workshop, monkeypatch):  # noqa: F811
+def test_devices_that_share_the_state_gather_parameters_once_and_send_each_its_part(workshop, monkeypatch):
     found, parameters = sent(workshop, monkeypatch, sharding=CUT)
     assert found.keys() == {"all-gather", "reduce-scatter", "all-reduce"}
     assert found["all-gather"] == parameters
@@ -159,14 +159,14 @@ def reached(folder):
 
 
 @pytest.mark.nightly
-def test_two_processes_train_as_one_device(workshop, one):  # noqa: F811
+def test_two_processes_train_as_one_device(workshop, one):
     run = workshop / "processes"
     run_processes(make(workshop, run, sharding=CUT), run)
     assert_same_training(run, one)
 
 
 @pytest.mark.nightly
-def test_two_processes_stop_after_the_same_step_when_one_is_asked_to_and_go_on(workshop, one):  # noqa: F811
+def test_two_processes_stop_after_the_same_step_when_one_is_asked_to_and_go_on(workshop, one):
     run = workshop / "stopped"
     config = make(workshop, run, sharding=CUT)
     said = run_processes(config, run, stop=signal.SIGTERM)
