@@ -11,7 +11,7 @@ import pytest
 from scipy import stats
 
 from prism_jax import config as configs
-from prism_jax import report
+from prism_jax import pretrained, report
 from prism_jax.data import transforms
 from prism_jax.data.loading import pipeline
 from prism_jax.data.schema import Attributes
@@ -38,7 +38,7 @@ FEW = BootstrapConfig(resamples=50)
 CLASSIFIER = """
 import dataclasses
 from prism_jax.models.convnext import ConvNeXtConfig
-from train.classifier import ClassifierRun, Validation
+from prism_jax.training.classifier.run import ClassifierRun, ClassifierValidation
 from prism_jax.training.examples import Data, ExtraDataset
 from prism_jax.training.loop import LoopConfig
 from prism_jax.training.optimizer import OptimizerConfig
@@ -49,7 +49,7 @@ def config():
         data=Data(folder="none", size=32, extra=(ExtraDataset(folder="none"),)),
         loop=LoopConfig(steps=4, log_every=2, checkpoint_every=2, tensorboard=False),
         optimizer=OptimizerConfig(warmup=0),
-        validation=Validation(every=2, test_split=None),
+        validation=ClassifierValidation(every=2, test_split=None),
     )
 """
 
@@ -223,7 +223,7 @@ def test_a_folder_of_another_study_or_another_training_is_refused(config):
 
 
 def test_a_judge_is_asked_about_every_picture_and_every_finding(config, data):
-    judge = Path(augmentation.__file__).parents[2] / "prism_jax" / "pretrained" / "phantom_judges" / "convnext"
+    judge = pretrained.folder("phantom_judges/convnext")
     with pytest.raises(ValueError, match="does not know 'edema'"):
         augmentation_label_agreement.load(str(judge), ("edema",))
     table = augmentation_label_agreement.table({"real": data / "set"}, str(judge), NAMES, batch_size=64)

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 
+import jax
 import numpy as np
 import pytest
 
@@ -142,7 +143,7 @@ def test_the_batch_that_fits_the_memory_is_found_by_the_compiler_and_kept(run, m
     monkeypatch.setattr(batch_size, "needed_bytes", lambda work, n: needed.append(measure(work, n)) or needed[-1])
     for _ in range(2):  # the second start goes on with what the first one found
         counterfactuals_run.main(config)
-        assert configs.read(folder / "sized").batch_size == 8  # of two subjects and eight devices
+        assert configs.read(folder / "sized").batch_size == max(2, jax.device_count())  # of two subjects
     weights = sum(file.stat().st_size for file in (folder / "model").rglob("*.safetensors"))
     assert len(needed) == 1
     assert weights < needed[0] < 10 * weights

@@ -93,15 +93,6 @@ def trained(folder, tmp_path_factory, one_device):
     return run, train(config(folder, run), one_device)
 
 
-@pytest.mark.nightly
-def test_a_restart_and_eight_devices_change_nothing(folder, trained, tmp_path):
-    run, whole = trained
-    train(config(folder, tmp_path, steps=2), sharding.make_mesh())
-    found = train(config(folder, tmp_path), sharding.make_mesh())
-    jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-3, atol=1e-4), whole.network, found.network)
-    np.testing.assert_allclose(lines(tmp_path, "loss"), lines(run, "loss"), rtol=1e-4)
-
-
 def test_a_stream_goes_on_where_it_was(folder):
     data = Data(folder=folder, size=16)
     known = classifier_data.known_of(data)
@@ -133,7 +124,7 @@ def test_a_folder_of_another_training_is_refused(folder, trained, one_device):
     [
         (dict(targets=("edema", "mass")), r"no yes and no of the targets mass; it has edema, sex, view"),
         (dict(size=32), r"size 32 is larger than data\.size 16"),
-        (dict(batch_size=12), "does not divide over 8 devices"),
+        (dict(batch_size=0), "does not divide over"),
         (dict(network=DenseNetConfig.torchxrayvision()), r"network\.norm batch is for published weights"),
         (dict(validation=ClassifierValidation(test_split="held")), "no split 'held'"),
     ],

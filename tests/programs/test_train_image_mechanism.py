@@ -31,7 +31,6 @@ from prism_jax.weights import hvae
 from tests.conftest import config_name, shipped_configs
 
 GRAPH = graphs.phantom()
-nightly = pytest.mark.nightly
 LEAST = dict(encoder="8b1d8,1b1", decoder="1b1,8b1", widths=(4, 8), block="light", parents=GRAPH.width)
 
 
@@ -66,24 +65,6 @@ def straight(data, tmp_path_factory):
     run = tmp_path_factory.mktemp("straight")
     image_mechanism_run.train(small(run), data, data, sharding.make_mesh(jax.devices()[:1]))
     return run
-
-
-def losses(run):
-    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
-    return [line["loss"] for line in lines if "loss" in line]
-
-
-@nightly
-def test_devices_and_a_stop_do_not_change_the_training(straight, data, tmp_path):
-    config = small(tmp_path)
-    mesh = sharding.make_mesh()
-    image_mechanism_run.train(
-        dataclasses.replace(config, loop=dataclasses.replace(config.loop, steps=2)), data, data, mesh
-    )
-    image_mechanism_run.train(config, data, data, mesh)
-    np.testing.assert_allclose(losses(tmp_path), losses(straight), rtol=1e-4)
-    ours, theirs = (trained_weights(run, None)[1] for run in (tmp_path, straight))
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-4), ours, theirs)
 
 
 def test_a_run_leaves_a_model_its_graph_and_pictures(straight):
