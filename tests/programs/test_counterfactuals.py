@@ -139,13 +139,14 @@ def test_a_sweep_keeps_the_best_that_passes_and_tells_of_all(run, scorer, monkey
 def test_the_batch_that_fits_the_memory_is_found_by_the_compiler_and_kept(run, monkeypatch):
     folder, config = run
     config = dataclasses.replace(config, run=str(folder / "sized"), subjects_per_edit=1, batch_size=None)
-    measure, needed = batch_size.needed_bytes, []
+    measure, needed, tried = batch_size.needed_bytes, [], 0
     monkeypatch.setattr(batch_size, "needed_bytes", lambda work, n: needed.append(measure(work, n)) or needed[-1])
-    for _ in range(2):  # the second start goes on with what the first one found
+    for _ in range(2):  # the second start reuses the batch size of the first
         counterfactuals_run.main(config)
+        tried = tried or len(needed)
         assert configs.read(folder / "sized").batch_size == max(2, jax.device_count())  # of two subjects
     weights = sum(file.stat().st_size for file in (folder / "model").rglob("*.safetensors"))
-    assert len(needed) == 1
+    assert len(needed) == tried > 0
     assert weights < needed[0] < 10 * weights
 
 

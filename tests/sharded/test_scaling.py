@@ -57,7 +57,7 @@ def assert_same_training(run, one):
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5), final(run), final(one))
 
 
-@pytest.mark.parametrize("fsdp", [1, pytest.param(4, marks=pytest.mark.nightly)])
+@pytest.mark.parametrize("fsdp", [1, 4])
 def test_devices_do_not_change_the_training(workshop, one, fsdp):
     run = workshop / f"fsdp{fsdp}"
     config = make(workshop, run, sharding=dataclasses.replace(CUT, fsdp=fsdp))
@@ -65,7 +65,6 @@ def test_devices_do_not_change_the_training(workshop, one, fsdp):
     assert_same_training(run, one)
 
 
-@pytest.mark.nightly
 def test_a_batch_in_parts_is_the_batch_as_a_whole(workshop, one):
     run = workshop / "parts"
     finetune_run.train(make(workshop, run, accumulate=4), sharding.make_mesh(jax.devices()[:1]))
@@ -97,7 +96,7 @@ def sent(workshop, monkeypatch, *, devices=8, **options):
 SCALARS = 4 * 10  # the loss, the sum of the weights, and a sum and a count for each of four noise levels
 
 
-@pytest.mark.parametrize(("devices", "accumulate"), [(8, 1), pytest.param(2, 4, marks=pytest.mark.nightly)])
+@pytest.mark.parametrize(("devices", "accumulate"), [(8, 1), (2, 4)])
 def test_devices_send_each_other_their_gradients_once_a_step_and_nothing_else(
     workshop,
     monkeypatch,
@@ -110,7 +109,6 @@ def test_devices_send_each_other_their_gradients_once_a_step_and_nothing_else(
     assert 0.99 * parameters < found["all-reduce"] <= parameters + SCALARS
 
 
-@pytest.mark.nightly
 def test_devices_that_share_the_state_gather_parameters_once_and_send_each_its_part(workshop, monkeypatch):
     found, parameters = sent(workshop, monkeypatch, sharding=CUT)
     assert found.keys() == {"all-gather", "reduce-scatter", "all-reduce"}
@@ -126,11 +124,11 @@ def run_processes(config, folder, *, stop=None):
         coordinator = f"localhost:{free.getsockname()[1]}"
     configs.write(config, folder)
     environment = os.environ | {
+        "JAX_NUM_CPU_DEVICES": "4",
         # Where two processes share two cores with other tests, one may be half a minute behind the other.
         "XLA_FLAGS": " ".join(
             [
                 os.environ["XLA_FLAGS"],
-                "--xla_force_host_platform_device_count=4",
                 "--xla_cpu_collective_timeout_seconds=240",
                 "--xla_cpu_collective_call_terminate_timeout_seconds=240",
             ]
@@ -158,14 +156,12 @@ def reached(folder):
     return len(losses(folder)) if (folder / "metrics.jsonl").exists() else 0
 
 
-@pytest.mark.nightly
 def test_two_processes_train_as_one_device(workshop, one):
     run = workshop / "processes"
     run_processes(make(workshop, run, sharding=CUT), run)
     assert_same_training(run, one)
 
 
-@pytest.mark.nightly
 def test_two_processes_stop_after_the_same_step_when_one_is_asked_to_and_go_on(workshop, one):
     run = workshop / "stopped"
     config = make(workshop, run, sharding=CUT)

@@ -4,14 +4,12 @@ from functools import partial
 
 import jax
 import numpy as np
-import pytest
 
 from prism_jax import sharding
 from prism_jax.training.classifier.run import train
 from tests.programs.test_train_classifier import COUNT, STILL, config, folder, lines, one_device, trained  # noqa: F401
 
 
-@pytest.mark.nightly
 def test_a_restart_and_eight_devices_change_nothing(folder, trained, tmp_path):
     run, whole = trained
     train(config(folder, tmp_path, steps=2), sharding.make_mesh())

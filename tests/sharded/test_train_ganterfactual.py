@@ -15,12 +15,8 @@ from prism_jax.models.cyclegan import CycleGANConfig
 from prism_jax.training import loop
 from prism_jax.training.examples import Data
 from prism_jax.training.ganterfactual import data as ganterfactual_data
-from prism_jax.training.ganterfactual import (
-    run as ganterfactual_run,
-)
-from prism_jax.training.ganterfactual import (
-    validation as ganterfactual_validation,
-)
+from prism_jax.training.ganterfactual import run as ganterfactual_run
+from prism_jax.training.ganterfactual import validation as ganterfactual_validation
 from prism_jax.training.ganterfactual.data import UnpairedBatches
 from prism_jax.weights import cyclegan as weights
 from prism_jax.weights.files import fingerprint

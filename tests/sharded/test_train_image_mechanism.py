@@ -5,14 +5,11 @@ import json
 
 import jax
 import numpy as np
-import pytest
 
 from prism_jax import sharding
 from prism_jax.training.image_mechanism import run as image_mechanism_run
 from prism_jax.training.trained_weights import trained_weights
 from tests.programs.test_train_image_mechanism import GRAPH, LEAST, data, small, straight  # noqa: F401
-
-nightly = pytest.mark.nightly
 
 
 def losses(run):
@@ -20,7 +17,6 @@ def losses(run):
     return [line["loss"] for line in lines if "loss" in line]
 
 
-@nightly
 def test_devices_and_a_stop_do_not_change_the_training(straight, data, tmp_path):
     config = small(tmp_path)
     mesh = sharding.make_mesh()
