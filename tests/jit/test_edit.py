@@ -170,7 +170,7 @@ def test_input_that_does_not_fit_is_refused_before_work(tiny_sd, inversion):
     good = Edit(prompt=OTHERS[0])
     with pytest.raises(ValueError, match=r"edit kind 'swap' is not known; use one of refine, replace"):
         Edit(prompt="x", kind="swap")
-    with pytest.raises(ValueError, match=r"offsets 1.5 is not a share; use 0 to 1"):
+    with pytest.raises(ValueError, match=r"offsets must be between 0 and 1, got 1.5"):
         Edit(prompt="x", offsets=1.5)
     for edits, said in (
         ([[good]], r"edits for 1 images, \[1\] per image, but 2 images are inverted"),
