@@ -45,9 +45,10 @@ integration: $(INSTALLED) ## run tests/sharded (eight CPU devices), tests/refere
 nightly: $(INSTALLED) ## run the tests of a minute and more
 	$(PYTEST) -m nightly
 
-lint: $(INSTALLED) ## check style and formatting
+lint: $(INSTALLED) ## check style, formatting and who imports whom
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports --no-cache
 
 format: $(INSTALLED) ## mend what the linter can mend
 	$(BIN)/ruff check --fix .

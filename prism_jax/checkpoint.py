@@ -14,8 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import orbax.checkpoint as ocp
-from orbax.checkpoint.checkpoint_managers import preservation_policy as preservation
 
 from prism_jax.sharding import dotted
 
@@ -36,6 +34,9 @@ class Checkpoints:
     """
 
     def __init__(self, folder: str | Path, *, keep: int = 2, keep_best: int = 0, is_reader: bool = False):
+        import orbax.checkpoint as ocp
+        from orbax.checkpoint.checkpoint_managers import preservation_policy as preservation
+
         self.folder = Path(folder).absolute()
         loss = lambda metrics: metrics[VALIDATION_LOSS]
         lowest = preservation.BestN(
@@ -77,6 +78,8 @@ class Checkpoints:
           OSError: no room on the disk, for this one or the one before. Earlier checkpoints stay, the unfinished one
             is removed.
         """
+        import orbax.checkpoint as ocp
+
         self.wait()
         if (self.folder / str(step)).exists() and not self._is_whole(step):
             self._remove(step)
@@ -123,6 +126,8 @@ class Checkpoints:
         Raises:
           ValueError: the stored state has other arrays or shapes than `like`, or files are missing.
         """
+        import orbax.checkpoint as ocp
+
         with self._reading(step):
             stored = self._manager.item_metadata(step).state.tree
         self._check_fits(step, _shapes(stored), _shapes(like))
@@ -133,6 +138,8 @@ class Checkpoints:
 
     def restore_raw(self, step: int) -> Any:
         """The state of `step` as nested dicts (keys are text) of arrays on one device, wherever it was saved."""
+        import orbax.checkpoint as ocp
+
         where = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
         one_device = lambda array: jax.ShapeDtypeStruct(array.shape, array.dtype, sharding=where)
         with self._reading(step):

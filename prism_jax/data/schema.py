@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     import tensorflow_datasets as tfds
 
 SPLITS = ("train", "val", "test")
+FINDING = "finding"  # any finding; absent where a table states No Finding: captions read "no finding"
 FINDING_STATES = ("absent", "present", "uncertain")  # order is the stored class number; new states go to the end
 _STATES = (False, True, None)  # the same in an `Attributes`
 

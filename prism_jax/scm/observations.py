@@ -6,7 +6,7 @@ import numpy as np
 
 from prism_jax.data import schema
 from prism_jax.data.captions import phrases
-from prism_jax.data.sources import label_policy
+from prism_jax.data.schema import FINDING
 from prism_jax.scm.graph import Graph, Node
 
 SEX = {"M": ("M", "male"), "F": ("F", "female")}  # as data sets store it: as graphs may call it
@@ -42,7 +42,7 @@ def _value(node: Node, attributes: schema.Attributes) -> float | None:
     if node.name in ("view", "race"):
         return _place(node, (getattr(attributes, node.name) or "",), is_prefix=True)
     known = {phrases.spoken(name): state for name, state in attributes.findings.items()}
-    if phrases.spoken(node.name) in known and phrases.spoken(node.name) != label_policy.FINDING:
+    if phrases.spoken(node.name) in known and phrases.spoken(node.name) != FINDING:
         state = known[phrases.spoken(node.name)]
         return None if state is None else int(state)
     return _place(node, _only(known))
@@ -52,7 +52,7 @@ def _only(known: Mapping[str, bool | None]) -> tuple[str, ...]:
     """The one finding that is there, or that there is none; nothing where there are more, or one is uncertain."""
     there = [name for name, state in known.items() if state is not False]
     if not there:
-        return ("no finding",) if known.get(label_policy.FINDING) is False else ()
+        return ("no finding",) if known.get(FINDING) is False else ()
     return tuple(there) if len(there) == 1 and known[there[0]] else ()
 
 

@@ -18,7 +18,6 @@ import jax
 import numpy as np
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh
-from orbax.checkpoint import multihost
 from tqdm import tqdm
 
 from prism_jax import entrypoint, rng, sharding
@@ -186,6 +185,8 @@ def jitted(step_fn: Callable, mesh: Mesh, where: Any) -> Callable:
 
 def _compiled(step_fn: Callable, prepare: Callable | None, mesh: Mesh, where: Any) -> Callable:
     """`(state, frozen, batch on this host, rng) -> (state, metrics)`, without hidden transfers."""
+    from orbax.checkpoint import multihost
+
     everywhere, over_batch = sharding.replicated(mesh), sharding.batch_sharding(mesh)
     step_fn = jitted(step_fn, mesh, where)
     if prepare is not None:

@@ -8,8 +8,7 @@ import pytest
 from prism_jax.data import schema
 from prism_jax.data.captions import templates
 from prism_jax.data.captions.templates import PARAPHRASES, PLAIN, PRISM, SUBJECT, CaptionConfig, Template
-from prism_jax.data.schema import Attributes
-from prism_jax.data.sources.label_policy import FINDING
+from prism_jax.data.schema import FINDING, Attributes
 from tests.unit.test_phrases import random_attributes
 
 EVERY = (*PARAPHRASES, PRISM)

@@ -17,8 +17,7 @@ import re
 
 from prism_jax.data.captions import phrases, synonyms
 from prism_jax.data.captions.templates import PLAIN
-from prism_jax.data.schema import Attributes
-from prism_jax.data.sources import label_policy
+from prism_jax.data.schema import FINDING, Attributes
 
 EXAMPLE = "remove pacemaker, set age 40"
 VALUES = {"remove": False, "without": False, "with no": False, "no": False, "add": True, "with": True}
@@ -114,8 +113,8 @@ def read(text: str, attributes: Attributes) -> dict[str, bool | float | str | No
             raise ValueError(f"nothing to change: {already} what '{instruction}' asks for")
         change |= one
     added = [name for name, value in change.items() if value is True and synonyms.main_name(name) not in DEVICES]
-    if added and attributes.findings.get(label_policy.FINDING) is False:
-        change.setdefault(label_policy.FINDING, None)
+    if added and attributes.findings.get(FINDING) is False:
+        change.setdefault(FINDING, None)
     return change
 
 

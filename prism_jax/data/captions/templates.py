@@ -20,8 +20,7 @@ from typing import Literal
 import numpy as np
 
 from prism_jax.data.captions import phrases, radiology_reports
-from prism_jax.data.schema import Attributes, Example
-from prism_jax.data.sources.label_policy import FINDING
+from prism_jax.data.schema import FINDING, Attributes, Example
 
 STREAM = "captions"
 SLOTS = ("person", "age", "sex", "race", "view", "findings")

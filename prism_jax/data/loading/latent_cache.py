@@ -13,19 +13,18 @@ import dataclasses
 import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
-from array_record.python.array_record_data_source import ArrayRecordDataSource
-from array_record.python.array_record_module import ArrayRecordWriter
 
 from prism_jax.atomic import atomic_write
 from prism_jax.data.schema import Attributes, Example
 
+if TYPE_CHECKING:
+    import pyarrow as pa
+    from array_record.python.array_record_data_source import ArrayRecordDataSource
+
 SETTINGS_FILE, CAPTIONS_FILE = "cache.json", "captions.parquet"
-ROWS = pa.schema([("id", pa.int64()), ("caption", pa.string()), ("attributes", pa.string()), ("text", pa.string())])
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -85,17 +84,25 @@ class LatentCache:
 
     def write(self, shard: int, latents: Sequence[np.ndarray], rows: Sequence[Mapping[str, Any]]) -> None:
         """Writes one shard, whole or not at all: float16 [h, w, c] or [h, w, 2c] each, and its row."""
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+        from array_record.python.array_record_module import ArrayRecordWriter
+
         with atomic_write(self._records(shard)) as partial:
             writer = ArrayRecordWriter(str(partial), "group_size:1")
             for array in latents:
                 writer.write(np.ascontiguousarray(array, np.float16).tobytes())
             writer.close()
-        table = pa.Table.from_pylist(list(rows), schema=ROWS)
+        kinds = {"id": pa.int64(), "caption": pa.string(), "attributes": pa.string(), "text": pa.string()}
+        table = pa.Table.from_pylist(list(rows), schema=pa.schema(kinds))
         with atomic_write(self._rows(shard)) as partial:
             pq.write_table(table, partial)
 
     def finish(self, tokenize: Callable[[list[str]], np.ndarray]) -> bool:
         """Writes the captions' tokens, int32 [n, 77], if all shards are done, and says whether they are."""
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
         if not all(self.is_done(i) for i in range(self.shards)):
             return False
         texts = list(dict.fromkeys(self._table().column("caption").to_pylist()))
@@ -110,6 +117,9 @@ class LatentCache:
         Raises:
           ValueError: it is of other settings, or not finished.
         """
+        import pyarrow.parquet as pq
+        from array_record.python.array_record_data_source import ArrayRecordDataSource
+
         self.check()
         if not (self.folder / CAPTIONS_FILE).is_file():
             done = sum(self.is_done(i) for i in range(self.shards))
@@ -127,6 +137,9 @@ class LatentCache:
         )
 
     def _table(self) -> pa.Table:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
         return pa.concat_tables(pq.read_table(self._rows(i)) for i in range(self.shards))
 
     def _records(self, shard: int) -> Path:

@@ -7,15 +7,17 @@ import functools
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import grain
 import numpy as np
 from absl import flags
 
 from prism_jax.data import built_folder, schema, transforms
 from prism_jax.data.captions.templates import PLAIN
 from prism_jax.data.loading import mixture, sampler
+
+if TYPE_CHECKING:
+    import grain
 
 PREFETCH = 2  # batches that each thread or worker process has ready
 Caption = Callable[[schema.Example, int], str]  # (example, how often its data set was gone through before)
@@ -188,6 +190,8 @@ class Batches:
             self._iterator = None
 
     def _start(self) -> grain.DatasetIterator:
+        import grain
+
         steps = grain.MapDataset.range(self._step, sys.maxsize if self._count is None else self._count)
         reading = grain.ReadOptions(num_threads=self._threads, prefetch_buffer_size=PREFETCH * self._threads)
         data = steps.map(self._reader).to_iter_dataset(reading)

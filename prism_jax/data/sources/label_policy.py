@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal
 
 from prism_jax.data.captions.phrases import spoken
+from prism_jax.data.schema import FINDING
 
 Treatment = Literal["ignore", "positive", "negative"]
 TREATMENTS = ("ignore", "positive", "negative")
@@ -49,7 +50,6 @@ NIH = (
 )
 DEVICES = ("Support Devices",)  # a normal chest may have these
 NO_FINDING = "No Finding"  # in label tables
-FINDING = "finding"  # stored as absent where a table says No Finding: captions read "no finding"
 
 _STATES = {"1.0": True, "1": True, "0.0": False, "0": False, "-1.0": None, "-1": None}
 

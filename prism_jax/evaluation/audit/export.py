@@ -4,11 +4,9 @@ import csv
 import io
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 
 from prism_jax import json_codec
 from prism_jax.atomic import atomic_write
@@ -18,15 +16,20 @@ from prism_jax.evaluation.audit.masks import Inside
 from prism_jax.evaluation.audit.scores import KINDS, Scores
 from prism_jax.evaluation.edited_cohort import AGE, Cases
 
+if TYPE_CHECKING:
+    import pyarrow as pa
+
 FORMAT = "prism audit 1"
 ESTIMATES = ("effect", "standardised", "within")
 
 
-def effects_table(cases: Cases, scores: Scores, inside: Mapping[str, Inside]) -> pa.Table:
+def effects_table(cases: Cases, scores: Scores, inside: Mapping[str, Inside]) -> "pa.Table":
     """Every reading: before and after by probability and logit, labels, groups, and where the picture changed.
 
     Ages stand in the columns `logit_*` and `probability_*` alike, in years.
     """
+    import pyarrow as pa
+
     n, c, j = len(cases), len(scores.columns), len(scores.judges)
     each = lambda values: np.tile(np.repeat(np.asarray(values), c), j)  # one value a case
     rows, known = [case.row for case in cases.cases], [case.attributes for case in cases.cases]
@@ -92,8 +95,10 @@ def matrix_csv(matrix: Matrix) -> str:
     return lines.getvalue()
 
 
-def write_table(table: pa.Table, path: Path) -> None:
+def write_table(table: "pa.Table", path: Path) -> None:
     """Writes Parquet, whole or not at all."""
+    import pyarrow.parquet as pq
+
     with atomic_write(path) as partial:
         pq.write_table(table, partial)
 

@@ -10,8 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 from scipy.special import expit
 
 from prism_jax import config as configs
@@ -105,6 +103,9 @@ def train(wanted: Training, place: str) -> None:
 
 def seen(wanted: Training, target: str, tests: Sequence[HeldOut], batch_size: int) -> dict[str, np.ndarray]:
     """Test set -> probabilities float64 [n] of the target; kept beside the classifier, and read again."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
     files = {test.name: wanted.folder / f"{_slug(test.name)}.parquet" for test in tests}
     found = {name: pq.read_table(file) for name, file in files.items() if file.is_file()}
     missing = [test for test in tests if test.name not in found]

@@ -4,9 +4,6 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
 from prism_jax.evaluation.benchmark.generate import file_of
 from prism_jax.evaluation.benchmark.measure import Measured
 from prism_jax.evaluation.benchmark.tables import Results, mode_of
@@ -14,6 +11,9 @@ from prism_jax.evaluation.benchmark.tables import Results, mode_of
 
 def write(results: Results, run: Path) -> None:
     """Writes row, seed, subject, edit, picture, every measure, and what each judge saw; whole or not at all."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
     tables = [
         pa.table(_columns(results, row.name, mode_of(row), seed, one, run))
         for row in results.rows

@@ -7,8 +7,7 @@ import numpy as np
 
 from prism_jax.data import transforms
 from prism_jax.data.captions import phrases
-from prism_jax.data.schema import Attributes
-from prism_jax.data.sources import label_policy
+from prism_jax.data.schema import FINDING, Attributes
 from prism_jax.data.transforms import Fit
 from prism_jax.evaluation.edits import REPEAT, EditSpec
 from prism_jax.evaluation.subjects import Images, Subject
@@ -96,7 +95,7 @@ def reverse(edit: EditSpec, attributes: Attributes) -> EditSpec:
     for name in edit.values(attributes):
         if name in phrases.SLOTS:
             words.append(f"set {name} {getattr(attributes, name)}")
-        elif name != label_policy.FINDING:
+        elif name != FINDING:
             words.append(f"{'add' if attributes.findings[name] else 'remove'} {phrases.spoken(name)}")
     return dataclasses.replace(edit, edit=", ".join(words))
 

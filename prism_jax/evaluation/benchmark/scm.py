@@ -11,8 +11,7 @@ import numpy as np
 from prism_jax import rng
 from prism_jax.data.captions import phrases
 from prism_jax.data.captions.templates import PLAIN
-from prism_jax.data.schema import Attributes
-from prism_jax.data.sources import label_policy
+from prism_jax.data.schema import FINDING, Attributes
 from prism_jax.evaluation.benchmark.methods import CausalModel
 from prism_jax.evaluation.benchmark.queries import Ask
 from prism_jax.models.hvae import HVAE
@@ -82,7 +81,7 @@ def _observed(attributes: Attributes, graph: Graph) -> dict[str, float] | None:
     """As `observe`; where every finding that is named is absent, there is none."""
     found = observations.observe(attributes, graph)
     if found is None and not any(state is not False for state in attributes.findings.values()):
-        none = dataclasses.replace(attributes, findings={**attributes.findings, label_policy.FINDING: False})
+        none = dataclasses.replace(attributes, findings={**attributes.findings, FINDING: False})
         found = observations.observe(none, graph)
     return found
 
@@ -104,10 +103,10 @@ def _stated(node: Node, value: float, attributes: Attributes) -> dict[str, objec
     if node.name in phrases.SLOTS:
         return {node.name: chosen}
     said = phrases.spoken(node.name)
-    if said != label_policy.FINDING and said in map(phrases.spoken, attributes.findings):
+    if said != FINDING and said in map(phrases.spoken, attributes.findings):
         return {node.name: bool(value)}
     findings = {name: name == chosen for name in node.values.names if name != NO_FINDING}
-    return findings | {label_policy.FINDING: False if chosen == NO_FINDING else None}
+    return findings | {FINDING: False if chosen == NO_FINDING else None}
 
 
 @partial(jax.jit, static_argnames="config")

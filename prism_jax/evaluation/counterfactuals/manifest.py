@@ -10,42 +10,19 @@ import os
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
-from array_record.python.array_record_module import ArrayRecordWriter
 
 from prism_jax.data.image_files import read_image
 from prism_jax.data.transforms import encode_png
 
+if TYPE_CHECKING:
+    import pyarrow as pa
+
 Format = Literal["png", "array_record"]
 DONE, FAILED, REFUSED = "done", "failed", "refused"  # refused: no candidate was good enough
 PICTURES = ("original", "autoencoded", "reconstruction", "edited", "mask")
-
-SCHEMA = pa.schema(
-    [
-        ("id", pa.string()),
-        ("patient", pa.string()),
-        ("number", pa.int64()),  # phantom subject, -1 for real images
-        ("edit", pa.string()),
-        ("source_prompt", pa.string()),
-        ("edited_prompt", pa.string()),
-        ("status", pa.string()),  # done, failed or refused
-        ("error", pa.string()),
-        *((name, pa.string()) for name in PICTURES),  # files relative to the run, or FILE#RECORD
-        ("psnr", pa.float32()),  # dB, of the reconstruction against the original
-        ("mean_change", pa.float32()),  # grey levels, of the edit against the reconstruction
-        ("changed_fraction", pa.float32()),  # of the pixels, in the mask of change
-        ("guidance", pa.float32()),
-        ("cross_steps", pa.float32()),
-        ("self_steps", pa.float32()),
-        ("candidates", pa.string()),  # JSON: strengths tried, their scores, and why each was refused
-        ("seconds", pa.float32()),  # of the batch, by image
-        ("batch", pa.int32()),
-    ]
-)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,12 +37,17 @@ class Manifest:
 
     def write(self, batch: int, rows: Sequence[Mapping[str, Any]], pictures: Mapping[str, np.ndarray]) -> None:
         """Writes one batch. `pictures` are uint8 [h, w] by name, "<id>/original" for example; rows name them."""
+        import pyarrow as pa
+
         names = self._write_png(batch, pictures) if self.format == "png" else self._write_records(batch, pictures)
         located = [row | {name: names[row[name]] for name in PICTURES if row.get(name)} for row in rows]
-        _write_table(pa.Table.from_pylist(located, schema=SCHEMA), self._part(batch))
+        _write_table(pa.Table.from_pylist(located, schema=_schema()), self._part(batch))
 
     def merge(self, batches: int) -> bool:
         """Writes the manifest if all `batches` are done, and says whether they are."""
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
         if not all(self.is_done(i) for i in range(batches)):
             return False
         _write_table(pa.concat_tables(pq.read_table(self._part(i)) for i in range(batches)), self.path)
@@ -77,6 +59,8 @@ class Manifest:
 
     def rows(self) -> list[dict[str, Any]]:
         """The manifest's rows."""
+        import pyarrow.parquet as pq
+
         return pq.read_table(self.path).to_pylist()
 
     def image(self, name: str) -> np.ndarray:
@@ -100,6 +84,8 @@ class Manifest:
         return {name: f"images/{folder.name}/{name}.png" for name in pictures}
 
     def _write_records(self, batch: int, pictures: Mapping[str, np.ndarray]) -> dict[str, str]:
+        from array_record.python.array_record_module import ArrayRecordWriter
+
         file = self.run / "images" / f"{batch:06d}.array_record"
         file.parent.mkdir(parents=True, exist_ok=True)
         partial = file.with_suffix(".partial")
@@ -111,8 +97,37 @@ class Manifest:
         return {name: f"images/{file.name}#{i}" for i, name in enumerate(pictures)}
 
 
-def _write_table(table: pa.Table, file: Path) -> None:
+def _schema() -> "pa.Schema":
+    import pyarrow as pa
+
+    return pa.schema(
+        [
+            ("id", pa.string()),
+            ("patient", pa.string()),
+            ("number", pa.int64()),  # phantom subject, -1 for real images
+            ("edit", pa.string()),
+            ("source_prompt", pa.string()),
+            ("edited_prompt", pa.string()),
+            ("status", pa.string()),  # done, failed or refused
+            ("error", pa.string()),
+            *((name, pa.string()) for name in PICTURES),  # files relative to the run, or FILE#RECORD
+            ("psnr", pa.float32()),  # dB, of the reconstruction against the original
+            ("mean_change", pa.float32()),  # grey levels, of the edit against the reconstruction
+            ("changed_fraction", pa.float32()),  # of the pixels, in the mask of change
+            ("guidance", pa.float32()),
+            ("cross_steps", pa.float32()),
+            ("self_steps", pa.float32()),
+            ("candidates", pa.string()),  # JSON: strengths tried, their scores, and why each was refused
+            ("seconds", pa.float32()),  # of the batch, by image
+            ("batch", pa.int32()),
+        ]
+    )
+
+
+def _write_table(table: "pa.Table", file: Path) -> None:
     """Writes a Parquet file, whole or not at all; two processes that write the same one do not disturb each other."""
+    import pyarrow.parquet as pq
+
     file.parent.mkdir(parents=True, exist_ok=True)
     partial = file.with_name(f".{file.name}.{os.getpid()}")
     pq.write_table(table, partial)
