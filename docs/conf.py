@@ -40,6 +40,5 @@ html_theme = "sphinx_book_theme"
 html_title = "prism_jax"
 html_static_path = ["_static"]
 html_css_files = ["site.css"]
-html_copy_source = False
 html_show_sourcelink = False
-html_theme_options = {"show_navbar_depth": 1, "use_download_button": False, "home_page_in_toc": False}
+html_theme_options = {"show_navbar_depth": 1, "navbar_persistent": [], "home_page_in_toc": False}

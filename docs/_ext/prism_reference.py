@@ -17,7 +17,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-COLUMNS = 92  # of the help texts
+COLUMNS = 88  # of the help texts
 SECTIONS = ("Args:", "Returns:", "Raises:", "Yields:", "Attributes:")  # of docstrings
 PLACEHOLDER = re.compile(r"<!-- (commands|configurations|modules) ?([\w.]*) -->")
 
@@ -51,12 +51,14 @@ def _commands() -> Iterator[str]:
     from prism_jax import programs
     from prism_jax.cli import data_build, main
 
-    commands = [command.split() for command in main.COMMANDS]
-    builders = [["data", "build", name] for name in data_build.NAMES.values()]
-    names = [[command, program.name] for command in ("train", "eval") for program in programs.of(command)]
+    children = {
+        "data build": data_build.NAMES.values(),
+        **{command: [program.name for program in programs.of(command)] for command in ("train", "eval")},
+    }
     yield from _help([])
-    for command in itertools.chain(commands, builders, names):
-        yield from (f"## prism {' '.join(command)}", "", *_help(command))
+    for command in main.COMMANDS:
+        for words in (command.split(), *([*command.split(), child] for child in children.get(command, ()))):
+            yield from (f"## prism {' '.join(words)}", "", *_help(words))
 
 
 def _help(command: list[str]) -> tuple[str, ...]:
@@ -68,11 +70,10 @@ def _configurations() -> Iterator[str]:
 
     entries = sorted(configs.entries(), key=lambda entry: (entry.program, entry.name))
     for program, group in itertools.groupby(entries, key=lambda entry: entry.program):
-        yield from (f"### {program}", "", "| configuration | content | needs | takes |", "|---|---|---|---|")
+        yield from (f"### {program}", "")
         for entry in group:
-            needs = "<br>".join(f"`{need}`" if need.startswith("prism ") else need for need in entry.needs)
-            yield f"| `{entry.name}` | {entry.summary} | {needs} | {entry.takes} |"
-        yield ""
+            yield from (f"**{entry.name}**: {entry.summary} Takes: {entry.takes}.", "")
+            yield from ("```text", *(f"needs: {need}" for need in entry.needs), "```", "")
 
 
 def _modules(package: str) -> Iterator[str]:
@@ -100,6 +101,7 @@ def _escape_docstring(app: Any, what: str, name: str, obj: Any, options: Any, li
     is_section = is_literal = False
     for line in lines:
         if line.strip() and not line.startswith(" "):
+            escaped += [""] * is_literal
             is_section, is_literal = line.strip() in SECTIONS, False
         if line.startswith(" ") and not is_section:
             if not is_literal:
