@@ -41,4 +41,4 @@ html_title = "prism_jax"
 html_static_path = ["_static"]
 html_css_files = ["site.css"]
 html_show_sourcelink = False
-html_theme_options = {"show_navbar_depth": 1, "navbar_persistent": [], "home_page_in_toc": False}
+html_theme_options = {"show_navbar_depth": 1, "show_toc_level": 2, "navbar_persistent": [], "home_page_in_toc": False}
