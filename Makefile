@@ -23,14 +23,14 @@ $(INSTALLED): pyproject.toml constraints.txt
 demo: $(INSTALLED) ## fine-tune, invert, edit, measure and audit on the phantom -> runs/demo/report.html
 	rm -rf runs/demo
 	$(BIN)/prism data build phantom --out runs/demo/data --preset strong --train 2000 --val 64 --test 256
-	$(BIN)/python -m train.encode_latents --config configs/demo/finetune.py
-	$(BIN)/python -m train.finetune --config configs/demo/finetune.py
+	$(BIN)/prism train encode_latents --config demo/finetune
+	$(BIN)/prism train finetune --config demo/finetune
 	$(BIN)/prism export --run runs/demo/finetune --out runs/demo/model
-	$(BIN)/python -m eval.counterfactuals --config configs/demo/counterfactuals.py
-	$(BIN)/python -m train.finetune --config configs/demo/finetune_omit_pacemaker.py
+	$(BIN)/prism eval counterfactuals --config demo/counterfactuals
+	$(BIN)/prism train finetune --config demo/finetune_omit_pacemaker
 	$(BIN)/prism export --run runs/demo/silent --out runs/demo/silent_model
 	$(BIN)/prism data report runs/demo/data --out runs/demo/survey
-	$(BIN)/python -m eval.audit --config configs/demo/audit.py
+	$(BIN)/prism eval audit --config demo/audit
 	@echo "open runs/demo/report.html and runs/demo/audit/audit.html"
 
 PYTEST := $(BIN)/python -m pytest -n $(TEST_JOBS) --dist loadfile --no-loadscope-reorder --durations 10
