@@ -1,1 +1,1 @@
-"""Data: the example schema, captions, builders, image transforms and the Grain pipeline."""
+"""Data: the example schema, captions, dataset builders, image transforms and the Grain pipeline."""

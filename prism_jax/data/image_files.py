@@ -1,4 +1,4 @@
-"""Pictures as runs leave them: PNG files, or records of an ArrayRecord file, named relative to the run's folder."""
+"""Images in run folders: PNG files, or records of an ArrayRecord file, named relative to the run's folder."""
 
 import io
 from pathlib import Path
@@ -8,11 +8,11 @@ from PIL import Image
 
 
 def read_image(folder: Path, name: str) -> np.ndarray:
-    """The picture uint8 [h, w] that is called FILE or FILE#RECORD in `folder`."""
+    """The image uint8 [h, w] named FILE or FILE#RECORD in `folder`."""
     file, _, record = name.partition("#")
     if not record:
-        with Image.open(folder / file) as picture:
-            return np.asarray(picture)
+        with Image.open(folder / file) as image:
+            return np.asarray(image)
     from array_record.python.array_record_module import ArrayRecordReader  # here: PNG files need no such package
 
     reader = ArrayRecordReader(str(folder / file))

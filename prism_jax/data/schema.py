@@ -20,7 +20,7 @@ _STATES = (False, True, None)  # the same in an `Attributes`
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Attributes:
-    """What is known about one image; a slot that is None, or a finding that is not a key, means nobody said.
+    """Attributes of one image; None in a slot, or a finding that is not a key, means unknown.
 
     `findings` maps a name to True (present), False (stated to be absent) or None (mentioned, but uncertain), in
     the order in which a caption states them. Devices are findings too. Not mentioned is not the same as absent.
@@ -34,17 +34,17 @@ class Attributes:
 
     def __post_init__(self):
         if self.sex not in ("M", "F", None):
-            raise ValueError(f"sex {self.sex!r} is not 'M', 'F' or None")
+            raise ValueError(f"sex must be 'M', 'F' or None, got {self.sex!r}")
         if self.age is not None and not (math.isfinite(self.age) and self.age >= 0):
-            raise ValueError(f"age {self.age} is not a number of years >= 0; use None where it is unknown")
+            raise ValueError(f"age must be a number of years >= 0, or None where unknown, got {self.age}")
         for name, state in self.findings.items():
             if state is not None and not isinstance(state, bool):
-                raise ValueError(f"{name} {state!r} is not True (present), False (absent) or None (uncertain)")
+                raise ValueError(f"{name} must be True (present), False (absent) or None (uncertain), got {state!r}")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Example:
-    """One image with what is known about it, as stored."""
+    """One stored image with its attributes and metadata."""
 
     id: int  # unique in the data set, below 2**31: row number of a folder's CSV, subject of the phantom
     image: bytes  # an encoded 8-bit PNG or JPEG
@@ -52,7 +52,7 @@ class Example:
     width: int
     patient: str  # splits never separate two images of one patient
     path: str  # the source file relative to the source folder; "" when generated
-    subject: int  # phantom subject from which the truth can be rendered again; -1 for real images
+    subject: int  # phantom subject, from which ground truth is rendered; -1 for real images
     attributes: Attributes
     study: str = ""  # images of one examination of one patient share it; "" where unknown
     text: str = ""  # report or note in the words of the source; "" where there is none
@@ -82,7 +82,7 @@ def features() -> tfds.features.FeaturesDict:
             "view": text(),
             "race": text(),
             "findings": tfds.features.Sequence({"name": text(), "state": state}),
-            # Bytes, not an Image: nobody who reads examples without masks decodes them.
+            # Bytes, not an Image: only readers of masks decode them.
             "masks": tfds.features.Sequence({"name": text(), "png": tfds.features.Tensor(shape=(), dtype=np.object_)}),
         }
     )
@@ -91,16 +91,16 @@ def features() -> tfds.features.FeaturesDict:
 def to_record(example: Example) -> dict:
     """The dict that TFDS writes; `from_record` reads it back."""
     record = {f.name: getattr(example, f.name) for f in dataclasses.fields(example) if f.name != "attributes"}
-    known = example.attributes
+    attributes = example.attributes
     return record | {
         "spacing": np.array(example.spacing or (math.nan, math.nan), np.float32),
         "masks": [{"name": name, "png": png} for name, png in example.masks.items()],
-        "age": math.nan if known.age is None else known.age,
-        "sex": known.sex or "",
-        "view": known.view or "",
-        "race": known.race or "",
+        "age": math.nan if attributes.age is None else attributes.age,
+        "sex": attributes.sex or "",
+        "view": attributes.view or "",
+        "race": attributes.race or "",
         "findings": [
-            {"name": name, "state": FINDING_STATES[_STATES.index(state)]} for name, state in known.findings.items()
+            {"name": name, "state": FINDING_STATES[_STATES.index(state)]} for name, state in attributes.findings.items()
         ],
     }
 

@@ -11,13 +11,13 @@ import numpy as np
 from prism_jax.data.captions.phrases import spoken
 from prism_jax.data.schema import Attributes
 
-SEX, VIEW = "sex", "view"  # M against F; AP, lying or not, against PA
+SEX, VIEW = "sex", "view"  # M against F; AP, also supine, against PA
 
 
 def state_of(target: str, attributes: Attributes) -> bool | None:
-    """Whether a target holds; None where nobody said, where it is uncertain, and for a view of another kind.
+    """Whether a target holds; None where it is unknown or uncertain, and for views other than AP and PA.
 
-    A finding's name is compared as captions say it: "support_lines" is "support lines".
+    Names of findings are compared as captions spell them: "support_lines" is "support lines".
     """
     if target == SEX:
         return None if attributes.sex is None else attributes.sex == "M"
@@ -30,18 +30,18 @@ def state_of(target: str, attributes: Attributes) -> bool | None:
 
 
 def values(known: Iterable[Attributes], targets: Sequence[str]) -> np.ndarray:
-    """float32 [m, n]: 1 where a target holds, 0 where it does not, NaN where that is not known."""
+    """Target matrix float32 [m, n]: 1 where a target holds, 0 where it does not, NaN where unknown."""
     states = [[state_of(target, attributes) for target in targets] for attributes in known]
     return np.array([[math.nan if state is None else state for state in row] for row in states], np.float32)
 
 
 def ages(known: Iterable[Attributes]) -> np.ndarray:
-    """float32 [m], years; NaN where it is not known."""
+    """Ages float32 [m] in years; NaN where unknown."""
     return np.array([math.nan if attributes.age is None else attributes.age for attributes in known], np.float32)
 
 
 def available(known: Sequence[Attributes]) -> tuple[str, ...]:
-    """The targets that can be learned here, those of which there is a yes and a no: findings, then sex and view."""
+    """Targets with at least one positive and one negative example: findings, then sex and view."""
     findings = dict.fromkeys(name for attributes in known for name in attributes.findings)
-    found = Counter((target, state_of(target, a)) for a in known for target in (*findings, SEX, VIEW))
-    return tuple(name for name in (*findings, SEX, VIEW) if found[name, True] and found[name, False])
+    counts = Counter((target, state_of(target, a)) for a in known for target in (*findings, SEX, VIEW))
+    return tuple(name for name in (*findings, SEX, VIEW) if counts[name, True] and counts[name, False])

@@ -19,7 +19,7 @@ from prism_jax.pixels import from_uint8
 
 Fit = Literal["pad", "crop"]
 FORMATS = ("PNG", "JPEG", "TIFF")
-STORED = (b"\x89PNG", b"\xff\xd8")  # how files begin that data sets hold as they are
+STORED = (b"\x89PNG", b"\xff\xd8")  # first bytes of files that are stored unchanged
 WHITE_IS_ZERO, PHOTOMETRIC = 0, 262  # of TIFF
 CROP_MARGIN = 0.1
 
@@ -75,10 +75,10 @@ def decode(data: bytes) -> np.ndarray:
 
 
 def resize(pixels: np.ndarray, height: int, width: int) -> np.ndarray:
-    """A float32 picture [h, w] at another size: bicubic, widened against aliasing where it shrinks.
+    """Bicubic resize of a float32 image [h, w], antialiased when it shrinks.
 
-    Pillow's: OpenCV's INTER_AREA takes 60 % of its time, but keeps less where a picture shrinks a little (40.7 dB
-    against 41.4 dB of 52 X-rays shrunk to 0.7 of their sides and enlarged again; 37.8 and 37.7 dB at half).
+    Pillow's: OpenCV's INTER_AREA takes 60 % of its time, but loses more when shrinking a little (40.7 dB against
+    41.4 dB for 52 X-rays shrunk to 0.7 of their sides and enlarged again; 37.8 and 37.7 dB at half).
     """
     return np.asarray(Image.fromarray(pixels).resize((width, height), Image.Resampling.BICUBIC))
 
@@ -91,15 +91,15 @@ def to_input(
     factor: int = 8,
     out: np.ndarray | None = None,
 ) -> np.ndarray:
-    """Network input float32 [h, w, 3] in [-1, 1] of a grey uint8 picture of any shape, aspect ratio kept.
+    """Network input float32 [h, w, 3] in [-1, 1] of a grey uint8 image of any shape, aspect ratio kept.
 
-    `size` is a side or (height, width). `fit` "pad" shows the whole picture on black, "crop" fills the frame
-    with its centre. `factor` is how far the VAE shrinks a side. `out`, of that shape, is filled and returned.
+    `size` is a side or (height, width). `fit` "pad" pads the whole image with black, "crop" fills the frame
+    with its centre. `factor` is the VAE's downsampling factor. `out`, of that shape, is filled and returned.
     """
     height, width = frame(size, factor=factor)
     scales = height / pixels.shape[0], width / pixels.shape[1]
     if fit not in ("pad", "crop"):
-        raise ValueError(f"fit {fit!r} is not 'pad' or 'crop'")
+        raise ValueError(f"fit must be 'pad' or 'crop', got {fit!r}")
     scale = min(scales) if fit == "pad" else max(scales)
     inner = [max(1, round(side * scale)) for side in pixels.shape]
     grey = from_uint8(pixels)
@@ -115,13 +115,13 @@ def to_input(
 
 
 def crop_to(pixels: np.ndarray, mask: np.ndarray, *, margin: float = CROP_MARGIN) -> np.ndarray:
-    """The part [h', w'] of a picture [h, w] that a mask of the same shape (bright inside) lies in.
+    """The bounding box [h', w'] of a mask (bright inside) in an image [h, w] of the same shape, with a margin.
 
-    `margin`, a share of the part's longer side, is added all around as far as the picture reaches. With a mask of
-    the lungs the frame holds the chest alone, however the picture was taken.
+    `margin`, a fraction of the box's longer side, is added on all sides within the image. With a mask of the lungs
+    the crop holds the chest alone, whatever the field of view.
     """
     if mask.shape != pixels.shape:
-        raise ValueError(f"mask is {mask.shape} pixels, the picture {pixels.shape}; draw masks on the picture")
+        raise ValueError(f"mask is {mask.shape} pixels, the image {pixels.shape}; draw masks on the image")
     inside = mask > 127
     rows, columns = np.flatnonzero(inside.any(1)), np.flatnonzero(inside.any(0))
     if not len(rows):
@@ -132,7 +132,7 @@ def crop_to(pixels: np.ndarray, mask: np.ndarray, *, margin: float = CROP_MARGIN
 
 
 def frame(size: int | tuple[int, int], *, factor: int = 8) -> tuple[int, int]:
-    """(height, width) of `size`, a side or a pair, or a ValueError where the VAE cannot take it."""
+    """(height, width) of `size`, a side or a pair; ValueError unless the VAE's factor divides both."""
     sides = (size, size) if isinstance(size, int) else tuple(size)
     for side in sides:
         if side < factor or side % factor:
@@ -154,7 +154,7 @@ def read_bytes(path: str | Path) -> bytes:
 
 
 def encode_png(pixels: np.ndarray) -> bytes:
-    """A grey uint8 picture [h, w] as PNG."""
+    """A grey uint8 image [h, w] as PNG."""
     buffer = io.BytesIO()
     Image.fromarray(pixels).save(buffer, "PNG")
     return buffer.getvalue()
@@ -182,11 +182,11 @@ def _pixels(data: bytes, bit_depth: int) -> np.ndarray:
     except Exception as error:  # PIL's decoders raise OSError, SyntaxError, zlib.error, struct.error, ...
         raise ValueError(f"is corrupt ({' '.join(str(error).split())[:200]})") from None
     if frames > 1:
-        raise ValueError(f"holds {frames} pictures; export the one that is meant")
+        raise ValueError(f"holds {frames} images; export the one you want")
     if image.mode == "F":
         raise ValueError("holds floating-point grey values; export it with integers")
     if not image.mode.startswith("I"):
         return np.array(image.convert("L"))
     deep = np.asarray(image).astype(np.int32)
-    is_inverse = getattr(image, "tag_v2", {}).get(PHOTOMETRIC) == WHITE_IS_ZERO  # Pillow minds it for 8 bits only
+    is_inverse = getattr(image, "tag_v2", {}).get(PHOTOMETRIC) == WHITE_IS_ZERO  # Pillow inverts 8 bits only
     return 2**bit_depth - 1 - deep if is_inverse else deep

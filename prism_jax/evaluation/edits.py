@@ -79,7 +79,7 @@ class EditSpec:
         if self._said:
             return wording.describe(_saying(self._said, attributes))
         values = self.values(attributes)
-        return wording.saying(values).describe(phrases.changed(attributes, values))
+        return wording.mentioning(values).describe(phrases.changed(attributes, values))
 
     def edit_of(self, attributes: schema.Attributes, wording: Template = PLAIN) -> editing.Edit:
         """The edit of an image with these attributes, whose source prompt is its caption.

@@ -150,7 +150,7 @@ def test_words_by_hand_go_before_those_that_follow(xray, model, tmp_path):
         (["--edit", "X-ray", "--remove", "pacemaker"], "either by --edit CAPTION or by --remove"),
         (["--remove", "edema"], "the caption mentions age, sex, view, effusion, pacemaker, not edema"),
         (["--add", "pacemaker"], "nothing to change"),
-        (["--set", "age=400"], "'400' is not a number of years"),
+        (["--set", "age=400"], "between 0 and 120 years, got '400'"),
         (["--prompt", "X-ray with pacemaker", "--remove", "pacemaker"], "for example 'Chest X-ray of"),
         (["--drop", "pacemaker", "--weight", "2"], "use weight 1"),
     ],

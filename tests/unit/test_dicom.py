@@ -276,19 +276,19 @@ def test_spacing_at_the_detector_serves_where_no_other_is_known():
 @pytest.mark.parametrize(
     ("tags", "said"),
     [
-        ({"NumberOfFrames": 2, "Rows": 20}, "holds 2 frames; export the one that is meant"),
-        ({"PixelData": None}, "holds no picture"),
-        ({"PhotometricInterpretation": "PALETTE COLOR"}, "'PALETTE COLOR' is not read"),
-        ({"PhotometricInterpretation": None}, "'' is not read"),
+        ({"NumberOfFrames": 2, "Rows": 20}, "holds 2 frames; export the one you want"),
+        ({"PixelData": None}, "holds no image"),
+        ({"PhotometricInterpretation": "PALETTE COLOR"}, "got 'PALETTE COLOR'"),
+        ({"PhotometricInterpretation": None}, "photometric interpretation must be .*got ''"),
         ({"SamplesPerPixel": 3}, "MONOCHROME2 has 1 samples per pixel, not 3"),
         ({"Rows": 0}, "is 0 x 60 pixels"),
         ({"Rows": 65535, "Columns": 65535}, "is 65535 x 65535 pixels"),
         ({"Rows": 41}, "cannot be decoded"),
         ({"BitsStored": 0}, "cannot be decoded"),
         ({"BitsStored": None}, "cannot be decoded"),
-        ({"HighBit": 3}, "stores 8 bits below bit 4"),
+        ({"HighBit": 3}, "high bit 3 is too low for 8 stored bits"),
         ({"WindowCenter": "5", "WindowWidth": "0"}, "width 0.0"),
-        ({"WindowCenter": "5", "WindowWidth": "9", "VOILUTFunction": "CURVE"}, "'CURVE' is not LINEAR"),
+        ({"WindowCenter": "5", "WindowWidth": "9", "VOILUTFunction": "CURVE"}, "got 'CURVE'"),
         ({"RescaleSlope": "0", "RescaleIntercept": "0"}, "slope 0.0"),
     ],
 )
@@ -300,7 +300,7 @@ def test_what_makes_no_single_picture_is_refused_with_the_reason(tags, said):
 
 @pytest.mark.parametrize("data", [b"", b"DICM", bytes(128) + b"DICM", bytes(128) + b"DICM" + bytes(range(256))])
 def test_bytes_that_are_no_file_are_refused(data):
-    with pytest.raises(ValueError, match=r"not a DICOM file|damaged|no picture"):
+    with pytest.raises(ValueError, match=r"not a DICOM file|damaged|no image"):
         dicom_read.read(data)
 
 

@@ -103,10 +103,10 @@ def test_processes_together_see_one_mixture(process_count):
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({"weight": 0.0}, "weight 0.0 is not a number above 0"),
+        ({"weight": 0.0}, "weight must be above 0, got 0.0"),
         ({"examples": []}, "is empty; leave it out"),
         ({"classes": np.array([0])}, "1 classes for 3 examples"),
-        ({"classes": np.array([-1, -1, -1])}, "no example is in a class"),
+        ({"classes": np.array([-1, -1, -1])}, "no example belongs to a class"),
     ],
 )
 def test_a_part_that_cannot_be_drawn_from_is_refused(options, said):
@@ -115,7 +115,7 @@ def test_a_part_that_cannot_be_drawn_from_is_refused(options, said):
 
 
 def test_a_mixture_has_parts_and_no_epochs():
-    with pytest.raises(ValueError, match="one data set at least"):
+    with pytest.raises(ValueError, match="at least one data set"):
         mixture.Mixture(components=())
     mixed = mixture.Mixture(components=(mixture.Component(examples=make(3)),))
     with pytest.raises(ValueError, match="use shuffle=True and epochs=None"):

@@ -71,18 +71,18 @@ def test_a_record_of_an_older_schema_is_refused():
 
 @pytest.mark.parametrize("state", ["present", 2, 1.0])
 def test_a_finding_that_is_neither_present_absent_nor_uncertain_is_refused(state):
-    with pytest.raises(ValueError, match=r"edema .* is not True \(present\), False"):
+    with pytest.raises(ValueError, match=r"edema must be True \(present\), False"):
         schema.Attributes(findings={"edema": state})
 
 
 def test_an_unknown_sex_code_is_refused():
-    with pytest.raises(ValueError, match="sex 'male' is not"):
+    with pytest.raises(ValueError, match="sex must be .*got 'male'"):
         schema.Attributes(sex="male")
 
 
 @pytest.mark.parametrize("age", [-1.0, float("nan"), float("inf")])
 def test_an_impossible_age_is_refused(age):
-    with pytest.raises(ValueError, match="use None where it is unknown"):
+    with pytest.raises(ValueError, match="or None where unknown"):
         schema.Attributes(age=age)
 
 

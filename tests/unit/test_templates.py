@@ -128,7 +128,7 @@ def test_a_long_caption_loses_what_is_absent_or_uncertain_before_what_is_present
         ["cardiomegaly"],
         [],
     ]
-    with pytest.raises(ValueError, match="longer than the text encoder takes"):
+    with pytest.raises(ValueError, match="too long for the text encoder"):
         templates.fitting(KNOWN, PLAIN, short(3))
 
 

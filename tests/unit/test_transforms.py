@@ -53,7 +53,7 @@ def test_floating_point_and_several_pictures_are_refused():
     with pytest.raises(ValueError, match="floating-point"):
         transforms.decode(encoded(ramp().astype(np.float32), "TIFF"))
     pages = Image.fromarray(ramp())
-    with pytest.raises(ValueError, match="holds 2 pictures"):
+    with pytest.raises(ValueError, match="holds 2 images"):
         transforms.decode(encoded(ramp(), "TIFF", save_all=True, append_images=[pages]))
 
 
@@ -146,7 +146,7 @@ def test_a_crop_holds_the_mask_and_its_margin():
 
 
 def test_a_mask_of_another_shape_or_without_content_is_refused():
-    with pytest.raises(ValueError, match="draw masks on the picture"):
+    with pytest.raises(ValueError, match="draw masks on the image"):
         transforms.crop_to(ramp(), ramp(20, 30))
     with pytest.raises(ValueError, match="mask is empty"):
         transforms.crop_to(ramp(), np.zeros_like(ramp()))
@@ -169,7 +169,7 @@ def test_a_size_the_vae_cannot_take_is_refused_with_the_next_ones(size, remedy):
 
 
 def test_an_unknown_fit_is_refused():
-    with pytest.raises(ValueError, match="fit 'stretch' is not 'pad' or 'crop'"):
+    with pytest.raises(ValueError, match="fit must be 'pad' or 'crop', got 'stretch'"):
         transforms.to_input(ramp(), 64, "stretch")
 
 

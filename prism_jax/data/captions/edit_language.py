@@ -1,13 +1,13 @@
-"""Edits in words: "remove the pacemaker, set age to 40 and add an enlarged heart".
+"""Edit instructions in plain English: "remove the pacemaker, set age to 40 and add an enlarged heart".
 
-    remove X, without X, no X    the caption says "no X"
-    add X, with X                the caption says "X"
-    drop X, unmention X          the caption says nothing of X (a finding, or age, sex, view, race)
+    remove X, without X, no X    the caption reads "no X"
+    add X, with X                the caption reads "X"
+    drop X, unmention X          the caption does not mention X (a finding, or age, sex, view, race)
     set age 40, set sex=woman, set view to PA, set race to Asian
 
-Instructions are separated by commas, semicolons or "and", so no name or value may hold one of these. One without
-a verb takes the verb before it: "remove pacemaker and effusion". Findings go by the names that the caption has for
-them, whichever of their synonyms is written.
+Instructions are separated by commas, semicolons or "and", so names and values cannot contain these. An instruction
+without a verb takes the previous verb: "remove pacemaker and effusion". A synonym of a finding is replaced by its name
+in the caption.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ EXAMPLE = "remove pacemaker, set age 40"
 VALUES = {"remove": False, "without": False, "with no": False, "no": False, "add": True, "with": True}
 VERBS = (*VALUES, "drop", "unmention", "set")
 SEXES = {"m": "M", "man": "M", "male": "M", "f": "F", "woman": "F", "female": "F"}
-OLDEST = 120  # years
-DEVICES = ("endotracheal tube", "nasogastric tube", "pacemaker", "support devices")  # main names; no findings
+MAX_AGE = 120  # years
+DEVICES = ("endotracheal tube", "nasogastric tube", "pacemaker", "support devices")  # main names of devices
 
 _SEPARATOR = re.compile(r"[,;]|\band\b", re.IGNORECASE)
 _VERB = re.compile(rf"({'|'.join(sorted(VERBS, key=len, reverse=True))})(?:\s+|$)", re.IGNORECASE)
@@ -34,10 +34,10 @@ _SETTING = re.compile(r"(\w+)(?:\s*=\s*|\s+to\s+|\s+)(.+)")
 
 @dataclasses.dataclass(frozen=True)
 class Instruction:
-    """One attribute and the value that it shall have."""
+    """One attribute and its new value."""
 
-    name: str  # one of phrases.SLOTS, or a finding as captions say it; not yet the name that a caption has for it
-    value: bool | float | str | None  # as `phrases.changed` takes it
+    name: str  # one of phrases.SLOTS, or a finding as written, perhaps a synonym
+    value: bool | float | str | None  # see `phrases.changed`
 
     def __str__(self) -> str:
         if self.value is None:
@@ -48,57 +48,57 @@ class Instruction:
         return f"set {self.name} to {value}"
 
     def is_stated(self, attributes: Attributes) -> bool:
-        """Whether a caption of `attributes` says anything of what is to change."""
+        """Whether a caption of `attributes` mentions the attribute."""
         if self.name in phrases.SLOTS:
             return getattr(attributes, self.name) is not None
         return synonyms.find(self.name, attributes.findings) is not None
 
     def is_known(self, attributes: Attributes) -> bool:
-        """Whether what is to change is stated with certainty."""
+        """Whether `attributes` state the attribute with certainty."""
         if self.name in phrases.SLOTS:
             return self.is_stated(attributes)
         name = synonyms.find(self.name, attributes.findings)
         return name is not None and attributes.findings[name] is not None
 
     def change(self, attributes: Attributes) -> dict[str, bool | float | str | None]:
-        """The change for `phrases.changed`, under the name that `attributes` have for it."""
+        """The change for `phrases.changed`, under the attribute's name in `attributes`."""
         known = None if self.name in phrases.SLOTS else synonyms.find(self.name, attributes.findings)
         return {known or synonyms.main_name(self.name): self.value}
 
     def has_effect(self, attributes: Attributes) -> bool:
-        """Whether the caption would be another one, apart from capitals."""
+        """Whether the caption changes, capitals aside."""
         before, after = PLAIN.describe(attributes), PLAIN.describe(phrases.changed(attributes, self.change(attributes)))
         return before.casefold() != after.casefold()
 
 
 def parse(text: str) -> tuple[Instruction, ...]:
-    """The instructions in `text`, whatever caption they are for.
+    """The instructions in `text`, independent of a caption.
 
     Raises:
-      ValueError: no instruction, one without a verb, a verb without a name, or a value that cannot be.
+      ValueError: no instruction, one without a verb, a verb without a name, or an invalid value.
     """
-    verb, found = None, []
+    verb, instructions = None, []
     for part in _SEPARATOR.split(text):
         part = " ".join(part.split())
         begins = _VERB.match(part)
         verb = begins[1].lower() if begins else verb
         words = part[begins.end() :] if begins else part
-        if not part and found:
+        if not part and instructions:
             continue  # a comma before "and", or at the end
         if not verb or not words:
             raise ValueError(f"no instruction in {part or text!r}; begin with {', '.join(VERBS)}: {EXAMPLE!r}")
-        found.append(_setting(words) if verb == "set" else _mention(verb, words))
-    return tuple(found)
+        instructions.append(_setting(words) if verb == "set" else _mention(verb, words))
+    return tuple(instructions)
 
 
 def read(text: str, attributes: Attributes) -> dict[str, bool | float | str | None]:
-    """The change that `text` asks for, as `phrases.changed` takes it: `{"pacemaker": False, "age": 40.0}`.
+    """The change that `text` describes, for `phrases.changed`: `{"pacemaker": False, "age": 40.0}`.
 
-    A finding that the caption does not mention can be added, under its commonest name. "no finding" is dropped
-    from the caption where anything but a device is added.
+    A finding that the caption does not mention can be added, under its main name. "no finding" is dropped
+    from the caption when anything but a device is added.
 
     Raises:
-      ValueError: what `parse` refuses, a name twice, what the caption does not mention, or nothing to change.
+      ValueError: invalid instructions, a name twice, an attribute that the caption does not mention, or no change.
     """
     change = {}
     for instruction in parse(text):
@@ -107,10 +107,10 @@ def read(text: str, attributes: Attributes) -> dict[str, bool | float | str | No
             raise ValueError(_unmentioned(instruction, attributes))
         one = instruction.change(attributes)
         if one.keys() & change.keys():
-            raise ValueError(f"{phrases.spoken(*one)} is named twice in {text!r}; say once what shall become of it")
+            raise ValueError(f"{phrases.spoken(*one)} is named twice in {text!r}; name it once")
         if not instruction.has_effect(attributes):
-            already = f"the caption {PLAIN.describe(attributes)!r} already says"
-            raise ValueError(f"nothing to change: {already} what '{instruction}' asks for")
+            caption = PLAIN.describe(attributes)
+            raise ValueError(f"nothing to change: '{instruction}' leaves the caption {caption!r} as it is")
         change |= one
     added = [name for name, value in change.items() if value is True and synonyms.main_name(name) not in DEVICES]
     if added and attributes.findings.get(FINDING) is False:
@@ -121,7 +121,7 @@ def read(text: str, attributes: Attributes) -> dict[str, bool | float | str | No
 def _mention(verb: str, words: str) -> Instruction:
     name = phrases.spoken(_ARTICLE.sub("", words))
     if verb in VALUES and name in phrases.SLOTS:
-        raise ValueError(f"{verb} {name!r} makes no sense; write 'set {name} ...', or 'drop {name}' to leave it out")
+        raise ValueError(f"{verb} {name!r} is not possible; write 'set {name} ...', or 'drop {name}' to leave it out")
     if name.startswith("no "):
         raise ValueError(f"{verb} {name!r} negates twice or not at all; write 'remove {name[3:]}' or 'add {name[3:]}'")
     return Instruction(name, VALUES.get(verb))
@@ -137,7 +137,7 @@ def _setting(words: str) -> Instruction:
     if name == "age":
         return Instruction(name, _age(written))
     if name == "sex" and written.lower() not in SEXES:
-        raise ValueError(f"sex {written!r} is not known; use one of {', '.join(SEXES)}")
+        raise ValueError(f"sex must be one of {', '.join(SEXES)}, got {written!r}")
     return Instruction(name, SEXES[written.lower()] if name == "sex" else written.removesuffix(" view"))
 
 
@@ -146,8 +146,8 @@ def _age(written: str) -> float:
         age = float(written)
     except ValueError:
         age = -1.0
-    if not 0 <= age <= OLDEST:
-        raise ValueError(f"age {written!r} is not a number of years from 0 to {OLDEST}")
+    if not 0 <= age <= MAX_AGE:
+        raise ValueError(f"age must be between 0 and {MAX_AGE} years, got {written!r}")
     return age
 
 

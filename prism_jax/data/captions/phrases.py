@@ -1,4 +1,4 @@
-"""How captions say single attributes: a finding's name, a person; and attributes after a change.
+"""Wording of single attributes in captions (findings, persons), and attributes after a change.
 
     a 63-year-old man, an 8-year-old Asian woman, a patient
 
@@ -33,7 +33,7 @@ def changed(attributes: Attributes, change: Mapping[str, object]) -> Attributes:
         if name in slots:
             continue
         if present not in (True, False, None):
-            raise ValueError(f"{name} {present!r} is not True (present), False (absent) or None (not mentioned)")
+            raise ValueError(f"{name} must be True (present), False (absent) or None (not mentioned), got {present!r}")
         key = stored.get(spoken(name), name)
         if present is None:
             findings.pop(key, None)
@@ -43,12 +43,12 @@ def changed(attributes: Attributes, change: Mapping[str, object]) -> Attributes:
 
 
 def spoken(name: str) -> str:
-    """A finding's name as captions say it: lower case, underscores as spaces."""
+    """A finding's name as captions spell it: lower case, underscores as spaces."""
     return " ".join(name.replace("_", " ").lower().split())
 
 
 def person(attributes: Attributes) -> str:
-    """Age, race and sex as captions say them: "a 63-year-old man"; ages in completed years, as people state them."""
+    """Age, race and sex in words: "a 63-year-old man"; ages in completed years."""
     words = [f"{int(attributes.age)}-year-old"] if attributes.age is not None else []
     words += [attributes.race] if attributes.race else []
     words += [PERSONS[attributes.sex]]
@@ -56,11 +56,11 @@ def person(attributes: Attributes) -> str:
 
 
 def read_person(text: str) -> Attributes | None:
-    """Age, race and sex of a person as `person` says them; None where the text says something else."""
-    found = _PERSON.fullmatch(text)
-    if found is None:
+    """Age, race and sex of a text that `person` writes; None for any other text."""
+    match = _PERSON.fullmatch(text)
+    if match is None:
         return None
-    years, race, noun = found.groups()
+    years, race, noun = match.groups()
     sex = next(key for key, word in PERSONS.items() if word == noun)
     return Attributes(age=int(years) if years else None, sex=sex, race=race)
 

@@ -1,4 +1,4 @@
-"""Radiology reports: the text of a section, and as much of it as a prompt holds."""
+"""Radiology reports: extracting a section, and cutting it to the length of a prompt."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ def sentences(text: str) -> list[str]:
 
 
 def cut(text: str, fits: Callable[[str], bool]) -> str:
-    """As many whole sentences from the start of `text` as `fits`; "" where the first one alone is too long.
+    """The longest run of whole sentences from the start of `text` that fits; "" if the first is too long.
 
-    `fits` says whether the text encoder takes a text whole: `lambda text: len(tokenizer(text).input_ids) <= 77`.
+    `fits` returns whether a text fits the text encoder: `lambda text: len(tokenizer(text).input_ids) <= 77`.
     """
     kept = ""
     for sentence in sentences(text):

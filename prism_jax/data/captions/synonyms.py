@@ -1,10 +1,10 @@
-"""What findings and devices on chest X-rays are also called."""
+"""Synonyms of findings and devices on chest X-rays."""
 
 from collections.abc import Iterable
 
 from prism_jax.data.captions.phrases import spoken
 
-# The name to use where a caption mentions the finding under none of them: other names of it.
+# Main name -> other names. The main name is used where a caption mentions the finding under none of them.
 NAMES = {
     "atelectasis": ("atelectases", "atelectatic change"),
     "cardiomegaly": ("enlarged heart", "heart enlargement", "cardiac enlargement", "big heart"),
@@ -35,12 +35,12 @@ _MAIN = {other: main for main, others in NAMES.items() for other in (main, *othe
 
 
 def main_name(name: str) -> str:
-    """The name under which `NAMES` has this one, or, if it does not, `name` as captions say it."""
+    """The main name of `name` in `NAMES`, or `name` as captions spell it."""
     return _MAIN.get(spoken(name), spoken(name))
 
 
 def find(name: str, known: Iterable[str]) -> str | None:
-    """The one of `known` that `name` means, in its spelling: the same name, else a synonym; None if there is none.
+    """The entry of `known` with the same name or else a synonym of `name`, in its spelling; None if there is none.
 
     Raises:
       ValueError: several of `known` are synonyms of `name`, and none is that name.
@@ -49,5 +49,5 @@ def find(name: str, known: Iterable[str]) -> str | None:
     same = [other for other in known if spoken(other) == spoken(name)]
     alike = same or [other for other in known if main_name(other) == main_name(name)]
     if len(alike) > 1:
-        raise ValueError(f"{name!r} may mean {' or '.join(map(spoken, alike))}; write the one that is meant")
+        raise ValueError(f"{name!r} is ambiguous: {' or '.join(map(spoken, alike))}; write one of these")
     return alike[0] if alike else None

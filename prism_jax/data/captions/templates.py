@@ -5,8 +5,8 @@ A template is a text with slots in braces; what stands in brackets is left out w
     Chest X-ray of {person}[, {view} view][, with {findings}]
     Chest X-ray of a 63-year-old man, AP view, with cardiomegaly, no effusion, pacemaker, possible edema
 
-The slots have one fixed order, so an edit changes words in place. A finding nobody mentioned is left out; "no" is
-said only of what is stated to be absent. Nothing here knows the names of findings.
+The slots have one fixed order, so an edit changes words in place. An unmentioned finding is left out; "no"
+is written only for findings that are stated to be absent. The names of findings are not fixed.
 """
 
 from __future__ import annotations
@@ -31,16 +31,16 @@ _SLOT = re.compile(r"\{(\w+)\}")
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Template:
-    """A wording of captions. `person` is age, race and sex as in "a 63-year-old man"."""
+    """A caption template. `person` is age, race and sex as in "a 63-year-old man"."""
 
     text: str
-    male: str = "male"  # what the slot sex says
+    male: str = "male"  # word for the slot sex
     female: str = "female"
-    spelling: Literal["spoken", "source"] = "spoken"  # of findings: as people say them, or as the data set has them
-    absent: str | None = "no {}"  # how it says that a finding is absent; None: it does not
-    uncertain: str | None = "possible {}"  # the same of an uncertain one
-    no_finding: str | None = "no finding"  # how it says that there is no finding; None: it does not
-    omitted: tuple[str, ...] = ()  # findings it never says, as captions spell them
+    spelling: Literal["spoken", "source"] = "spoken"  # of findings: as people say them, or as in the data set
+    absent: str | None = "no {}"  # wording of an absent finding; None: left out
+    uncertain: str | None = "possible {}"  # the same for an uncertain one
+    no_finding: str | None = "no finding"  # wording of "no finding"; None: left out
+    omitted: tuple[str, ...] = ()  # findings that are always left out, as captions spell them
 
     def __post_init__(self):
         slots = _SLOT.findall(self.text)
@@ -75,10 +75,10 @@ class Template:
 
         return _PART.sub(fill, self.text)
 
-    def saying(self, names: Iterable[str]) -> Template:
-        """The same wording, which says these findings even where it omitted them."""
-        said = set(map(phrases.spoken, names))
-        return dataclasses.replace(self, omitted=tuple(name for name in self.omitted if name not in said))
+    def mentioning(self, names: Iterable[str]) -> Template:
+        """The same template, with these findings even where it omits them."""
+        mentioned = set(map(phrases.spoken, names))
+        return dataclasses.replace(self, omitted=tuple(name for name in self.omitted if name not in mentioned))
 
     def parse(self, text: str) -> Attributes:
         """The attributes that the caption `text` states; `describe` gives the caption back, letter by letter.
@@ -174,8 +174,8 @@ class Template:
         return pattern + re.escape(self.text[end:])
 
 
-PLAIN = Template(text="Chest X-ray of {person}[, {view} view][, with {findings}]")  # in which edits are worded
-# PRISM (Kumar et al., MIDL 2025) and the paper after it (arXiv 2503.23618): what is present, nothing else.
+PLAIN = Template(text="Chest X-ray of {person}[, {view} view][, with {findings}]")  # the wording of edits
+# PRISM (Kumar et al., MIDL 2025) and its follow-up (arXiv 2503.23618): present findings only.
 PRISM = Template(
     text="Chest X-ray[ showing {findings}]", spelling="source", absent=None, uncertain=None, no_finding="No Finding"
 )
@@ -194,36 +194,36 @@ KNOWN = (*PARAPHRASES, PRISM)
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class CaptionConfig:
-    """The captions that a model is trained on. Edits are worded as PLAIN, so it should be among several."""
+    """Captions of a training run. Edits are worded with PLAIN, so include it among several templates."""
 
     templates: tuple[Template, ...] = (PLAIN,)
-    reports: float = 0.0  # share of the examples with a report whose caption is that report, cut to what fits
+    reports: float = 0.0  # fraction of examples with a report that are captioned by it, cut to fit
     seed: int = 0
 
     def __post_init__(self):
         if not self.templates:
-            raise ValueError("no templates; give one, for example PLAIN")
+            raise ValueError("templates must not be empty; use for example PLAIN")
         if not 0 <= self.reports <= 1:
-            raise ValueError(f"reports {self.reports} is not a share from 0 to 1")
+            raise ValueError(f"reports must be between 0 and 1, got {self.reports}")
 
 
 def caption(example: Example, epoch: int = 0, *, config: CaptionConfig, fits: Callable[[str], bool]) -> str:
-    """The caption of an example, one of those that `config` allows, drawn for this example and `epoch`.
+    """The caption of an example, sampled from `config` by example and `epoch`.
 
-    `fits` says whether the text encoder takes a text whole. A report is cut at a sentence, a caption from its end
-    finding by finding, those that are absent or uncertain first.
+    `fits` returns whether a text fits the text encoder. A report is cut at a sentence; a caption loses findings from
+    its end, absent and uncertain ones first.
 
     Raises:
       ValueError: a caption that does not fit even without findings.
     """
     rng = np.random.default_rng([config.seed, zlib.crc32(STREAM.encode()), example.id, epoch])
-    is_report, place = rng.random() < config.reports, int(rng.integers(len(config.templates)))
+    is_report, index = rng.random() < config.reports, int(rng.integers(len(config.templates)))
     report = radiology_reports.cut(example.text, fits) if is_report and example.text else ""
-    return report or fitting(example.attributes, config.templates[place], fits)
+    return report or fitting(example.attributes, config.templates[index], fits)
 
 
 def fitting(attributes: Attributes, template: Template, fits: Callable[[str], bool]) -> str:
-    """The caption, without the last findings where it would be too long: absent and uncertain ones go first."""
+    """The caption, without its last findings where it would be too long; absent and uncertain ones go first."""
     left = dict(attributes.findings)
     present = [name for name in left if left[name] is True]
     others = [name for name in left if left[name] is not True]
@@ -234,19 +234,19 @@ def fitting(attributes: Attributes, template: Template, fits: Callable[[str], bo
         del left[name]
         text = template.describe(dataclasses.replace(attributes, findings=left))
     if not fits(text):
-        raise ValueError(f"the caption {text!r} is longer than the text encoder takes; use a shorter template")
+        raise ValueError(f"the caption {text!r} is too long for the text encoder; use a shorter template")
     return text
 
 
 def read(text: str, templates: Sequence[Template] = KNOWN) -> tuple[Template, Attributes]:
-    """The wording of a caption, the first of `templates` that writes it, and what it states.
+    """The first of `templates` that writes the caption `text`, and the attributes that it states.
 
     Raises:
-      ValueError: a text that none of them writes; the message quotes what the first of them cannot read.
+      ValueError: a text that none of them writes; the message quotes the first part that does not fit the first one.
     """
     for template in templates:
         try:
             return template, template.parse(text)
         except ValueError:
-            continue  # another one may have written it
+            continue  # try the next
     return templates[0], templates[0].parse(text)  # raises

@@ -1,1 +1,1 @@
-"""DICOM: reading, windowing, tags, writing secondary captures."""
+"""DICOM: reading, windowing, tags, secondary captures."""

@@ -1,7 +1,7 @@
-"""Radiographs in DICOM files: the grey picture as it is meant to be seen, and what the tags say of it.
+"""Radiographs in DICOM files: display-ready grey levels and tags.
 
-Nothing in a file can do worse than a ValueError of one line: pixel data is decoded only when the tags that describe
-it make sense, and whatever pydicom or a decoder raises is reported as damage.
+Every fault of a file is a ValueError of one line: pixel data is decoded only if the tags that describe it are valid,
+and any error of pydicom or a decoder is reported as damage.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from prism_jax.data.dicom.tags import Tags, count, one_line, shape, text
 if TYPE_CHECKING:
     from pydicom import Dataset
 
-MARK = slice(128, 132)  # where every DICOM file says b"DICM"
+PREFIX = slice(128, 132)  # b"DICM" in every DICOM file
 MAX_PIXELS = 10**8  # a chest X-ray has 2e7 at most; more is a damaged or hostile file
 COLORS = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_RCT", "YBR_ICT")
-LUMINANCE = np.array([0.299, 0.587, 0.114], np.float32)  # as Pillow weighs colours
-# Pillow's decoders refuse what is cut off; the others only decode what Pillow and pydicom cannot.
+LUMINANCE = np.array([0.299, 0.587, 0.114], np.float32)  # Pillow's weights
+# In order of preference: Pillow refuses truncated data; the others decode what Pillow and pydicom cannot.
 DECODERS = ("pillow", "pydicom", "pylibjpeg", "pyjpegls", "gdcm")
 JPEG_EXTENDED = "1.2.840.10008.1.2.4.51"
 END_OF_IMAGE = b"\xff\xd9"  # last marker of a JPEG stream
@@ -43,20 +43,20 @@ class Radiograph:
 
 
 def is_dicom(data: bytes) -> bool:
-    """Whether the bytes bear the mark of a DICOM file."""
-    return data[MARK] == b"DICM"
+    """Whether the bytes have the prefix of a DICOM file."""
+    return data[PREFIX] == b"DICM"
 
 
 def read(data: bytes) -> Radiograph:
-    """The picture and the tags of a DICOM file.
+    """Pixels and tags of a DICOM file.
 
     Grey levels go through the modality rescale or table, then the first VOI table or window of the file; without
-    one, the range that the stored bits can hold becomes 0 to 255, whatever the picture holds: stretching each to its
-    own range would change all of it when one device in it changes. MONOCHROME1 is inverted. Where Patient Orientation
-    says that the picture lies upside down, on its side or mirrored, it is turned.
+    one, the range of the stored bits becomes 0 to 255 for every file: stretching each image to its own range would
+    change all of it when one device in it changes. MONOCHROME1 is inverted. An image that is upside down, on its side
+    or mirrored by its Patient Orientation is turned upright.
 
     Raises:
-      ValueError: one line, for what is no DICOM file, damaged, or holds no single grey or colour picture.
+      ValueError: one line, for a file that is not DICOM, damaged, or without a single grey or colour image.
     """
     with _quiet:
         dataset = parse(data)
@@ -65,9 +65,9 @@ def read(data: bytes) -> Radiograph:
 
 
 class _Quiet:
-    """While any thread reads, what pydicom says about odd tags stays off stderr: of a file that fails, the error tells.
+    """Silences pydicom's warnings about odd tags while any thread reads; errors are raised all the same.
 
-    Filters of warnings belong to the process, so the first to enter sets them and the last to leave resets them.
+    Warning filters belong to the process, so the first thread to enter sets them and the last to leave resets them.
     """
 
     def __init__(self):
@@ -95,7 +95,7 @@ _quiet = _Quiet()
 
 
 def parse(data: bytes) -> Dataset:
-    """All tags of a DICOM file as pydicom has them. Raises ValueError where `data` is no readable DICOM file."""
+    """All tags of a DICOM file as a pydicom dataset. Raises ValueError where `data` is no readable DICOM file."""
     try:
         import pydicom
     except ModuleNotFoundError:
@@ -103,15 +103,15 @@ def parse(data: bytes) -> Dataset:
             "is a DICOM file, which pydicom reads; install it with: pip install 'prism-jax[data]'"
         ) from None
     if not is_dicom(data):
-        raise ValueError("is not a DICOM file (no DICM mark at byte 128)")
+        raise ValueError("is not a DICOM file (no DICM at byte 128)")
     try:
         return pydicom.dcmread(io.BytesIO(data))
-    except Exception as error:  # whatever broken lengths lead to
+    except Exception as error:  # any type, from broken lengths
         raise ValueError(f"is a damaged DICOM file ({one_line(error)})") from None
 
 
 def _pixels(dataset: Dataset) -> np.ndarray:
-    """uint8 [h, w], dense is bright, as the file has them laid out."""
+    """uint8 [h, w], dense is bright, in the orientation of the file."""
     photometric, sides = _check(dataset), shape(dataset)
     try:
         stored = _decode(dataset)
@@ -124,17 +124,17 @@ def _pixels(dataset: Dataset) -> np.ndarray:
     if stored.shape != sides:
         raise ValueError(f"its pixel data is {stored.shape}, the tags say {sides}")
     try:
-        shown = windowing.shown(dataset, stored)
+        grey = windowing.to_8_bits(dataset, stored)
     except Exception as error:
-        raise ValueError(f"its grey levels make no sense ({one_line(error)})") from None
-    return 255 - shown if photometric == "MONOCHROME1" else shown
+        raise ValueError(f"its grey levels are invalid ({one_line(error)})") from None
+    return 255 - grey if photometric == "MONOCHROME1" else grey
 
 
 def _check(dataset: Dataset) -> str:
-    """The photometric interpretation, once all that decoding relies on is known to be there and sane."""
+    """The photometric interpretation, after a check of all tags that decoding relies on."""
     if not any(name in dataset for name in ("PixelData", "FloatPixelData", "DoubleFloatPixelData")):
         modality = text(dataset, "Modality") or "unknown"
-        raise ValueError(f"holds no picture (modality {modality}), or is cut off before it")
+        raise ValueError(f"holds no image (modality {modality}), or is cut off before it")
     if "PixelData" not in dataset:
         raise ValueError("holds floating-point grey values; export it with integers")
     height, width = shape(dataset)
@@ -142,25 +142,23 @@ def _check(dataset: Dataset) -> str:
         raise ValueError(f"is {height} x {width} pixels by its tags; 1 to {MAX_PIXELS} in all can be read")
     frames = count(dataset, "NumberOfFrames", 1)
     if frames > 1:
-        raise ValueError(f"holds {frames} frames; export the one that is meant")
+        raise ValueError(f"holds {frames} frames; export the one you want")
     photometric = text(dataset, "PhotometricInterpretation")
     samples = 3 if photometric in COLORS else 1
     if photometric not in ("MONOCHROME1", "MONOCHROME2", *COLORS):
-        raise ValueError(
-            f"photometric interpretation {photometric!r} is not read; there are MONOCHROME1, MONOCHROME2, RGB"
-        )
+        raise ValueError(f"photometric interpretation must be MONOCHROME1, MONOCHROME2 or RGB, got {photometric!r}")
     if count(dataset, "SamplesPerPixel", samples) != samples:
         raise ValueError(f"{photometric} has {samples} samples per pixel, not {count(dataset, 'SamplesPerPixel')}")
     return photometric
 
 
 def _decode(dataset: Dataset) -> np.ndarray:
-    """Stored values as the tags lay them out. Raises anything."""
+    """Stored values in the shape of the tags. May raise any exception."""
     from pydicom.pixels import get_decoder, pixel_array
 
     syntax = dataset.file_meta.TransferSyntaxUID
     if not syntax.is_compressed:
-        return pixel_array(dataset, correct_unused_bits=False)  # `grey_levels` does, wherever the bits lie
+        return pixel_array(dataset, correct_unused_bits=False)  # windowing does, wherever the bits lie
     if syntax == JPEG_EXTENDED and dataset.BitsStored > 8:
         return _decode_jpeg_of_12_bits(dataset)
     usable = [name for name in DECODERS if name in get_decoder(syntax).available_plugins]
@@ -184,7 +182,7 @@ def _decode_jpeg_of_12_bits(dataset: Dataset) -> np.ndarray:
 
 
 def _upright(pixels: np.ndarray, orientation: tuple[str, str] | None) -> np.ndarray:
-    """Turned so that rows run to the patient's left and columns to the feet, as far as `orientation` tells."""
+    """Pixels turned so that rows run to the patient's left and columns to the feet, if `orientation` is known."""
     if orientation is None:
         return pixels
     rows, columns = orientation

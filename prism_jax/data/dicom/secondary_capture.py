@@ -1,4 +1,4 @@
-"""Writing made pictures as DICOM files that nobody can take for an acquired image."""
+"""Generated images as DICOM files that cannot be mistaken for acquired images."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from pydicom import Dataset
 
 DESCRIPTION = "synthetic counterfactual"
-# Tags that every file must have; they stay empty unless the patient's are asked for.
+# Tags that every file must have; empty unless `keep_patient`.
 PATIENT = ("PatientName", "PatientID", "PatientBirthDate", "PatientSex")
 STUDY = ("StudyDate", "StudyTime", "ReferringPhysicianName", "StudyID", "AccessionNumber")
 
@@ -28,64 +28,64 @@ def encode(
 
     Its UIDs are new, its image type is DERIVED and SECONDARY, its series is described as a synthetic counterfactual.
     `source` is the DICOM file that the image was made from: only with `keep_patient` are the tags of its patient and
-    study, its age and a reference to it copied; otherwise nothing leads back. `spacing` is in mm between rows and
-    between columns of `pixels`.
+    study, its age and a reference to it copied; otherwise nothing links to the patient. `spacing` is in mm between
+    rows and between columns of `pixels`.
 
     Raises:
       ValueError: `keep_patient` without a source.
     """
     if keep_patient and source is None:
-        raise ValueError("patient tags can be kept only from a DICOM file; the image is none")
-    made = _described(pixels)
+        raise ValueError("patient tags can be kept only from a DICOM file; the image is not one")
+    capture = _described(pixels)
     if spacing is not None:
-        made.PixelSpacing = [f"{mm:.6g}" for mm in spacing]
+        capture.PixelSpacing = [f"{mm:.6g}" for mm in spacing]
     if source is not None:
-        _add_source(made, source, keep_patient)
+        _add_source(capture, source, keep_patient)
     buffer = io.BytesIO()
-    made.save_as(buffer, enforce_file_format=True)
+    capture.save_as(buffer, enforce_file_format=True)
     return buffer.getvalue()
 
 
 def _described(pixels: np.ndarray) -> Dataset:
-    """The picture, and everything about it that does not depend on what it was made from."""
+    """The image with all tags that do not depend on its source."""
     from pydicom import Dataset, uid
     from pydicom.dataset import FileMetaDataset
 
-    made = Dataset()
-    made.file_meta = FileMetaDataset()
-    made.file_meta.TransferSyntaxUID = uid.ExplicitVRLittleEndian
-    made.file_meta.MediaStorageSOPClassUID = made.SOPClassUID = uid.SecondaryCaptureImageStorage
-    made.SpecificCharacterSet = "ISO_IR 192"
+    capture = Dataset()
+    capture.file_meta = FileMetaDataset()
+    capture.file_meta.TransferSyntaxUID = uid.ExplicitVRLittleEndian
+    capture.file_meta.MediaStorageSOPClassUID = capture.SOPClassUID = uid.SecondaryCaptureImageStorage
+    capture.SpecificCharacterSet = "ISO_IR 192"
     for name in ("SOPInstanceUID", "SeriesInstanceUID", "StudyInstanceUID"):
-        setattr(made, name, uid.generate_uid(prefix=None))
-    made.file_meta.MediaStorageSOPInstanceUID = made.SOPInstanceUID
+        setattr(capture, name, uid.generate_uid(prefix=None))
+    capture.file_meta.MediaStorageSOPInstanceUID = capture.SOPInstanceUID
     for name in (*PATIENT, *STUDY, "SeriesNumber", "PatientOrientation"):
-        setattr(made, name, None)
-    made.Modality, made.ConversionType, made.InstanceNumber = "OT", "SYN", 1
-    made.ImageType = ["DERIVED", "SECONDARY"]
-    made.SeriesDescription = DESCRIPTION
-    made.DerivationDescription = f"{DESCRIPTION} by prism_jax {metadata.version('prism-jax')}; not an acquired image"
-    made.Rows, made.Columns = pixels.shape
-    made.SamplesPerPixel, made.PhotometricInterpretation, made.PixelRepresentation = 1, "MONOCHROME2", 0
-    made.BitsAllocated, made.BitsStored, made.HighBit = 8, 8, 7
+        setattr(capture, name, None)
+    capture.Modality, capture.ConversionType, capture.InstanceNumber = "OT", "SYN", 1
+    capture.ImageType = ["DERIVED", "SECONDARY"]
+    capture.SeriesDescription = DESCRIPTION
+    capture.DerivationDescription = f"{DESCRIPTION} by prism_jax {metadata.version('prism-jax')}; not an acquired image"
+    capture.Rows, capture.Columns = pixels.shape
+    capture.SamplesPerPixel, capture.PhotometricInterpretation, capture.PixelRepresentation = 1, "MONOCHROME2", 0
+    capture.BitsAllocated, capture.BitsStored, capture.HighBit = 8, 8, 7
     data = np.ascontiguousarray(pixels, np.uint8).tobytes()
-    made.PixelData = data + b"\0" * (len(data) % 2)
-    made["PixelData"].VR = "OB"
-    return made
+    capture.PixelData = data + b"\0" * (len(data) % 2)
+    capture["PixelData"].VR = "OB"
+    return capture
 
 
-def _add_source(made: Dataset, source: Dataset, keep_patient: bool) -> None:
-    """What must be said of an image made from `source`, and with `keep_patient` whose it is."""
+def _add_source(capture: Dataset, source: Dataset, keep_patient: bool) -> None:
+    """Copies the tags that an image derived from `source` needs, with `keep_patient` the patient's and study's too."""
     from pydicom import Dataset
 
     if source.get("LossyImageCompression") == "01":
-        made.LossyImageCompression = "01"  # the standard forbids to take it back
+        capture.LossyImageCompression = "01"  # the standard forbids resetting it
     if not keep_patient:
         return
     for name in ("SpecificCharacterSet", *PATIENT, "PatientAge", *STUDY, "StudyInstanceUID"):
         if name in source:
-            made[name] = source[name]
+            capture[name] = source[name]
     reference = Dataset()
     reference.ReferencedSOPClassUID = source.get("SOPClassUID")
     reference.ReferencedSOPInstanceUID = source.get("SOPInstanceUID")
-    made.SourceImageSequence = [reference]
+    capture.SourceImageSequence = [reference]

@@ -1,4 +1,4 @@
-"""What the tags of a DICOM file say about its picture, as far as it can be understood."""
+"""Tags of a DICOM file that describe the patient and the image; invalid values count as unknown."""
 
 from __future__ import annotations
 
@@ -16,23 +16,25 @@ DAYS = {"D": 1.0, "W": 7.0, "M": 365.25 / 12, "Y": 365.25}
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Tags:
-    """What a file says about its picture, set upright. None or "" where it says nothing that can be understood."""
+    """Tags of one file, for the upright image. None or "" where missing or invalid."""
 
     age: float | None  # years
     sex: Literal["M", "F"] | None
-    view: str | None  # View Position as it stands: "PA", "AP", "LL", ...
-    spacing: tuple[float, float] | None  # mm between rows and between columns; at the detector if not known at the body
+    view: str | None  # View Position unchanged: "PA", "AP", "LL", ...
+    spacing: (
+        tuple[float, float] | None
+    )  # mm between rows and between columns; at the detector where unknown at the body
     height: int  # pixels
     width: int
     patient: str  # Patient ID
     study: str  # Study Instance UID
     modality: str  # "CR", "DX", ...
     body_part: str  # Body Part Examined as it stands: "CHEST", ...
-    orientation: tuple[str, str] | None  # where rows and columns run to: ("L", "F") is how a frontal image is shown
+    orientation: tuple[str, str] | None  # directions of rows and columns: ("L", "F") for an upright frontal image
 
 
 def of(dataset: Dataset) -> Tags:
-    """All that is understood. Raises ValueError where height or width is no number."""
+    """The tags of a dataset. Raises ValueError where height or width is not a number."""
     sex = text(dataset, "PatientSex").upper()
     spacing = next(filter(None, (_spacing(dataset, name) for name in SPACINGS)), None)
     orientation, sides = _orientation(dataset), shape(dataset)
@@ -53,11 +55,11 @@ def of(dataset: Dataset) -> Tags:
 
 
 def parse_age(text: str) -> float | None:
-    """Years of an Age String: "062Y", "018M", "03W", "62" (years), ...; None where it makes no sense."""
-    found = re.fullmatch(r"\s*(\d{1,3})\s*([DWMY]?)\s*", text, re.ASCII | re.IGNORECASE)
-    if found is None:
+    """Years of an Age String: "062Y", "018M", "03W", "62" (years), ...; None where it is invalid."""
+    match = re.fullmatch(r"\s*(\d{1,3})\s*([DWMY]?)\s*", text, re.ASCII | re.IGNORECASE)
+    if match is None:
         return None
-    years = int(found[1]) * DAYS[found[2].upper() or "Y"] / DAYS["Y"]
+    years = int(match[1]) * DAYS[match[2].upper() or "Y"] / DAYS["Y"]
     return years if years <= 130 else None
 
 
@@ -87,11 +89,11 @@ def count(dataset: Dataset, name: str, default: int = 0) -> int:
         value = dataset.get(name)
         return default if value is None or value == "" else int(value)
     except Exception as error:
-        raise ValueError(f"its {name} makes no sense ({one_line(error)})") from None
+        raise ValueError(f"its {name} is invalid ({one_line(error)})") from None
 
 
 def one_line(said: Exception | str) -> str:
-    """What an error or a tag says, on one line of bearable length."""
+    """Text of an error or a tag on one line of at most 200 characters."""
     text = said if isinstance(said, str) else str(said) or type(said).__name__
     return " ".join("".join(c if c.isprintable() else " " for c in text[:1000]).split())[:200]
 

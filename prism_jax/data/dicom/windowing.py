@@ -1,4 +1,4 @@
-"""How a DICOM file means its stored numbers to be seen: modality rescale, VOI table or window, 8 bits."""
+"""From stored DICOM values to 8-bit grey levels: modality rescale or table, then VOI table or window."""
 
 from __future__ import annotations
 
@@ -13,24 +13,24 @@ if TYPE_CHECKING:
 Range = tuple[float, float]
 
 
-def shown(dataset: Dataset, stored: np.ndarray) -> np.ndarray:
-    """Grey levels uint8 of integer `stored` values, any shape. May raise anything where tags are broken."""
+def to_8_bits(dataset: Dataset, stored: np.ndarray) -> np.ndarray:
+    """Grey levels uint8 of integer `stored` values of any shape. May raise any exception where tags are broken."""
     bits, is_signed = int(dataset.BitsStored), int(dataset.PixelRepresentation) == 1
     allocated = int(dataset.BitsAllocated)
     if not 1 <= bits <= allocated <= 32:
-        raise ValueError(f"it stores {bits} of {allocated} bits; 1 to 32 can be")
+        raise ValueError(f"stored bits must be between 1 and the {allocated} allocated (at most 32), got {bits}")
     values = _used_bits(dataset, stored, bits, is_signed)
     limits = (-(2.0 ** (bits - 1)), 2.0 ** (bits - 1) - 1) if is_signed else (0.0, 2.0**bits - 1)
     values, limits = _rescaled(dataset, values, limits)
-    share = _share(dataset, values, limits)  # [0, 1]
-    return np.round(share * 255).astype(np.uint8)
+    fraction = _fraction(dataset, values, limits)  # [0, 1]
+    return np.round(fraction * 255).astype(np.uint8)
 
 
 def _used_bits(dataset: Dataset, stored: np.ndarray, bits: int, is_signed: bool) -> np.ndarray:
-    """The values without what old files keep in bits beside the picture (overlays). Decoders take those off."""
+    """The values without overlays, which old files keep in unused bits. Decoders of compressed files remove those."""
     lowest = int(dataset.get("HighBit", bits - 1)) - bits + 1
     if lowest < 0:
-        raise ValueError(f"it stores {bits} bits below bit {lowest + bits}; there are not so many")
+        raise ValueError(f"high bit {lowest + bits - 1} is too low for {bits} stored bits")
     if dataset.file_meta.TransferSyntaxUID.is_compressed or (lowest == 0 and bits == 8 * stored.itemsize):
         return stored
     wide = (stored.astype(np.int64) >> lowest) & (2**bits - 1)
@@ -44,15 +44,15 @@ def _rescaled(dataset: Dataset, values: np.ndarray, limits: Range) -> tuple[np.n
     slope = _first(dataset.get("RescaleSlope"), 1.0)
     intercept = _first(dataset.get("RescaleIntercept"), 0.0)
     if not (math.isfinite(slope) and math.isfinite(intercept)) or slope == 0:
-        raise ValueError(f"rescale slope {slope} and intercept {intercept} make no picture")
+        raise ValueError(f"rescale slope {slope} and intercept {intercept} are not valid")
     if (slope, intercept) == (1, 0):
         return values, limits
     low, high = sorted(slope * limit + intercept for limit in limits)
     return values * slope + intercept, (low, high)
 
 
-def _share(dataset: Dataset, values: np.ndarray, limits: Range) -> np.ndarray:
-    """Where each value lies between black 0 and white 1."""
+def _fraction(dataset: Dataset, values: np.ndarray, limits: Range) -> np.ndarray:
+    """Each value as a fraction from black (0) to white (1)."""
     if dataset.get("VOILUTSequence"):
         looked_up, bits = _through_table(dataset, dataset.VOILUTSequence[0], np.round(values).astype(np.int64))
         return np.clip(looked_up / (2.0**bits - 1), 0.0, 1.0)
@@ -63,21 +63,21 @@ def _share(dataset: Dataset, values: np.ndarray, limits: Range) -> np.ndarray:
 
 
 def windowed(values: np.ndarray, center: float, width: float, function: str = "LINEAR") -> np.ndarray:
-    """Values seen through a window, [0, 1]: DICOM PS3.3 C.11.2.1.2 and C.11.2.1.3."""
+    """Windowed values in [0, 1]: DICOM PS3.3 C.11.2.1.2 and C.11.2.1.3."""
     least = 1.0 if function == "LINEAR" else 0.0
     if not (math.isfinite(center) and math.isfinite(width)) or width < least or width == 0:
-        raise ValueError(f"window center {center}, width {width} ({function}) is none; the width is at least {least:g}")
+        raise ValueError(f"window width must be at least {least:g} ({function}), got center {center}, width {width}")
     if function == "LINEAR":
         return np.clip((values - (center - 0.5)) / max(width - 1, 1e-6) + 0.5, 0.0, 1.0)
     if function == "LINEAR_EXACT":
         return np.clip((values - center) / width + 0.5, 0.0, 1.0)
     if function == "SIGMOID":
         return 1 / (1 + np.exp(np.clip(-4 * (values - center) / width, -500, 500)))
-    raise ValueError(f"VOI LUT function {function!r} is not LINEAR, LINEAR_EXACT or SIGMOID")
+    raise ValueError(f"VOI LUT function must be LINEAR, LINEAR_EXACT or SIGMOID, got {function!r}")
 
 
 def _through_table(dataset: Dataset, item: Dataset, values: np.ndarray) -> tuple[np.ndarray, int]:
-    """(values looked up in a table of the file, bits of its entries)."""
+    """(Values looked up in a table of the file, bits of its entries)."""
     count, first, bits = (int(number) for number in item.LUTDescriptor)
     count = count or 2**16
     table = _entries(dataset, item, count)

@@ -1,4 +1,4 @@
-"""Examples that cost nothing to read: what a pipeline or a training run takes without its data."""
+"""Synthetic examples held in memory, for tests and benchmarks of pipelines without a data set."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from prism_jax.data import schema
 
 @dataclasses.dataclass(frozen=True)
 class FakeExamples:
-    """`count` examples that share a few JPEG pictures [side, side] with the detail of an X-ray; see `fake_examples`."""
+    """`count` examples that share a few JPEG images [side, side] with the detail of an X-ray; see `fake_examples`."""
 
     count: int
-    pictures: tuple[bytes, ...]
+    images: tuple[bytes, ...]
     side: int
 
     def __len__(self) -> int:
@@ -27,7 +27,7 @@ class FakeExamples:
             raise IndexError(f"example {index} of {self.count}")
         return schema.Example(
             id=index,
-            image=self.pictures[index % len(self.pictures)],
+            image=self.images[index % len(self.images)],
             height=self.side,
             width=self.side,
             patient=str(index),
@@ -38,12 +38,12 @@ class FakeExamples:
 
 
 def fake_examples(count: int, side: int = 512, *, distinct: int = 16, seed: int = 0) -> FakeExamples:
-    """Examples with `distinct` different pictures: smooth shapes, and noise as strong as that of a detector."""
+    """Examples with `distinct` different images: smooth shapes with noise as strong as a detector's."""
     draw = np.random.default_rng(seed)
-    return FakeExamples(count, tuple(_picture(draw, side) for _ in range(distinct)), side)
+    return FakeExamples(count, tuple(_image(draw, side) for _ in range(distinct)), side)
 
 
-def _picture(draw: np.random.Generator, side: int) -> bytes:
+def _image(draw: np.random.Generator, side: int) -> bytes:
     coarse = Image.fromarray(draw.uniform(30, 220, (8, 8)).astype(np.float32))
     smooth = np.asarray(coarse.resize((side, side), Image.Resampling.BICUBIC))
     noisy = smooth + draw.normal(0, 3, (side, side))

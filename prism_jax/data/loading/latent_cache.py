@@ -1,9 +1,9 @@
-"""Encoded images on disk: what training reads instead of decoding and encoding the same images in every epoch.
+"""Cache of encoded images on disk, so that training neither decodes nor encodes them in every epoch.
 
-cache.json                       what was encoded, with what
+cache.json                       data set, networks and settings of the encoding
 latents-000003.array_record      one image a record: float16 [h, w, c] of the scaled posterior mean, or of mean and
                                  log-variance one after the other
-latents-000003.parquet           written last: what is known of its images, from which captions are made
+latents-000003.parquet           written last: attributes and texts of its images, from which captions are made
 captions.parquet                 once all shards are done: every caption of a first epoch once, with its tokens
 """
 
@@ -29,14 +29,14 @@ SETTINGS_FILE, CAPTIONS_FILE = "cache.json", "captions.parquet"
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Settings:
-    """What latents depend on. Those of other settings are stale."""
+    """Everything that the latents depend on. A cache with other settings is stale."""
 
     data: str  # digest of the data set
     split: str
     count: int  # images
     size: int  # pixels
     fit: str
-    crop: str | None  # the mask that images were cut to
+    crop: str | None  # name of the mask that images are cropped to
     vae: str  # fingerprint of its weights
     tokenizer: str
     dtype: str  # of the encoder's computation
@@ -47,7 +47,7 @@ class Settings:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class LatentCache:
-    """The cache in one folder, being written or read."""
+    """The cache in one folder, to write or read."""
 
     folder: Path
     settings: Settings
@@ -57,7 +57,7 @@ class LatentCache:
         return -(-self.settings.count // self.settings.shard)
 
     def begin(self) -> None:
-        """Makes the folder, or checks that it holds the same settings; see `check`."""
+        """Creates the folder, or checks that it holds the same settings; see `check`."""
         if (self.folder / SETTINGS_FILE).is_file():
             self.check()
             return
@@ -67,7 +67,7 @@ class LatentCache:
             partial.write_text(text)
 
     def check(self) -> None:
-        """Raises ValueError, with what differs, for a cache of other settings."""
+        """Raises ValueError, naming the differences, for a cache with other settings."""
         found = json.loads((self.folder / SETTINGS_FILE).read_text())
         wanted = json.loads(json.dumps(dataclasses.asdict(self.settings)))
         stale = [
@@ -83,7 +83,7 @@ class LatentCache:
         return self._rows(shard).is_file()
 
     def write(self, shard: int, latents: Sequence[np.ndarray], rows: Sequence[Mapping[str, Any]]) -> None:
-        """Writes one shard, whole or not at all: float16 [h, w, c] or [h, w, 2c] each, and its row."""
+        """Writes one shard atomically: float16 [h, w, c] or [h, w, 2c] of each image, and its row."""
         import pyarrow as pa
         import pyarrow.parquet as pq
         from array_record.python.array_record_module import ArrayRecordWriter
@@ -99,7 +99,7 @@ class LatentCache:
             pq.write_table(table, partial)
 
     def finish(self, tokenize: Callable[[list[str]], np.ndarray]) -> bool:
-        """Writes the captions' tokens, int32 [n, 77], if all shards are done, and says whether they are."""
+        """Writes the captions' tokens, int32 [n, 77], if all shards are done; returns whether they are."""
         import pyarrow as pa
         import pyarrow.parquet as pq
 
@@ -115,7 +115,7 @@ class LatentCache:
         """The cache for reading.
 
         Raises:
-          ValueError: it is of other settings, or not finished.
+          ValueError: it has other settings, or is not finished.
         """
         import pyarrow.parquet as pq
         from array_record.python.array_record_data_source import ArrayRecordDataSource
@@ -155,21 +155,21 @@ class Latents:
 
     records: ArrayRecordDataSource
     shape: tuple[int, int, int]
-    examples: Sequence[Example]  # what is known of each image, without the image
-    tokens: Mapping[str, np.ndarray]  # int32 [77] of captions that are known already
+    examples: Sequence[Example]  # attributes and text of each image, without pixels
+    tokens: Mapping[str, np.ndarray]  # int32 [77] of the captions of a first epoch
 
     def __len__(self) -> int:
         return len(self.examples)
 
     def __getitem__(self, index: int) -> tuple[dict[str, np.ndarray], Example]:
-        """Of one image: float16 "latents" [h, w, c], "logvar" where it was kept; and what is known of it."""
+        """Of one image: float16 "latents" [h, w, c], "logvar" if cached; and its example without pixels."""
         moments = np.frombuffer(self.records[index], np.float16).reshape(*self.shape[:2], -1)
         mean, logvar = moments[..., : self.shape[2]], moments[..., self.shape[2] :]
         return {"latents": mean} | ({"logvar": logvar} if logvar.size else {}), self.examples[index]
 
 
 def row_of(number: int, attributes: Attributes, *, caption: str, text: str) -> dict[str, Any]:
-    """What the cache keeps of an example, beside its latents."""
+    """The row of an example in the cache, beside its latents."""
     return {"id": number, "caption": caption, "attributes": json.dumps(dataclasses.asdict(attributes)), "text": text}
 
 

@@ -1,4 +1,4 @@
-"""Several data sets in one stream, by weight, and classes of one data set equally often."""
+"""Mixtures of data sets by weight, and class-balanced sampling within one data set."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 from prism_jax.data import schema
 from prism_jax.data.loading import sampler
 
-RESOLUTION = 10**6  # shares are whole numbers, the smallest at least this
+RESOLUTION = 10**6  # weights are whole numbers, the smallest at least this
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -19,12 +19,12 @@ class Component:
     """One data set of a mixture."""
 
     examples: Sequence[schema.Example]
-    weight: float = 1.0  # how many draws it gets, relative to the others, whatever its size
+    weight: float = 1.0  # of its draws relative to the other data sets, whatever its size
     classes: np.ndarray | None = None  # int [n]: each class gets the same number of draws; -1 is never drawn
 
     def __post_init__(self):
         if not (math.isfinite(self.weight) and self.weight > 0):
-            raise ValueError(f"weight {self.weight} is not a number above 0; leave the data set out instead")
+            raise ValueError(f"weight must be above 0, got {self.weight}; leave the data set out instead")
         if len(self.examples) == 0:
             raise ValueError("a data set of the mixture is empty; leave it out")
         if self.classes is None:
@@ -32,37 +32,37 @@ class Component:
         if len(self.classes) != len(self.examples):
             raise ValueError(f"{len(self.classes)} classes for {len(self.examples)} examples; give one each")
         if not (np.asarray(self.classes) >= 0).any():
-            raise ValueError("no example is in a class: nothing can be drawn")
+            raise ValueError("no example belongs to a class, so nothing can be drawn")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Mixture:
-    """Data sets that are drawn from together, without end."""
+    """Data sets that are sampled together, without end."""
 
     components: tuple[Component, ...]
 
     def __post_init__(self):
         if not self.components:
-            raise ValueError("a mixture needs one data set at least")
+            raise ValueError("a mixture needs at least one data set")
 
 
 def balanced(
     examples: Sequence[schema.Example], of: Callable[[schema.Attributes], Hashable | None], *, weight: float = 1.0
 ) -> Component:
-    """A component whose classes are what `of` makes of the attributes; where that is None the example is never drawn.
+    """A component whose classes are `of(attributes)`; an example with None is never drawn.
 
-    `lambda attributes: attributes.findings.get("pacemaker")` draws images with a pacemaker as often as images stated
-    to be without, and none where nobody said or it is uncertain. Reads every example once.
+    `lambda attributes: attributes.findings.get("pacemaker")` draws images with a pacemaker as often as images without,
+    and none where it is unknown or uncertain. Reads every example once.
     """
-    found = [of(example.attributes) for example in examples]
-    names = sorted({name for name in found if name is not None}, key=repr)
+    classes_of = [of(example.attributes) for example in examples]
+    names = sorted({name for name in classes_of if name is not None}, key=repr)
     number = {name: i for i, name in enumerate(names)}
-    classes = np.array([-1 if name is None else number[name] for name in found], np.int64)
+    classes = np.array([-1 if name is None else number[name] for name in classes_of], np.int64)
     return Component(examples=examples, weight=weight, classes=classes)
 
 
 def weighted_sampler(mixture: Mixture, *, slots: int, seed: int) -> sampler.WeightedSampler:
-    """The order in which a mixture is drawn from; `slots` is the size of a batch over all processes."""
+    """The sampler of a mixture; `slots` is the size of a batch over all processes."""
     pools, weights = [], []
     for number, component in enumerate(mixture.components):
         groups = _groups(component)

@@ -1,4 +1,4 @@
-"""Batches from a built data set: a Grain pipeline, deterministic, resumable, split over processes."""
+"""Batches from a built data set: a deterministic, resumable Grain pipeline, sharded over processes."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from prism_jax.data.loading import mixture, sampler
 if TYPE_CHECKING:
     import grain
 
-PREFETCH = 2  # batches that each thread or worker process has ready
-Caption = Callable[[schema.Example, int], str]  # (example, how often its data set was gone through before)
+PREFETCH = 2  # batches per thread or worker process
+Caption = Callable[[schema.Example, int], str]  # (example, epoch of its data set)
 
 
 def describe(example: schema.Example, epoch: int) -> str:
@@ -62,7 +62,7 @@ def batches(
     num_workers: int = 0,
     caption: Caption = describe,
 ) -> Batches:
-    """This process's batches.
+    """Batches of this process.
 
     A batch holds `batch_size` examples of this process:
 
@@ -71,24 +71,23 @@ def batches(
         attributes  list of b Attributes
         text        str [b], report or note
         id          int64 [b], unique in the data set, below 2**31
-        dataset     int64 [b], which data set of a mixture; 0 where there is one
+        dataset     int64 [b], index in a mixture; 0 for a single data set
         subject     int64 [b], phantom subject or -1
-        mask        bool [b], False where an example only fills the batch
+        mask        bool [b], False for padding
 
-    Processes take disjoint slices first and shuffle them then, anew in every epoch (None: for ever). Training
-    sets `drop_remainder`: every process yields the same number of full batches per epoch. Otherwise none is
-    lost: the last batches are filled with masked examples, again to one number of batches in every process.
-    What all processes together see does not depend on how many they are, as long as `process_count` times
-    `batch_size` stays the same.
+    Processes take disjoint slices and reshuffle them in every epoch (`epochs=None`: without end). Training sets
+    `drop_remainder`: every process yields the same number of full batches per epoch. Otherwise the last batches are
+    padded with masked examples, again to the same number of batches in every process. The global batches do not
+    depend on the number of processes as long as `process_count` times `batch_size` stays the same.
 
-    A mixture has no epochs: it needs `shuffle` and `epochs=None`. `crop` names a mask of the examples; each is cut
-    to where that lies (transforms.crop_to). Images are prepared in `threads`, or, where these wait for each other,
-    in `num_workers` processes with so many threads each; a program with workers needs its `if __name__ ==
-    "__main__"`, for they are started by spawn. Neither changes what comes.
+    A mixture has no epochs: it needs `shuffle` and `epochs=None`. `crop` names a mask; each image is cropped to it
+    (transforms.crop_to). Images are prepared in `threads`, or in `num_workers` processes with that many threads
+    each; a program with workers needs `if __name__ == "__main__"`, since they are spawned. Neither changes the
+    batches.
     """
     transforms.frame(size, factor=factor)
     if isinstance(examples, mixture.Mixture) and (not shuffle or epochs is not None):
-        raise ValueError("a mixture is drawn from without end; use shuffle=True and epochs=None")
+        raise ValueError("a mixture is sampled without end; use shuffle=True and epochs=None")
     sources, drawn = _order(
         examples, batch_size, process_count, shuffle=shuffle, seed=seed, drop_remainder=drop_remainder
     )
@@ -112,13 +111,13 @@ def _order(
     seed: int,
     drop_remainder: bool,
 ) -> tuple[tuple[Sequence[Any], ...], sampler.EpochSampler | sampler.WeightedSampler]:
-    """The data sets, and which of their examples comes when."""
+    """The data sets and their sampler."""
     slots = batch_size * process_count
     if isinstance(examples, mixture.Mixture):
         parts = tuple(component.examples for component in examples.components)
         return parts, mixture.weighted_sampler(examples, slots=slots, seed=seed)
     if drop_remainder:
-        _check_share(len(examples), batch_size, process_count)
+        _check_batch_size(len(examples), batch_size, process_count)
     drawn = sampler.EpochSampler(
         count=len(examples), slots=slots, seed=seed if shuffle else None, drops_remainder=drop_remainder
     )
@@ -135,9 +134,9 @@ def iterate(
     process_count: int = 1,
     threads: int = 2,
 ) -> Batches:
-    """Endless shuffled batches of what `prepare(item, epoch)` makes of each item, in the order that `batches` has.
+    """Endless shuffled batches of `prepare(item, epoch)` for each item, in the order of `batches`.
 
-    Columns become arrays, but "attributes", which stays a list.
+    Columns become arrays, except "attributes", which stays a list.
     """
     sources, drawn = _order(items, batch_size, process_count, shuffle=True, seed=seed, drop_remainder=True)
     slots = range(process_index * batch_size, (process_index + 1) * batch_size)
@@ -152,9 +151,9 @@ def iterate(
 
 
 class Batches:
-    """An iterator over batches. Its state is the number of batches taken: it fits any number of threads or workers.
+    """Iterator over batches. Its state is the number of batches taken, for any number of threads or workers.
 
-    Batches that are ready do not count, so nothing is lost or seen twice where the state is restored.
+    Prefetched batches do not count, so none is lost or repeated when the state is restored.
     """
 
     def __init__(self, reader: Callable[[int], dict[str, Any]], count: int | None, *, threads: int, num_workers: int):
@@ -173,18 +172,18 @@ class Batches:
         return batch
 
     def get_state(self) -> dict[str, int]:
-        """JSON that `set_state` takes back."""
+        """State for `set_state`, as JSON."""
         return {"step": self._step}
 
     def set_state(self, state: Mapping[str, Any]) -> None:
-        """Goes on with the batch that would have come next when `state` was taken."""
+        """Resumes at the batch that was next when `state` was taken."""
         if "step" not in state:
-            raise ValueError(f"the state has {', '.join(state)}, not step: an older version wrote it; start anew")
+            raise ValueError(f"the state has {', '.join(state)}, not step: an older version wrote it; start a new run")
         self.close()
         self._step = int(state["step"])
 
     def close(self) -> None:
-        """Ends threads and worker processes. Taking another batch starts them again."""
+        """Stops threads and worker processes. Taking another batch restarts them."""
         if self._iterator is not None:
             self._iterator.close()
             self._iterator = None
@@ -197,14 +196,14 @@ class Batches:
         data = steps.map(self._reader).to_iter_dataset(reading)
         if self._num_workers:
             if not flags.FLAGS.is_parsed():
-                flags.FLAGS.mark_as_parsed()  # Grain's worker processes ask for theirs; our programs have none
+                flags.FLAGS.mark_as_parsed()  # Grain's workers read absl flags, which our programs do not parse
             data = data.mp_prefetch(grain.MultiprocessingOptions(self._num_workers, per_worker_buffer_size=PREFETCH))
         return iter(data)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class _Reader:
-    """Makes this process's batch of a step. Worker processes get a copy of it."""
+    """Makes this process's batch of a step. Worker processes get a copy."""
 
     sources: tuple[Sequence[schema.Example], ...]
     drawn: sampler.EpochSampler | sampler.WeightedSampler
@@ -232,7 +231,7 @@ class _Reader:
 
 
 def _fill(image: np.ndarray, example: schema.Example, *, fit: transforms.Fit, factor: int, crop: str | None) -> None:
-    """Lays the example's picture into `image` [h, w, 3]."""
+    """Fills `image` [h, w, 3] with the example's image."""
     pixels = transforms.decode(example.image)
     if crop is not None:
         if crop not in example.masks:
@@ -242,17 +241,17 @@ def _fill(image: np.ndarray, example: schema.Example, *, fit: transforms.Fit, fa
     transforms.to_input(pixels, image.shape[:2], fit, factor=factor, out=image)
 
 
-def _check_share(count: int, batch_size: int, process_count: int) -> None:
+def _check_batch_size(count: int, batch_size: int, process_count: int) -> None:
     """Raises ValueError unless there is one full batch for every process."""
-    share = count // process_count
-    if share < batch_size:
-        remedy = f"use {share} or fewer" if share else "use fewer processes"
-        raise ValueError(f"batch_size {batch_size} exceeds the {share} examples of each process; {remedy}")
+    examples = count // process_count
+    if examples < batch_size:
+        remedy = f"use {examples} or fewer" if examples else "use fewer processes"
+        raise ValueError(f"batch_size {batch_size} exceeds the {examples} examples of each process; {remedy}")
 
 
 @dataclasses.dataclass(frozen=True)
 class _Records:
-    """One split read as examples. Copies of it in other processes open the files themselves."""
+    """One split as examples. Copies in other processes open the files themselves."""
 
     folder: str
     split: str

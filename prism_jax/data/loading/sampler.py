@@ -1,7 +1,7 @@
-"""Which example comes when: pure functions of (seed, step, slot), so that any part of any epoch can be asked for.
+"""Samplers: pure functions from (seed, step, slot) to an example, so any step of any epoch can be computed directly.
 
-A batch over all processes together has as many slots as it has examples, and each process fills its own. What stands
-in a slot does not depend on who fills it: one, two or four processes together see the same batches in the same order.
+A batch over all processes has one slot per example, and each process fills its own. The example in a slot does not
+depend on the process that fills it: one, two or four processes together see the same batches in the same order.
 """
 
 from __future__ import annotations
@@ -15,25 +15,25 @@ from typing import NamedTuple
 
 import numpy as np
 
-CACHED_PERMUTATIONS = 128  # permutations that are remembered; those of more slots are short, and soon made again
+CACHED_PERMUTATIONS = 128  # permutations; with more slots they are short and quickly recomputed
 
 
 class Draw(NamedTuple):
-    """What stands in one slot of one batch."""
+    """The example in one slot of one batch."""
 
-    dataset: int  # data set of a mixture; 0 where there is one
-    index: int  # example in it
-    epoch: int  # how often the data set was gone through before
-    is_real: bool  # False where the example only fills the batch
+    dataset: int  # index in a mixture; 0 for a single data set
+    index: int  # of the example in it
+    epoch: int  # completed passes over the data set
+    is_real: bool  # False for padding
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class EpochSampler:
-    """Every example of one data set once an epoch.
+    """Every example of one data set once per epoch.
 
-    Slot j has the slice j, j + slots, j + 2 slots, ... of the data set, and shuffles it anew in every epoch. With
-    `drops_remainder` an epoch ends with the last full batch; which examples that leaves out changes from epoch to
-    epoch, if it is shuffled. Otherwise slots without an example are filled with the first.
+    Slot j has the slice j, j + slots, j + 2 slots, ... of the data set, reshuffled in every epoch. With
+    `drops_remainder` an epoch ends with the last full batch; if shuffled, the dropped examples differ between epochs.
+    Otherwise slots without an example are padded with the first.
     """
 
     count: int  # of examples
@@ -43,7 +43,7 @@ class EpochSampler:
 
     @property
     def steps(self) -> int:
-        """Batches an epoch."""
+        """Batches per epoch."""
         return self.count // self.slots if self.drops_remainder else -(-self.count // self.slots)
 
     def __call__(self, step: int, slot: int) -> Draw:
@@ -58,7 +58,7 @@ class EpochSampler:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Pool:
-    """Examples of one data set that are drawn equally often."""
+    """Examples of one data set with equal probability."""
 
     dataset: int
     indices: Sequence[int] | range
@@ -67,10 +67,9 @@ class Pool:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class WeightedSampler:
-    """Draws without end from several pools, each as often as its weight says, in every batch as nearly as can be.
+    """Endless draws from several pools in proportion to their weights, in every batch as nearly as possible.
 
-    A pool is gone through in a shuffled order, then in another; one with few examples and a large weight starts anew
-    more often.
+    Each pass over a pool has its own shuffled order; a small pool with a large weight is repeated more often.
     """
 
     pools: tuple[Pool, ...]
@@ -90,24 +89,24 @@ class WeightedSampler:
 
 
 def weighted_turn(place: int, weights: Sequence[int]) -> tuple[int, int]:
-    """(whose turn it is at a place of an endless sequence, how many turns they had before), taken evenly by weight."""
+    """(Number at a place of an endless sequence that interleaves the weights evenly, its earlier occurrences)."""
     left = sum(weights)
     before, after = place, place + 1
     for number, weight in enumerate(weights):
         others_before, others_after = before * (left - weight) // left, after * (left - weight) // left
-        if others_before == others_after:  # the place is not among the others'
+        if others_before == others_after:  # the place does not belong to the others
             return number, before - others_before
         before, after, left = others_before, others_after, left - weight
-    raise AssertionError("the last weight takes what is left")
+    raise AssertionError("the last weight takes the rest")
 
 
 def shuffled(place: int, length: int, *stream: int | str) -> int:
-    """What stands at `place` of the permutation of 0 ... `length` - 1 that the stream names."""
+    """Element `place` of the permutation of 0 ... `length` - 1 seeded by `stream`."""
     return int(_permutation(length, stream)[place])
 
 
 @functools.lru_cache(maxsize=CACHED_PERMUTATIONS)
 def _permutation(length: int, stream: tuple[int | str, ...]) -> np.ndarray:
-    # Grain's index_shuffle would need no memory, but takes 30 ms where a slice has ten examples.
+    # Grain's index_shuffle needs no memory, but takes 30 ms for a slice of ten examples.
     digest = hashlib.blake2b("/".join(map(str, stream)).encode(), digest_size=8).digest()
     return np.random.default_rng(int.from_bytes(digest)).permutation(length).astype(np.int32)

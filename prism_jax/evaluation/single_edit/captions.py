@@ -51,7 +51,7 @@ def from_requests(
     change = {name if name in SLOTS else _word(name, attributes, form): value for name, value in requested.items()}
     return Prompts(
         source=template.describe(attributes),
-        target=template.saying(change).describe(phrases.changed(attributes, change)),
+        target=template.mentioning(change).describe(phrases.changed(attributes, change)),
         change=change,
         stated=attributes,
         assumed=completed.describe_assumed(),
