@@ -71,7 +71,7 @@ def test_a_new_finding_is_appended_and_none_takes_one_away():
 
 
 def test_a_finding_that_is_neither_present_nor_absent_is_refused():
-    with pytest.raises(ValueError, match="pacemaker must be True .*got 'gone'"):
+    with pytest.raises(ValueError, match=r"pacemaker must be True .*got 'gone'"):
         changed(FULL, {"pacemaker": "gone"})
 
 

@@ -76,7 +76,7 @@ def test_a_finding_that_is_neither_present_absent_nor_uncertain_is_refused(state
 
 
 def test_an_unknown_sex_code_is_refused():
-    with pytest.raises(ValueError, match="sex must be .*got 'male'"):
+    with pytest.raises(ValueError, match=r"sex must be .*got 'male'"):
         schema.Attributes(sex="male")
 
 

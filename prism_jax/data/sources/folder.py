@@ -191,7 +191,9 @@ def _spacing(cells: list[str]) -> tuple[float, float] | None:
     except ValueError:
         values = [0.0]
     if not all(0 < value < 100 for value in values):
-        raise ValueError(f"spacing {', '.join(cells)} is not in mm; empty the cell if it is unknown")
+        raise ValueError(
+            f"spacing must be between 0 and 100 mm, got {', '.join(cells)}; empty the cell if it is unknown"
+        )
     return values[0], values[-1]
 
 
@@ -201,10 +203,10 @@ def _age(cell: str) -> float | None:
     try:
         return float(cell)
     except ValueError:
-        raise ValueError(f"age {cell!r} is not a number of years; empty the cell if it is unknown") from None
+        raise ValueError(f"age must be a number of years, got {cell!r}; empty the cell if it is unknown") from None
 
 
 def _sex(cell: str) -> str | None:
     if cell.lower() not in SEXES:
-        raise ValueError(f"sex {cell!r} is not one of M, F, male, female or empty")
+        raise ValueError(f"sex must be M, F, male, female or empty, got {cell!r}")
     return SEXES[cell.lower()]
