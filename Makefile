@@ -42,7 +42,7 @@ integration: $(INSTALLED) ## run tests/sharded (eight CPU devices), tests/refere
 	$(PYTEST) tests/sharded
 	$(PYTEST) tests/reference tests/programs
 
-nightly: $(INSTALLED) ## run the tests of a minute and more
+nightly: $(INSTALLED) docs ## run the tests of a minute and more, and build the documentation with its notebook
 	$(PYTEST) -m nightly
 
 lint: $(INSTALLED) ## check style, formatting and who imports whom
