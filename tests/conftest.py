@@ -188,6 +188,7 @@ def scorer(tiny_sd) -> ClipScorer:
 # Longest first: the last file would otherwise keep one worker busy while the others wait.
 LONGEST = (
     "test_finetune",
+    "test_processes",
     "test_scaling",
     "test_edit",
     "test_inversion",
