@@ -1,4 +1,4 @@
-"""`prism data report`: says what is in a built data set, as a page and as JSON."""
+"""`prism data report`: the content of a built data set, as a page and as JSON."""
 
 import dataclasses
 from pathlib import Path
@@ -7,14 +7,13 @@ from typing import Annotated
 import tyro
 
 from prism_jax import report
-from prism_jax.data_report import images as data_report_images
-from prism_jax.data_report import report as data_report_report
-from prism_jax.data_report import survey
+from prism_jax.data_report import images, survey
+from prism_jax.data_report import report as survey_report
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Options:
-    """Counts, what is missing, what goes together, near duplicates and burned-in marks of a built data set."""
+    """Reports counts, completeness, pairwise associations, near duplicates and burned-in text of a built data set."""
 
     folder: tyro.conf.Positional[Path]
     """Data set that `prism data build` made."""
@@ -25,10 +24,13 @@ class Options:
 
 def run(options: Options) -> int:
     """Writes the report and prints where it is; returns the exit code."""
-    made, images = survey.survey(options.folder, options.config)
+    result, records = survey.survey(options.folder, options.config)
     html = options.out / "report.html"
-    shown = data_report_images.samples(options.folder, made, images)
-    report.write(data_report_report.page(made, shown, report.versions()), html)
-    survey.write(made, options.out / survey.FILE_NAME)
-    print(f"{html}: {made.splits[-1].images} images; for programs: {options.out / survey.FILE_NAME}")
+    samples = images.samples(options.folder, result, records)
+    report.write(survey_report.page(result, samples, report.versions()), html)
+    survey.write(result, options.out / survey.FILE_NAME)
+    print(
+        f"{html}: report on {result.splits[-1].images} images, open it in a browser; as JSON: "
+        f"{options.out / survey.FILE_NAME}"
+    )
     return 0

@@ -23,19 +23,19 @@ SEXES = {"m": "M", "male": "M", "f": "F", "female": "F", "": None, "unknown": No
 class FolderConfig:
     """Columns of the table and how to read them. None: the table has no such column."""
 
-    csv: str = "metadata.csv"  # or .jsonl, or either with .gz; relative to the source folder
-    path: str = "{path}"  # the image, relative to the source folder; braces name columns: "images/{id}.jpg"
-    patient_column: str = "patient"
-    patient_pattern: str = ".+"  # the part of that cell which names the patient: r"\d+" takes 326 from 326a
-    study_column: str | None = None
-    sex_column: str | None = "sex"
+    csv: str = "metadata.csv"  # table, relative to the source folder: .csv or .jsonl, also with .gz
+    path: str = "{path}"  # image, relative to the source folder; braces name columns: "images/{id}.jpg"
+    patient_column: str = "patient"  # identifier; splits never separate images of one patient
+    patient_pattern: str = ".+"  # regex for the identifying part of that cell: r"\d+" takes 326 from 326a
+    study_column: str | None = None  # identifier of the examination
+    sex_column: str | None = "sex"  # M, F, male, female or empty
     age_column: str | None = "age"  # years
-    view_column: str | None = "view"
+    view_column: str | None = "view"  # AP, PA, ...
     race_column: str | None = None
     text_column: str | None = None  # report or note
     spacing_columns: tuple[str, ...] = ()  # mm between the original's rows and between its columns, or one for both
     findings_column: str | None = "findings"  # a list; empty: unknown, "No Finding": none present
-    separator: str = ";"
+    separator: str = ";"  # between the findings of a list
     findings: tuple[str, ...] | None = None  # all names that may occur in the list; None: any
     unlisted_absent: bool = False  # one of `findings` that a list leaves out is absent, not unmentioned
     flags: tuple[str, ...] = ()  # columns of one finding each, yes, no or uncertain: "tube=endotracheal tube"
