@@ -4,7 +4,11 @@ import dataclasses
 
 import numpy as np
 import pytest
+from scipy.special import expit
 
+from prism_jax.classifier import Classifier, Prediction
+from prism_jax.evaluation import judges
+from prism_jax.evaluation.edited_cohort import AGE
 from prism_jax.stats.consensus import agree
 from prism_jax.stats.effects import EffectConfig, Row, measure
 from prism_jax.stats.intervals import BootstrapConfig
@@ -44,6 +48,18 @@ def test_judges_of_other_edits_or_rules_cannot_be_put_together():
         agree(first, dataclasses.replace(first, edits=("add",)))
     with pytest.raises(ValueError, match="two judges or more, got 1"):
         agree(first)
+
+
+def test_scores_are_in_the_order_of_the_columns_asked_for():
+    targets = ("edema", "sex", "view")
+    judge = Classifier(network=None, temperature=None, shift=None, thresholds=None, targets=targets, size=8)
+    logits = np.arange(6.0).reshape(2, 3)
+    found = Prediction(logits=logits, age=np.array([40.0, 50.0]), features=np.zeros((2, 1)))
+    columns = ("view", AGE, "edema")
+    scores = judges.scores(judge, columns, found)
+    np.testing.assert_array_equal(scores, [[2, 40, 0], [5, 50, 3]])
+    np.testing.assert_allclose(judges.probabilities(scores, columns)[:, 1], [40, 50])
+    np.testing.assert_allclose(judges.probabilities(scores, columns)[:, [0, 2]], expit(scores[:, [0, 2]]))
 
 
 def read(rng, true: np.ndarray, confusion: np.ndarray) -> np.ndarray:
