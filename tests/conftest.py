@@ -219,5 +219,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Puts the longest files first, and gives every test the time limit of its folder."""
     items.sort(key=lambda item: (*LONGEST, item.path.stem).index(item.path.stem))
     for item in items:
+        if item.path.parent.name not in TIMEOUTS:
+            raise pytest.UsageError(f"{item.path} lies in none of tests/{', tests/'.join(TIMEOUTS)}")
         limit = NIGHTLY_TIMEOUT if item.get_closest_marker("nightly") else TIMEOUTS[item.path.parent.name]
         item.add_marker(pytest.mark.timeout(limit))

@@ -10,6 +10,7 @@ import time
 import pytest
 
 from prism_jax import config as configs
+from prism_jax import entrypoint
 from tests.programs.test_finetune import losses, small, workshop  # noqa: F401 (a fixture)
 from tests.sharded.test_scaling import CUT, STEPS, assert_same_training, final, make, one  # noqa: F401
 
@@ -44,7 +45,8 @@ def run_processes(config, folder, *, stop=None):
     finally:
         for process in started:
             process.kill()
-    assert [process.returncode for process in started] == [0, 0], "\n\n".join(said)
+    code = 0 if stop is None else entrypoint.STOPPED
+    assert [process.returncode for process in started] == [code, code], "\n\n".join(said)
     return said
 
 
