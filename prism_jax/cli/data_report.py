@@ -27,7 +27,7 @@ def run(options: Options) -> int:
     result, records = survey.survey(options.folder, options.config)
     html = options.out / "report.html"
     samples = images.samples(options.folder, result, records)
-    report.write(survey_report.page(result, samples, report.versions()), html)
+    report.write(survey_report.report_of(result, samples), html)
     survey.write(result, options.out / survey.FILE_NAME)
     print(
         f"{html}: report on {result.splits[-1].images} images, open it in a browser; as JSON: "

@@ -1,6 +1,7 @@
-"""Sample images of a data report: the first images, near duplicates, and suspected burned-in text."""
+"""Images of a data report: a random sample, near duplicates, and suspected burned-in text."""
 
-from collections.abc import Sequence
+import itertools
+from collections.abc import Callable, Hashable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,8 @@ from prism_jax.report import figures
 
 SIDE = 192  # pixels of an image on the page
 TEXT_SIDE = 320  # pixels; letters must stay readable
-FIRST, NEAR, TEXT = "First images by number", "Near duplicates", "Suspected burned-in text"
+DRAWN = "Images drawn at random over sources, findings and patients"
+NEAR, TEXT = "Near duplicates", "Suspected burned-in text"
 
 
 def samples(folder: str | Path, survey: Survey, images: Sequence[ImageRecord]) -> tuple[report.Sample, ...]:
@@ -26,7 +28,7 @@ def samples(folder: str | Path, survey: Survey, images: Sequence[ImageRecord]) -
     by_id = {image.id: image for image in images}
     opened = {split: pipeline.open_split(folder, split) for split in dict.fromkeys(image.split for image in images)}
     read = lambda image: opened[image.split][image.index]
-    samples = [_first(read(by_id[number])) for number in sorted(by_id)[:most]]
+    samples = [_captioned(read(image)) for image in drawn(images, most)]
     # Copies in two splits are worst, then those of two patients.
     worst = sorted(survey.duplicates, key=lambda pair: (pair.splits[0] == pair.splits[1], pair.is_one_patient))
     for pair in worst[:most]:
@@ -44,9 +46,39 @@ def samples(folder: str | Path, survey: Survey, images: Sequence[ImageRecord]) -
     return tuple(samples)
 
 
-def _first(example: schema.Example) -> report.Sample:
+def drawn(images: Sequence[ImageRecord], count: int, *, seed: int = 0) -> list[ImageRecord]:
+    """`count` images drawn at random: sources take turns, within a source its findings, and one image per patient.
+
+    Patients come twice only where there are fewer than `count`.
+    """
+    order = [images[i] for i in np.random.default_rng(seed).permutation(len(images))]
+    firsts = list({image.patient or image.id: image for image in reversed(order)}.values())
+    ids = {image.id for image in firsts}
+    others = [image for image in order if image.id not in ids]
+    return [*_in_turn(firsts), *_in_turn(others)][:count]
+
+
+def _in_turn(images: Sequence[ImageRecord]) -> list[ImageRecord]:
+    present = lambda image: frozenset(name for name, state in image.attributes.findings.items() if state)
+    by_source = [_alternate(_grouped(own, present)) for own in _grouped(images, lambda image: image.source)]
+    return _alternate(by_source)
+
+
+def _grouped(images: Sequence[ImageRecord], key: Callable[[ImageRecord], Hashable]) -> list[list[ImageRecord]]:
+    groups: dict[Hashable, list[ImageRecord]] = {}
+    for image in images:
+        groups.setdefault(key(image), []).append(image)
+    return list(groups.values())
+
+
+def _alternate(groups: Sequence[Sequence[ImageRecord]]) -> list[ImageRecord]:
+    """The first of each group, then the second of each."""
+    return [image for turn in itertools.zip_longest(*groups) for image in turn if image is not None]
+
+
+def _captioned(example: schema.Example) -> report.Sample:
     caption = f"{example.id}: {PLAIN.describe(example.attributes)}"
-    return report.Sample(image=_padded(transforms.decode(example.image)), caption=caption, group=FIRST)
+    return report.Sample(image=_padded(transforms.decode(example.image)), caption=caption, group=DRAWN)
 
 
 def _with_text_boxes(example: schema.Example) -> report.Sample:

@@ -1,7 +1,6 @@
-"""The page of a survey: summary, headline figures, images, charts and tables."""
+"""The report of a data set survey."""
 
-from collections.abc import Mapping
-from typing import Any
+import dataclasses
 
 import numpy as np
 
@@ -13,60 +12,91 @@ from prism_jax.report import Bars, Matrix
 from prism_jax.report.tables import number
 
 NOTICE = (
-    "This page holds images and attributes of patients: it falls under the terms of the data. Associations are of this "
-    "data set and not causal. For research, not for diagnosis."
+    "This page contains images and data of patients and falls under the terms of the data set. Associations are those "
+    "of this data set, not causes. For research, not for diagnosis."
+)
+TAKEN_ALONG = (
+    "A model trained on these images may not separate associated attributes: an edit of one can change the other. Read "
+    "the table of associations before judging its edits."
 )
 
 
-def page(survey: Survey, samples: tuple[report.Sample, ...], versions: Mapping[str, str]) -> report.Report:
-    """The report of a survey with these sample images."""
+def report_of(survey: Survey, samples: tuple[report.Sample, ...]) -> report.Report:
+    """The report of a survey with these images."""
     return report.Report(
         title=f"Know your data: {survey.data}",
         summary=_summary(survey),
         headline=_headline(survey),
+        look_first=_look_first(survey),
         samples=samples,
         charts=_charts(survey),
         tables=tuple(tables.tables(survey)),
-        settings={"survey": _settings(survey), "built": survey.built},
-        versions=versions,
+        settings={"survey": dataclasses.asdict(survey.config), "built": survey.built},
+        versions=report.versions(),
         notice=NOTICE,
     )
 
 
-def _settings(survey: Survey) -> dict[str, Any]:
-    return {name: getattr(survey.config, name) for name in survey.config.__dataclass_fields__}
-
-
 def _summary(survey: Survey) -> str:
-    whole, significant = survey.splits[-1], [pair for pair in survey.associations if pair.is_significant]
-    compared = sum(not pair.reason for pair in survey.associations)
-    finding = f"None of the {compared} pairs of attributes that could be compared is significantly associated. "
-    if significant:
-        pair = max(significant, key=lambda pair: abs(pair.correlation.value))
-        value, low, high = (number(x) for x in (pair.correlation.value, pair.correlation.low, pair.correlation.high))
-        interval = f"correlation {value}, {survey.config.level:.0%} interval {low} to {high}"
-        many = f"{len(significant)} pairs of attributes are significantly associated, most strongly"
-        one = "One pair of attributes is significantly associated:"
-        finding = f"{many if len(significant) > 1 else one} {pair.first} and {pair.second} ({interval}). "
+    every = survey.splits[-1]
+    pairs = survey.associations
+    compared = sum(not pair.reason for pair in pairs)
+    significant = sum(pair.is_significant for pair in pairs)
     return (
-        f"{whole.images:,} images of {whole.patients:,} patients. {finding}A model trained on these images may "
-        "confuse associated attributes: read the associations below before its edits."
+        f"{every.images:,} images of {every.patients:,} patients; {compared:,} of {len(pairs):,} pairs of attributes "
+        f"could be compared, and {significant:,} of these are significantly associated."
     )
 
 
+def _look_first(survey: Survey) -> tuple[str, ...]:
+    """The strongest association, what was not compared, and why it matters."""
+    return tuple(filter(None, (_strongest(survey), _not_compared(survey), TAKEN_ALONG)))
+
+
+def _strongest(survey: Survey) -> str:
+    significant = [pair for pair in survey.associations if pair.is_significant]
+    if not significant:
+        is_any_compared = any(not pair.reason for pair in survey.associations)
+        return "No compared pair is significantly associated." if is_any_compared else ""
+    pair = max(significant, key=lambda pair: abs(pair.correlation.value))
+    value, low, high = (number(x) for x in (pair.correlation.value, pair.correlation.low, pair.correlation.high))
+    return (
+        f"The strongest association is between {pair.first} and {pair.second}: correlation {value} "
+        f"({survey.config.level:.0%} interval {low} to {high})."
+    )
+
+
+def _not_compared(survey: Survey) -> str:
+    """How many pairs were left out, and how to include findings that captions never state as absent."""
+    left = [pair for pair in survey.associations if pair.reason]
+    if not left:
+        return ""
+    text = (
+        f"{len(left):,} of {len(survey.associations):,} pairs were not compared, so nothing is known about them: each "
+        f"attribute needs {survey.config.min_patients} patients with it and {survey.config.min_patients} without."
+    )
+    if survey.config.unmentioned == "unknown" and any(finding.unmentioned for finding in survey.findings):
+        text += " A finding that is not mentioned counts as unknown; with --unmentioned absent it counts as absent."
+    return text
+
+
 def _headline(survey: Survey) -> tuple[tuple[str, str], ...]:
-    whole = survey.splits[-1]
-    compared = sum(not one.reason for one in survey.associations)
+    every = survey.splits[-1]
+    compared = sum(not pair.reason for pair in survey.associations)
     more = "+" if survey.has_more_duplicates else ""
     across = sum(pair.splits[0] != pair.splits[1] for pair in survey.duplicates)
     patients = sum(not pair.is_one_patient for pair in survey.duplicates)
-    significant = sum(one.is_significant for one in survey.associations)
-    adjusted = sum(one.is_significant_adjusted for one in survey.associations)
+    significant = sum(pair.is_significant for pair in survey.associations)
+    adjusted = sum(pair.is_significant_adjusted for pair in survey.associations)
+    left = len(survey.associations) - compared
+    says = (
+        f"compared pairs of attributes significantly associated; {adjusted} after adjustment; {left} pairs not compared"
+    )
     return (
-        (f"{whole.images:,}", f"images of {whole.patients:,} patients in {len(survey.splits) - 1} splits"),
+        (f"{every.images:,}", f"images of {every.patients:,} patients in {len(survey.splits) - 1} splits"),
         (f"{survey.shared_patients:,}", "patients in more than one split"),
-        (f"{significant}", f"significant pairs of attributes, of {compared} compared; {adjusted} after adjustment"),
-        (f"{len(survey.duplicates):,}{more}", f"near duplicates, {patients} of two patients, {across} across splits"),
+        (f"{significant} of {compared}", says),
+        (f"{len(survey.duplicates):,}{more}", f"near duplicates: {patients} of two patients, {across} across splits"),
         (f"{len(survey.burned_in_text):,}", "images with suspected burned-in text"),
     )
 

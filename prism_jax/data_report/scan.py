@@ -31,6 +31,7 @@ class ImageRecord:
     has_masks: bool
     height: int  # of the original, pixels
     width: int
+    source: str  # topmost folder of its file; "" where all files are in one
     attributes: schema.Attributes
     fingerprint: np.ndarray  # uint64 [duplicates.WORDS]
     text_boxes: int  # suspected burned-in text
@@ -86,6 +87,7 @@ def _read(examples: Sequence[schema.Example], split: str, index: int) -> ImageRe
         has_masks=bool(example.masks),
         height=example.height,
         width=example.width,
+        source=example.path.partition("/")[0] if "/" in example.path else "",
         attributes=example.attributes,
         fingerprint=duplicates.fingerprint(pixels),
         text_boxes=len(burned_in_text.detect(pixels)),
