@@ -28,6 +28,7 @@ myst_heading_anchors = 3
 nb_execution_mode = "cache"  # the notebook runs during the build
 nb_execution_timeout = 600
 nb_execution_raise_on_error = True
+nb_output_stderr = "remove"  # progress bars and warnings of other packages
 
 autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
@@ -41,4 +42,4 @@ html_title = "prism_jax"
 html_static_path = ["_static"]
 html_css_files = ["site.css"]
 html_show_sourcelink = False
-html_theme_options = {"show_navbar_depth": 1, "show_toc_level": 2, "navbar_persistent": [], "home_page_in_toc": False}
+html_theme_options = {"show_navbar_depth": 1, "navbar_persistent": [], "home_page_in_toc": False}

@@ -70,7 +70,7 @@ def _configurations() -> Iterator[str]:
 
     entries = sorted(configs.entries(), key=lambda entry: (entry.program, entry.name))
     for program, group in itertools.groupby(entries, key=lambda entry: entry.program):
-        yield from (f"### {program}", "")
+        yield from (f"## {program}", "")
         for entry in group:
             yield from (f"**{entry.name}**: {entry.summary} Takes: {entry.takes}.", "")
             yield from ("```text", *(f"needs: {need}" for need in entry.needs), "```", "")
