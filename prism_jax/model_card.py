@@ -4,9 +4,9 @@
 """
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from prism_jax import json_codec
 from prism_jax.data.captions.templates import PLAIN, Template
@@ -93,6 +93,13 @@ class ModelCard:
 
 
 NO_CARD = ModelCard(description="a model without a card")
+Options = TypeVar("Options")
+
+
+def filled(options: Options, defaults: EditDefaults, names: Sequence[str]) -> Options:
+    """The dataclass `options` with those fields of `names` that are None taken from `defaults`."""
+    missing = [name for name in names if getattr(options, name) is None]
+    return dataclasses.replace(options, **{name: getattr(defaults, name) for name in missing})
 
 
 def of(sd: StableDiffusion) -> ModelCard | None:

@@ -3,10 +3,11 @@
 import dataclasses
 import re
 
-from prism_jax import editing
+from prism_jax import editing, model_card
 from prism_jax.data import schema
 from prism_jax.data.captions import edit_language, phrases, synonyms
 from prism_jax.data.captions.templates import PLAIN, Template
+from prism_jax.model_card import EditDefaults
 
 REPEAT = "repeat the caption"  # the null edit: the same prompt again
 _SAY = re.compile(r"say\s+(?P<words>[^\W\d][^,;]*)", re.IGNORECASE)
@@ -20,14 +21,15 @@ class EditSpec:
     """What to change: "remove pacemaker", "set age 40, add effusion"; see prism_jax/data/captions/edit_language.py.
     Placebos: "repeat the caption", and "say WORDS": a synonym in the place of a finding, any other words at the
     caption's end."""
-    cross_steps: float = 0.8
-    """Share of the steps in which words look where the source's words looked."""
-    self_steps: float = 0.5
-    """Share of the steps that keep the source's spatial layout."""
-    weight: float = 1.0
+    cross_steps: float | None = None
+    """Fraction of the steps that reuse the source's cross-attention maps (prompt-to-prompt `cross_replace_steps`).
+    None, here and below: what the model card says."""
+    self_steps: float | None = None
+    """Fraction of the steps that reuse the source's self-attention, and with it the spatial layout."""
+    weight: float | None = None
     """Factor on the attention to the words that changed."""
-    blend: float | None = 0.3
-    """Threshold of the local blend on the changed words, or None: the whole picture may change."""
+    blend: float | None = None
+    """Threshold of the local blend on the changed words; 0: the whole image may change."""
     guidance: float | None = None
     """Of the edit; None: that of the inversion."""
     strength: str = ""
@@ -81,6 +83,10 @@ class EditSpec:
         values = self.values(attributes)
         return wording.mentioning(values).describe(phrases.changed(attributes, values))
 
+    def with_defaults(self, defaults: EditDefaults) -> "EditSpec":
+        """The same edit with the strengths it leaves open as a model card states them."""
+        return model_card.filled(self, defaults, ("cross_steps", "self_steps", "weight", "blend"))
+
     def edit_of(self, attributes: schema.Attributes, wording: Template = PLAIN) -> editing.Edit:
         """The edit of an image with these attributes, whose source prompt is its caption.
 
@@ -88,12 +94,13 @@ class EditSpec:
           ValueError: captions in this wording do not say what is to change.
         """
         source, target = wording.describe(attributes), self.prompt(attributes, wording)
-        strengths = dict(cross_steps=self.cross_steps, self_steps=self.self_steps)
+        spec = self.with_defaults(EditDefaults())
+        strengths = dict(cross_steps=spec.cross_steps, self_steps=spec.self_steps)
         if self.edit == REPEAT:  # no word differs that could be weighted, or that a blend could look for
             return editing.Edit(prompt=target, guidance=self.guidance, **strengths)
         if source == target:
             raise ValueError(f"{self.name}: captions worded {wording.text!r} do not say it; {source!r} stays as it is")
-        made = editing.edit_between(source, target, weight=self.weight, blend=self.blend, **strengths)
+        made = editing.edit_between(source, target, weight=spec.weight, blend=spec.blend or None, **strengths)
         return dataclasses.replace(made, guidance=self.guidance)
 
     @property

@@ -3,15 +3,22 @@
 import csv
 import dataclasses
 import re
+import sys
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
 from prism_jax.data import schema
+from prism_jax.data.captions import edit_language
 from prism_jax.data.captions.templates import PLAIN, Template
 from prism_jax.data.loading import pipeline
+from prism_jax.evaluation import model_captions
 from prism_jax.evaluation.edits import EditSpec
+from prism_jax.evaluation.model_captions import Completed
+from prism_jax.model_card import CaptionForm
 
+ANY_CAPTION = CaptionForm()
 COLUMNS = ("path", "prompt", "id", "patient")  # of a CSV; the last two may be absent
 
 
@@ -44,10 +51,13 @@ class Images(Protocol):
         """The encoded picture; OSError or ValueError where it cannot be had."""
 
 
-def images_of(data: str | Path, split: str, wording: Template = PLAIN) -> Images:
-    """The images of a built data set's split, or of a CSV file; their captions are in this wording."""
+def images_of(data: str | Path, split: str, wording: Template = PLAIN, form: CaptionForm = ANY_CAPTION) -> Images:
+    """The images of a built data set's split, or of a CSV file; their captions are in this wording.
+
+    Captions of a CSV are completed to the `form` of a model's captions.
+    """
     if Path(data).suffix == ".csv":
-        return ListedImages.read_csv(Path(data), wording)
+        return ListedImages.read_csv(Path(data), wording, form)
     return BuiltImages(data, split, wording)
 
 
@@ -76,10 +86,14 @@ class ListedImages:
     folder: Path
     rows: Sequence[dict[str, str]]
     wording: Template
+    form: CaptionForm = ANY_CAPTION
 
     @classmethod
-    def read_csv(cls, file: Path, wording: Template) -> "ListedImages":
-        """Raises ValueError for columns missing or unknown, prompts that are no captions, and ids that repeat."""
+    def read_csv(cls, file: Path, wording: Template, form: CaptionForm = ANY_CAPTION) -> "ListedImages":
+        """Raises ValueError for columns missing or unknown, prompts that are no captions, and ids that repeat.
+
+        Says on stderr which findings are taken to be absent because captions do not state them.
+        """
         if not file.is_file():
             raise ValueError(f"{file} is missing; give a CSV with the columns {', '.join(COLUMNS)}")
         with file.open(newline="", encoding="utf-8") as lines:
@@ -89,7 +103,7 @@ class ListedImages:
         unknown = [name for name in columns if name not in COLUMNS]
         if missing or unknown:
             raise ValueError(f"{file}: columns missing {missing}, unknown {unknown}; use {', '.join(COLUMNS)}")
-        images = cls(folder=file.parent, rows=rows, wording=wording)
+        images = cls(folder=file.parent, rows=rows, wording=wording, form=form)
         seen: dict[str, int] = {}
         for i in range(len(rows)):
             try:
@@ -103,6 +117,10 @@ class ListedImages:
             if subject.id in seen:
                 raise ValueError(f"{file}, line {i + 2}: id {subject.id!r} is that of line {seen[subject.id]} too")
             seen[subject.id] = i + 2
+        assumed = Counter(name for i in range(len(rows)) for name in images._completed(i).assumed)
+        if assumed:
+            counts = ", ".join(f"{name} ({count} captions)" for name, count in assumed.items())
+            print(f"{file}: taken to be absent where the caption does not state it: {counts}", file=sys.stderr)
         return images
 
     def __len__(self) -> int:
@@ -111,8 +129,11 @@ class ListedImages:
     def subject(self, index: int) -> Subject:
         row = self.rows[index]
         name = row.get("id") or re.sub(r"[^\w.=-]+", "-", row["path"])
-        known = dict(attributes=self.wording.parse(row["prompt"]), wording=self.wording)
+        known = dict(attributes=self._completed(index).attributes, wording=self.wording)
         return Subject(index=index, id=name, patient=row.get("patient") or name, number=-1, **known)
+
+    def _completed(self, index: int) -> Completed:
+        return model_captions.complete(self.wording.parse(self.rows[index]["prompt"]), self.form)
 
     def read(self, index: int) -> bytes:
         return (self.folder / self.rows[index]["path"]).read_bytes()
@@ -151,6 +172,21 @@ def choose(
             unused -= set(wanted)
             chosen.append(dataclasses.replace(subject, edits=tuple(wanted)))
     if unused:
-        names = ", ".join(edits[k].name for k in sorted(unused))
-        raise ValueError(f"no image can be used to {names}; check names and values")
+        raise ValueError("; ".join(why_unused(images, edits[k]) for k in sorted(unused)))
     return chosen
+
+
+def why_unused(images: Images, edit: EditSpec) -> str:
+    """Why an edit applies to none of the images, by what their captions state."""
+    attributes = [images.subject(i).attributes for i in range(len(images))]
+    for part in () if edit.is_negative_control else edit_language.parse(edit.edit):
+        known = [each for each in attributes if part.is_known(each)]
+        if any(part.has_effect(each) for each in known):
+            continue  # another part of the edit is the reason
+        state = "absent" if part.value is True else "present"
+        wanted = f"{part.name} {state}" if isinstance(part.value, bool) else f"another {part.name}"
+        return (
+            f"no image can be used to {edit.name}: none of {len(attributes)} captions states {wanted} "
+            f"({len(known)} state {part.name} at all)"
+        )
+    return f"no image can be used to {edit.name}: no caption states all of it otherwise"

@@ -19,6 +19,7 @@ from prism_jax.evaluation.counterfactuals.strength_sweep import Sweep
 from prism_jax.evaluation.edits import EditSpec
 from prism_jax.evaluation.subjects import BuiltImages
 from prism_jax.metrics.choice import Thresholds
+from prism_jax.model_card import AutoencoderError, EditDefaults, ModelCard
 from prism_jax.models.densenet import DenseNet, DenseNetConfig
 from tests.conftest import untrained
 
@@ -66,6 +67,30 @@ def test_the_manifest_has_a_row_an_edit_and_names_its_pictures(run):
         np.testing.assert_allclose(row["mean_change"], change.mean(), rtol=1e-5)
         np.testing.assert_array_equal(pictures["mask"] > 0, change > 8)
         np.testing.assert_allclose(row["changed_fraction"], (change > 8).mean(), rtol=1e-5)
+
+
+def test_the_model_card_fills_what_is_left_open_and_images_of_another_kind_are_refused(run, tmp_path, tiny_sd):
+    _, config = run
+    strict = AutoencoderError(data="phantoms", images=1, mean=0.0, p99=0.0)  # no image is of its kind
+    card = ModelCard(edit=EditDefaults(steps=3, guidance=2.0, cross_steps=0.25), autoencoder=strict)
+    dataclasses.replace(tiny_sd, card=card.to_json()).save_pretrained(tmp_path / "model")
+    config = dataclasses.replace(
+        config, run=str(tmp_path / "run"), model=str(tmp_path / "model"), inversion=Inversion(method="ddim")
+    )
+    config = dataclasses.replace(
+        config, edits=(EditSpec(edit="remove effusion", self_steps=0.75),), subjects_per_edit=2
+    )
+    counterfactuals_run.main(config)
+    ran = configs.read(tmp_path / "run")
+    assert (ran.inversion.method, ran.inversion.steps, ran.inversion.guidance) == ("ddim", 3, 2.0)
+    assert (ran.edits[0].cross_steps, ran.edits[0].self_steps) == (0.25, 0.75)
+    rows = Manifest(tmp_path / "run").rows()
+    assert {row["status"] for row in rows} == {"refused"}
+    assert all("not of the kind this model was trained on (phantoms)" in row["error"] for row in rows)
+    assert not any(row["edited"] for row in rows)
+    everything = dataclasses.replace(config, run=str(tmp_path / "all"), any_image=True)
+    counterfactuals_run.main(everything)
+    assert {row["status"] for row in Manifest(tmp_path / "all").rows()} == {"done"}
 
 
 def test_a_stopped_run_makes_only_what_is_missing(run, monkeypatch):

@@ -1,5 +1,6 @@
 """What we save, PyTorch diffusers loads, and it computes the same (make parity)."""
 
+import dataclasses
 from pathlib import Path
 
 import jax
@@ -8,6 +9,7 @@ import numpy as np
 import pytest
 
 from prism_jax.cli import export
+from prism_jax.model_card import ModelCard
 from prism_jax.stable_diffusion import StableDiffusion
 from prism_jax.training.finetune.lora import Lora
 from prism_jax.weights import lora, pretrained
@@ -40,7 +42,7 @@ def ours(tensor: "torch.Tensor") -> jax.Array:
 @pytest.fixture(scope="module")
 def folder(sd15, tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("saved") / "model"
-    sd15.save_pretrained(folder)
+    dataclasses.replace(sd15, card=ModelCard().to_json()).save_pretrained(folder)  # a file that diffusers ignores
     return folder
 
 

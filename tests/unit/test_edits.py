@@ -7,7 +7,9 @@ import pytest
 from prism_jax import config as configs
 from prism_jax.data import schema
 from prism_jax.data.captions.templates import PLAIN
+from prism_jax.evaluation.counterfactuals.run import CounterfactualRun
 from prism_jax.evaluation.edits import EditSpec
+from prism_jax.model_card import EditDefaults
 
 
 def example(number, **findings):
@@ -51,8 +53,18 @@ def test_words_that_are_not_understood_are_refused_when_the_change_is_made():
 
 def test_a_change_survives_json(tmp_path):
     change = EditSpec(edit="remove pacemaker, set age 40", blend=None)
-    configs.write(change, tmp_path)
-    assert configs.read(tmp_path) == change
+    configs.write(CounterfactualRun(edits=(change,)), tmp_path)
+    assert configs.read(tmp_path).edits == (change,)
+
+
+def test_strengths_left_open_are_those_of_the_model_card_and_stated_ones_stay():
+    card = EditDefaults(cross_steps=0.4, self_steps=0.3, blend=0.2, guidance=2.0)
+    spec = EditSpec(edit="remove pacemaker", cross_steps=0.9, blend=0.0).with_defaults(card)
+    assert (spec.cross_steps, spec.self_steps, spec.weight, spec.blend) == (0.9, 0.3, 1.0, 0.0)
+    assert spec.guidance is None  # that of the inversion
+    edit = spec.edit_of(example(0, pacemaker=True).attributes)
+    assert (edit.cross_steps, edit.self_steps, edit.blend) == (0.9, 0.3, None)
+    assert EditSpec(edit="remove pacemaker").with_defaults(card).edit_of(example(0, pacemaker=True).attributes).blend
 
 
 def test_the_edit_changes_the_caption_in_its_slot_and_blends_on_the_finding():
@@ -65,7 +77,7 @@ def test_the_edit_changes_the_caption_in_its_slot_and_blends_on_the_finding():
 
 
 def test_an_edit_of_age_blends_on_the_words_that_differ():
-    edit = EditSpec(edit="set age 40").edit_of(example(0).attributes)
+    edit = EditSpec(edit="set age 40", blend=0.3).edit_of(example(0).attributes)
     assert "40-year-old" in edit.prompt
     assert edit.reweight is None
     assert edit.blend.words == ("63-year-old",)

@@ -7,6 +7,7 @@ import pytest
 from prism_jax.data.captions.templates import PRISM
 from prism_jax.evaluation.edits import EditSpec
 from prism_jax.evaluation.subjects import ListedImages, choose, images_of
+from prism_jax.model_card import CaptionForm
 
 PROMPT = "Chest X-ray of a 63-year-old man, AP view, with"
 
@@ -38,8 +39,11 @@ def test_a_subject_may_be_used_once(eight):
 
 
 def test_a_change_that_fits_nobody_is_refused(eight):
-    with pytest.raises(ValueError, match="no image can be used to set view to AP"):
-        choose(eight, [EditSpec(edit="remove pacemaker"), EditSpec(edit="set view AP")], 1)
+    edits = [EditSpec(edit="remove pacemaker"), EditSpec(edit="set view AP"), EditSpec(edit="add edema")]
+    with pytest.raises(ValueError, match="no image can be used to set view to AP: none of 8 captions states") as error:
+        choose(eight, edits, 1)
+    assert "another view (8 state view at all)" in str(error.value)
+    assert "to add edema: none of 8 captions states edema absent (0 state edema at all)" in str(error.value)
 
 
 def test_placebos_are_made_of_every_subject_that_is_edited(eight):
@@ -50,6 +54,18 @@ def test_placebos_are_made_of_every_subject_that_is_edited(eight):
         choose(eight, edits[:1], 3)
     with pytest.raises(ValueError, match="no image can be used to say effusion"):
         choose(eight, edits, 3)  # every caption has an effusion in it
+
+
+def test_captions_of_a_csv_are_completed_as_the_model_knows_them_and_that_is_said(tmp_path, capsys):
+    (tmp_path / "images.csv").write_text(f'path,prompt\na.png,"{PROMPT} pleural effusion, pacemaker"\n')
+    form = CaptionForm(findings=("effusion", "pacemaker", "support lines"), always_stated=("age", "support lines"))
+    subject = images_of(tmp_path / "images.csv", "test", form=form).subject(0)
+    assert subject.prompt == f"{PROMPT} effusion, pacemaker, no support lines"
+    assert (
+        "taken to be absent where the caption does not state it: support lines (1 captions)" in capsys.readouterr().err
+    )
+    with pytest.raises(ValueError, match=r"images\.csv, line 2: the caption does not state race"):
+        images_of(tmp_path / "images.csv", "test", form=dataclasses.replace(form, always_stated=("race",)))
 
 
 def test_a_csv_names_files_beside_it(tmp_path):

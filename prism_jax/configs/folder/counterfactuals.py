@@ -13,7 +13,7 @@ Started again, it resumes. Over many processes: --processes.coordinator cluster 
 
 import jax.numpy as jnp
 
-from prism_jax.evaluation.counterfactuals.run import CounterfactualRun, Inversion
+from prism_jax.evaluation.counterfactuals.run import CounterfactualRun
 from prism_jax.evaluation.edits import EditSpec
 
 WANTED = ("remove pacemaker", "remove effusion", "remove cardiomegaly", "add effusion", "set age 80")
@@ -25,8 +25,7 @@ def config() -> CounterfactualRun:
         title="Counterfactuals of a folder",
         model="runs/folder_sd15/model",
         data="data/my_xrays",
-        edits=tuple(EditSpec(edit=edit, blend=None) for edit in WANTED),
-        inversion=Inversion(method="edit_friendly", steps=50, guidance=7.5),
+        edits=tuple(EditSpec(edit=edit) for edit in WANTED),  # steps, guidance and strengths: those of the model card
         batch_size=None,  # what fits the GPU's memory
         dtype=jnp.dtype("bfloat16"),
         inversion_store="runs/folder_inversions",

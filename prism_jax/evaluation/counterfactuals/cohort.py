@@ -20,7 +20,7 @@ import numpy as np
 from jax.sharding import Mesh
 from tqdm import tqdm
 
-from prism_jax import StableDiffusion, editing, sharding
+from prism_jax import StableDiffusion, editing, image_kind, sharding
 from prism_jax.classifier import Classifier
 from prism_jax.data import transforms
 from prism_jax.evaluation.counterfactuals.inversion_store import InversionStore, rounded
@@ -32,6 +32,7 @@ from prism_jax.metrics.choice import BEST_BY, Thresholds
 from prism_jax.metrics.clip import ClipScorer
 from prism_jax.metrics.counterfactual import CHANGE_THRESHOLD
 from prism_jax.metrics.image import psnr
+from prism_jax.model_card import AutoencoderError
 from prism_jax.pixels import to_uint8
 
 NO_IMAGE = -1.0  # black stands in for a picture that cannot be read, so that the others of its batch stay as they are
@@ -54,6 +55,7 @@ class Cohort:
     sweep: Sweep | None = None
     scorer: ClipScorer | None = None  # of the sweep
     judge: Classifier | None = None  # of the sweep: what it does not find is refused
+    autoencoder: AutoencoderError | None = None  # of the model card: images that lose more detail are refused
 
     def candidates(self, subject: Subject) -> list[list[editing.Edit]]:
         """The candidates of every change of a subject."""
@@ -221,18 +223,20 @@ def _told(
     shared = dict(id=subject.id, patient=subject.patient, number=subject.number, source_prompt=subject.prompt)
     if error is None and not found["is_finite"][0]:
         error = "the reconstruction is not finite; use float32"
-    pictures = {}
+    status, pictures = FAILED, {}
     if error is None:
         names = {name: f"{subject.id}/{name}" for name in ("original", "autoencoded", "reconstruction")}
         pictures |= {names[name]: found[name] for name in names}
         shared |= names | dict(psnr=_psnr(found["original"], found["reconstruction"]))
+        error = _another_kind(cohort, found)
+        status = REFUSED
     rows, first = [], 0
     for k, edits in zip(subject.edits, cohort.candidates(subject), strict=True):
         own = range(first, first + len(edits))
         first += len(edits)
         row = shared | dict(edit=cohort.edits[k].name, edited_prompt=edits[0].prompt)
         if error is not None:
-            rows.append(row | dict(status=FAILED, error=error))
+            rows.append(row | dict(status=status, error=error))
             continue
         values = cohort.edits[k].values(subject.attributes)
         made = [_candidate(edit, column, found) for edit, column in zip(edits, own, strict=True)]
@@ -242,20 +246,27 @@ def _told(
         best, candidates = judged(made, cohort.thresholds)
         told = [candidate.told(cohort.inversion["guidance"]) for candidate in candidates]
         row |= dict(candidates=json.dumps(told))
-        status, error_of = DONE, None
+        outcome, error_of = DONE, None
         if best is None:
-            status = REFUSED if candidates[0].scores else FAILED
+            outcome = REFUSED if candidates[0].scores else FAILED
             best, error_of = _least_bad(candidates), "; ".join(candidates[0].refusals)
         if best is None:
-            rows.append(row | dict(status=status, error=error_of))
+            rows.append(row | dict(status=outcome, error=error_of))
             continue
         name = f"{subject.id}/{slug(row['edit'])}"
         measured, mask = _change(found["reconstruction"], found["edited"][own[best]])
         pictures |= {name: found["edited"][own[best]], f"{name}-mask": mask}
         strengths = {name: told[best][name] for name in ("guidance", "cross_steps", "self_steps")}
-        told_of = dict(status=status, error=error_of, edited=name, mask=f"{name}-mask")
+        told_of = dict(status=outcome, error=error_of, edited=name, mask=f"{name}-mask")
         rows.append(row | measured | strengths | told_of)
     return rows, pictures
+
+
+def _another_kind(cohort: Cohort, found: dict[str, Any]) -> str | None:
+    """Why an image is not of the kind that the model knows; None where it is, or no card says."""
+    factor = cohort.sd.vae.config.factor
+    loss = image_kind.lost_detail(found["original"][None], found["autoencoded"][None], factor)[0]
+    return image_kind.why_another_kind(float(loss), cohort.autoencoder)
 
 
 def _least_bad(candidates: Sequence[Candidate]) -> int | None:

@@ -19,7 +19,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from prism_jax import StableDiffusion, report, sharding
+from prism_jax import StableDiffusion, model_card, report, sharding
 from prism_jax import config as configs
 from prism_jax.classifier import Classifier
 from prism_jax.data import transforms
@@ -35,6 +35,8 @@ from prism_jax.evaluation.counterfactuals.strength_sweep import Sweep, flips_of
 from prism_jax.evaluation.edits import EditSpec
 from prism_jax.evaluation.subjects import Subject, choose, images_of
 from prism_jax.metrics.clip import ClipScorer
+from prism_jax.model_card import NO_CARD, EditDefaults
+from prism_jax.pretrained import folder as model_folder
 from prism_jax.weights.files import fingerprint
 
 # Settings that must not change between the starts of one run.
@@ -43,6 +45,7 @@ DECISIVE = (
     "data",
     "split",
     "fit",
+    "any_image",
     "wording",
     "edits",
     "subjects_per_edit",
@@ -56,13 +59,17 @@ DECISIVE = (
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Inversion:
-    """Options of `editing.invert`."""
+    """Options of `editing.invert`; None: what the model card says, else the defaults of `model_card.EditDefaults`."""
 
-    method: str = "edit_friendly"
-    steps: int = 50
-    guidance: float = 7.5
-    inner_steps: int = 10
+    method: str | None = None
+    steps: int | None = None
+    guidance: float | None = None
+    inner_steps: int | None = None
     tolerance: float = 1e-5
+
+    def with_defaults(self, defaults: EditDefaults) -> "Inversion":
+        """The same with what it leaves open as a model card states it."""
+        return model_card.filled(self, defaults, ("method", "steps", "guidance", "inner_steps"))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -77,6 +84,8 @@ class CounterfactualRun:
     """Data set built by `prism data build`, or a CSV of image files and captions: path, prompt, id, patient."""
     split: str = "test"
     """Split of the data set; a CSV has none."""
+    any_image: bool = False
+    """Also edit images that are not of the kind the model was trained on; otherwise they are recorded as refused."""
     fit: transforms.Fit = "pad"
     wording: Template = PLAIN
     """Caption template, one that the model was trained on."""
@@ -117,7 +126,7 @@ def main(config: CounterfactualRun) -> None:
         raise ValueError("edits is empty; list at least one EditSpec in the configuration")
     processes = config.processes.initialize()
     run = Path(config.run)
-    config, work = prepare(check_settings(config, run), processes.count)
+    config, work = prepare(check_settings(with_card(config), run), processes.count)
     configs.write(config, run)
     manifest = Manifest(run, config.output)
     is_done = cohort.run(work, manifest, index=processes.index, count=processes.count)
@@ -131,13 +140,26 @@ def main(config: CounterfactualRun) -> None:
         print(f"{report.save(made, run)}: {made.summary}", file=sys.stderr)
 
 
+def with_card(config: CounterfactualRun) -> CounterfactualRun:
+    """The settings with inversion and strengths that they leave open as the model card states them."""
+    card = model_card.read(model_folder(config.model))
+    if card is None and config.inversion.with_defaults(NO_CARD.edit) != config.inversion:
+        print(
+            f"{config.model} has no model card: steps and guidance are those of Stable Diffusion 1.5", file=sys.stderr
+        )
+    defaults = (card or NO_CARD).edit
+    edits = tuple(edit.with_defaults(defaults) for edit in config.edits)
+    return dataclasses.replace(config, inversion=config.inversion.with_defaults(defaults), edits=edits)
+
+
 def prepare(config: CounterfactualRun, processes: int) -> tuple[CounterfactualRun, Cohort]:
     """(The settings with a batch size, the cohort to edit); raises ValueError for settings that do not fit the data."""
     devices = jax.local_devices()
     mesh = sharding.make_mesh(devices) if len(devices) > 1 else None
     if mesh is not None and config.batch_size is not None:
         sharding.check_batch_size(config.batch_size, mesh)
-    images = images_of(config.data, config.split, config.wording)
+    card = model_card.read(model_folder(config.model)) or NO_CARD
+    images = images_of(config.data, config.split, config.wording, card.captions)
     subjects = choose(images, config.edits, config.subjects_per_edit)
     ground_truth.check(config.edits, subjects, ground_truth.phantom_config(config.data))
     sd = StableDiffusion.from_pretrained(config.model, dtype=config.dtype)
@@ -155,6 +177,7 @@ def prepare(config: CounterfactualRun, processes: int) -> tuple[CounterfactualRu
         sweep=config.sweep,
         scorer=ClipScorer.from_pretrained(config.sweep.clip) if config.sweep else None,
         judge=judge_of(config, subjects),
+        autoencoder=None if config.any_image else card.autoencoder,
     )
     if config.batch_size is None:
         largest = min(batch_size.LARGEST, math.ceil(len(subjects) / len(devices) / processes))

@@ -19,6 +19,7 @@ from prism_jax.report import before_after
 from prism_jax.report.figures import difference_image
 
 RESULT, SHEET = "result.json", "before_after"
+NOTICE = "The edit is a synthetic image made by a model: for research, not for the care of patients."
 
 
 def check_out(out: Path, *, overwrite: bool) -> None:
@@ -53,7 +54,7 @@ def sheet(images: Mapping[str, np.ndarray], title: str, lines: Sequence[str]) ->
     """Original, reconstruction, edit and difference side by side with the captions below, uint8 [h, w, 3]."""
     names = {"difference": "difference (edit - reconstruction)"}
     panels = {names.get(name, name): images[name] for name in ("original", "reconstruction", "edit", "difference")}
-    return before_after.sheet(title, panels, lines)
+    return before_after.sheet(title, panels, [*lines, NOTICE])
 
 
 def write(out: Path, images: Mapping[str, np.ndarray], result: Mapping[str, Any], dicom: bytes | None = None) -> None:
