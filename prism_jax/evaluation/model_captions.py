@@ -21,12 +21,18 @@ class Completed:
         return ", ".join(name if state else f"no {name}" for name, state in self.assumed.items())
 
 
-def complete(attributes: Attributes, form: CaptionForm, predicted: Mapping[str, float] | None = None) -> Completed:
+def complete(
+    attributes: Attributes,
+    form: CaptionForm,
+    predicted: Mapping[str, float] | None = None,
+    implied: Mapping[str, bool] | None = None,
+) -> Completed:
     """Renames, orders and adds findings so that a caption of the result reads as those of the training data.
 
     Args:
       predicted: probability of findings in the image; one that the caption does not state is present from 0.5 on, and
         absent without a probability.
+      implied: states that follow from what is asked for, which come before those: what is to be removed is there.
 
     Raises:
       ValueError: a finding that the model's captions have no word for, or age, sex, view or race missing where they
@@ -42,6 +48,7 @@ def complete(attributes: Attributes, form: CaptionForm, predicted: Mapping[str, 
     required = [name for name in form.findings if name in form.always_stated and name not in given]
     seen = {spoken(name): probability for name, probability in (predicted or {}).items()}
     assumed = {name: seen.get(spoken(name), 0.0) >= 0.5 for name in required}
+    assumed |= {name: state for name, state in (implied or {}).items() if name in assumed}
     stated = given | assumed
     order = [name for name in form.findings if name in stated]
     findings = {name: stated[name] for name in (*order, *(name for name in stated if name not in order))}

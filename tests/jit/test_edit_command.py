@@ -11,6 +11,7 @@ from PIL import Image
 from prism_jax import editing
 from prism_jax.cli import main as cli_main
 from prism_jax.data.dicom import read as dicom_read
+from prism_jax.model_card import CARD_FILE, AutoencoderError, CaptionForm, EditDefaults, ModelCard
 from prism_jax.stable_diffusion import StableDiffusion
 from tests.unit import test_dicom
 from tests.unit.test_alignment import letters
@@ -43,7 +44,7 @@ def model(tmp_path, monkeypatch):
         latents = inversion.trajectory[0]
         return SimpleNamespace(latents=jnp.stack([latents, latents + 0.5], axis=1))
 
-    networks = dict(encode_image=jnp.asarray, decode=lambda latents: latents)
+    networks = dict(encode_image=jnp.asarray, decode=lambda latents: calls.get("decode", jnp.asarray)(latents))
     sd = SimpleNamespace(
         size=SIZE, tokenizer=letters, vae=SimpleNamespace(config=SimpleNamespace(factor=8)), **networks
     )
@@ -91,6 +92,65 @@ def test_options_reach_inversion_and_edit(xray, model, tmp_path):
     assert (edit.prompt, edit.kind, edit.cross_steps) == ("X-ray without pacemaker", "replace", 0.4)
     assert edit.reweight == {"without": 2.0}
     assert edit.blend is None
+
+
+@pytest.fixture
+def card(tmp_path, model):
+    """A card in the folder of the model."""
+    form = CaptionForm(
+        findings=("effusion", "pacemaker", "support lines"), always_stated=("view", "effusion", "support lines")
+    )
+    known = AutoencoderError(data="ramps", images=9, mean=0.01, p99=0.02)
+    card = ModelCard(edit=EditDefaults(steps=3, guidance=2.0, cross_steps=0.25), captions=form, autoencoder=known)
+    (tmp_path / "model" / CARD_FILE).write_text(json.dumps(card.to_json()))
+    return card
+
+
+def test_the_model_card_gives_defaults_words_and_what_a_caption_lacks(xray, model, card, tmp_path, capsys):
+    prompt = ["--prompt", "Chest X-ray of a man, AP view, with pacer, pleural effusion"]
+    options = ["--model", tmp_path / "model", "--out", tmp_path / "out", "--guidance", "4"]
+    assert run(xray, *prompt, "--remove", "pacemaker", *options) == 0
+    assert model["prompts"] == ["Chest X-ray of a man, AP view, with effusion, pacemaker, no support lines"]
+    assert (model["options"]["steps"], model["options"]["guidance"]) == (3, 4.0)
+    assert (model["edit"].cross_steps, model["edit"].self_steps) == (0.25, 0.5)
+    assert "not stated in the prompt, assumed: no support lines" in capsys.readouterr().out
+    result = json.loads((tmp_path / "out" / "result.json").read_text())
+    assert (result["assumed"], result["settings"]["steps"]) == ("no support lines", 3)
+
+
+def test_an_image_of_another_kind_is_refused_before_inverting(xray, model, card, tmp_path, capsys):
+    options = ["--prompt", "Chest X-ray of a man, AP view, with pacemaker", "--remove", "pacemaker"]
+    options += ["--model", tmp_path / "model", "--out", tmp_path / "out"]
+    model["decode"] = jnp.zeros_like
+    assert run(xray, *options) == 2
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert "not of the kind this model was trained on (ramps)" in error
+    assert "or --any-image to edit it all the same" in error
+    assert set(model) == {"decode"}
+    assert not (tmp_path / "out").exists()
+    assert run(xray, *options, "--any-image") == 0
+
+
+def test_an_image_without_information_is_refused_before_the_model_is_loaded(model, tmp_path, capsys):
+    Image.new("L", (64, 64)).save(tmp_path / "black.png")
+    options = [*PROMPTS, "--model", tmp_path / "model", "--out", tmp_path / "out"]
+    assert run(tmp_path / "black.png", *options) == 2
+    assert "black.png cannot be a chest X-ray: it is nearly uniform" in capsys.readouterr().err
+    assert run(tmp_path / "black.png", *options, "--any-image") == 0
+
+
+def test_an_image_and_its_caption_are_asked_for(xray, model, card, tmp_path, capsys):
+    options = ["--model", tmp_path / "model", "--out", tmp_path / "out", "--remove", "pacemaker"]
+    for given, said in (
+        ([], "give one image file to edit, or --example"),
+        ([xray, "--example"], "give one image file to edit, or --example"),
+        ([xray], "--prompt is missing: the caption of the image, for example 'Chest X-ray of"),
+        (["--example"], "ships without an example"),
+        ([xray, "--prompt", "Chest X-ray of a man, with pacemaker"], "does not state view"),
+    ):
+        assert run(*given, *options) == 2
+        assert said in capsys.readouterr().err
+    assert not model
 
 
 def test_wishes_become_a_caption_and_its_words(xray, model, tmp_path, capsys):

@@ -80,6 +80,12 @@ def test_requests_become_captions_in_the_words_of_the_model():
     assert prompts.target.endswith("with no cardiomegaly, effusion, pacemaker, no support lines")
     assert prompts.change == {"effusion": True}
     assert prompts.lines[-1] == "not stated in the prompt, assumed: no cardiomegaly, no effusion, no support lines"
+    removed = captions.from_requests(
+        "Chest X-ray of a 64-year-old woman, PA view, with pacemaker", ["remove effusion"], FORM, {"effusion": 0.1}
+    )
+    assert removed.source.endswith("with no cardiomegaly, effusion, pacemaker, no support lines")  # else nothing to do
+    with pytest.raises(ValueError, match="the caption mentions sex, pacemaker, not effusion"):
+        captions.from_requests("Chest X-ray of a woman, with pacemaker", ["remove effusion"], CaptionForm())
     sparse = CaptionForm(findings=("effusion", "edema"))
     added = captions.from_requests("Chest X-ray of a woman, with edema", ["add pleural effusion"], sparse)
     assert added.target == "Chest X-ray of a woman, with edema, effusion"

@@ -45,7 +45,9 @@ def from_requests(
         captions do not have, or a request that changes nothing.
     """
     template, stated = read(prompt, form)
-    completed = model_captions.complete(stated, form, predicted)
+    asked = [each for each in edit_language.parse(", ".join(requests)) if isinstance(each.value, bool)]
+    implied = {model_captions.rename(each.name, form.findings): not each.value for each in asked}
+    completed = model_captions.complete(stated, form, predicted, implied)
     attributes = completed.attributes
     requested = edit_language.read(", ".join(requests), attributes)
     change = {name if name in SLOTS else _word(name, attributes, form): value for name, value in requested.items()}
