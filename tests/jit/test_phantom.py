@@ -14,7 +14,7 @@ import pytest
 
 from prism_jax.data import phantom
 from prism_jax.data.phantom import anatomy, geometry, shapes
-from prism_jax.data.phantom.generate import _photograph, _settle
+from prism_jax.data.phantom.generate import _render_images, _settle
 
 SIZE = 64
 N = 6
@@ -136,9 +136,9 @@ def test_surgical_leaves_descendants_factual_and_graph_replays_them(noise, draws
 
 def test_new_values_and_new_indices_do_not_compile_anew(factual):
     picture(do={"age": 40.0})
-    before = _settle._cache_size(), _photograph._cache_size()
+    before = _settle._cache_size(), _render_images._cache_size()
     phantom.generate(range(7, 7 + N), size=SIZE, batch=N, do={"age": 71.5}, seed=3)
-    assert (_settle._cache_size(), _photograph._cache_size()) == before
+    assert (_settle._cache_size(), _render_images._cache_size()) == before
 
 
 # 5 masks
@@ -394,10 +394,10 @@ def test_wrong_requests_are_refused_with_the_remedy():
         phantom.effect_mask([0], "age")
     for indices, options, words in (
         ([], {}, "indices"),
-        ([-1], {}, "index -1"),
-        ([0], {"size": 8}, "size 8"),
-        ([0], {"batch": 0}, "batch 0"),
-        ([0], {"seed": -1}, "seed -1"),
+        ([-1], {}, "indices must be .*got -1"),
+        ([0], {"size": 8}, "size must be .*got 8"),
+        ([0], {"batch": 0}, "batch must be at least 1, got 0"),
+        ([0], {"seed": -1}, "seed must be .*got -1"),
         ([0, 1], {"do": {"sex": [1, 0, 1]}}, "one value or 2"),
     ):
         with pytest.raises(ValueError, match=words):

@@ -45,7 +45,7 @@ def test_the_same_phantoms_have_the_same_digest_and_others_another(built, tmp_pa
 
 
 def test_batches_carry_subjects_in_order_and_captions_that_state_every_finding(built):
-    batch = next(pipeline.loader(built, "test", 2, size=64))
+    batch = next(pipeline.batches(pipeline.open_split(built, "test"), 2, size=64))
     assert batch["subject"].tolist() == sources_phantom.subjects("test", PhantomConfig(test=2)).tolist()
     assert all(caption.count(",") == 5 for caption in batch["caption"])
 
@@ -98,9 +98,9 @@ def test_a_change_that_the_phantom_does_not_know_is_refused(change, message):
     ("config", "message"),
     [
         ({"preset": "weird"}, "no phantom preset named 'weird'"),
-        ({"train": -1}, "train -1 is not a number of subjects"),
+        ({"train": -1}, "train must be between 0 and 10000000 subjects, got -1"),
         ({"train": 0, "val": 0, "test": 0}, "nothing to render"),
-        ({"size": 7, "test": 1}, "size 7 is not supported"),
+        ({"size": 7, "test": 1}, "size must be between 32 and 2048 pixels, got 7"),
     ],
 )
 def test_a_configuration_that_makes_no_sense_leaves_nothing(tmp_path, config, message):

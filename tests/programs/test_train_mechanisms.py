@@ -10,7 +10,6 @@ import pytest
 from prism_jax import config as configs
 from prism_jax import rng
 from prism_jax.data.phantom.equations import Equations
-from prism_jax.data.sources import morphomnist
 from prism_jax.scm import folder, graphs
 from prism_jax.scm.attributes import AttributeModel
 from prism_jax.scm.fitting import FitConfig
@@ -26,7 +25,7 @@ def digits(tmp_path):
     """A folder with tables of digits that obey the true equations, and no images."""
     draw = np.random.default_rng(0)
     thickness = np.clip(0.5 + draw.gamma(10, 0.2, ROWS), 0.9, 6.0)
-    intensity = np.clip(morphomnist.intensity_of(thickness, draw.normal(size=ROWS)), 67, 254)
+    intensity = np.clip(64 + 191 / (1 + np.exp(-(2 * thickness - 5 + draw.normal(size=ROWS) / 2))), 67, 254)
     rows = (f"{i},{t:.6f},{v:.6f}" for i, (t, v) in enumerate(zip(thickness, intensity, strict=True)))
     (tmp_path / "train-morpho.csv").write_text("\n".join(["index,thickness,intensity", *rows]) + "\n")
     labels = struct.pack(">HBBI", 0, 8, 1, ROWS) + draw.integers(0, 10, ROWS, np.uint8).tobytes()

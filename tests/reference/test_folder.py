@@ -42,7 +42,7 @@ def test_real_x_rays_build(tmp_path):
     }
     made = build("folder", tmp_path / "source", tmp_path / "out", **options)
     assert (sum(made.counts.values()), made.errors) == (40, 0)
-    batch = next(pipeline.loader(tmp_path / "out", "train", 4, size=64))
+    batch = next(pipeline.batches(pipeline.open_split(tmp_path / "out", "train"), 4, size=64))
     assert np.ptp(batch["image"], axis=(1, 2, 3)).min() > 1
     table = folder.read_rows(real, FolderConfig(**options))
     assert (len(table), len({row.patient for row in table})) == (416, 237)

@@ -5,7 +5,6 @@ import collections
 import numpy as np
 import pytest
 
-from prism_jax.data import schema
 from prism_jax.data.loading import mixture, pipeline
 from tests.unit.test_pipeline import flat, make
 
@@ -53,26 +52,6 @@ def test_classes_share_the_weight_of_their_data_set():
     )
     parts = [part for part, _ in flat(drawn(mixed, 100))]
     assert abs(parts.count(0) - 400) <= 3
-
-
-def test_examples_are_balanced_by_what_is_stated():
-    states = [True, False, None, True, False, False]
-    examples = [
-        schema.Example(
-            id=i,
-            image=b"",
-            height=1,
-            width=1,
-            patient="",
-            path="",
-            subject=-1,
-            attributes=schema.Attributes(findings={} if i == 5 else {"edema": state}),
-        )
-        for i, state in enumerate(states)
-    ]
-    part = mixture.balanced(examples, lambda attributes: attributes.findings.get("edema"), weight=2.0)
-    assert part.classes.tolist() == [1, 0, -1, 1, 0, -1]
-    assert part.weight == 2.0
 
 
 def test_a_mixture_fills_batches_that_say_where_they_are_from():

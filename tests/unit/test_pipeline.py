@@ -196,4 +196,4 @@ def test_a_size_the_vae_cannot_take_is_refused_before_reading():
 
 def test_a_folder_without_data_is_refused_with_the_command_that_makes_it(tmp_path):
     with pytest.raises(ValueError, match=r"is not a built data set .*; prism data build NAME --out NEW_FOLDER"):
-        pipeline.loader(tmp_path, "train", 4, size=8)
+        pipeline.batches(pipeline.open_split(tmp_path, "train"), 4, size=8)

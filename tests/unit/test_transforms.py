@@ -87,7 +87,7 @@ def test_a_truncated_file_is_refused(kind, kept):
         transforms.decode(data[: int(len(data) * kept)])
 
 
-def test_a_photograph_on_its_side_is_turned_upright():
+def test_a_render_images_on_its_side_is_turned_upright():
     exif = Image.Exif()
     exif[274] = 6  # turn by 90 degrees to view
     data = encoded(ramp(), "JPEG", exif=exif, quality=95)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -44,21 +44,6 @@ class Mixture:
     def __post_init__(self):
         if not self.components:
             raise ValueError("a mixture needs at least one data set")
-
-
-def balanced(
-    examples: Sequence[schema.Example], of: Callable[[schema.Attributes], Hashable | None], *, weight: float = 1.0
-) -> Component:
-    """A component whose classes are `of(attributes)`; an example with None is never drawn.
-
-    `lambda attributes: attributes.findings.get("pacemaker")` draws images with a pacemaker as often as images without,
-    and none where it is unknown or uncertain. Reads every example once.
-    """
-    classes_of = [of(example.attributes) for example in examples]
-    names = sorted({name for name in classes_of if name is not None}, key=repr)
-    number = {name: i for i, name in enumerate(names)}
-    classes = np.array([-1 if name is None else number[name] for name in classes_of], np.int64)
-    return Component(examples=examples, weight=weight, classes=classes)
 
 
 def weighted_sampler(mixture: Mixture, *, slots: int, seed: int) -> sampler.WeightedSampler:

@@ -28,11 +28,6 @@ def describe(example: schema.Example, epoch: int) -> str:
     return PLAIN.describe(example.attributes)
 
 
-def loader(folder: str | Path, split: str, batch_size: int, **options) -> Batches:
-    """Batches of one split of the data set in `folder`; the options are those of `batches`."""
-    return batches(open_split(folder, split), batch_size, **options)
-
-
 def open_split(folder: str | Path, split: str) -> Sequence[schema.Example]:
     """Random access to the examples of one split, in the order of the build, images still encoded."""
     import tensorflow_datasets as tfds

@@ -1,4 +1,4 @@
-"""Attenuation of the patient without devices, as smooth implicit shapes in patient coordinates."""
+"""Attenuation of the patient without devices: smooth implicit shapes in patient coordinates."""
 
 import jax
 import jax.numpy as jnp

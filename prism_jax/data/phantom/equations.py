@@ -1,4 +1,4 @@
-"""The structural causal model: exogenous noise of a subject, structural equations, interventions."""
+"""The structural causal model: exogenous noise, structural equations, interventions."""
 
 import dataclasses
 import zlib
@@ -85,15 +85,17 @@ class Equations:
 
     @classmethod
     def balanced(cls) -> "Equations":
-        """`none` with every finding and view as likely as not: the most to learn from a number of images."""
+        """`none` with a rate of 0.5 for every finding and view."""
         return dataclasses.replace(
             cls.none(), cardiomegaly=0.0, effusion=0.0, pacemaker=0.0, support_lines=0.0, view=0.0
         )
 
     @classmethod
     def preset(cls, name: str) -> "Equations":
-        """The named preset; ValueError for a name that is not one."""
-        presets = {made.__name__: made for made in (cls.default, cls.strong, cls.none, cls.reversed, cls.balanced)}
+        """The preset of this name; ValueError for an unknown one."""
+        presets = {
+            preset.__name__: preset for preset in (cls.default, cls.strong, cls.none, cls.reversed, cls.balanced)
+        }
         if name not in presets:
             raise ValueError(f"no phantom preset named {name!r}; use one of {', '.join(presets)}")
         return presets[name]()
@@ -101,7 +103,7 @@ class Equations:
 
 @struct.dataclass
 class Exogenous:
-    """Everything random about one subject, drawn whether or not an attribute later reveals it."""
+    """Exogenous noise of one subject, drawn whether or not an attribute uses it."""
 
     sex: jax.Array  # [] uniform, as are the next six
     cardiomegaly: jax.Array
@@ -152,8 +154,8 @@ def attributes(
 ) -> dict[str, jax.Array]:
     """Attributes of one subject under the intervention `do`: age float32 in years, the others int32.
 
-    Mode "graph" replays the descendants of what is set with the subject's own noise; "surgical" leaves every
-    other attribute factual. Raises ValueError for an unknown attribute or mode, and for a concrete value that
+    Mode "graph" recomputes the descendants of the set attributes with the subject's own noise; "surgical" keeps all
+    other attributes factual. Raises ValueError for an unknown attribute or mode, and for a concrete value that
     is outside its range (0 or 1; age 18 to 90; group 0 to 2).
     """
     check_intervention(do, mode)
@@ -164,9 +166,9 @@ def attributes(
 def intervene(
     u: Exogenous, equations: Equations, given: Mapping, chosen: Mapping, surgical: bool | jax.Array
 ) -> dict[str, jax.Array]:
-    """Attributes of one subject where each is `given[name]` if `chosen[name]`; all of it may be traced.
+    """Attributes of one subject, `given[name]` where `chosen[name]`; every argument may be traced.
 
-    One program thus serves every intervention, and gives what none of them touches to the last bit.
+    One program thus serves every intervention, and untouched attributes agree to the last bit.
     """
 
     def override(name, value):
@@ -178,7 +180,7 @@ def intervene(
 
 
 def check_intervention(do: Mapping[str, float | jax.Array], mode: str) -> None:
-    """Raises ValueError, naming the remedy, for what `attributes` cannot carry out."""
+    """Raises ValueError, with the remedy, for an intervention that `attributes` does not support."""
     if mode not in MODES:
         raise ValueError(f"no intervention mode {mode!r}; use one of {', '.join(MODES)}")
     for name, value in do.items():

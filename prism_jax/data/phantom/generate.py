@@ -36,7 +36,7 @@ class Subjects:
 
 
 def truth(facts: dict[str, jax.Array], u: Exogenous) -> dict[str, jax.Array]:
-    """What the image of a subject with the attributes `facts` shows beyond them.
+    """Ground truth of the image of a subject with the attributes `facts`, beyond these.
 
     `cardiothoracic_ratio`; `effusion_left` and `effusion_right`, int32, the patient's sides (left is image
     right); `cardiomegaly_severity` and `effusion_severity` in [0, 1], 0 without the finding.
@@ -63,14 +63,14 @@ def generate(
 ) -> Subjects:
     """Renders the subjects `indices` under the intervention `do` (a value for all, or one for each).
 
-    Bytes depend on (seed, index, size, equations, do, mode) alone, not on `batch` or the other subjects; an
-    accelerator's may differ from the CPU's by one grey level. New values in `do` do not compile anew. Raises
+    Images depend only on (seed, index, size, equations, do, mode), not on `batch` or the other subjects; those of an
+    accelerator may differ from the CPU's by one grey level. New values in `do` do not recompile. Raises
     ValueError for an intervention, index, size or batch that is out of range.
     """
     indices, plan = _checked(indices, seed, size, batch, do or {}, mode)
     facts, extra = _in_chunks(partial(_settle, equations=equations), batch, seed, indices, plan)
-    images = _in_chunks(partial(_photograph, size=size), batch, seed, indices, facts)
-    facts = {name: facts[name] for name in ATTRIBUTES}  # trees come back sorted by name
+    images = _in_chunks(partial(_render_images, size=size), batch, seed, indices, facts)
+    facts = {name: facts[name] for name in ATTRIBUTES}  # pytrees are returned sorted by name
     return Subjects(images=images, attributes=facts, truth=extra)
 
 
@@ -83,7 +83,7 @@ def effect_mask(
     equations: Equations = DEFAULT,
     batch: int = 64,
 ) -> np.ndarray:
-    """Bool [n, h, w]: where switching `attribute` alone moves the noise-free display by more than 3/255.
+    """Bool [n, h, w]: where switching `attribute` alone changes the noise-free display by more than 3/255.
 
     The other attributes stay factual. Raises ValueError for an attribute that is not binary.
     """
@@ -104,7 +104,7 @@ def change_mask(
     equations: Equations = DEFAULT,
     batch: int = 64,
 ) -> np.ndarray:
-    """Bool [n, h, w]: where setting the attributes in `do`, and no others, moves the noise-free display by > 3/255.
+    """Bool [n, h, w]: where setting the attributes in `do`, and no others, changes the noise-free display by > 3/255.
 
     Empty where the subject has these values already. Raises ValueError as `generate` does.
     """
@@ -121,16 +121,16 @@ def _checked(
     """Indices as int32 [n], and the intervention as the arrays [n] that `equations.intervene` takes."""
     indices = np.asarray(indices)
     if indices.ndim != 1 or indices.size == 0 or not np.issubdtype(indices.dtype, np.integer):
-        raise ValueError(f"indices of shape {indices.shape} and type {indices.dtype}; give a list of whole numbers")
+        raise ValueError(f"indices must be a list of whole numbers, got shape {indices.shape} and type {indices.dtype}")
     if indices.min() < 0 or indices.max() >= 2**31:
         outside = indices.min() if indices.min() < 0 else indices.max()
-        raise ValueError(f"no subject has index {outside}; use 0 to {2**31 - 1}")
+        raise ValueError(f"indices must be between 0 and {2**31 - 1}, got {outside}")
     if not 0 <= seed < 2**31:
-        raise ValueError(f"seed {seed} is out of range; use 0 to {2**31 - 1}")
+        raise ValueError(f"seed must be between 0 and {2**31 - 1}, got {seed}")
     if not SIZES[0] <= size <= SIZES[1]:
-        raise ValueError(f"size {size} is not supported; use {SIZES[0]} to {SIZES[1]} pixels")
+        raise ValueError(f"size must be between {SIZES[0]} and {SIZES[1]} pixels, got {size}")
     if batch < 1:
-        raise ValueError(f"batch {batch} holds no subject; use 1 or more")
+        raise ValueError(f"batch must be at least 1, got {batch}")
     check_intervention(do, mode)
     for name, value in do.items():
         if np.shape(value) not in ((), indices.shape):
@@ -146,7 +146,7 @@ def _in_chunks(program: Callable, batch: int, seed: int, *trees: Any) -> Any:
     n, parts = len(trees[0]), []
     for start in range(0, n, batch):
         count = min(batch, n - start)
-        rows = np.minimum(np.arange(start, start + batch), n - 1)  # the last subject fills up the last chunk
+        rows = np.minimum(np.arange(start, start + batch), n - 1)  # the last chunk is padded with the last subject
         chunk = jax.tree.map(lambda leaf, rows=rows: leaf[rows], trees)
         done = program(seed, count, *chunk)
         parts.append(jax.tree.map(lambda leaf, count=count: np.asarray(leaf)[:count], done))
@@ -156,7 +156,7 @@ def _in_chunks(program: Callable, batch: int, seed: int, *trees: Any) -> Any:
 def _for_each(function: Callable, count: jax.Array, *trees: Any) -> Any:
     """Maps `function` over the leading axis; on a CPU one subject at a time and only the first `count`.
 
-    There one image fits the cache, and the same program for every subject gives the same bytes in any batch.
+    On a CPU one image fits the cache, and one program for every subject gives the same bytes in any batch.
     """
     if jax.default_backend() != "cpu":
         return jax.vmap(function)(*trees)
@@ -182,7 +182,7 @@ def _settle(seed, count, indices, plan, *, equations: Equations):
 
 
 @partial(jax.jit, static_argnames="size")
-def _photograph(seed, count, indices, facts, *, size: int):
+def _render_images(seed, count, indices, facts, *, size: int):
     def one(index, facts):
         u = exogenous(seed, index)
         return finish(render(facts, u, size), u, size)

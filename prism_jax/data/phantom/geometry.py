@@ -1,4 +1,4 @@
-"""Where the anatomy of a subject lies: the few numbers that images and the cardiothoracic ratio share."""
+"""Geometry of a subject's anatomy, shared by its image and its cardiothoracic ratio."""
 
 import jax
 import jax.numpy as jnp

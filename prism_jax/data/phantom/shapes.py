@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-SPANS = 5  # a wire is drawn through SPANS + 1 points
+SPANS = 5  # a wire passes through SPANS + 1 points
 STEPS = 4  # straight segments between two of them
 
 
@@ -49,7 +49,7 @@ def bump(t: jax.Array) -> jax.Array:
 
 
 def total(density, parameters, like: jax.Array) -> jax.Array:
-    """Sum over the leading axis of `parameters` of `density(one)`, an image shaped like `like`.
+    """Sum of `density(parameters[i])` over the leading axis, an image shaped like `like`.
 
     A scan, not a vmap: its body works on one image at a time, which stays in cache and compiles once.
     """

@@ -91,26 +91,6 @@ def padded(images: np.ndarray, size: int = 32) -> np.ndarray:
     return np.pad(images, ((0, 0), (before, after), (before, after)))[..., None]
 
 
-def intensity_of(thickness: np.ndarray, noise: np.ndarray) -> np.ndarray:
-    """Structural equation of the intensity: grey levels from thickness in pixels and standard normal noise."""
-    return 64 + 191 / (1 + np.exp(-(2 * (np.asarray(thickness, np.float64) - 2.5) + 0.5 * noise)))
-
-
-def noise_of(thickness: np.ndarray, intensity: np.ndarray) -> np.ndarray:
-    """The noise of an intensity: the inverse of `intensity_of`."""
-    level = (np.asarray(intensity, np.float64) - 64) / 191
-    return 2 * (np.log(level / (1 - level)) - 2 * (np.asarray(thickness, np.float64) - 2.5))
-
-
-def true_counterfactual(attributes: dict[str, np.ndarray], do: dict[str, float | np.ndarray]) -> dict[str, np.ndarray]:
-    """Counterfactual attributes [n] under `do`, by the structural equations."""
-    noise = noise_of(attributes["thickness"], attributes["intensity"])
-    after = {name: np.broadcast_to(do.get(name, column), column.shape) for name, column in attributes.items()}
-    if "thickness" in do and "intensity" not in do:
-        after["intensity"] = intensity_of(after["thickness"], noise)
-    return after
-
-
 def brightened(images: np.ndarray, before: np.ndarray, after: np.ndarray) -> np.ndarray:
     """Counterfactual images under do(intensity): uint8 [n, ...], intensity scaled from `before` [n] to `after` [n].
 
