@@ -49,10 +49,11 @@ def help_text(args: list[str]) -> str:
 
 def _commands() -> Iterator[str]:
     from prism_jax import programs
-    from prism_jax.cli import data_build, main
+    from prism_jax.cli import main
+    from prism_jax.data.sources import build
 
     children = {
-        "data build": data_build.NAMES.values(),
+        "data build": build.CONFIGS,
         **{command: [program.name for program in programs.of(command)] for command in ("train", "eval")},
     }
     yield from _help([])

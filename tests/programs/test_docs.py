@@ -130,6 +130,18 @@ def test_links_between_files_lead_somewhere():
     assert not [f"{page.name}: {link}" for page, link in links if not (page.parent / link).exists()]
 
 
+def test_the_generated_reference_has_every_command_and_configuration(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")  # is set anew there
+    monkeypatch.syspath_prepend(ROOT / "docs" / "_ext")
+    prism_reference = importlib.import_module("prism_reference")
+
+    commands = "\n".join(prism_reference._commands())
+    for heading in ("prism data build folder", "prism train finetune", "prism eval audit", "prism doctor"):
+        assert f"## {heading}\n" in commands
+    shipped = {f"{file.parent.name}/{file.stem}" for file in (ROOT / "prism_jax/configs").glob("*/[!_]*.py")}
+    assert set(re.findall(r"^\*\*(\S+)\*\*:", "\n".join(prism_reference._configurations()), re.MULTILINE)) == shipped
+
+
 def test_the_readme_fits_on_few_screens():
     assert len((ROOT / "README.md").read_text(encoding="utf-8").splitlines()) <= 120
 
