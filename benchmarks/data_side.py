@@ -26,7 +26,7 @@ class Side:
 
     program: Literal["prism_jax", "torch", "synthetic"]
     folder: Path
-    """Holds `built`, a data set, and `files`, its JPEG files. "synthetic" reads neither, but makes its pictures."""
+    """Holds `built`, a data set, and `files`, its JPEG files. "synthetic" reads neither and generates its images."""
     size: int = 512
     batch_size: int = 16
     workers: int = 0

@@ -54,7 +54,7 @@ class Example:
     path: str  # the source file relative to the source folder; "" when generated
     subject: int  # phantom subject, from which ground truth is rendered; -1 for real images
     attributes: Attributes
-    study: str = ""  # images of one examination of one patient share it; "" where unknown
+    study: str = ""  # examination of the patient, perhaps of several images; "" where unknown
     text: str = ""  # report or note in the words of the source; "" where there is none
     spacing: tuple[float, float] | None = None  # mm between rows and between columns of the original's pixels
     masks: Mapping[str, bytes] = dataclasses.field(default_factory=dict)  # name -> encoded PNG, frame of the image

@@ -29,19 +29,19 @@ def state_of(target: str, attributes: Attributes) -> bool | None:
     return next((state for name, state in attributes.findings.items() if spoken(name) == spoken(target)), None)
 
 
-def values(known: Iterable[Attributes], targets: Sequence[str]) -> np.ndarray:
+def values(rows: Iterable[Attributes], targets: Sequence[str]) -> np.ndarray:
     """Target matrix float32 [m, n]: 1 where a target holds, 0 where it does not, NaN where unknown."""
-    states = [[state_of(target, attributes) for target in targets] for attributes in known]
+    states = [[state_of(target, attributes) for target in targets] for attributes in rows]
     return np.array([[math.nan if state is None else state for state in row] for row in states], np.float32)
 
 
-def ages(known: Iterable[Attributes]) -> np.ndarray:
+def ages(rows: Iterable[Attributes]) -> np.ndarray:
     """Ages float32 [m] in years; NaN where unknown."""
-    return np.array([math.nan if attributes.age is None else attributes.age for attributes in known], np.float32)
+    return np.array([math.nan if attributes.age is None else attributes.age for attributes in rows], np.float32)
 
 
-def available(known: Sequence[Attributes]) -> tuple[str, ...]:
+def available(rows: Sequence[Attributes]) -> tuple[str, ...]:
     """Targets with at least one positive and one negative example: findings, then sex and view."""
-    findings = dict.fromkeys(name for attributes in known for name in attributes.findings)
-    counts = Counter((target, state_of(target, a)) for a in known for target in (*findings, SEX, VIEW))
+    findings = dict.fromkeys(name for attributes in rows for name in attributes.findings)
+    counts = Counter((target, state_of(target, a)) for a in rows for target in (*findings, SEX, VIEW))
     return tuple(name for name in (*findings, SEX, VIEW) if counts[name, True] and counts[name, False])

@@ -119,8 +119,8 @@ def finding_counts(images: Sequence[ImageRecord], coding: variables.Coding) -> t
     owners, splits = scan.patients(list(images)), np.array([image.split for image in images])
     findings = []
     for name in variables.findings(attributes):
-        states = Counter(known.findings.get(name, UNKNOWN) for known in attributes)
-        values = np.array([coding.value(known, name) for known in attributes])
+        states = Counter(each.findings.get(name, UNKNOWN) for each in attributes)
+        values = np.array([coding.value(each, name) for each in attributes])
         is_known = ~np.isnan(values)
         prevalence = lambda rows, values=values, is_known=is_known: associations.clustered_proportion(
             values[rows & is_known] == 1, owners[rows & is_known]
@@ -133,7 +133,7 @@ def finding_counts(images: Sequence[ImageRecord], coding: variables.Coding) -> t
                 uncertain=states[None],
                 unmentioned=states[UNKNOWN],
                 of_all=associations.clustered_proportion(
-                    np.array([known.findings.get(name) is True for known in attributes]), owners
+                    np.array([each.findings.get(name) is True for each in attributes]), owners
                 ),
                 prevalence=prevalence(np.ones(len(images), bool)),
                 by_split={split: prevalence(splits == split) for split in dict.fromkeys(splits.tolist())},

@@ -42,27 +42,27 @@ def relate(
     data = _nothing() if association is None else slope(association, target, is_adjusted=is_adjusted)
     name = "is_significant_adjusted" if is_adjusted else "is_significant"
     is_associated = association is not None and getattr(association, name)
-    made = lambda kind, reason, excess=None: Relation(
+    relation = lambda kind, reason, excess=None: Relation(
         kind=kind, model=model, data=data, excess=excess or _nothing(), reason=reason
     )
     if verdict == NO_EFFECT:
-        return made(NOT_SHOWN, "the edits change it by less than the margin")
+        return relation(NOT_SHOWN, "the edits change it by less than the margin")
     if verdict not in (EFFECT, NEGLIGIBLE):
-        return made(UNDECIDED, f"inconclusive in the edits: {verdict}")
+        return relation(UNDECIDED, f"inconclusive in the edits: {verdict}")
     if association is None:
-        return made(HIDDEN, "the attribute is not in the metadata")
+        return relation(HIDDEN, "the attribute is not in the metadata")
     if association.reason or np.isnan(data.value):
-        return made(UNDECIDED, f"inconclusive in the data: {association.reason or 'too few images to adjust'}")
+        return relation(UNDECIDED, f"inconclusive in the data: {association.reason or 'too few images to adjust'}")
     if not is_associated:
-        return made(HIDDEN, "no significant association in the data")
+        return relation(HIDDEN, "no significant association in the data")
     if np.isnan(model.value):
-        return made(UNDECIDED, "the edits have no slope: their own target did not change")
+        return relation(UNDECIDED, "the edits have no slope: their own target did not change")
     if np.sign(model.value) != np.sign(data.value):
-        return made(HIDDEN, "associated in the data with the opposite sign")
+        return relation(HIDDEN, "associated in the data with the opposite sign")
     excess = _excess(model, data)
     if excess.low > 0:
-        return made(AMPLIFIED, "associated in the data, more strongly in the edits", excess)
-    return made(KNOWN, "associated in the data", excess)
+        return relation(AMPLIFIED, "associated in the data, more strongly in the edits", excess)
+    return relation(KNOWN, "associated in the data", excess)
 
 
 def slope(association: Association, target: str, *, is_adjusted: bool = True) -> Estimate:
@@ -90,12 +90,12 @@ def slope(association: Association, target: str, *, is_adjusted: bool = True) ->
 def _excess(model: Estimate, data: Estimate) -> Estimate:
     """|model| - |data| of one sign, with the interval recovered from theirs (MOVER, Zou & Donner 2008)."""
     sign = np.sign(data.value)
-    (value, low, high), (known, known_low, known_high) = (
+    (value, low, high), (data_value, data_low, data_high) = (
         (sign * one.value, *sorted((sign * one.low, sign * one.high))) for one in (model, data)
     )
-    gap = value - known
-    lowest = gap - np.hypot(value - low, known_high - known)
-    highest = gap + np.hypot(high - value, known - known_low)
+    gap = value - data_value
+    lowest = gap - np.hypot(value - low, data_high - data_value)
+    highest = gap + np.hypot(high - value, data_value - data_low)
     return Estimate(value=float(gap), low=float(lowest), high=float(highest), count=min(model.count, data.count))
 
 

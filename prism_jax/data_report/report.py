@@ -102,15 +102,15 @@ def _headline(survey: Survey) -> tuple[tuple[str, str], ...]:
 
 
 def _charts(survey: Survey) -> tuple[Bars | Matrix, ...]:
-    found: list[Bars | Matrix] = []
+    charts: list[Bars | Matrix] = []
     compared = [one for one in survey.associations if not one.reason]
     if names := list(dict.fromkeys(name for one in compared for name in (one.first, one.second))):
-        found.append(_correlations(survey, names))
+        charts.append(_correlations(survey, names))
     if len(survey.findings) > 1:
-        found.append(_cooccurrence(survey))
+        charts.append(_cooccurrence(survey))
     titles = {("age", "sex"): "Age and sex", ("view", "split"): "View by split", ("race", "split"): "Race by split"}
     by = {(one.attribute, one.by): one for one in survey.distributions}
-    return (*found, *(_bars(title, by[key]) for key, title in titles.items() if key in by))
+    return (*charts, *(_bars(title, by[key]) for key, title in titles.items() if key in by))
 
 
 def _bars(title: str, one: Distribution) -> Bars:

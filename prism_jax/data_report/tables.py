@@ -45,8 +45,8 @@ def _associations_table(survey: Survey) -> Table:
         f"partial correlation where the covariates are known too.{rest} {_not_compared(survey)}"
     )
     columns = (
-        "Pair",
-        "and",
+        "First attribute",
+        "Second attribute",
         "Correlation",
         "p (Holm)",
         "Adjusted correlation",
@@ -110,10 +110,10 @@ def _findings_table(survey: Survey) -> Table:
         for one in survey.findings
     ]
     labelled = ("Present, of labelled", *(f"Of labelled, {split}" for split in splits))
-    shares = [Column(name=name, unit="%") for name in ("Present, of all", *labelled)]
+    percentages = [Column(name=name, unit="%") for name in ("Present, of all", *labelled)]
     return Table(
         title="Findings",
-        columns=("Finding", "Present", "Absent", "Uncertain", "Unmentioned", *shares),
+        columns=("Finding", "Present", "Absent", "Uncertain", "Unmentioned", *percentages),
         rows=tuple(rows),
         note="Of labelled: of the images labelled present or absent; empty for a finding never labelled absent. "
         "Wilson's intervals at the effective number of images (clustered by patient); n: patients.",
@@ -145,10 +145,10 @@ def _completeness_table(survey: Survey) -> Table:
         )
         for one in survey.completeness
     ]
-    shares = ["All", *splits, *(f"View {view}" for view in views)]
+    names = ["All", *splits, *(f"View {view}" for view in views)]
     return Table(
         title="Completeness",
-        columns=("Attribute", "Images", *(Column(name=name, unit="%") for name in shares)),
+        columns=("Attribute", "Images", *(Column(name=name, unit="%") for name in names)),
         rows=tuple(rows),
         note="Percentage of images with a known value; a finding is known where it is present, absent or uncertain.",
     )

@@ -24,8 +24,8 @@ class Coding:
         """1 present, 0 absent, NaN unknown."""
         state = self.unmentioned
         if finding in attributes.findings:
-            known = attributes.findings[finding]
-            state = self.uncertain if known is None else ("present" if known else "absent")
+            is_present = attributes.findings[finding]
+            state = self.uncertain if is_present is None else ("present" if is_present else "absent")
         return {"present": 1.0, "absent": 0.0, "unknown": np.nan}[state]
 
 
@@ -45,7 +45,7 @@ class Variable:
 
 def findings(attributes: Sequence[Attributes]) -> tuple[str, ...]:
     """All findings that occur, sorted by name."""
-    return tuple(sorted({name for known in attributes for name in known.findings}))
+    return tuple(sorted({name for each in attributes for name in each.findings}))
 
 
 def variables(attributes: Sequence[Attributes], has_text: np.ndarray | None, coding: Coding) -> tuple[Variable, ...]:
@@ -55,11 +55,11 @@ def variables(attributes: Sequence[Attributes], has_text: np.ndarray | None, cod
     """
     column = lambda values: np.array(list(values), np.float64)
     columns = [
-        Variable(name=name, kind="finding", values=column(coding.value(known, name) for known in attributes))
+        Variable(name=name, kind="finding", values=column(coding.value(each, name) for each in attributes))
         for name in findings(attributes)
     ]
     for kind in ("view", "sex", "race"):
-        given = [getattr(known, kind) for known in attributes]
+        given = [getattr(each, kind) for each in attributes]
         names = sorted(set(given) - {None})
         if kind == "sex":
             names = names and ["M"]
@@ -68,7 +68,7 @@ def variables(attributes: Sequence[Attributes], has_text: np.ndarray | None, cod
         for name in names:
             values = column(np.nan if value is None else value == name for value in given)
             columns.append(Variable(name=f"{kind} {name}", kind=kind, values=values))
-    ages = column(np.nan if known.age is None else known.age for known in attributes)
+    ages = column(np.nan if each.age is None else each.age for each in attributes)
     columns.append(Variable(name=AGE, kind="age", values=ages))
     if has_text is not None:
         columns.append(Variable(name=BURNED_IN_TEXT, kind="burned-in text", values=np.asarray(has_text, np.float64)))
@@ -80,14 +80,14 @@ def covariates(attributes: Sequence[Attributes], *, min_images: int) -> Mapping[
 
     Age comes with its square. Views of fewer than `min_images` images are pooled with the commonest one.
     """
-    views = [known.view for known in attributes]
+    views = [each.view for each in attributes]
     counts = Counter(view for view in views if view is not None)
     by_count = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
     common = [view for view, count in by_count if count >= min_images]
     indicators = np.array([[view == other for other in common[1:]] for view in views], np.float64)
     indicators = indicators.reshape(len(views), -1)
     indicators[[view is None for view in views]] = np.nan
-    ages = np.array([np.nan if known.age is None else known.age for known in attributes], np.float64)
+    ages = np.array([np.nan if each.age is None else each.age for each in attributes], np.float64)
     decades = (ages - 60) / 10
-    sexes = np.array([np.nan if known.sex is None else known.sex == "M" for known in attributes], np.float64)
+    sexes = np.array([np.nan if each.sex is None else each.sex == "M" for each in attributes], np.float64)
     return {"view": indicators, "age": np.stack([decades, decades**2], 1), "sex": sexes[:, None]}

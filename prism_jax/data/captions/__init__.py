@@ -1,1 +1,1 @@
-"""Captions made from attributes, and the language in which edits are asked for."""
+"""Captions from attributes, and the language of edit instructions."""

@@ -62,8 +62,8 @@ class Instruction:
 
     def change(self, attributes: Attributes) -> dict[str, bool | float | str | None]:
         """The change for `phrases.changed`, under the attribute's name in `attributes`."""
-        known = None if self.name in phrases.SLOTS else synonyms.find(self.name, attributes.findings)
-        return {known or synonyms.main_name(self.name): self.value}
+        name = None if self.name in phrases.SLOTS else synonyms.find(self.name, attributes.findings)
+        return {name or synonyms.main_name(self.name): self.value}
 
     def has_effect(self, attributes: Attributes) -> bool:
         """Whether the caption changes, capitals aside."""

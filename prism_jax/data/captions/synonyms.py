@@ -39,15 +39,15 @@ def main_name(name: str) -> str:
     return _MAIN.get(spoken(name), spoken(name))
 
 
-def find(name: str, known: Iterable[str]) -> str | None:
-    """The entry of `known` with the same name or else a synonym of `name`, in its spelling; None if there is none.
+def find(name: str, names: Iterable[str]) -> str | None:
+    """The entry of `names` with the same name or else a synonym of `name`, in its spelling; None if there is none.
 
     Raises:
-      ValueError: several of `known` are synonyms of `name`, and none is that name.
+      ValueError: several of `names` are synonyms of `name`, and none is that name.
     """
-    known = list(known)
-    same = [other for other in known if spoken(other) == spoken(name)]
-    alike = same or [other for other in known if main_name(other) == main_name(name)]
+    names = list(names)
+    same = [other for other in names if spoken(other) == spoken(name)]
+    alike = same or [other for other in names if main_name(other) == main_name(name)]
     if len(alike) > 1:
         raise ValueError(f"{name!r} is ambiguous: {' or '.join(map(spoken, alike))}; write one of these")
     return alike[0] if alike else None

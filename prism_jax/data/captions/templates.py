@@ -89,16 +89,16 @@ class Template:
         Raises:
           ValueError: a text that this template does not write; the message quotes the first part that does not fit.
         """
-        known = self._read(text)
-        if known is None or self.describe(known) != text:
+        attributes = self._read(text)
+        if attributes is None or self.describe(attributes) != text:
             parts = text.split(", ")
             fitting = (n for n in range(len(parts) - 1, 0, -1) if self._writes(", ".join(parts[:n])))
-            reason = f"the wording is {self.text!r}" if known is None else f"write {self.describe(known)!r}"
+            reason = f"the wording is {self.text!r}" if attributes is None else f"write {self.describe(attributes)!r}"
             raise ValueError(
                 f"{parts[next(fitting, 0)] or 'nothing'!r} in the caption {text!r} is not understood: {reason}; "
                 f"for example {self.describe(EXAMPLE)!r}"
             )
-        return known
+        return attributes
 
     def stated(self, attributes: Attributes) -> Attributes:
         """The part of `attributes` that their caption states, so `parse(describe(attributes))`."""
@@ -115,8 +115,8 @@ class Template:
         return Attributes(**stated, findings=findings if "findings" in slots else {})
 
     def _writes(self, text: str) -> bool:
-        known = self._read(text)
-        return known is not None and self.describe(known) == text
+        attributes = self._read(text)
+        return attributes is not None and self.describe(attributes) == text
 
     def _read(self, text: str) -> Attributes | None:
         """The attributes by the slots of the template, not yet checked letter by letter; None where nothing fits."""

@@ -68,10 +68,10 @@ class LatentCache:
 
     def check(self) -> None:
         """Raises ValueError, naming the differences, for a cache with other settings."""
-        found = json.loads((self.folder / SETTINGS_FILE).read_text())
+        stored = json.loads((self.folder / SETTINGS_FILE).read_text())
         wanted = json.loads(json.dumps(dataclasses.asdict(self.settings)))
         stale = [
-            f"{name} is {found.get(name)}, not {value}" for name, value in wanted.items() if found.get(name) != value
+            f"{name} is {stored.get(name)}, not {value}" for name, value in wanted.items() if stored.get(name) != value
         ]
         if stale:
             raise ValueError(
@@ -174,6 +174,6 @@ def row_of(number: int, attributes: Attributes, *, caption: str, text: str) -> d
 
 
 def _example(row: Mapping[str, Any]) -> Example:
-    known = Attributes(**json.loads(row["attributes"]))
-    nothing = dict(image=b"", height=0, width=0, patient="", path="", subject=-1)
-    return Example(id=row["id"], attributes=known, text=row["text"], **nothing)
+    attributes = Attributes(**json.loads(row["attributes"]))
+    without_image = dict(image=b"", height=0, width=0, patient="", path="", subject=-1)
+    return Example(id=row["id"], attributes=attributes, text=row["text"], **without_image)

@@ -1,1 +1,1 @@
-"""One module per data set that can be built, and what they share."""
+"""Sources of data sets: one module per source, and the code that builds from them."""

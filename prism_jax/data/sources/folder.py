@@ -164,12 +164,12 @@ def _positive(names: list[str], config: FolderConfig) -> dict[str, bool | None]:
     """Present findings, in the order and spelling of `config.findings` where given."""
     if config.findings is None:
         return dict.fromkeys(names, True)
-    known = {phrases.spoken(name): name for name in config.findings}
+    spellings = {phrases.spoken(name): name for name in config.findings}
     for name in names:
-        if phrases.spoken(name) not in known:
+        if phrases.spoken(name) not in spellings:
             raise ValueError(f"unknown finding {name!r}; use {', '.join(config.findings)}")
     spoken = {phrases.spoken(name) for name in names}
-    return {name: True for key, name in known.items() if key in spoken}
+    return {name: True for key, name in spellings.items() if key in spoken}
 
 
 def _flag(flag: str) -> tuple[str, str]:

@@ -137,16 +137,16 @@ def _read(source: str | Path, path: str) -> bytes:
 
 
 def _with_tags(row: Row, tags: dicom_tags.Tags) -> Row:
-    known, view = row.attributes, "lateral" if tags.view in LATERAL else tags.view
+    attributes, view = row.attributes, "lateral" if tags.view in LATERAL else tags.view
     return dataclasses.replace(
         row,
         study=row.study or tags.study,
         spacing=row.spacing or tags.spacing,
         attributes=dataclasses.replace(
-            known,
-            age=tags.age if known.age is None else known.age,
-            sex=known.sex or tags.sex,
-            view=known.view or view,
+            attributes,
+            age=tags.age if attributes.age is None else attributes.age,
+            sex=attributes.sex or tags.sex,
+            view=attributes.view or view,
         ),
     )
 

@@ -87,10 +87,10 @@ class LabelPolicy:
 
     def check(self, names: Sequence[str]) -> None:
         """Raises a ValueError for an override of a finding that is not in `names`."""
-        known = {spoken(name) for name in names}
+        spellings = {spoken(name) for name in names}
         for option in ("uncertain", "unmentioned"):
             for name in self.treatments(option):
-                if name not in known:
+                if name not in spellings:
                     raise ValueError(f"{option}_of names {name!r}; the findings are {', '.join(names)}")
 
 

@@ -109,7 +109,7 @@ def _splits(source: str | Path) -> dict[str, str]:
     file, table = tables.load(source, SPLITS, ("dicom_id", "split"))
     unknown = {cells["split"] for cells in table.rows} - OFFICIAL.keys()
     if unknown:
-        raise ValueError(f"{file.name} has the split {', '.join(sorted(unknown))}; known are {', '.join(OFFICIAL)}")
+        raise ValueError(f"{file.name} has the split {', '.join(sorted(unknown))}; expected are {', '.join(OFFICIAL)}")
     return {cells["dicom_id"]: OFFICIAL[cells["split"]] for cells in table.rows}
 
 
