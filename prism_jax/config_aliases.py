@@ -20,6 +20,7 @@ CLASSES: Mapping[str, str] = {
     "train.counterfactual:CounterfactualRun": "CounterfactualFinetuneRun",
     "AutoencoderRun": "VAERun",
     "BaseRun": "PretrainRun",
+    "Bracket": "Baseline",
     "Change": "EditSpec",
     "ComparisonRun": "BenchmarkRun",
     "FlipConfig": "SignFlipConfig",
@@ -34,7 +35,13 @@ CLASSES: Mapping[str, str] = {
 """Class names, or "module:class" where the name alone was ambiguous."""
 
 FIELDS: Mapping[str, Mapping[str, str]] = {
-    "BenchmarkRun": {"changes": "edits", "per_change": "subjects_per_edit"},
+    "BenchmarkRun": {
+        "bank": "reference_set_size",
+        "changes": "edits",
+        "once": "one_edit_per_subject",
+        "per_change": "subjects_per_edit",
+        "rows": "methods",
+    },
     "ClassifierRun": {"guard": "skip"},
     "ClassifierValidation": {"tested": "test_split"},
     "CounterfactualFinetuneRun": {"guard": "skip"},

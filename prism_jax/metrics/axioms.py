@@ -136,7 +136,7 @@ def _macro_auroc(*columns: np.ndarray) -> float:
 def amplification(
     on_counterfactuals: Mapping[str, Mapping[str, Estimate]], on_real: Mapping[str, Mapping[str, Estimate]]
 ) -> dict[str, dict[str, float]]:
-    """Each figure of `effectiveness` on counterfactuals less that of the same predictor on real test images.
+    """Each estimate of `effectiveness` on counterfactuals minus that of the same predictor on real test images.
 
     0 is ideal for attributes that were not intervened on (Xia et al. 2024, arXiv 2403.09422).
     """
@@ -149,36 +149,36 @@ def amplification(
 def minimality(
     images: np.ndarray,
     counterfactuals: np.ndarray,
-    bank: np.ndarray,
+    reference_set: np.ndarray,
     *,
     factual: np.ndarray,
-    wanted: np.ndarray,
-    bank_values: np.ndarray,
+    target: np.ndarray,
+    reference_values: np.ndarray,
     patients: np.ndarray | None = None,
-    bank_patients: np.ndarray | None = None,
+    reference_patients: np.ndarray | None = None,
 ) -> np.ndarray:
     """Counterfactual latent divergence, float64 [n]: log(.8 exp P[d(S_cf) <= D] + .2 exp P[d(S_f) >= D]).
 
     D is the distance of an image from its counterfactual; S_cf and S_f are the distances from the image to the test
-    images that have the counterfactual and the factual value. Lower is better: nearer than others with the new value
-    are, and not farther than those with the old one. NaN where no test image has either value.
+    images that have the counterfactual and the factual value. Lower is better: nearer than others with the new value,
+    and not farther than those with the old one. NaN where no test image has either value.
 
     Args:
-      images, counterfactuals, bank: features [n, d], [n, d], [m, d].
-      factual, wanted, bank_values: the attribute's value as a class: `in_bins` for continuous ones. [n], [n], [m].
-      patients, bank_patients: where given, test images of an image's own patient do not count. [n], [m].
+      images, counterfactuals, reference_set: features [n, d], [n, d], [m, d].
+      factual, target, reference_values: the attribute's value as a class: `in_bins` for continuous ones. [n], [n], [m].
+      patients, reference_patients: where given, test images of an image's own patient do not count. [n], [m].
     """
     moved = np.linalg.norm(np.asarray(images, np.float64) - np.asarray(counterfactuals, np.float64), axis=1)
-    found = np.empty(len(moved))
-    for rows, block in distance_blocks(images, bank):
+    divergence = np.empty(len(moved))
+    for rows, block in distance_blocks(images, reference_set):
         others = np.ones(block.shape, bool)
-        if patients is not None and bank_patients is not None:
-            others = np.asarray(patients)[rows, None] != np.asarray(bank_patients)[None]
-        has_new, has_old = (others & (bank_values[None] == values[rows, None]) for values in (wanted, factual))
-        nearer = _share(block <= moved[rows, None], has_new)
-        farther = _share(block >= moved[rows, None], has_old)
-        found[rows] = logsumexp([nearer, farther], b=[[MINIMAL], [FACTUAL]], axis=0)
-    return found
+        if patients is not None and reference_patients is not None:
+            others = np.asarray(patients)[rows, None] != np.asarray(reference_patients)[None]
+        has_new, has_old = (others & (reference_values[None] == values[rows, None]) for values in (target, factual))
+        nearer = _fraction(block <= moved[rows, None], has_new)
+        farther = _fraction(block >= moved[rows, None], has_old)
+        divergence[rows] = logsumexp([nearer, farther], b=[[MINIMAL], [FACTUAL]], axis=0)
+    return divergence
 
 
 def in_bins(values: np.ndarray, training: np.ndarray, *, bins: int = 10) -> np.ndarray:
@@ -187,6 +187,6 @@ def in_bins(values: np.ndarray, training: np.ndarray, *, bins: int = 10) -> np.n
     return np.searchsorted(edges, np.asarray(values, np.float64), side="right")
 
 
-def _share(hits: np.ndarray, among: np.ndarray) -> np.ndarray:
+def _fraction(hits: np.ndarray, among: np.ndarray) -> np.ndarray:
     count = among.sum(1)
     return np.divide((hits & among).sum(1), count, out=np.full(len(hits), np.nan), where=count > 0)

@@ -15,7 +15,7 @@ from prism_jax.data.captions.templates import PLAIN
 from prism_jax.data.schema import Attributes
 from prism_jax.evaluation.benchmark import ganterfactual, queries
 from prism_jax.evaluation.benchmark import run as benchmark_run
-from prism_jax.evaluation.benchmark.methods import Bracket, Translator
+from prism_jax.evaluation.benchmark.methods import Baseline, Translator
 from prism_jax.evaluation.benchmark.run import BenchmarkRun
 from prism_jax.evaluation.counterfactuals.cohort import slug
 from prism_jax.evaluation.edits import EditSpec
@@ -71,43 +71,43 @@ def known(i):
 
 @pytest.fixture(scope="module")
 def wanted():
-    """The asks of eight subjects: both attributes of each, in turn the one first and the other."""
+    """The queries of eight subjects: both attributes of each, in turn the one first and the other."""
     subjects = []
     for i in range(8):
         applies = [k for k, edit in enumerate(CHANGES) if edit.applies(known(i))]
         edits = tuple(applies if i % 2 else reversed(applies))
         about = dict(patient=str(i), number=-1, attributes=known(i), edits=edits)
         subjects.append(Subject(index=i, id=str(i), **about))
-    return queries.asks_of(subjects, CHANGES)
+    return queries.queries_of(subjects, CHANGES)
 
 
 def test_each_ask_goes_through_the_generator_of_the_kind_that_it_wants(models, wanted):
-    maker = ganterfactual.load(row(models), wanted)
-    for ask in wanted:
-        attribute = ask.edit.split(maxsplit=1)[1].replace(" ", "_")
-        assert maker.way(ask) == (attribute, ask.edit.startswith("add"))
-        assert maker.way(queries.back(ask, ask.wanted)) == (attribute, ask.edit.startswith("remove"))
+    editor = ganterfactual.load(row(models), wanted)
+    for query in wanted:
+        attribute = query.edit.split(maxsplit=1)[1].replace(" ", "_")
+        assert editor.way(query) == (attribute, query.edit.startswith("add"))
+        assert editor.way(queries.back(query, query.target)) == (attribute, query.edit.startswith("remove"))
 
 
 def test_with_nothing_to_change_a_picture_goes_through_the_generator_of_its_own_kind(models, wanted):
-    maker = ganterfactual.load(row(models), wanted)
+    editor = ganterfactual.load(row(models), wanted)
     for place in queries.firsts(wanted):
-        ask = wanted[place]
-        attribute, is_wanted = maker.way(queries.null(ask))
-        assert attribute == ask.edit.split(maxsplit=1)[1].replace(" ", "_")  # of the first edit of the subject
-        assert is_wanted == ask.subject.attributes.findings[attribute]
-        assert is_wanted == ask.edit.startswith("remove")
+        query = wanted[place]
+        attribute, is_wanted = editor.way(queries.null(query))
+        assert attribute == query.edit.split(maxsplit=1)[1].replace(" ", "_")  # of the first edit of the subject
+        assert is_wanted == query.subject.attributes.findings[attribute]
+        assert is_wanted == query.edit.startswith("remove")
 
 
 def test_a_batch_of_mixed_asks_is_what_each_generator_makes_of_its_own(models, wanted):
-    maker = ganterfactual.load(row(models), wanted)
-    assert maker.size == SIZE
-    assert maker.shown(wanted) == [ask.wanted for ask in wanted]
-    batch = [next(ask for ask in wanted if ask.edit == edit) for edit in EDITS]
+    editor = ganterfactual.load(row(models), wanted)
+    assert editor.size == SIZE
+    assert editor.expected(wanted) == [query.target for query in wanted]
+    batch = [next(query for query in wanted if query.edit == edit) for edit in EDITS]
     pictures = np.random.default_rng(0).integers(0, 256, (len(batch), SIZE, SIZE), np.uint8)
-    made = maker.make(pictures, batch)
+    made = editor.generate(pictures, batch)
     assert made.dtype == np.uint8
-    ways = [maker.way(ask) for ask in batch]
+    ways = [editor.way(query) for query in batch]
     assert len(set(ways)) == 4
     for picture, one, (attribute, is_wanted) in zip(pictures, made, ways, strict=True):
         generators = cyclegan.load(models / attribute)
@@ -122,12 +122,12 @@ def test_edits_that_a_row_was_not_trained_for_are_refused(models):
     )
     check("add cardiomegaly", "remove an enlarged heart")  # a synonym
     for edit in ("remove effusion", "set age 80", "remove cardiomegaly, remove effusion", "drop cardiomegaly"):
-        with pytest.raises(ValueError, match=f"trained to add and to remove cardiomegaly, .* cannot {edit[:8]}"):
+        with pytest.raises(ValueError, match=f"trained to add or remove only cardiomegaly, .* cannot {edit[:8]}"):
             check("add cardiomegaly", edit)
 
 
 def test_the_classifier_of_the_loss_is_no_judge(models):
-    with pytest.raises(ValueError, match=r"judge 1 was in the loss of .*cardiomegaly"):
+    with pytest.raises(ValueError, match=r"judge 1 was in the training loss of .*cardiomegaly"):
         ganterfactual.check(row(models), CHANGES, judges(models, 2, 1))
 
 
@@ -155,18 +155,18 @@ def test_a_comparison_has_a_translator_beside_doing_nothing(models, tmp_path):
         data=str(tmp_path / "data.csv"),
         edits=CHANGES,
         size=SIZE,
-        rows=(Bracket(), row(models)),
+        methods=(Baseline(), row(models)),
         judges=judges(models, 2, 3),
         batch_size=4,
         bootstrap=BootstrapConfig(resamples=20),
         shown=1,
     )
     benchmark_run.main(config)
-    table = pq.read_table(Path(config.run) / "pictures.parquet").to_pylist()
-    mine = [line for line in table if line["row"] == "GANterfactual"]
+    table = pq.read_table(Path(config.run) / "counterfactuals.parquet").to_pylist()
+    mine = [line for line in table if line["method"] == "GANterfactual"]
     assert len(mine) == len(table) / 2 == 16
     assert min(line["composition"] for line in mine if line["composition"] is not None) > 0  # of untrained generators
-    white = list((tmp_path / "run" / "rows" / slug("GANterfactual") / "edited" / "remove-cardiomegaly").iterdir())
+    white = list((tmp_path / "run" / "methods" / slug("GANterfactual") / "edited" / "remove-cardiomegaly").iterdir())
     assert len(white) == 4
     assert np.mean([transforms.decode(picture.read_bytes()) for picture in white]) > 200
     with pytest.raises(ValueError, match="cannot remove effusion"):

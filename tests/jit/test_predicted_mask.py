@@ -1,4 +1,4 @@
-"""Masks that a model predicts lie where its two prompts ask for different pictures."""
+"""Masks that a model predicts lie where its two prompts query for different pictures."""
 
 import jax.numpy as jnp
 import numpy as np
@@ -13,7 +13,7 @@ from prism_jax.diffusion.schedule import NoiseSchedule, ScheduleConfig
 from prism_jax.editing import MaskPrediction, predicted_mask
 from prism_jax.evaluation.benchmark import editors
 from prism_jax.evaluation.benchmark.methods import Editor, Strength
-from prism_jax.evaluation.benchmark.queries import asks_of, null
+from prism_jax.evaluation.benchmark.queries import null, queries_of
 from prism_jax.evaluation.counterfactuals.run import Inversion
 from prism_jax.evaluation.edits import EditSpec
 from prism_jax.evaluation.subjects import Subject
@@ -97,36 +97,36 @@ def test_a_mask_does_not_depend_on_the_batch_and_new_values_do_not_retrace(tiny_
 
 
 @pytest.fixture(scope="module")
-def ask():
+def query():
     findings = dict.fromkeys(("cardiomegaly", "pacemaker", "support_lines"), False) | {"effusion": True}
     known = Attributes(age=40.0, sex="M", view="AP", findings=findings)
     subject = Subject(index=3, id="3", patient="3", number=-1, attributes=known, edits=(0,))
-    return asks_of([subject], (EditSpec(edit="remove effusion", blend=None),))[0]
+    return queries_of([subject], (EditSpec(edit="remove effusion", blend=None),))[0]
 
 
 @pytest.fixture(scope="module")
 def editor(tiny_sd):
     how = Inversion(method="edit_friendly", steps=2, guidance=2.0)
     return editors.TextEditor(
-        sd=tiny_sd, row=Editor(name="x", inversion=how, strength=Strength(), mask="predicted"), masks={}
+        sd=tiny_sd, method=Editor(name="x", inversion=how, strength=Strength(), mask="predicted"), masks={}
     )
 
 
-def test_an_editors_masks_are_those_of_its_captions(tiny_sd, editor, ask, given):
-    asks = [ask, null(ask)]
-    prompts = [ask.subject.prompt] * 2
-    edits = editor.confined(given[0], prompts, asks, [editor.edit(each) for each in asks])
+def test_an_editors_masks_are_those_of_its_captions(tiny_sd, editor, query, given):
+    queries = [query, null(query)]
+    prompts = [query.subject.prompt] * 2
+    edits = editor.with_predicted_masks(given[0], prompts, queries, [editor.edit(each) for each in queries])
     expected = editing.predict_mask(
-        tiny_sd, given[0], prompts, [PLAIN.describe(each.wanted) for each in asks], np.full(2, 3, np.uint32)
+        tiny_sd, given[0], prompts, [PLAIN.describe(each.target) for each in queries], np.full(2, 3, np.uint32)
     )
     np.testing.assert_array_equal([each.mask for each in edits], expected)
     assert [each.mask.any() for each in edits] == [True, False]
 
 
 @pytest.mark.nightly
-def test_a_placebo_keeps_its_picture_within_a_predicted_mask(tiny_sd, editor, ask):
+def test_a_placebo_keeps_its_picture_within_a_predicted_mask(tiny_sd, editor, query):
     picture = np.random.default_rng(2).integers(0, 256, (tiny_sd.size, tiny_sd.size), np.uint8)
-    edited, kept = editor.make(np.stack([picture, picture]), [ask, null(ask)])
+    edited, kept = editor.generate(np.stack([picture, picture]), [query, null(query)])
     colour = jnp.broadcast_to(jnp.asarray(picture, jnp.float32)[None, :, :, None] / 127.5 - 1, (1, *picture.shape, 3))
     again = to_uint8(np.asarray(tiny_sd.decode(tiny_sd.encode_image(colour))).mean(-1))
     np.testing.assert_array_equal(kept, again[0])

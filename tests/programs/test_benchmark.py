@@ -34,7 +34,7 @@ from prism_jax.evaluation.benchmark import run as comparison
 from prism_jax.evaluation.benchmark import (
     scm as benchmark_scm,
 )
-from prism_jax.evaluation.benchmark.methods import Bracket, CausalModel, Editor, Strength
+from prism_jax.evaluation.benchmark.methods import Baseline, CausalModel, Editor, Strength
 from prism_jax.evaluation.benchmark.run import BenchmarkRun
 from prism_jax.evaluation.counterfactuals.run import Inversion
 from prism_jax.evaluation.edits import EditSpec
@@ -79,7 +79,12 @@ def write_pictures(at):
     draw, rows = np.random.default_rng(0), ["path,prompt,id,patient"]
     for i in range(12):
         (at / f"{i}.png").write_bytes(transforms.encode_png(draw.integers(0, 256, (SIZE, SIZE), np.uint8)))
-        findings = {"cardiomegaly": i % 3 == 0, "effusion": i % 2 == 0, "pacemaker": False, "support_lines": i % 4 == 0}
+        findings = {
+            "cardiomegaly": i % 3 == 0,
+            "effusion": i % 2 == 0,
+            "pacemaker": False,
+            "support_lines": i % 4 == 0,
+        }
         known = Attributes(age=40.0 + i, sex="MF"[i % 2], view=("AP", "PA")[i % 3 == 0], findings=findings)
         rows.append(f'{i}.png,"{PLAIN.describe(known)}",{i},p{i // 2}')
     (at / "data.csv").write_text("\n".join(rows) + "\n")
@@ -98,8 +103,8 @@ def config(models):
         edits=CHANGES,
         subjects_per_edit=4,
         size=SIZE,
-        rows=(
-            Bracket(name="do nothing", kind="do nothing"),
+        methods=(
+            Baseline(name="do nothing", kind="do nothing"),
             scm(models, "all the noise"),
             scm(models, "all the noise, graph", mode="graph"),
         ),
@@ -118,8 +123,8 @@ def lines(config):
 
 def said(config):
     comparison.main(config)
-    table = pq.read_table(Path(config.run) / "pictures.parquet").to_pylist()
-    return {row.name: [line for line in table if line["row"] == row.name] for row in config.rows}
+    table = pq.read_table(Path(config.run) / "counterfactuals.parquet").to_pylist()
+    return {row.name: [line for line in table if line["method"] == row.name] for row in config.methods}
 
 
 @pytest.fixture(scope="module")
@@ -129,13 +134,13 @@ def on_phantoms(config, models, tiny_sd):
     tiny_sd.save_pretrained(models / "sd")
     model, how = str(models / "sd"), Inversion(method="edit_friendly", steps=2, guidance=2.0)
     rows = (
-        *config.rows,
-        Bracket(name="autoencoder only", kind="autoencoder only", model=model),
+        *config.methods,
+        Baseline(name="autoencoder only", kind="autoencoder only", model=model),
         Editor(name="RadEdit", model=model, inversion=how, strength=Strength(), mask="box"),
-        Bracket(name="oracle", kind="oracle"),
-        Bracket(name="oracle, graph", kind="oracle", mode="graph"),
+        Baseline(name="oracle", kind="oracle"),
+        Baseline(name="oracle, graph", kind="oracle", mode="graph"),
     )
-    return dataclasses.replace(config, run=str(models / "true"), data=str(models / "phantoms"), rows=rows)
+    return dataclasses.replace(config, run=str(models / "true"), data=str(models / "phantoms"), methods=rows)
 
 
 @pytest.fixture(scope="module")
@@ -165,21 +170,21 @@ def test_doing_nothing_composes_reverses_and_has_no_effect(lines):
 
 @pytest.mark.parametrize("mode", ground_truth.MODES)
 def test_the_oracle_hands_over_the_truth_and_undoes_it(config, models, mode):
-    wanted = queries.asks_of(chosen(config), CHANGES)
+    wanted = queries.queries_of(chosen(config), CHANGES)
     pictures = np.random.default_rng(1).integers(0, 256, (len(wanted), SIZE, SIZE), np.uint8)
-    attributes = [dataclasses.replace(ask.wanted, view="PA") for ask in wanted]
+    attributes = [dataclasses.replace(query.target, view="PA") for query in wanted]
     original = comparison.originals_of(comparison.images_for(config), wanted, "pad")
     told = lambda asked: {mode: (pictures, attributes)}[asked]
-    oracle = editors.bracket(Bracket(kind="oracle", mode=mode), wanted, original, told, SIZE)
-    made = benchmark_generate.make(
+    oracle = editors.baseline_editor(Baseline(kind="oracle", mode=mode), wanted, original, told, SIZE)
+    made = benchmark_generate.generate(
         lambda: oracle, wanted, original, models / mode, settings={}, batch_size=4, name=mode
     )
-    edited = np.stack([*made.pictures("edited", wanted)])
+    edited = np.stack([*made.images("edited", wanted)])
     assert benchmark_judge.mean_error(edited, pictures).max() == 0
     for kind in ("null", "back"):
-        for ask, picture in zip(wanted, made.pictures(kind, wanted), strict=True):
-            np.testing.assert_array_equal(picture, original(ask.subject.id, SIZE))
-    assert [made.shown[ask.key] for ask in wanted] == attributes
+        for query, picture in zip(wanted, made.images(kind, wanted), strict=True):
+            np.testing.assert_array_equal(picture, original(query.subject.id, SIZE))
+    assert [made.expected[query.key] for query in wanted] == attributes
 
 
 @pytest.mark.nightly
@@ -197,25 +202,25 @@ def test_with_all_the_noise_an_untrained_causal_model_composes_to_a_grey_level(l
 
 
 def test_only_edits_are_masked_and_boxes_lie_around_masks(tiny_sd, config):
-    ask = queries.asks_of(chosen(config), CHANGES)[0]
+    query = queries.queries_of(chosen(config), CHANGES)[0]
     mask = np.zeros((SIZE, SIZE), bool)
     mask[3:9, 20:22] = mask[7, 5] = True
     box = editors.box(mask, 2 / SIZE)
     assert box[1:11, 3:24].all()
     assert box.sum() == 10 * 21
     assert not editors.box(mask & False, 0.5).any()
-    editor = editors.TextEditor(sd=tiny_sd, row=Editor(name="x", mask="box"), masks={ask.key: box})
-    np.testing.assert_array_equal(editor.edit(ask).mask, box)
-    assert editor.edit(queries.null(ask)).mask.all()
-    assert dataclasses.replace(editor, masks={}).edit(ask).mask is None
+    editor = editors.TextEditor(sd=tiny_sd, method=Editor(name="x", mask="box"), masks={query.key: box})
+    np.testing.assert_array_equal(editor.edit(query).mask, box)
+    assert editor.edit(queries.null(query)).mask.all()
+    assert dataclasses.replace(editor, masks={}).edit(query).mask is None
 
 
 @pytest.mark.nightly
 def test_the_generators_own_effects_stand_under_those_of_the_rows(true_lines, on_phantoms):
-    tables = {table.title: table for table in numbers.read(Path(on_phantoms.run) / "comparison.json")}
-    names = [row.name for row in on_phantoms.rows]
+    tables = {table.title: table for table in numbers.read(Path(on_phantoms.run) / "metrics.json")}
+    names = [row.name for row in on_phantoms.methods]
     effects = tables["remove effusion: effects"].rows
-    assert [row[0] for row in effects] == [*names, "the generator, surgical", "the generator, graph"]
+    assert [row[0] for row in effects] == [*names, "true effect, surgical", "true effect, graph"]
     surgical = dict(zip(TARGETS, effects[len(names)][2:], strict=False))
     assert surgical["effusion"].value == -100
     assert surgical["view"].value == 0
@@ -228,16 +233,16 @@ def chosen(config):
 
 
 def test_a_second_start_makes_nothing_and_says_the_same(models, config, lines, monkeypatch):
-    monkeypatch.setattr(comparison, "maker_of", None)
-    before = (models / "run" / "comparison.json").read_text()
+    monkeypatch.setattr(comparison, "editor_of", None)
+    before = (models / "run" / "metrics.json").read_text()
     comparison.main(config)
-    assert (models / "run" / "comparison.json").read_text() == before
+    assert (models / "run" / "metrics.json").read_text() == before
 
 
 def test_the_tables_have_a_line_a_row(models, config, lines):
-    tables = {table.title: table for table in numbers.read(models / "run" / "comparison.json")}
-    names = [row.name for row in config.rows]
-    assert [row[0] for row in tables["What the rows are, and what they take"].rows] == names
+    tables = {table.title: table for table in numbers.read(models / "run" / "metrics.json")}
+    names = [row.name for row in config.methods]
+    assert [row[0] for row in tables["Methods and their costs"].rows] == names
     assert [row[0] for row in tables["remove effusion: effects"].rows] == names
     assert {"Effectiveness of do(effusion)", "Effectiveness of do(age)"} <= tables.keys()
     page = (models / "run" / "report.html").read_text()
@@ -245,35 +250,35 @@ def test_the_tables_have_a_line_a_row(models, config, lines):
 
 
 def test_a_row_of_other_settings_is_refused_in_the_same_folder(config, lines):
-    other = dataclasses.replace(config.rows[1], t_u=0.5)
-    with pytest.raises(ValueError, match="pictures of another 'all the noise'"):
-        comparison.main(dataclasses.replace(config, rows=(other,)))
+    other = dataclasses.replace(config.methods[1], t_u=0.5)
+    with pytest.raises(ValueError, match="images of 'all the noise' with other settings"):
+        comparison.main(dataclasses.replace(config, methods=(other,)))
     with pytest.raises(ValueError, match="another subjects_per_edit"):
         comparison.main(dataclasses.replace(config, subjects_per_edit=3))
 
 
 def test_what_descends_from_an_edit_follows_in_graph_mode_alone(models, config):
-    wanted = queries.asks_of(chosen(config), CHANGES)
-    maker = benchmark_scm.load(scm(models, "any", mode="graph"), str(models / "images"))
-    surgical = dataclasses.replace(maker, row=dataclasses.replace(maker.row, mode="surgical"))
-    assert surgical.shown(wanted) == [ask.wanted for ask in wanted]
-    followed = maker.shown(wanted)
-    for ask, found in zip(wanted, followed, strict=True):
-        assert (found.sex, found.age) == (ask.wanted.sex, ask.wanted.age)  # no arrow leads there from an effusion
-        assert ask.edit != "remove effusion" or found.findings["effusion"] is False
-    assert followed != [ask.wanted for ask in wanted]
-    unchanged = [dataclasses.replace(ask, wanted=ask.stated) for ask in wanted]
-    assert maker.shown(unchanged) == [ask.stated for ask in wanted]
+    wanted = queries.queries_of(chosen(config), CHANGES)
+    editor = benchmark_scm.load(scm(models, "any", mode="graph"), str(models / "images"))
+    surgical = dataclasses.replace(editor, method=dataclasses.replace(editor.method, mode="surgical"))
+    assert surgical.expected(wanted) == [query.target for query in wanted]
+    followed = editor.expected(wanted)
+    for query, found in zip(wanted, followed, strict=True):
+        assert (found.sex, found.age) == (query.target.sex, query.target.age)  # no arrow leads there from an effusion
+        assert query.edit != "remove effusion" or found.findings["effusion"] is False
+    assert followed != [query.target for query in wanted]
+    unchanged = [dataclasses.replace(query, target=query.source) for query in wanted]
+    assert editor.expected(unchanged) == [query.source for query in wanted]
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (dict(rows=()), "name at least one"),
-        (dict(rows=(Bracket(), Bracket())), "each differently"),
-        (dict(rows=(Bracket(),), edits=()), "name edits"),
-        (dict(rows=(Bracket(),), size=8), "below MS-SSIM's window"),
-        (dict(rows=(Editor(name="x", model="nowhere"),)), "no Stable Diffusion in nowhere"),
+        (dict(methods=()), "name at least one"),
+        (dict(methods=(Baseline(), Baseline())), "each differently"),
+        (dict(methods=(Baseline(),), edits=()), "at least one real edit"),
+        (dict(methods=(Baseline(),), size=8), "below MS-SSIM's window"),
+        (dict(methods=(Editor(name="x", model="nowhere"),)), "no Stable Diffusion in nowhere"),
     ],
 )
 def test_what_does_not_fit_is_said_before_anything_is_made(models, config, options, message):
@@ -287,7 +292,7 @@ def test_a_predicted_mask_needs_no_truth_and_the_phantoms_own_does(models, tiny_
     methods.check([of("predicted")], is_phantom=False)
     for mask in methods.TRUE_MASKS:
         methods.check([of(mask)], is_phantom=True)
-        with pytest.raises(ValueError, match="needs the truth"):
+        with pytest.raises(ValueError, match="needs true counterfactuals"):
             methods.check([of(mask)], is_phantom=False)
     with pytest.raises(ValueError, match="mask 'drawn' is not known; use one of None, attribute, box, predicted"):
         of("drawn")
@@ -302,21 +307,21 @@ def mediated(models):
 
 
 def test_where_latents_mediate_an_effect_has_a_direct_and_an_indirect_part(models, config, mediated):
-    wanted = queries.asks_of(chosen(config), CHANGES)[:2]
+    wanted = queries.queries_of(chosen(config), CHANGES)[:2]
     pictures = np.random.default_rng(2).integers(0, 256, (2, SIZE, SIZE), np.uint8)
     of = lambda **options: benchmark_scm.load(scm(models, "x", images=(mediated,), **options), mediated)
-    made = {effect: of(effect=effect).make(pictures, wanted) for effect in get_args(Effect)}
+    made = {effect: of(effect=effect).generate(pictures, wanted) for effect in get_args(Effect)}
     for one, other in itertools.combinations(made.values(), 2):
         assert (one != other).mean() > 0.1
-    assert of().row.counterfactual.effect == "total"
-    assert of(alpha=0.3, t_z=0.2).row.counterfactual == CounterfactualConfig(alpha=0.3, t_z=0.2, t_u=1.0)
+    assert of().method.counterfactual.effect == "total"
+    assert of(alpha=0.3, t_z=0.2).method.counterfactual == CounterfactualConfig(alpha=0.3, t_z=0.2, t_u=1.0)
 
 
 def test_parts_of_an_effect_are_refused_where_nothing_mediates(models, mediated):
     for effect in ("direct", "indirect"):
         methods.check([scm(models, "x", images=(mediated,), effect=effect)], is_phantom=False)
         both = scm(models, "x", images=(mediated, str(models / "images")), effect=effect)
-        with pytest.raises(ValueError, match=rf"row 'x': effect {effect} needs a conditional prior, which .*images"):
+        with pytest.raises(ValueError, match=rf"method 'x': effect {effect} needs a conditional prior, which .*images"):
             methods.check([both], is_phantom=False)
     with pytest.raises(ValueError, match="effect 'whole' is not known"):
         scm(models, "x", effect="whole")
@@ -331,12 +336,12 @@ def test_mechanisms_of_another_graph_are_refused(models):
 
 
 def test_a_killed_row_goes_on_with_the_pictures_that_are_missing(models, config, lines, monkeypatch):
-    at = models / "run" / "rows" / "do-nothing"
+    at = models / "run" / "methods" / "do-nothing"
     (at / benchmark_generate.DONE).unlink()
     next((at / "edited" / "remove-effusion").iterdir()).unlink()
-    made, load = [], comparison.maker_of
+    made, load = [], comparison.editor_of
     record = lambda pictures: made.append(len(pictures)) or pictures
-    monkeypatch.setattr(comparison, "maker_of", lambda *args: dataclasses.replace(load(*args), change=record))
-    comparison.main(dataclasses.replace(config, rows=config.rows[:1]))
+    monkeypatch.setattr(comparison, "editor_of", lambda *args: dataclasses.replace(load(*args), change=record))
+    comparison.main(dataclasses.replace(config, methods=config.methods[:1]))
     assert made == [config.batch_size]
     assert json.loads((at / benchmark_generate.DONE).read_text())["size"] == SIZE

@@ -79,8 +79,8 @@ def test_the_latent_divergence_is_its_formula():
         np.full((1, 1), 2.0),
         np.array([[1.0], [3.0], [2.0], [4.0]]),
         factual=np.array([0]),
-        wanted=np.array([1]),
-        bank_values=np.array([0, 0, 1, 1]),
+        target=np.array([1]),
+        reference_values=np.array([0, 0, 1, 1]),
     )
     # Distances in blocks are those of squares, so that a tie is a matter of rounding; 2 and 2 here are exact.
     np.testing.assert_allclose(found, np.log(0.8 * np.exp(0.5) + 0.2 * np.exp(0.5)))
@@ -88,9 +88,9 @@ def test_the_latent_divergence_is_its_formula():
 
 def test_a_small_step_is_more_minimal_than_a_large_one():
     rng = np.random.default_rng(0)
-    images, bank = rng.normal(size=(30, 4)), rng.normal(size=(100, 4))
-    values = dict(factual=np.zeros(30), wanted=np.ones(30), bank_values=np.arange(100) % 2)
-    near, far = (axioms.minimality(images, images + step, bank, **values) for step in (0.01, 5.0))
+    images, reference_set = rng.normal(size=(30, 4)), rng.normal(size=(100, 4))
+    values = dict(factual=np.zeros(30), target=np.ones(30), reference_values=np.arange(100) % 2)
+    near, far = (axioms.minimality(images, images + step, reference_set, **values) for step in (0.01, 5.0))
     np.testing.assert_allclose(near, np.log(0.8 + 0.2 * np.e), rtol=1e-9)
     np.testing.assert_allclose(far, np.log(0.8 * np.e + 0.2), rtol=1e-9)
 
@@ -101,10 +101,10 @@ def test_without_test_images_of_other_patients_nothing_is_said_of_minimality():
         np.ones((1, 1)),
         np.array([[1.0], [2.0]]),
         factual=np.array([0]),
-        wanted=np.array([1]),
-        bank_values=np.array([0, 1]),
+        target=np.array([1]),
+        reference_values=np.array([0, 1]),
         patients=np.array(["a"]),
-        bank_patients=np.array(["b", "a"]),
+        reference_patients=np.array(["b", "a"]),
     )
     assert np.isnan(found).all()
 

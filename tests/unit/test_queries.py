@@ -1,4 +1,4 @@
-"""What a comparison asks of its rows: ways back, findings as classes of a graph, pictures of another size."""
+"""What a comparison queries of its rows: ways back, findings as classes of a graph, pictures of another size."""
 
 import numpy as np
 

@@ -23,7 +23,7 @@ the same images. Their model was trained on phantoms without links between attri
 import dataclasses
 
 from prism_jax.configs.phantom.counterfactuals import edits
-from prism_jax.evaluation.benchmark.methods import Bracket, CausalModel, Editor, Strength
+from prism_jax.evaluation.benchmark.methods import Baseline, CausalModel, Editor, Strength
 from prism_jax.evaluation.benchmark.run import BenchmarkRun
 from prism_jax.evaluation.counterfactuals.run import Inversion
 from prism_jax.evaluation.judges import Judge
@@ -41,18 +41,18 @@ def config() -> BenchmarkRun:
         data="data/phantom_128",
         edits=edits(),
         subjects_per_edit=32,
-        once=True,
+        one_edit_per_subject=True,
         size=64,
-        rows=rows(EDITOR, LIKELIHOOD, COUNTERFACTUAL, MECHANISMS),
+        methods=methods(EDITOR, LIKELIHOOD, COUNTERFACTUAL, MECHANISMS),
         judges=tuple(Judge(name=name, folder=f"{JUDGES}/{name}") for name in ("densenet", "convnext")),
         batch_size=16,
     )
 
 
-def rows(
+def methods(
     editor: str, likelihood: tuple[str, ...], tuned: tuple[str, ...], mechanisms: str
-) -> tuple[Bracket | Editor | CausalModel, ...]:
-    """Brackets, text editors, RadEdit with three kinds of masks, and the causal model in both modes.
+) -> tuple[Baseline | Editor | CausalModel, ...]:
+    """Baselines, text editors, RadEdit with three kinds of masks, and the causal model in both modes.
 
     `likelihood` and `tuned` are image mechanisms before and after counterfactual training, one of each seed.
     """
@@ -63,8 +63,8 @@ def rows(
         name=f"SCM, {mode}, t_u {t_u:g}", images=tuned, mechanisms=mechanisms, mode=mode, t_u=t_u
     )
     return (
-        Bracket(name="do nothing", kind="do nothing"),
-        Bracket(name="autoencoder only", kind="autoencoder only", model=editor),
+        Baseline(name="do nothing", kind="do nothing"),
+        Baseline(name="autoencoder only", kind="autoencoder only", model=editor),
         Editor(name="edit_friendly", model=editor, inversion=how("edit_friendly")),
         Editor(name="direct", model=editor, inversion=how("direct")),
         Editor(name="RadEdit, true mask", mask="attribute", **radedit),
@@ -75,6 +75,6 @@ def rows(
         causal("surgical", 1.0),
         causal("graph", 0.1),
         causal("graph", 1.0),
-        Bracket(name="oracle, surgical", kind="oracle", mode="surgical"),
-        Bracket(name="oracle, graph", kind="oracle", mode="graph"),
+        Baseline(name="oracle, surgical", kind="oracle", mode="surgical"),
+        Baseline(name="oracle, graph", kind="oracle", mode="graph"),
     )

@@ -1,11 +1,11 @@
-"""GANterfactual beside the other rows of phantom/benchmark, on the edits of its attribute.
+"""GANterfactual beside the other methods of phantom/benchmark, on the edits of its attribute.
 
 Program: prism eval benchmark
 Needs: all that phantom/benchmark needs
     prism train ganterfactual --config phantom64/ganterfactual --data.folder data/phantom_128
 Takes: not measured
 
-More attributes in one row: their trainings in `models`, and their edits in `changes`.
+Several attributes in one method: their trainings in `models`, and their edits in `edits`.
 """
 
 import dataclasses
@@ -19,10 +19,10 @@ ATTRIBUTE = "cardiomegaly"
 
 def config() -> BenchmarkRun:
     others = benchmark.config()
-    row = Translator(name="GANterfactual", models=("runs/phantom64_ganterfactual/model",))
+    method = Translator(name="GANterfactual", models=("runs/phantom64_ganterfactual/model",))
     return dataclasses.replace(
         others,
         run="runs/phantom_comparison_ganterfactual",
         edits=tuple(edit for edit in others.edits if edit.edit.endswith(ATTRIBUTE)),
-        rows=(*others.rows, row),
+        methods=(*others.methods, method),
     )

@@ -1,4 +1,4 @@
-"""What makes the pictures of a row: a Stable Diffusion, or nothing but what is known already."""
+"""Counterfactual editors: the interface of all methods, text editors, and baselines."""
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
@@ -10,126 +10,126 @@ import numpy as np
 
 from prism_jax import StableDiffusion, editing, rng
 from prism_jax.data.schema import Attributes
-from prism_jax.evaluation.benchmark.ground_truth import Mode, Truths
-from prism_jax.evaluation.benchmark.methods import TRUE_MASKS, Bracket, Editor
-from prism_jax.evaluation.benchmark.queries import Ask
+from prism_jax.evaluation.benchmark.ground_truth import Mode, TrueCounterfactuals
+from prism_jax.evaluation.benchmark.methods import TRUE_MASKS, Baseline, Editor
+from prism_jax.evaluation.benchmark.queries import Query
 from prism_jax.evaluation.ground_truth import AUTOENCODER, ORACLE
 from prism_jax.pixels import rgb_from_uint8, to_uint8
 
 
-class Maker(Protocol):
-    """What makes counterfactuals of square pictures uint8 [b, size, size], b of them at a time."""
+class CounterfactualEditor(Protocol):
+    """Generates counterfactuals of square images uint8 [b, size, size]."""
 
     size: int
 
-    def shown(self, asks: Sequence[Ask]) -> list[Attributes]:
-        """What the counterfactuals are to show: `wanted`, and what follows from it in a graph."""
+    def expected(self, queries: Sequence[Query]) -> list[Attributes]:
+        """Expected attributes of the counterfactuals: the target, and in graph mode its descendants."""
 
-    def make(self, pictures: np.ndarray, asks: Sequence[Ask]) -> np.ndarray:
+    def generate(self, images: np.ndarray, queries: Sequence[Query]) -> np.ndarray:
         """The counterfactuals, uint8 [b, size, size]."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class TextEditor:
-    """Inverts and edits, one edit a picture."""
+    """Inversion and text-guided editing, one edit per image."""
 
     sd: StableDiffusion
-    row: Editor
-    masks: Mapping[tuple[str, str], np.ndarray]  # by ask, bool [size, size]; empty: none, or predicted ones
+    method: Editor
+    masks: Mapping[tuple[str, str], np.ndarray]  # by query, bool [size, size]; empty without true masks
 
     @property
     def size(self) -> int:
         return self.sd.size
 
-    def shown(self, asks: Sequence[Ask]) -> list[Attributes]:
-        return [ask.wanted for ask in asks]
+    def expected(self, queries: Sequence[Query]) -> list[Attributes]:
+        return [query.target for query in queries]
 
-    def make(self, pictures: np.ndarray, asks: Sequence[Ask]) -> np.ndarray:
-        prompts = [ask.subject.wording.describe(ask.stated) for ask in asks]
-        latents = self.sd.encode_image(_colour(pictures))
-        inverted = editing.invert(self.sd, latents, prompts, **dataclasses.asdict(self.row.inversion))
-        edits = [self.edit(ask) for ask in asks]
-        if self.row.mask == "predicted":
-            edits = self.confined(latents, prompts, asks, edits)
+    def generate(self, images: np.ndarray, queries: Sequence[Query]) -> np.ndarray:
+        prompts = [query.subject.wording.describe(query.source) for query in queries]
+        latents = self.sd.encode_image(_colour(images))
+        inverted = editing.invert(self.sd, latents, prompts, **dataclasses.asdict(self.method.inversion))
+        edits = [self.edit(query) for query in queries]
+        if self.method.mask == "predicted":
+            edits = self.with_predicted_masks(latents, prompts, queries, edits)
         result = editing.edit(self.sd, inverted, [[each] for each in edits])
         return _grey(self.sd.decode(result.latents[:, 1]))
 
-    def edit(self, ask: Ask) -> editing.Edit:
-        """The edit of one ask; a placebo may change everything, so that one program serves all."""
-        spec = ask.change if self.row.strength is None else self.row.strength.on(ask.change)
-        made = spec.edit_of(ask.stated, ask.subject.wording)
+    def edit(self, query: Query) -> editing.Edit:
+        """The edit of one query; the null edit has a full mask, so that one program serves all."""
+        spec = query.change if self.method.strength is None else self.method.strength.on(query.change)
+        edit = spec.edit_of(query.source, query.subject.wording)
         if not self.masks:
-            return made
+            return edit
         everywhere = np.ones((self.size, self.size), bool)
-        return dataclasses.replace(made, mask=self.masks.get(ask.key, everywhere))
+        return dataclasses.replace(edit, mask=self.masks.get(query.key, everywhere))
 
-    def confined(
-        self, latents: jax.Array, prompts: Sequence[str], asks: Sequence[Ask], edits: Sequence[editing.Edit]
+    def with_predicted_masks(
+        self, latents: jax.Array, prompts: Sequence[str], queries: Sequence[Query], edits: Sequence[editing.Edit]
     ) -> list[editing.Edit]:
-        """The edits within what the model predicts: nothing of the picture for a placebo, whose prompts are equal."""
-        ids = rng.example_ids(np.array([ask.subject.index for ask in asks]))
+        """The edits with predicted masks: empty for the null edit, whose prompts are equal."""
+        ids = rng.example_ids(np.array([query.subject.index for query in queries]))
         wanted = [each.prompt for each in edits]
-        masks = editing.predict_mask(self.sd, latents, prompts, wanted, ids, config=self.row.prediction)
+        masks = editing.predict_mask(self.sd, latents, prompts, wanted, ids, config=self.method.prediction)
         return [dataclasses.replace(each, mask=mask) for each, mask in zip(edits, masks, strict=True)]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Known:
-    """Makes pictures without a model of counterfactuals: the same again, encoded and decoded, or the truth."""
+class BaselineEditor:
+    """Baselines: the unchanged image, the autoencoder's reconstruction, or the true counterfactual."""
 
     size: int
-    change: Callable[[np.ndarray], np.ndarray]  # of every picture
-    truth: Mapping[tuple[str, str], np.ndarray]  # by ask, in place of `change`
+    change: Callable[[np.ndarray], np.ndarray]  # of every image
+    truth: Mapping[tuple[str, str], np.ndarray]  # by query, in place of `change`
     attributes: Mapping[tuple[str, str], Attributes]
 
-    def shown(self, asks: Sequence[Ask]) -> list[Attributes]:
-        return [self.attributes.get(ask.key, ask.wanted) for ask in asks]
+    def expected(self, queries: Sequence[Query]) -> list[Attributes]:
+        return [self.attributes.get(query.key, query.target) for query in queries]
 
-    def make(self, pictures: np.ndarray, asks: Sequence[Ask]) -> np.ndarray:
-        """The truth on the way there; on the way back the truth is the original, which is at ("", subject)."""
-        changed = self.change(pictures)
-        keys = [ask.key if ask.wanted != ask.subject.attributes else ("", ask.subject.id) for ask in asks]
-        return np.stack([self.truth.get(key, picture) for key, picture in zip(keys, changed, strict=True)])
+    def generate(self, images: np.ndarray, queries: Sequence[Query]) -> np.ndarray:
+        """The true counterfactual of an edit; of its reverse, the original, which is at ("", subject)."""
+        changed = self.change(images)
+        keys = [query.key if query.target != query.subject.attributes else ("", query.subject.id) for query in queries]
+        return np.stack([self.truth.get(key, image) for key, image in zip(keys, changed, strict=True)])
 
 
-def text_editor(row: Editor, asks: Sequence[Ask], truths: Truths | None) -> TextEditor:
-    """Loads the model of a row, and the true masks of its asks where it uses these."""
-    sd = StableDiffusion.from_pretrained(row.model, dtype=row.dtype)
-    if row.mask not in TRUE_MASKS:
-        return TextEditor(sd=sd, row=row, masks={})
+def text_editor(method: Editor, queries: Sequence[Query], truths: TrueCounterfactuals | None) -> TextEditor:
+    """Loads the model of a method, and the true masks of its queries where it uses them."""
+    sd = StableDiffusion.from_pretrained(method.model, dtype=method.dtype)
+    if method.mask not in TRUE_MASKS:
+        return TextEditor(sd=sd, method=method, masks={})
     masks = truths.fitted_masks(sd.size)
-    drawn = [box(mask, row.margin) if row.mask == "box" else mask for mask in masks]
-    return TextEditor(sd=sd, row=row, masks={ask.key: mask for ask, mask in zip(asks, drawn, strict=True)})
+    drawn = [box(mask, method.margin) if method.mask == "box" else mask for mask in masks]
+    return TextEditor(sd=sd, method=method, masks={query.key: mask for query, mask in zip(queries, drawn, strict=True)})
 
 
-def bracket(
-    row: Bracket,
-    asks: Sequence[Ask],
+def baseline_editor(
+    method: Baseline,
+    queries: Sequence[Query],
     originals: Callable[[str, int], np.ndarray],
     truths: Callable[[Mode], tuple[np.ndarray, Sequence[Attributes]]],
     size: int,
-) -> Known:
-    """The maker of a row that stands beside the others.
+) -> BaselineEditor:
+    """The editor of a baseline.
 
     Args:
-      originals: the picture of a subject's id at a size.
-      truths: of a mode, the true pictures at the common size and what they show, by ask.
+      originals: the image of a subject's id at a size.
+      truths: from a mode to the true images at the common size and their attributes, by query.
     """
-    if row.kind == AUTOENCODER:
-        sd = StableDiffusion.from_pretrained(row.model)
-        again = lambda pictures: _grey(sd.decode(sd.encode_image(_colour(pictures))))
-        return Known(size=sd.size, change=again, truth={}, attributes={})
-    if row.kind != ORACLE:
-        return Known(size=size, change=lambda pictures: pictures, truth={}, attributes={})
-    pictures, attributes = truths(row.mode)
-    truth = {ask.key: picture for ask, picture in zip(asks, pictures, strict=True)}
-    truth |= {("", ask.subject.id): originals(ask.subject.id, size) for ask in asks}
-    known = {ask.key: found for ask, found in zip(asks, attributes, strict=True)}
-    return Known(size=size, change=lambda pictures: pictures, truth=truth, attributes=known)
+    if method.kind == AUTOENCODER:
+        sd = StableDiffusion.from_pretrained(method.model)
+        again = lambda images: _grey(sd.decode(sd.encode_image(_colour(images))))
+        return BaselineEditor(size=sd.size, change=again, truth={}, attributes={})
+    if method.kind != ORACLE:
+        return BaselineEditor(size=size, change=lambda images: images, truth={}, attributes={})
+    images, attributes = truths(method.mode)
+    truth = {query.key: image for query, image in zip(queries, images, strict=True)}
+    truth |= {("", query.subject.id): originals(query.subject.id, size) for query in queries}
+    known = {query.key: found for query, found in zip(queries, attributes, strict=True)}
+    return BaselineEditor(size=size, change=lambda images: images, truth=truth, attributes=known)
 
 
 def box(mask: np.ndarray, margin: float) -> np.ndarray:
-    """The bounding box of a mask bool [h, w], `margin` of the side larger on each side; an empty mask stays empty."""
+    """Bounding box of a mask bool [h, w], `margin` of the side larger on each side; empty for an empty mask."""
     if not mask.any():
         return mask
     rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
@@ -139,9 +139,9 @@ def box(mask: np.ndarray, margin: float) -> np.ndarray:
     return around
 
 
-def _colour(pictures: np.ndarray) -> jax.Array:
+def _colour(images: np.ndarray) -> jax.Array:
     """uint8 [b, h, w] -> float32 [b, h, w, 3] in [-1, 1]."""
-    return rgb_from_uint8(jnp.asarray(pictures))
+    return rgb_from_uint8(jnp.asarray(images))
 
 
 def _grey(images: jax.Array) -> np.ndarray:

@@ -1,105 +1,108 @@
-"""Means with intervals by patient of what was measured, over seeds where a row has several."""
+"""Estimates of a method: means with intervals by patient, averaged over seeds."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from prism_jax.evaluation.benchmark.measure import Measured, Shared
+from prism_jax.evaluation.benchmark.measure import BenchmarkInputs, Measurements
 from prism_jax.evaluation.edited_cohort import AGE
 from prism_jax.metrics import axioms
 from prism_jax.metrics.classification import CUT
 from prism_jax.metrics.counterfactual import effect_agreement
 from prism_jax.metrics.moments import Moments, frechet
-from prism_jax.stats.intervals import BootstrapConfig, Estimate, bootstrap
+from prism_jax.stats.intervals import NO_ESTIMATE, BootstrapConfig, Estimate, bootstrap
 from prism_jax.stats.seeds import mean_over_seeds
 
 FID = "fid"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Found:
-    """What the seeds of one row reached on some of the asks, each measure by name: means, and seed by seed."""
+class MethodEstimates:
+    """Estimates of one method on some of the queries, by measure, for each seed."""
 
     each: tuple[Mapping[str, Estimate], ...]
 
     @property
     def mean(self) -> dict[str, Estimate]:
-        return {name: mean_over_seeds([found[name] for found in self.each]) for name in self.each[0]}
+        return {name: mean_over_seeds([estimates[name] for estimates in self.each]) for name in self.each[0]}
 
 
-def of_pictures(seeds: Sequence[Measured], shared: Shared, rows: np.ndarray, config: BootstrapConfig) -> Found:
-    """The measures of single pictures, and FID, on the asks `rows` (bool [n])."""
-    patients = shared.patients[rows]
+def image_estimates(
+    seeds: Sequence[Measurements], inputs: BenchmarkInputs, rows: np.ndarray, config: BootstrapConfig
+) -> MethodEstimates:
+    """Image measures and FID on the queries `rows` (bool [n])."""
+    patients = inputs.patients[rows]
     each = []
     for one in seeds:
         means = {
             name: bootstrap(np.mean, values[rows], subjects=patients, config=config)
             for name, values in one.values.items()
         }
-        made = Moments.of(one.seen["edited"].features[rows], patients)
-        real = Moments.of(shared.bank.features, shared.bank_patients)
-        each.append(means | {FID: frechet(real, made, level=config.level)})
-    return Found(each=tuple(each))
+        generated = Moments.of(one.predictions["edited"].features[rows], patients)
+        real = Moments.of(inputs.reference_set.features, inputs.reference_patients)
+        each.append(means | {FID: frechet(real, generated, level=config.level)})
+    return MethodEstimates(each=tuple(each))
 
 
 def of_effectiveness(
-    seeds: Sequence[Measured], shared: Shared, rows: np.ndarray, config: BootstrapConfig
+    seeds: Sequence[Measurements], inputs: BenchmarkInputs, rows: np.ndarray, config: BootstrapConfig
 ) -> dict[str, dict[str, Estimate]]:
-    """Attribute by attribute, on the asks `rows`: do judges see what the counterfactuals are to show?"""
-    found: dict[str, list[dict[str, Estimate]]] = {}
+    """Effectiveness by attribute on the queries `rows`: agreement of the judges with the expected attributes."""
+    by_column: dict[str, list[dict[str, Estimate]]] = {}
     for one in seeds:
-        for k, column in enumerate(shared.columns):
-            wanted, predicted = one.targets[rows, k], one.seen["edited"].mean[rows, k]
-            known = ~np.isnan(wanted)
+        for k, column in enumerate(inputs.columns):
+            target, predicted = one.targets[rows, k], one.predictions["edited"].mean[rows, k]
+            known = ~np.isnan(target)
             if known.any():
-                patients = shared.patients[rows][known]
-                agreement = _agreement(column, predicted[known], wanted[known], patients, config)
-                found.setdefault(column, []).append(agreement)
+                patients = inputs.patients[rows][known]
+                agreement = _agreement(column, predicted[known], target[known], patients, config)
+                by_column.setdefault(column, []).append(agreement)
     return {
         column: {label: mean_over_seeds([one[label] for one in parts]) for label in parts[0]}
-        for column, parts in found.items()
+        for column, parts in by_column.items()
     }
 
 
 def _agreement(
-    column: str, predicted: np.ndarray, wanted: np.ndarray, patients: np.ndarray, config: BootstrapConfig
+    column: str, predicted: np.ndarray, target: np.ndarray, patients: np.ndarray, config: BootstrapConfig
 ) -> dict[str, Estimate]:
-    """`error` of age; `accuracy` and `auroc` of others, the latter without a value where all are to be alike."""
-    targets = wanted if column == AGE else wanted == 1
+    """`error` of age; `accuracy` and `auroc` of others; no AUROC with one class only."""
+    targets = target if column == AGE else target == 1
     if column != AGE and len(set(targets)) == 1:
         right = (predicted >= CUT) == targets
-        nothing = Estimate(value=np.nan, low=np.nan, high=np.nan, count=0)
-        return {"accuracy": bootstrap(np.mean, right, subjects=patients, config=config), "auroc": nothing}
+        return {"accuracy": bootstrap(np.mean, right, subjects=patients, config=config), "auroc": NO_ESTIMATE}
     given = dict(predicted={column: predicted}, targets={column: targets})
     return axioms.effectiveness(**given, patients=patients, config=config)[column]
 
 
 def of_effects(
-    seeds: Sequence[Measured], shared: Shared, rows: np.ndarray, config: BootstrapConfig
+    seeds: Sequence[Measurements], inputs: BenchmarkInputs, rows: np.ndarray, config: BootstrapConfig
 ) -> dict[str, Estimate]:
     """The mean effect on every judged attribute: probability, and years of age."""
-    options = dict(subjects=shared.patients[rows], config=config)
+    options = dict(subjects=inputs.patients[rows], config=config)
     return {
         column: mean_over_seeds([bootstrap(np.mean, one.effects[rows, k], **options) for one in seeds])
-        for k, column in enumerate(shared.columns)
+        for k, column in enumerate(inputs.columns)
     }
 
 
 def of_bias(
-    seeds: Sequence[Measured], shared: Shared, rows: np.ndarray, config: BootstrapConfig
+    seeds: Sequence[Measurements], inputs: BenchmarkInputs, rows: np.ndarray, config: BootstrapConfig
 ) -> dict[str, Estimate]:
-    """The same less the generator's effect, subject by subject; NaN where that is not known."""
-    options = dict(subjects=shared.patients[rows], config=config)
+    """Mean difference from the true effect, subject by subject; NaN where that is unknown."""
+    options = dict(subjects=inputs.patients[rows], config=config)
     return {
         column: mean_over_seeds(
             [effect_agreement(one.effects[rows, k], one.true_effects[rows, k], **options)["bias"] for one in seeds]
         )
-        for k, column in enumerate(shared.columns)
+        for k, column in enumerate(inputs.columns)
     }
 
 
-def of_truth(effects: np.ndarray, shared: Shared, rows: np.ndarray, config: BootstrapConfig) -> dict[str, Estimate]:
-    """The generator's own mean effect on every judged attribute, of effects [n, c]."""
-    options = dict(subjects=shared.patients[rows], config=config)
-    return {column: bootstrap(np.mean, effects[rows, k], **options) for k, column in enumerate(shared.columns)}
+def of_truth(
+    effects: np.ndarray, inputs: BenchmarkInputs, rows: np.ndarray, config: BootstrapConfig
+) -> dict[str, Estimate]:
+    """The phantom's true mean effect on every judged attribute, of effects [n, c]."""
+    options = dict(subjects=inputs.patients[rows], config=config)
+    return {column: bootstrap(np.mean, effects[rows, k], **options) for k, column in enumerate(inputs.columns)}

@@ -1,47 +1,46 @@
-"""A line for every counterfactual of a comparison, for other programs: `pictures.parquet`."""
+"""One row per counterfactual of a benchmark, for other programs: `counterfactuals.parquet`."""
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
+from prism_jax.atomic import atomic_write
 from prism_jax.evaluation.benchmark.generate import file_of
-from prism_jax.evaluation.benchmark.measure import Measured
+from prism_jax.evaluation.benchmark.measure import Measurements
 from prism_jax.evaluation.benchmark.tables import Results, mode_of
 
 
 def write(results: Results, run: Path) -> None:
-    """Writes row, seed, subject, edit, picture, every measure, and what each judge saw; whole or not at all."""
+    """Writes method, seed, subject, edit, image, every measure, and every judge's predictions, atomically."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     tables = [
-        pa.table(_columns(results, row.name, mode_of(row), seed, one, run))
-        for row in results.rows
-        for seed, one in enumerate(results.seeds[row.name])
+        pa.table(_columns(results, method.name, mode_of(method), seed, one, run))
+        for method in results.methods
+        for seed, one in enumerate(results.seeds[method.name])
     ]
-    partial = run / f".pictures.parquet.{os.getpid()}"
-    pq.write_table(pa.concat_tables(tables), partial)
-    os.replace(partial, run / "pictures.parquet")
+    with atomic_write(run / "counterfactuals.parquet") as partial:
+        pq.write_table(pa.concat_tables(tables), partial)
 
 
-def _columns(results: Results, row: str, mode: str, seed: int, one: Measured, run: Path) -> dict[str, list]:
-    asks = results.shared.asks
-    folder = one.made.folder.relative_to(run)
-    same = {name: [value] * len(asks) for name, value in {"row": row, "mode": mode, "seed": seed + 1}.items()}
+def _columns(results: Results, method: str, mode: str, seed: int, one: Measurements, run: Path) -> dict[str, list]:
+    queries = results.inputs.queries
+    folder = one.generated.folder.relative_to(run)
+    same = {name: [value] * len(queries) for name, value in {"method": method, "mode": mode, "seed": seed + 1}.items()}
     named = {
-        "id": [ask.subject.id for ask in asks],
-        "patient": [ask.subject.patient for ask in asks],
-        "edit": [ask.edit for ask in asks],
-        "picture": [str(folder / file_of("edited", ask)) for ask in asks],
+        "id": [query.subject.id for query in queries],
+        "patient": [query.subject.patient for query in queries],
+        "edit": [query.edit for query in queries],
+        "image": [str(folder / file_of("edited", query)) for query in queries],
     }
     return same | named | {name: list(map(float, values)) for name, values in _numbers(results, one)}
 
 
-def _numbers(results: Results, one: Measured) -> Iterator[tuple[str, list]]:
+def _numbers(results: Results, one: Measurements) -> Iterator[tuple[str, list]]:
     yield from one.values.items()
-    for k, column in enumerate(results.shared.columns):
+    for k, column in enumerate(results.inputs.columns):
         yield f"target: {column}", one.targets[:, k]
         yield f"effect: {column}", one.effects[:, k]
-        for j, judge in enumerate(results.shared.bench.judges):
+        for j, judge in enumerate(results.inputs.panel.judges):
             for kind in ("null", "edited"):
-                yield f"{judge}, {kind}: {column}", one.seen[kind].scores[j, :, k]
+                yield f"{judge}, {kind}: {column}", one.predictions[kind].scores[j, :, k]

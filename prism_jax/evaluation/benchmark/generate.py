@@ -1,7 +1,7 @@
-"""The pictures of a row on disk: of nothing to change, of every edit, and of the way back from it.
+"""Generation: the images of a method on disk, of the null edit, of every edit, and of its reverse.
 
 null/ID.png  edited/EDIT/ID.png  back/EDIT/ID.png  seconds.jsonl
-made.json    written last: a row that has it is done, and is not made again
+done.json    written last: a method that has it is complete and is not generated again
 """
 
 import dataclasses
@@ -17,129 +17,135 @@ import jax
 import numpy as np
 from tqdm import tqdm
 
+from prism_jax.atomic import atomic_write
 from prism_jax.data import transforms
 from prism_jax.data.image_files import read_image
 from prism_jax.data.schema import Attributes
-from prism_jax.evaluation.benchmark.editors import Maker
-from prism_jax.evaluation.benchmark.queries import Ask, back, firsts, null
+from prism_jax.evaluation.benchmark.editors import CounterfactualEditor
+from prism_jax.evaluation.benchmark.queries import Query, back, firsts, null
 from prism_jax.evaluation.counterfactuals.cohort import slug
 
 Kind = Literal["null", "edited", "back"]
 KINDS: tuple[Kind, ...] = ("null", "edited", "back")
-DONE, SECONDS = "made.json", "seconds.jsonl"
-EVERY = 0.02  # seconds between two looks at the memory
+DONE, SECONDS = "done.json", "seconds.jsonl"
+OLD_DONE = "made.json"  # in runs before December 2026, with "shown" for "expected"
+POLL_SECONDS = 0.02  # of the memory in use
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Made:
-    """A finished row, or one seed of it."""
+class Generated:
+    """The generated images of a method, or of one seed of it."""
 
     folder: Path
-    size: int  # of its pictures
-    shown: Mapping[tuple[str, str], Attributes]  # by ask: what its counterfactual is to show
-    seconds: float  # a counterfactual, median of the batches that did not compile; NaN where there is none
-    memory: float  # bytes, the most that were held at once; NaN where it cannot be told
+    size: int  # of its images
+    expected: Mapping[tuple[str, str], Attributes]  # attributes of the counterfactual, by query
+    seconds: float  # per counterfactual, median of the batches that did not compile; NaN without any
+    memory: float  # peak in bytes; NaN where unknown
 
-    def pictures(self, kind: Kind, asks: Sequence[Ask]) -> Iterator[np.ndarray]:
-        """uint8 [size, size] of each ask, one at a time."""
-        for ask in asks:
-            yield read_image(self.folder, file_of(kind, ask))
-
-
-def file_of(kind: Kind, ask: Ask) -> str:
-    """Where a picture lies in the folder of its row."""
-    return f"{kind}/{ask.subject.id}.png" if kind == "null" else f"{kind}/{slug(ask.edit)}/{ask.subject.id}.png"
+    def images(self, kind: Kind, queries: Sequence[Query]) -> Iterator[np.ndarray]:
+        """uint8 [size, size] of each query, one at a time."""
+        for query in queries:
+            yield read_image(self.folder, file_of(kind, query))
 
 
-def make(
-    load: Callable[[], Maker],
-    asks: Sequence[Ask],
+def file_of(kind: Kind, query: Query) -> str:
+    """Path of an image in the folder of its method."""
+    return f"{kind}/{query.subject.id}.png" if kind == "null" else f"{kind}/{slug(query.edit)}/{query.subject.id}.png"
+
+
+def generate(
+    load: Callable[[], CounterfactualEditor],
+    queries: Sequence[Query],
     originals: Callable[[str, int], np.ndarray],
     folder: Path,
     *,
     settings: Mapping[str, Any],
     batch_size: int,
     name: str,
-) -> Made:
-    """Makes what is not there yet.
+) -> Generated:
+    """Generates the images that are missing.
 
     Args:
-      load: gives the maker; not called where all is done.
-      originals: the picture of a subject's id at a size.
-      settings: JSON of all that the pictures depend on.
+      load: loads the editor; not called where all images exist.
+      originals: from a subject's id and a size to its image.
+      settings: all that the images depend on, as JSON.
 
     Raises:
-      ValueError: the folder holds pictures of other settings.
+      ValueError: the folder holds images of other settings.
     """
     started = folder / "settings.json"
     if started.is_file() and json.loads(started.read_text()) != settings:
-        raise ValueError(f"{folder} holds pictures of another {name!r}; use another --run, or remove that folder")
-    if (folder / DONE).is_file():
-        return read(folder, asks)
-    _write(started, settings)
-    maker = load()
-    shown = maker.shown(asks)
-    forward = [dataclasses.replace(ask, wanted=found) for ask, found in zip(asks, shown, strict=True)]
+        raise ValueError(f"{folder} holds images of {name!r} with other settings; use another --run, or remove it")
+    if any((folder / name).is_file() for name in (DONE, OLD_DONE)):
+        return read(folder, queries)
+    _write_json(started, settings)
+    editor = load()
+    expected = editor.expected(queries)
+    forward = [dataclasses.replace(query, target=target) for query, target in zip(queries, expected, strict=True)]
     passes = {
-        "null": [null(asks[i]) for i in firsts(asks)],
+        "null": [null(queries[i]) for i in firsts(queries)],
         "edited": forward,
-        "back": [back(ask, found) for ask, found in zip(asks, shown, strict=True)],
+        "back": [back(query, shown) for query, shown in zip(queries, expected, strict=True)],
     }
     total = sum(map(len, passes.values()))
-    with Memory() as memory, tqdm(total=total, desc=name, unit="picture", mininterval=5) as bar:
+    with PeakMemory() as memory, tqdm(total=total, desc=name, unit="image", mininterval=5) as bar:
         clock = _Clock(folder / SECONDS)
-        for kind in KINDS:  # the way back starts from what the pass before it made
-            _make_pass(maker, kind, passes[kind], originals, folder, batch_size, clock, bar)
-    told = {"size": maker.size, "memory": memory.most, "shown": [dataclasses.asdict(found) for found in shown]}
-    _write(folder / DONE, told)
-    return read(folder, asks)
+        for kind in KINDS:  # reverse edits start from the counterfactuals of the pass before
+            _generate_pass(editor, kind, passes[kind], originals, folder, batch_size, clock, bar)
+    expected = [dataclasses.asdict(attributes) for attributes in expected]
+    _write_json(folder / DONE, {"size": editor.size, "memory": memory.peak, "expected": expected})
+    return read(folder, queries)
 
 
-def read(folder: Path, asks: Sequence[Ask]) -> Made:
-    """What `make` left."""
-    told = json.loads((folder / DONE).read_text())
+def read(folder: Path, queries: Sequence[Query]) -> Generated:
+    """The images that `generate` wrote."""
+    file = folder / DONE if (folder / DONE).is_file() else folder / OLD_DONE
+    done = json.loads(file.read_text())
     lines = (folder / SECONDS).read_text().split() if (folder / SECONDS).is_file() else []
-    shown = [Attributes(**found) for found in told["shown"]]
-    return Made(
+    expected = [Attributes(**fields) for fields in done.get("expected", done.get("shown"))]
+    return Generated(
         folder=folder,
-        size=told["size"],
-        shown={ask.key: found for ask, found in zip(asks, shown, strict=True)},
+        size=done["size"],
+        expected={query.key: attributes for query, attributes in zip(queries, expected, strict=True)},
         seconds=float(np.median([float(line) for line in lines])) if lines else float("nan"),
-        memory=float("nan") if told["memory"] is None else told["memory"],
+        memory=float("nan") if done["memory"] is None else done["memory"],
     )
 
 
-def _make_pass(
-    maker: Maker,
+def _generate_pass(
+    editor: CounterfactualEditor,
     kind: Kind,
-    asks: Sequence[Ask],
+    queries: Sequence[Query],
     originals: Callable[[str, int], np.ndarray],
     folder: Path,
     batch_size: int,
     clock: "_Clock",
     bar: tqdm,
 ) -> None:
-    for start in range(0, len(asks), batch_size):
-        batch = asks[start : start + batch_size]
-        files = [folder / file_of(kind, ask) for ask in batch]
+    for start in range(0, len(queries), batch_size):
+        batch = queries[start : start + batch_size]
+        files = [folder / file_of(kind, query) for query in batch]
         if not all(file.is_file() for file in files):
-            given = [_given(kind, ask, originals, folder, maker.size) for ask in batch]
-            more = batch_size - len(batch)  # one shape, one compiled program
+            inputs = [_input(kind, query, originals, folder, editor.size) for query in batch]
+            padding = batch_size - len(batch)  # one shape, one compiled program
             clock.start()
-            pictures = maker.make(np.stack([*given, *[given[0]] * more]), [*batch, *[batch[0]] * more])
+            images = editor.generate(np.stack([*inputs, *[inputs[0]] * padding]), [*batch, *[batch[0]] * padding])
             clock.stop(batch_size)
-            for file, picture in zip(files, pictures, strict=False):
-                _write_bytes(file, transforms.encode_png(picture))
+            for file, image in zip(files, images, strict=False):
+                with atomic_write(file) as partial:
+                    partial.write_bytes(transforms.encode_png(image))
         bar.update(len(batch))
 
 
-def _given(kind: Kind, ask: Ask, originals: Callable[[str, int], np.ndarray], folder: Path, size: int) -> np.ndarray:
-    """The picture that is handed over: on the way back the counterfactual, as it was written."""
-    return read_image(folder, file_of("edited", ask)) if kind == "back" else originals(ask.subject.id, size)
+def _input(
+    kind: Kind, query: Query, originals: Callable[[str, int], np.ndarray], folder: Path, size: int
+) -> np.ndarray:
+    """The input image: of a reverse edit the counterfactual, as it was written."""
+    return read_image(folder, file_of("edited", query)) if kind == "back" else originals(query.subject.id, size)
 
 
 class _Clock:
-    """Seconds a picture, a line a batch; a class because the first batch of a start compiles and is not counted."""
+    """Appends the seconds per image of every batch to a file, except the first of a process, which compiles."""
 
     def __init__(self, file: Path):
         self._file, self._begun, self._has_compiled = file, 0.0, False
@@ -147,26 +153,23 @@ class _Clock:
     def start(self) -> None:
         self._begun = time.perf_counter()
 
-    def stop(self, pictures: int) -> None:
-        seconds = (time.perf_counter() - self._begun) / pictures
+    def stop(self, images: int) -> None:
+        seconds = (time.perf_counter() - self._begun) / images
         if self._has_compiled:
             with self._file.open("a") as lines:
                 lines.write(f"{seconds:.6g}\n")
         self._has_compiled = True
 
 
-class Memory:
-    """The most bytes held while it is entered: of the accelerator where it tells, else of the process.
-
-    A class because a thread looks while others work. An accelerator tells its peak since the process began.
-    """
+class PeakMemory:
+    """Peak bytes in use: of the accelerator since the process began, or of the process within the block (Linux)."""
 
     def __init__(self):
-        self.most: int | None = None
+        self.peak: int | None = None
         self._is_over = threading.Event()
         self._watcher = threading.Thread(target=self._watch, daemon=True)
 
-    def __enter__(self) -> "Memory":
+    def __enter__(self) -> "PeakMemory":
         self._watcher.start()
         return self
 
@@ -174,21 +177,15 @@ class Memory:
         self._is_over.set()
         self._watcher.join()
         stats = jax.local_devices()[0].memory_stats() or {}
-        self.most = stats.get("peak_bytes_in_use", self.most)
+        self.peak = stats.get("peak_bytes_in_use", self.peak)
 
     def _watch(self) -> None:
-        statm = Path("/proc/self/statm")  # of Linux; elsewhere nothing is told
-        while statm.is_file() and not self._is_over.wait(EVERY):
+        statm = Path("/proc/self/statm")
+        while statm.is_file() and not self._is_over.wait(POLL_SECONDS):
             held = int(statm.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-            self.most = max(self.most or 0, held)
+            self.peak = max(self.peak or 0, held)
 
 
-def _write(file: Path, told: Any) -> None:
-    _write_bytes(file, (json.dumps(told, indent=1) + "\n").encode())
-
-
-def _write_bytes(file: Path, data: bytes) -> None:
-    file.parent.mkdir(parents=True, exist_ok=True)
-    partial = file.with_name(f".{file.name}.{os.getpid()}")
-    partial.write_bytes(data)
-    os.replace(partial, file)
+def _write_json(file: Path, content: Any) -> None:
+    with atomic_write(file) as partial:
+        partial.write_text(json.dumps(content, indent=1) + "\n")

@@ -1,4 +1,4 @@
-"""What the phantom's own equations make of the edits that are compared."""
+"""True counterfactuals of the benchmark's edits, by the phantom's structural equations."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
@@ -10,26 +10,26 @@ from prism_jax.data import phantom
 from prism_jax.data.sources.phantom import PhantomConfig, attributes_of, intervention
 from prism_jax.data.transforms import Fit
 from prism_jax.evaluation import ground_truth
-from prism_jax.evaluation.benchmark.queries import Ask, fitted
+from prism_jax.evaluation.benchmark.queries import Query, fitted
 from prism_jax.evaluation.edits import EditSpec
 
 Mode = Literal["surgical", "graph"]
 MODES: tuple[Mode, ...] = ("surgical", "graph")
-COVERED = 0.25  # a smaller picture's pixel lies in a mask that covers so much of it: thin leads stay
+COVERED = 0.25  # a smaller image's pixel is in the mask from this covered fraction on, so that thin leads stay
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Truths:
-    """The true counterfactuals of n asks, in their order."""
+class TrueCounterfactuals:
+    """The true counterfactuals of n queries, in order."""
 
-    pictures: Mapping[Mode, np.ndarray]  # uint8 [n, h, w], as they are rendered
+    images: Mapping[Mode, np.ndarray]  # uint8 [n, h, w], at the rendered size
     attributes: Mapping[Mode, np.ndarray]  # of Attributes, [n]
-    effects: Mapping[Mode, Mapping[str, np.ndarray]]  # what changed of each attribute, float64 [n]
-    masks: np.ndarray  # bool [n, h, w]: where the attribute that is set shows, and nothing below it in the graph
+    effects: Mapping[Mode, Mapping[str, np.ndarray]]  # change of each attribute, float64 [n]
+    masks: np.ndarray  # bool [n, h, w]: where the edited attribute shows, without its descendants
 
-    def fitted_pictures(self, mode: Mode, size: int, fit: Fit) -> np.ndarray:
+    def fitted_images(self, mode: Mode, size: int, fit: Fit) -> np.ndarray:
         """uint8 [n, size, size]."""
-        return np.stack([fitted(picture, size, fit) for picture in self.pictures[mode]])
+        return np.stack([fitted(image, size, fit) for image in self.images[mode]])
 
     def fitted_masks(self, size: int) -> np.ndarray:
         """bool [n, size, size]."""
@@ -38,18 +38,18 @@ class Truths:
         return np.stack([fitted(mask.astype(np.uint8) * 255, size) for mask in self.masks]) > 255 * COVERED
 
 
-def of(asks: Sequence[Ask], edits: Sequence[EditSpec], config: PhantomConfig) -> Truths:
-    """Renders the truth of every ask; ValueError for a change that the phantom cannot carry out."""
+def of(queries: Sequence[Query], edits: Sequence[EditSpec], config: PhantomConfig) -> TrueCounterfactuals:
+    """Renders the true counterfactual of every query; ValueError for an edit that the phantom cannot render."""
     order, parts = [], []
     for edit in edits:
-        places = [i for i, ask in enumerate(asks) if ask.edit == edit.name]
+        places = [i for i, query in enumerate(queries) if query.edit == edit.name]
         if places:
             order += places
-            parts.append(_of_change([asks[i] for i in places], edit, config))
+            parts.append(_of_change([queries[i] for i in places], edit, config))
     back = np.argsort(order)
     joined = lambda read: np.concatenate([read(part) for part in parts])[back]
-    return Truths(
-        pictures={mode: joined(lambda part, mode=mode: part.pictures[mode]) for mode in MODES},
+    return TrueCounterfactuals(
+        images={mode: joined(lambda part, mode=mode: part.images[mode]) for mode in MODES},
         attributes={mode: joined(lambda part, mode=mode: part.attributes[mode]) for mode in MODES},
         effects={
             mode: {name: joined(lambda p, m=mode, name=name: p.effects[m][name]) for name in parts[0].effects[mode]}
@@ -59,17 +59,17 @@ def of(asks: Sequence[Ask], edits: Sequence[EditSpec], config: PhantomConfig) ->
     )
 
 
-def _of_change(asks: Sequence[Ask], edit: EditSpec, config: PhantomConfig) -> Truths:
-    numbers = np.array([ask.subject.number for ask in asks])
-    do = intervention(edit.values(asks[0].stated))  # the same for all: every phantom has the same attributes
+def _of_change(queries: Sequence[Query], edit: EditSpec, config: PhantomConfig) -> TrueCounterfactuals:
+    numbers = np.array([query.subject.number for query in queries])
+    do = intervention(edit.values(queries[0].source))  # the same for all: every phantom has the same attributes
     options = dict(seed=config.seed, size=config.size, equations=phantom.Equations.preset(config.preset))
     made = {mode: phantom.generate(numbers, do=do, mode=mode, **options) for mode in MODES}
-    rows = [{"number": ask.subject.number, "source_prompt": ask.subject.prompt} for ask in asks]
-    return Truths(
-        pictures={mode: found.images for mode, found in made.items()},
-        attributes={mode: _attributes(found.attributes, len(asks)) for mode, found in made.items()},
+    rows = [{"number": query.subject.number, "source_prompt": query.subject.prompt} for query in queries]
+    return TrueCounterfactuals(
+        images={mode: found.images for mode, found in made.items()},
+        attributes={mode: _attributes(found.attributes, len(queries)) for mode, found in made.items()},
         effects={
-            mode: ground_truth.true_effects(rows, edit, config, asks[0].subject.wording, mode=mode) for mode in MODES
+            mode: ground_truth.true_effects(rows, edit, config, queries[0].subject.wording, mode=mode) for mode in MODES
         },
         masks=phantom.change_mask(numbers, do, **options),
     )

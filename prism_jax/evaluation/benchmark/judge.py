@@ -1,4 +1,4 @@
-"""What judges and measures of pictures say of 8-bit pictures of one size."""
+"""The panel of judges and image measures that every method is evaluated with."""
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
@@ -17,74 +17,74 @@ LEVELS = (0.0, 255.0)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Seen:
-    """What judges see in n pictures."""
+class Predictions:
+    """Predictions of the judges for n images."""
 
     scores: np.ndarray  # float64 [j, n, c]: probabilities, and years in the column "age"
     features: np.ndarray  # float32 [n, d], of the first judge
 
     @property
     def mean(self) -> np.ndarray:
-        """Over the judges, [n, c]."""
+        """Mean over judges, [n, c]."""
         return self.scores.mean(0)
 
-    def at(self, rows: Sequence[int]) -> "Seen":
-        return Seen(scores=self.scores[:, rows], features=self.features[rows])
+    def at(self, rows: Sequence[int]) -> "Predictions":
+        return Predictions(scores=self.scores[:, rows], features=self.features[rows])
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Bench:
-    """What every picture is put before."""
+class JudgePanel:
+    """Judges and perceptual distance, for 8-bit images of one size."""
 
     judges: Mapping[str, Classifier]
     columns: tuple[str, ...]
     distance: Callable[[jax.Array, jax.Array], jax.Array]  # of two batches in [-1, 1]
     batch_size: int
 
-    def look(self, pictures: np.ndarray) -> Seen:
-        """Shows pictures uint8 [n, h, w] to every judge."""
+    def predict(self, images: np.ndarray) -> Predictions:
+        """Every judge's predictions for images uint8 [n, h, w]."""
         scores, features = [], []
         for judge in self.judges.values():
-            found = evaluation_judges.ask(judge, pictures, batch_size=self.batch_size, what="judging")
+            found = evaluation_judges.ask(judge, images, batch_size=self.batch_size, what="judging")
             scores.append(
                 evaluation_judges.probabilities(evaluation_judges.scores(judge, self.columns, found), self.columns)
             )
             features.append(found.features)
-        return Seen(scores=np.stack(scores), features=features[0])
+        return Predictions(scores=np.stack(scores), features=features[0])
 
-    def compare(self, pictures: np.ndarray, references: np.ndarray) -> dict[str, np.ndarray]:
-        """`psnr` (dB), `ms_ssim` and `perceptual` of pictures uint8 [n, h, w] against references, float64 [n] each."""
-        arrays = predict_dataset(lambda batch: self._compared(*batch), (pictures, references), self.batch_size)
+    def compare(self, images: np.ndarray, references: np.ndarray) -> dict[str, np.ndarray]:
+        """`psnr` (dB), `ms_ssim` and `perceptual` of images uint8 [n, h, w] against references, float64 [n] each."""
+        arrays = predict_dataset(lambda batch: self._compared(*batch), (images, references), self.batch_size)
         return {name: values.astype(np.float64) for name, values in arrays.items()}
 
-    def _compared(self, pictures: np.ndarray, references: np.ndarray) -> dict[str, jax.Array]:
-        measured = _similarity(jnp.asarray(pictures), jnp.asarray(references))
-        return measured | {"perceptual": self.distance(_colour(pictures), _colour(references))}
+    def _compared(self, images: np.ndarray, references: np.ndarray) -> dict[str, jax.Array]:
+        measured = _similarity(jnp.asarray(images), jnp.asarray(references))
+        return measured | {"perceptual": self.distance(_colour(images), _colour(references))}
 
 
 def scales(size: int) -> int:
-    """How many scales MS-SSIM has at this size; ValueError where it has none."""
+    """Number of MS-SSIM scales at this size; ValueError where there is none."""
     found = ms_ssim.scales_within((1, size, size, 1))
     if not found:
-        raise ValueError(f"size {size} is below MS-SSIM's window; compare at {image.WINDOW} pixels or more")
+        raise ValueError(f"size {size} is below MS-SSIM's window; use {image.WINDOW} pixels or more")
     return found
 
 
-def mean_error(pictures: np.ndarray, references: np.ndarray, where: np.ndarray | None = None) -> np.ndarray:
+def mean_error(images: np.ndarray, references: np.ndarray, where: np.ndarray | None = None) -> np.ndarray:
     """Mean absolute difference of uint8 [n, h, w] over `where` bool [n, h, w], grey levels [n]; NaN where empty."""
-    apart = np.abs(pictures.astype(np.int16) - references).astype(np.float64)
+    apart = np.abs(images.astype(np.int16) - references).astype(np.float64)
     where = np.ones(apart.shape, bool) if where is None else where
     total, count = np.sum(apart, axis=(1, 2), where=where), where.sum((1, 2))
     return np.divide(total, count, out=np.full(len(total), np.nan), where=count > 0)
 
 
-def _colour(pictures: np.ndarray) -> jax.Array:
-    return rgb_from_uint8(jnp.asarray(pictures))
+def _colour(images: np.ndarray) -> jax.Array:
+    return rgb_from_uint8(jnp.asarray(images))
 
 
 @jax.jit
-def _similarity(pictures: jax.Array, references: jax.Array) -> dict[str, jax.Array]:
-    a, b = (x[..., None].astype(jnp.float32) for x in (pictures, references))
+def _similarity(images: jax.Array, references: jax.Array) -> dict[str, jax.Array]:
+    a, b = (x[..., None].astype(jnp.float32) for x in (images, references))
     count = ms_ssim.scales_within(a.shape)
     return {
         "psnr": image.psnr(a, b, value_range=LEVELS),

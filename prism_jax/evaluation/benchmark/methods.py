@@ -1,4 +1,4 @@
-"""The rows of a comparison as a configuration names them: text editors, causal models, translators, and brackets."""
+"""Configuration of the methods of a benchmark: text editors, causal models, translators, and baselines."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -25,7 +25,7 @@ MASKS = (None, *TRUE_MASKS, "predicted")
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Strength:
-    """How strongly a row's edits hold the picture to the source, in place of what the changes say."""
+    """Strength of a method's edits, in place of that of the benchmark's edits."""
 
     cross_steps: float = 0.4
     self_steps: float = 0.4
@@ -39,9 +39,9 @@ class Strength:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Editor:
-    """A Stable Diffusion that edits inverted pictures by text; with `mask`, as RadEdit does (arXiv 2312.12865).
+    """Inversion and text-guided editing by a Stable Diffusion; with `mask`, as in RadEdit (arXiv 2312.12865).
 
-    There guidance acts inside an edit mask alone, and outside it every step is set back to the source.
+    In RadEdit guidance acts inside an edit mask only, and outside it every step is set back to the source.
     """
 
     name: str
@@ -49,25 +49,25 @@ class Editor:
     """Diffusers folder."""
     inversion: Inversion = Inversion()
     strength: Strength | None = None
-    """None: that of the changes."""
+    """None: that of the edits."""
     mask: Literal["attribute", "box", "predicted"] | None = None
-    """The phantom's own mask of what is set, an upper bound, or the box around it, `margin` larger on each side; or
-    what the model predicts, which needs no truth."""
+    """The phantom's true mask of the edited attribute (an upper bound), the box around it, `margin` larger on each
+    side, or the mask predicted by the model, which needs no ground truth."""
     margin: float = 0.06
-    """Of the side of the picture."""
+    """Fraction of the side of the image."""
     prediction: MaskPrediction = MaskPrediction()
-    """How masks are predicted."""
+    """Options of predicted masks."""
     dtype: jnp.dtype = jnp.dtype("float32")
 
     def __post_init__(self) -> None:
         if not 0 <= self.margin < 1:
-            raise ValueError(f"{self.name}: margin {self.margin} is not a share of the side; use 0 to 0.5")
+            raise ValueError(f"{self.name}: margin must be from 0 to below 1, got {self.margin}")
         if self.mask not in MASKS:
             raise ValueError(f"{self.name}: mask {self.mask!r} is not known; use one of {', '.join(map(str, MASKS))}")
 
     @property
     def mode(self) -> Mode:
-        """Surgical: the edited caption says again what else the picture shows."""
+        """Surgical: the edited caption repeats all other attributes."""
         return "surgical"
 
     @property
@@ -77,7 +77,7 @@ class Editor:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class CausalModel:
-    """A structural causal model: abduct, act, predict. Several image mechanisms are the seeds of one row."""
+    """A structural causal model: abduction, action, prediction. Several image mechanisms are seeds of one method."""
 
     name: str
     images: tuple[str, ...]
@@ -85,26 +85,26 @@ class CausalModel:
     mechanisms: str
     """Folder of attribute mechanisms, RUN/model of train.mechanisms."""
     mode: Mode = "surgical"
-    """Whether only what is set changes, or what descends from it in the graph follows."""
+    """Surgical: only the edited attribute changes. Graph: its descendants follow."""
     t_z: float = 0.1
     """Scale of the noise of latents."""
     t_u: float = 0.1
-    """Scale of the noise of pixels that is put back: with 1 composition measures nothing."""
+    """Scale of the abducted pixel noise; with 1 composition is trivially 0."""
     effect: Effect = "total"
-    """Which of the effects that a conditional prior tells apart; without one there is the total alone."""
+    """Total, direct or indirect effect; the latter two need a conditional prior."""
     alpha: float = 0.65
-    """Weight of the posterior where latents mediate: of a conditional prior, and no direct effect."""
+    """Weight of the posterior where latents mediate (conditional prior, total or indirect effect)."""
     seed: int = 0
-    """Of the draws, one for each subject."""
+    """Of the draws, one per subject."""
 
     def __post_init__(self) -> None:
         if not self.images or len(set(self.images)) < len(self.images):
             raise ValueError(f"{self.name}: images are {self.images}; name each folder once, and at least one")
-        _ = self.counterfactual  # says what is out of range
+        _ = self.counterfactual  # validates
 
     @property
     def counterfactual(self) -> CounterfactualConfig:
-        """How its pictures are drawn."""
+        """Options of its counterfactuals."""
         return CounterfactualConfig(effect=self.effect, t_z=self.t_z, t_u=self.t_u, alpha=self.alpha)
 
     @property
@@ -114,7 +114,7 @@ class CausalModel:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Translator:
-    """GANterfactual: a pair of generators for each attribute. It can be asked to add that, or to remove it."""
+    """GANterfactual: a pair of generators per attribute, which add and remove it."""
 
     name: str
     models: tuple[str, ...]
@@ -126,7 +126,7 @@ class Translator:
 
     @property
     def mode(self) -> Mode:
-        """Surgical: one attribute is asked for. What goes along with it in the data may change too."""
+        """Surgical: one attribute is edited, though correlated attributes may change too."""
         return "surgical"
 
     @property
@@ -136,66 +136,68 @@ class Translator:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Bracket:
-    """What stands beside the rows: doing nothing, encoding and decoding alone, or the truth."""
+class Baseline:
+    """A baseline: the unchanged image, encoding and decoding alone, or the true counterfactual."""
 
     name: str = DO_NOTHING
     kind: Literal["do nothing", "autoencoder only", "oracle"] = DO_NOTHING
     model: str | None = None
-    """Diffusers folder whose autoencoder it is, of "autoencoder only"."""
+    """Diffusers folder of the autoencoder, for "autoencoder only"."""
     mode: Mode = "surgical"
-    """Of the truth that it hands over, or is held against."""
+    """Of the true counterfactual it returns, or is compared with."""
 
     def __post_init__(self) -> None:
         if (self.kind == AUTOENCODER) != (self.model is not None):
-            raise ValueError(f"{self.name}: {self.kind} with model {self.model}; {AUTOENCODER} alone has a model")
+            raise ValueError(f"{self.name}: {self.kind} with model {self.model}; only {AUTOENCODER} has a model")
 
     @property
     def folders(self) -> tuple[str, ...]:
         return (self.model or "",)
 
 
-Row = Editor | CausalModel | Translator | Bracket
+Method = Editor | CausalModel | Translator | Baseline
 
 
-def check(rows: Sequence[Row], *, is_phantom: bool) -> None:
-    """Raises ValueError for rows that cannot be made, before anything is loaded."""
-    names = [row.name for row in rows]
-    if not rows or len(set(names)) < len(names):
-        raise ValueError(f"rows are {names}; name at least one, and each differently")
-    for row in rows:
-        has_true_mask = isinstance(row, Editor) and row.mask in TRUE_MASKS
-        if (has_true_mask or (isinstance(row, Bracket) and row.kind == ORACLE)) and not is_phantom:
-            raise ValueError(f"row {row.name!r} needs the truth, which these data do not have; leave it out")
-        if isinstance(row, CausalModel):
-            graph_of(row)
-            check_effect(row)
-        elif row.folders[0] and not (model_folder(row.folders[0]) / "model_index.json").is_file():
-            raise ValueError(f"row {row.name!r}: no Stable Diffusion in {row.folders[0]}: no model_index.json")
+def check(methods: Sequence[Method], *, is_phantom: bool) -> None:
+    """Raises ValueError for methods that cannot run, before anything is loaded."""
+    names = [method.name for method in methods]
+    if not methods or len(set(names)) < len(names):
+        raise ValueError(f"methods are {names}; name at least one, and each differently")
+    for method in methods:
+        has_true_mask = isinstance(method, Editor) and method.mask in TRUE_MASKS
+        if (has_true_mask or (isinstance(method, Baseline) and method.kind == ORACLE)) and not is_phantom:
+            raise ValueError(
+                f"method {method.name!r} needs true counterfactuals, which only phantoms have; leave it out"
+            )
+        if isinstance(method, CausalModel):
+            graph_of(method)
+            check_effect(method)
+        elif method.folders[0] and not (model_folder(method.folders[0]) / "model_index.json").is_file():
+            raise ValueError(f"method {method.name!r}: no Stable Diffusion in {method.folders[0]}: no model_index.json")
 
 
-def check_effect(row: CausalModel) -> None:
-    """Raises ValueError for a direct or indirect effect of image mechanisms in which nothing mediates."""
-    for folder in row.images if row.effect != "total" else ():
+def check_effect(method: CausalModel) -> None:
+    """Raises ValueError for a direct or indirect effect of image mechanisms without a conditional prior."""
+    for folder in method.images if method.effect != "total" else ():
         if not HVAEConfig.from_dict(pretrained.read_json(Path(folder) / "config.json")).conditional_prior:
             raise ValueError(
-                f"row {row.name!r}: effect {row.effect} needs a conditional prior, which {folder} was trained without: "
-                "nothing mediates there; use total"
+                f"method {method.name!r}: effect {method.effect} needs a conditional prior, which "
+                f"{folder} was trained without; use total"
             )
 
 
-def graph_of(row: CausalModel) -> Graph:
-    """The graph of the mechanisms; ValueError where an image mechanism was trained under other parents."""
-    graph = configs.read(row.mechanisms)
+def graph_of(method: CausalModel) -> Graph:
+    """The graph of the mechanisms; ValueError where an image mechanism was trained with other parents."""
+    graph = configs.read(method.mechanisms)
     if not isinstance(graph, Graph):
-        raise ValueError(f"row {row.name!r}: {row.mechanisms} holds a {type(graph).__name__}; give RUN/model")
-    for folder in row.images:
+        raise ValueError(f"method {method.name!r}: {method.mechanisms} holds a {type(graph).__name__}; give RUN/model")
+    for folder in method.images:
         width = HVAEConfig.from_dict(pretrained.read_json(Path(folder) / "config.json")).parents
         trained = Path(folder) / "graph"
         parents = configs.read(trained).image_parents if trained.is_dir() else graph.image_parents
         if width != graph.width or parents != graph.image_parents:
             raise ValueError(
-                f"row {row.name!r}: {folder} was trained on {width} channels of {', '.join(parents)}, the mechanisms "
-                f"give {graph.width} of {', '.join(graph.image_parents)}; train both on one graph"
+                f"method {method.name!r}: {folder} was trained on {width} channels of {', '.join(parents)}, the "
+                f"mechanisms give {graph.width} of {', '.join(graph.image_parents)}; train both on one graph"
             )
     return graph

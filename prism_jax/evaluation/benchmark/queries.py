@@ -1,4 +1,4 @@
-"""What every row of a comparison is asked for: the same pictures of the same subjects, and the same edits."""
+"""Queries of a benchmark: the same images and edits of the same subjects for every method."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -19,28 +19,28 @@ NULL = EditSpec(edit=REPEAT)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Ask:
-    """One counterfactual that is asked for."""
+class Query:
+    """One requested counterfactual."""
 
     subject: Subject
     edit: str
-    """The name of the change that is compared, also on the way back from it."""
+    """Name of the edit that is compared, also for its reverse."""
     change: EditSpec
-    """What a row is told: that change, its reverse, or a placebo."""
-    stated: Attributes
-    """What the picture that is handed over shows."""
-    wanted: Attributes
-    """What the counterfactual should show."""
+    """The edit to apply: that edit, its reverse, or the null edit."""
+    source: Attributes
+    """Attributes of the input image."""
+    target: Attributes
+    """Attributes of the counterfactual."""
 
     @property
     def key(self) -> tuple[str, str]:
-        """Image and edit, which tell asks apart."""
+        """Image and edit, which identify a query."""
         return self.subject.id, self.edit
 
 
 @dataclasses.dataclass(frozen=True)
 class KnownImages:
-    """Those of other images of which everything is known that the graphs speak of."""
+    """The images whose attributes in the graphs are all known."""
 
     images: Images
     rows: tuple[int, ...]
@@ -55,8 +55,8 @@ class KnownImages:
         return self.images.read(self.rows[index])
 
 
-def known(images: Images, graphs: Sequence[Graph]) -> Images:
-    """The images that every graph can be asked about; ValueError where there are none."""
+def with_known_parents(images: Images, graphs: Sequence[Graph]) -> Images:
+    """The images that every graph applies to; ValueError where there are none."""
     if not graphs:
         return images
     attributes = [images.subject(i).attributes for i in range(len(images))]
@@ -67,30 +67,30 @@ def known(images: Images, graphs: Sequence[Graph]) -> Images:
     return KnownImages(images, rows)
 
 
-def asks_of(subjects: Sequence[Subject], edits: Sequence[EditSpec]) -> list[Ask]:
-    """Every change of every subject; each wants what it names and nothing else changed."""
-    found = []
+def queries_of(subjects: Sequence[Subject], edits: Sequence[EditSpec]) -> list[Query]:
+    """One query per subject and edit; its target changes the edited attributes and nothing else."""
+    queries = []
     for subject in subjects:
         for edit in (edits[k] for k in subject.edits):
             wanted = phrases.changed(subject.attributes, edit.values(subject.attributes))
-            ask = Ask(subject=subject, edit=edit.name, change=edit, stated=subject.attributes, wanted=wanted)
-            found.append(ask)
-    return found
+            query = Query(subject=subject, edit=edit.name, change=edit, source=subject.attributes, target=wanted)
+            queries.append(query)
+    return queries
 
 
-def null(ask: Ask) -> Ask:
-    """The same subject with nothing to change."""
-    return dataclasses.replace(ask, change=NULL, edit=NULL.name, stated=ask.subject.attributes, wanted=ask.stated)
+def null(query: Query) -> Query:
+    """The query of the null edit of the same subject."""
+    return dataclasses.replace(query, change=NULL, edit=NULL.name, source=query.subject.attributes, target=query.source)
 
 
-def back(ask: Ask, shown: Attributes) -> Ask:
-    """The way back from the counterfactual, which is taken to show the attributes `shown`."""
-    change = reverse(ask.change, ask.stated)
-    return dataclasses.replace(ask, change=change, stated=shown, wanted=ask.stated)
+def back(query: Query, shown: Attributes) -> Query:
+    """The query of the reverse edit, from a counterfactual with the attributes `shown`."""
+    change = reverse(query.change, query.source)
+    return dataclasses.replace(query, change=change, source=shown, target=query.source)
 
 
 def reverse(edit: EditSpec, attributes: Attributes) -> EditSpec:
-    """What undoes a change of an image with these attributes, as strongly. "No finding" is not said again."""
+    """The edit, of the same strength, that undoes `edit` of an image with these attributes; omits "no finding"."""
     words = []
     for name in edit.values(attributes):
         if name in phrases.SLOTS:
@@ -100,14 +100,14 @@ def reverse(edit: EditSpec, attributes: Attributes) -> EditSpec:
     return dataclasses.replace(edit, edit=", ".join(words))
 
 
-def firsts(asks: Sequence[Ask]) -> list[int]:
-    """The first ask of every subject."""
+def firsts(queries: Sequence[Query]) -> list[int]:
+    """Indices of the first query of every subject."""
     places: dict[str, int] = {}
-    for i, ask in enumerate(asks):
-        places.setdefault(ask.subject.id, i)
+    for i, query in enumerate(queries):
+        places.setdefault(query.subject.id, i)
     return list(places.values())
 
 
-def fitted(picture: np.ndarray, size: int, fit: Fit = "pad") -> np.ndarray:
-    """A picture uint8 [h, w] as uint8 [size, size], resized once and rounded to 8 bits again."""
-    return to_uint8(transforms.to_input(picture, size, fit, factor=1)[..., 0])
+def fitted(image: np.ndarray, size: int, fit: Fit = "pad") -> np.ndarray:
+    """Image uint8 [h, w] -> uint8 [size, size], resized once and rounded to 8 bits."""
+    return to_uint8(transforms.to_input(image, size, fit, factor=1)[..., 0])

@@ -1,100 +1,94 @@
-"""The page of a comparison: each subject's pictures in a row, then the tables."""
+"""The report of a benchmark: tables, and the images of some subjects by every method."""
 
-import json
 from collections.abc import Mapping
-from pathlib import Path
 
 import numpy as np
 
-from prism_jax import config as configs
 from prism_jax import report
-from prism_jax.evaluation.benchmark.generate import Made
+from prism_jax.evaluation.benchmark.generate import Generated
 from prism_jax.evaluation.benchmark.ground_truth import MODES
-from prism_jax.evaluation.benchmark.measure import Shared
-from prism_jax.evaluation.benchmark.methods import Bracket
-from prism_jax.evaluation.benchmark.queries import Ask, fitted
-from prism_jax.evaluation.benchmark.tables import ALL, Results, found_by_edit, of_all
-from prism_jax.evaluation.benchmark.tables_by_edit import dos, of_edit
+from prism_jax.evaluation.benchmark.measure import BenchmarkInputs
+from prism_jax.evaluation.benchmark.methods import Baseline
+from prism_jax.evaluation.benchmark.queries import Query, fitted
+from prism_jax.evaluation.benchmark.tables import ALL, Results, estimates_by_edit, of_all
+from prism_jax.evaluation.benchmark.tables_by_edit import effectiveness_by_attribute, of_edit
 from prism_jax.evaluation.ground_truth import AUTOENCODER
 
 
-def document_of(results: Results, *, title: str, run: Path, shown: int) -> report.Report:
+def report_of(results: Results, *, title: str, shown: int) -> report.Report:
     """The report; `shown` subjects of each edit, the first by number."""
-    shared = results.shared
-    subjects = len({ask.subject.id for ask in shared.asks})
+    inputs = results.inputs
+    subjects = len({query.subject.id for query in inputs.queries})
     return report.Report(
         title=title,
         summary=summary(results, subjects),
         headline=(
-            (f"{len(results.rows)}", "rows, brackets included"),
-            (f"{subjects}", "subjects, the same for every row"),
-            (f"{len(shared.asks)}", f"counterfactuals a row, of {len(results.edits)} edits"),
+            (f"{len(results.methods)}", "methods, baselines included"),
+            (f"{subjects}", "subjects, the same for every method"),
+            (f"{len(inputs.queries)}", f"counterfactuals per method, of {len(results.edits)} edits"),
         ),
         strips=strips(results, shown),
         tables=tables(results),
-        settings=json.loads((run / configs.FILE_NAME).read_text()),
-        versions=report.versions(),
     )
 
 
 def tables(results: Results) -> tuple[report.Table, ...]:
-    """Every table of the page and of comparison.json."""
-    found = found_by_edit(results)
-    each = [table for edit in results.edits for table in of_edit(results, edit, found[edit])]
-    return (*of_all(results, found[ALL]), *dos(results), *each)
+    """Every table of the page and of metrics.json."""
+    by_edit = estimates_by_edit(results)
+    each = [table for edit in results.edits for table in of_edit(results, edit, by_edit[edit])]
+    return (*of_all(results, by_edit[ALL]), *effectiveness_by_attribute(results), *each)
 
 
 def summary(results: Results, subjects: int) -> str:
-    """What the page is about."""
-    shared = results.shared
+    """Summary of the benchmark, under the title."""
+    inputs = results.inputs
     start = (
-        f"Every row was given the same {subjects} pictures with 8 bits and the same edits, and all are judged by "
-        f"{', '.join(shared.bench.judges)} at {shared.size} × {shared.size} pixels. "
+        f"Every method got the same {subjects} 8-bit images and the same edits; the judges are "
+        f"{', '.join(inputs.panel.judges)}, at {inputs.size} × {inputs.size} pixels. "
     )
-    if shared.truths is None:
-        return start + "For real images no truth is known: doing nothing is the one bracket."
+    if inputs.truths is None:
+        return start + "Real images have no ground truth: the unchanged image is the only baseline."
     return start + (
-        "These are drawn X-rays with a known structural causal model. In surgical mode only what is set changes, which "
-        "is what an edit by text says; in graph mode what descends from it follows. Each row is held against the truth "
-        "of its own mode, between doing nothing and the oracle, which hands the truth over."
+        "These are synthetic X-rays (phantoms) with a known structural causal model. In surgical mode only the edited "
+        "attribute changes, as a text edit states; in graph mode its descendants follow. Each method is compared with "
+        "the true counterfactual of its own mode, between two baselines: the unchanged image and the oracle, which "
+        "returns the true counterfactual."
     )
 
 
 def strips(results: Results, shown: int) -> tuple[report.Strip, ...]:
-    """Original, every row but those that are the original or the truth, and the truth, of the first subjects."""
-    found = []
+    """The images of the first subjects: original, every method (except trivial baselines), and the truth."""
+    strips = []
     for edit in results.edits:
         places = np.flatnonzero(results.of(edit))[:shown]
-        found += [_strip(results, edit, int(place)) for place in places]
-    return tuple(found)
+        strips += [_strip(results, edit, int(place)) for place in places]
+    return tuple(strips)
 
 
 def _strip(results: Results, edit: str, place: int) -> report.Strip:
-    shared = results.shared
-    ask = shared.asks[place]
-    pictures = [report.Sample(image=shared.originals[place], caption="Original")]
-    for row in results.rows:
-        if not isinstance(row, Bracket) or row.kind == AUTOENCODER:
-            made = results.seeds[row.name][0].made
-            pictures.append(report.Sample(image=_edited(made, ask, shared.size), caption=row.name))
-    pictures += [
-        report.Sample(image=picture, caption=f"Truth, {mode}") for mode, picture in _truths(shared, place).items()
-    ]
+    inputs = results.inputs
+    query = inputs.queries[place]
+    images = [report.Sample(image=inputs.originals[place], caption="Original")]
+    for method in results.methods:
+        if not isinstance(method, Baseline) or method.kind == AUTOENCODER:
+            generated = results.seeds[method.name][0].generated
+            images.append(report.Sample(image=_edited(generated, query, inputs.size), caption=method.name))
+    images += [report.Sample(image=image, caption=f"Truth, {mode}") for mode, image in _truths(inputs, place).items()]
     numbers = {
-        f"error of {row.name}, levels": f"{results.seeds[row.name][0].values['error'][place]:.2f}"
-        for row in results.rows
-        if shared.truths is not None
+        f"error of {method.name}, levels": f"{results.seeds[method.name][0].values['error'][place]:.2f}"
+        for method in results.methods
+        if inputs.truths is not None
     }
-    return report.Strip(title=ask.subject.id, group=edit, images=tuple(pictures), metrics=numbers)
+    return report.Strip(title=query.subject.id, group=edit, images=tuple(images), metrics=numbers)
 
 
-def _edited(made: Made, ask: Ask, size: int) -> np.ndarray:
-    return fitted(next(made.pictures("edited", [ask])), size)
+def _edited(generated: Generated, query: Query, size: int) -> np.ndarray:
+    return fitted(next(generated.images("edited", [query])), size)
 
 
-def _truths(shared: Shared, place: int) -> Mapping[str, np.ndarray]:
-    """The truth of each mode; one where both are the same picture."""
-    found = {mode: shared.true_pictures[mode][place] for mode in MODES if shared.truths is not None}
-    if found and np.array_equal(*found.values()):
-        return {"either mode": found[MODES[0]]}
-    return found
+def _truths(inputs: BenchmarkInputs, place: int) -> Mapping[str, np.ndarray]:
+    """The true counterfactual of each mode; one entry where both are the same image."""
+    truths = {mode: inputs.true_images[mode][place] for mode in MODES if inputs.truths is not None}
+    if truths and np.array_equal(*truths.values()):
+        return {"either mode": truths[MODES[0]]}
+    return truths

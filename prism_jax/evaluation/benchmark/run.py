@@ -1,17 +1,17 @@
 """Editors and causal models side by side: `python -m eval.benchmark --config configs/NAME.py [--option value]`.
 
 Language-guided editors (a Stable Diffusion, an inversion, strengths, perhaps masks), structural causal models (an image
-mechanism and attribute mechanisms), and brackets (nothing done, the autoencoder alone, the truth) get the same 8-bit
-pictures and the same edits, and the same judges look at what they make. Writes `report.html`, `comparison.json`,
-`comparison.csv` and `pictures.parquet` (a line a counterfactual) into the run folder. A stopped run goes on where it
-was: the pictures of a finished row are not made again, and rows can be added.
+mechanism and attribute mechanisms), translators, and baselines (unchanged image, autoencoder alone, true
+counterfactual) get the same 8-bit images and edits, and the same judges evaluate their counterfactuals. Writes
+`report.html`, `metrics.json`, `metrics.csv` and `counterfactuals.parquet` (one row per counterfactual) into the run
+folder. A stopped run resumes: images that exist are not generated again, and methods can be added.
 """
 
 import dataclasses
 import json
 import sys
 from collections.abc import Callable
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -23,226 +23,210 @@ from prism_jax.data import transforms
 from prism_jax.data.captions.templates import PLAIN, Template
 from prism_jax.evaluation import ground_truth
 from prism_jax.evaluation import judges as evaluation_judges
-from prism_jax.evaluation.benchmark import (
-    editors,
-    ganterfactual,
-    methods,
-    queries,
-)
-from prism_jax.evaluation.benchmark import (
-    export as benchmark_export,
-)
-from prism_jax.evaluation.benchmark import (
-    generate as benchmark_generate,
-)
-from prism_jax.evaluation.benchmark import (
-    ground_truth as benchmark_ground_truth,
-)
-from prism_jax.evaluation.benchmark import (
-    judge as benchmark_judge,
-)
-from prism_jax.evaluation.benchmark import (
-    measure as benchmark_measure,
-)
-from prism_jax.evaluation.benchmark import (
-    report as benchmark_report,
-)
-from prism_jax.evaluation.benchmark import (
-    scm as benchmark_scm,
-)
-from prism_jax.evaluation.benchmark.generate import Made
-from prism_jax.evaluation.benchmark.ground_truth import Truths
-from prism_jax.evaluation.benchmark.judge import Bench
-from prism_jax.evaluation.benchmark.measure import Shared
-from prism_jax.evaluation.benchmark.methods import CausalModel, Editor, Row, Translator
-from prism_jax.evaluation.benchmark.queries import Ask, fitted
+from prism_jax.evaluation.benchmark import editors, export, ganterfactual, judge, measure, methods, scm
+from prism_jax.evaluation.benchmark import ground_truth as benchmark_ground_truth
+from prism_jax.evaluation.benchmark import report as benchmark_report
+from prism_jax.evaluation.benchmark.generate import Generated, generate
+from prism_jax.evaluation.benchmark.ground_truth import TrueCounterfactuals
+from prism_jax.evaluation.benchmark.judge import JudgePanel
+from prism_jax.evaluation.benchmark.measure import BenchmarkInputs
+from prism_jax.evaluation.benchmark.methods import CausalModel, Editor, Method, Translator
+from prism_jax.evaluation.benchmark.queries import Query, fitted, queries_of, with_known_parents
 from prism_jax.evaluation.benchmark.tables import Results
 from prism_jax.evaluation.counterfactuals.cohort import slug
 from prism_jax.evaluation.edits import EditSpec
 from prism_jax.evaluation.judges import Judge
 from prism_jax.evaluation.subjects import Images, choose, images_of
 from prism_jax.metrics.perceptual import PerceptualDistance, perceptual_distance
-from prism_jax.report import numbers
 from prism_jax.stats.intervals import BootstrapConfig
 from prism_jax.weights.files import fingerprint
 
-# What all rows of one folder share.
-DECISIVE = ("data", "split", "fit", "wording", "edits", "subjects_per_edit", "once")
+FIXED = ("data", "split", "fit", "wording", "edits", "subjects_per_edit", "one_edit_per_subject")  # in one run folder
+METHODS, OLD_METHODS = "methods", "rows"  # folder of the images; its name in runs before December 2026
+Originals = Callable[[str, int], np.ndarray]  # from a subject's id and a size to its image, uint8
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class BenchmarkRun:
-    """Everything a comparison depends on."""
+    """Options of a benchmark."""
 
-    run: str = "runs/comparison"
+    run: str = "runs/benchmark"
     title: str = "Language-guided editing and a structural causal model"
     data: str = "data/phantom"
-    """Folder that `prism data build` made, or a CSV of image files with their captions."""
+    """Folder that `prism data build` wrote, or a CSV of image files with their captions."""
     split: str = "test"
     fit: transforms.Fit = "pad"
     wording: Template = PLAIN
     edits: tuple[EditSpec, ...] = ()
     subjects_per_edit: int | None = None
-    """Subjects of each change: the first it applies to; None: all."""
-    once: bool = False
-    """Every subject is asked for one change alone: as many different people as counterfactuals."""
-    rows: tuple[Row, ...] = ()
+    """Subjects of each edit: the first it applies to; None: all."""
+    one_edit_per_subject: bool = False
+    """Every subject gets one edit only: as many different people as counterfactuals."""
+    methods: tuple[Method, ...] = ()
     size: int = 128
-    """Side in pixels at which all are compared; what a row makes of another size is resized once, as 8 bits."""
+    """Side in pixels at which all are compared; images of another size are resized once, as 8 bits."""
     judges: tuple[Judge, ...] = ()
-    """Two or more classifiers that had no part in any row; the first one's features give FID and minimality."""
+    """Two or more classifiers that no method was trained with; the first one's features give FID and minimality."""
     lpips: str | None = None
     """Folder of LPIPS weights; None: the distance of the first judge's features, named so."""
-    bank: int | None = None
-    """Real pictures that FID and minimality look at, the first of the split; None: all."""
+    reference_set_size: int | None = None
+    """Real images for FID and minimality, the first of the split; None: all."""
     batch_size: int = 8
     bootstrap: BootstrapConfig = BootstrapConfig(resamples=1000)
     shown: int = 3
-    """Subjects of each change in the report's pictures: the first by number."""
+    """Subjects of each edit whose images are in the report: the first by number."""
 
 
 def main(config: BenchmarkRun) -> None:
-    """Makes what is not made yet, measures all of it, and writes the run folder."""
+    """Generates the missing images, measures all of them, and writes the run folder."""
     judges, columns = check(config)
     run = Path(config.run)
     images = images_for(config)
-    wanted = queries.asks_of(choose(images, config.edits, config.subjects_per_edit, once=config.once), config.edits)
+    subjects = choose(images, config.edits, config.subjects_per_edit, once=config.one_edit_per_subject)
+    queries = queries_of(subjects, config.edits)
     configs.write(config, run)
     phantom = ground_truth.phantom_config(config.data)
-    known = None if phantom is None else benchmark_ground_truth.of(wanted, config.edits, phantom)
-    original = originals_of(images, wanted, config.fit)
+    truths = None if phantom is None else benchmark_ground_truth.of(queries, config.edits, phantom)
+    originals = originals_of(images, queries, config.fit)
     distance = perceptual_distance(next(iter(judges.values())), lpips_folder=config.lpips)
-    bench = Bench(judges=judges, columns=columns, distance=distance.distance, batch_size=config.batch_size)
-    made = {row.name: made_row(config, row, wanted, original, known) for row in config.rows}
-    shared = shared_of(config, images, wanted, original, known, bench)
-    results = results_of(config, made, shared, distance)
-    document = benchmark_report.document_of(results, title=config.title, run=run, shown=config.shown)
-    benchmark_export.write(results, run)
-    numbers.write(document.tables, run / "comparison.json")
-    report.write(document, run / "report.html")
-    print(f"{run / 'report.html'}: {len(config.rows)} rows, {len(wanted)} counterfactuals each", file=sys.stderr)
+    panel = JudgePanel(judges=judges, columns=columns, distance=distance.distance, batch_size=config.batch_size)
+    generated = {method.name: generate_method(config, method, queries, originals, truths) for method in config.methods}
+    inputs = inputs_of(config, images, queries, originals, truths, panel)
+    results = results_of(config, generated, inputs, distance)
+    export.write(results, run)
+    page = report.save(benchmark_report.report_of(results, title=config.title, shown=config.shown), run)
+    print(f"{page}: {len(config.methods)} methods, {len(queries)} counterfactuals each", file=sys.stderr)
 
 
 def check(config: BenchmarkRun) -> tuple[dict[str, Any], tuple[str, ...]]:
-    """The judges and what they know; ValueError for anything that does not fit, before anything slow."""
+    """The judges and their attributes; ValueError for options that do not fit, before anything slow."""
     if not config.edits or any(edit.is_negative_control for edit in config.edits):
-        raise ValueError("changes are none, or placebos; name edits: what changes nothing is asked of every row anyway")
+        raise ValueError("`edits` must list at least one real edit and no placebo; the null edit is always included")
     names = [slug(edit.name) for edit in config.edits]
     if len(set(names)) < len(names):
-        raise ValueError(f"changes are {names}; name each once")
+        raise ValueError(f"edits are {names}; name each once")
     if config.batch_size < 1:
-        raise ValueError(f"batch_size {config.batch_size} holds no picture; use 1 or more")
-    benchmark_judge.scales(config.size)
-    methods.check(config.rows, is_phantom=ground_truth.phantom_config(config.data) is not None)
-    for row in config.rows:
-        if isinstance(row, Translator):
-            ganterfactual.check(row, config.edits, config.judges)
-    if len({slug(row.name) for row in config.rows}) < len(config.rows):
-        raise ValueError(f"rows {[row.name for row in config.rows]} do not differ as file names; change one")
-    configs.check_same(config, config.run, DECISIVE, holds="pictures", kept="rows")
+        raise ValueError(f"batch_size must be 1 or more, got {config.batch_size}")
+    judge.scales(config.size)
+    methods.check(config.methods, is_phantom=ground_truth.phantom_config(config.data) is not None)
+    for method in config.methods:
+        if isinstance(method, Translator):
+            ganterfactual.check(method, config.edits, config.judges)
+    if len({slug(method.name) for method in config.methods}) < len(config.methods):
+        raise ValueError(f"methods {[method.name for method in config.methods]} have equal file names; change one")
+    configs.check_same(config, config.run, FIXED, holds="images", kept=images_folder(config).name)
     return evaluation_judges.load(config.judges, ())
 
 
+def images_folder(config: BenchmarkRun) -> Path:
+    """The folder of all generated images."""
+    old = Path(config.run) / OLD_METHODS
+    return old if old.is_dir() else Path(config.run) / METHODS
+
+
 def images_for(config: BenchmarkRun) -> Images:
-    """The images that every row can be asked about."""
-    graphs = [methods.graph_of(row) for row in config.rows if isinstance(row, CausalModel)]
-    return queries.known(images_of(config.data, config.split, config.wording), graphs)
+    """The images that every method applies to."""
+    graphs = [methods.graph_of(method) for method in config.methods if isinstance(method, CausalModel)]
+    return with_known_parents(images_of(config.data, config.split, config.wording), graphs)
 
 
-def originals_of(images: Images, wanted: list[Ask], fit: transforms.Fit) -> Callable[[str, int], np.ndarray]:
-    """The picture of a subject's id at a size, uint8: each time from the stored one, as trainings see it."""
-    places = {ask.subject.id: ask.subject.index for ask in wanted}
+def originals_of(images: Images, queries: list[Query], fit: transforms.Fit) -> Originals:
+    """The images of the queries' subjects, each resized from the stored one, as in training."""
+    places = {query.subject.id: query.subject.index for query in queries}
     decoded = cache(lambda name: transforms.decode(images.read(places[name])))
     return cache(lambda name, size: fitted(decoded(name), size, fit))
 
 
-def made_row(
+def generate_method(
     config: BenchmarkRun,
-    row: Row,
-    wanted: list[Ask],
-    originals: Callable[[str, int], np.ndarray],
-    known: Truths | None,
-) -> list[Made]:
-    """The pictures of a row, seed by seed."""
-    found = []
-    for k, folder in enumerate(row.folders):
-        own = dataclasses.replace(row, images=(folder,)) if isinstance(row, CausalModel) else row
-        weights = [fingerprint(f) for f in (folder, getattr(row, "mechanisms", ""), *getattr(row, "models", ())) if f]
-        settings = json.loads(json.dumps(dataclasses.asdict(own) | {"weights": weights}, default=str))
-        at = Path(config.run) / "rows" / slug(row.name)
-        found.append(
-            benchmark_generate.make(
-                lambda own=own: maker_of(config, own, wanted, originals, known),
-                wanted,
+    method: Method,
+    queries: list[Query],
+    originals: Originals,
+    truths: TrueCounterfactuals | None,
+) -> list[Generated]:
+    """The images of a method, seed by seed."""
+    generated = []
+    at = images_folder(config) / slug(method.name)
+    for k, folder in enumerate(method.folders):
+        seed = dataclasses.replace(method, images=(folder,)) if isinstance(method, CausalModel) else method
+        folders = (folder, getattr(method, "mechanisms", ""), *getattr(method, "models", ()))
+        settings = dataclasses.asdict(seed) | {"weights": [fingerprint(path) for path in folders if path]}
+        if not isinstance(method, Editor | CausalModel | Translator):
+            settings |= {"size": config.size}
+        generated.append(
+            generate(
+                partial(editor_of, config, seed, queries, originals, truths),
+                queries,
                 originals,
-                at / f"seed-{k + 1}" if isinstance(row, CausalModel) else at,
-                settings=settings
-                | ({} if isinstance(row, Editor | CausalModel | Translator) else {"size": config.size}),
+                at / f"seed-{k + 1}" if isinstance(method, CausalModel) else at,
+                settings=json.loads(json.dumps(settings, default=str)),
                 batch_size=config.batch_size,
-                name=row.name if len(row.folders) == 1 else f"{row.name}, seed {k + 1} of {len(row.folders)}",
+                name=method.name + (f", seed {k + 1} of {len(method.folders)}" if len(method.folders) > 1 else ""),
             )
         )
-    return found
+    return generated
 
 
-def maker_of(
+def editor_of(
     config: BenchmarkRun,
-    row: Row,
-    wanted: list[Ask],
-    originals: Callable[[str, int], np.ndarray],
-    known: Truths | None,
-) -> editors.Maker:
-    """What makes the pictures of a row with one image mechanism at most."""
-    if isinstance(row, CausalModel):
-        return benchmark_scm.load(row, row.images[0])
-    if isinstance(row, Translator):
-        return ganterfactual.load(row, wanted)
-    if isinstance(row, Editor):
-        return editors.text_editor(row, wanted, known)
-    true = lambda mode: (known.fitted_pictures(mode, config.size, config.fit), known.attributes[mode])
-    return editors.bracket(row, wanted, originals, true, config.size)
+    method: Method,
+    queries: list[Query],
+    originals: Originals,
+    truths: TrueCounterfactuals | None,
+) -> editors.CounterfactualEditor:
+    """Loads a method; a causal model has one image mechanism here."""
+    if isinstance(method, CausalModel):
+        return scm.load(method, method.images[0])
+    if isinstance(method, Translator):
+        return ganterfactual.load(method, queries)
+    if isinstance(method, Editor):
+        return editors.text_editor(method, queries, truths)
+    true = lambda mode: (truths.fitted_images(mode, config.size, config.fit), truths.attributes[mode])
+    return editors.baseline_editor(method, queries, originals, true, config.size)
 
 
-def shared_of(
+def inputs_of(
     config: BenchmarkRun,
     images: Images,
-    wanted: list[Ask],
-    originals: Callable[[str, int], np.ndarray],
-    known: Truths | None,
-    bench: Bench,
-) -> Shared:
-    """What all rows are measured with."""
-    pictures = np.stack([originals(ask.subject.id, config.size) for ask in wanted])
-    real = [images.subject(i) for i in range(len(images))][: config.bank]
-    bank = np.stack([fitted(transforms.decode(images.read(one.index)), config.size, config.fit) for one in real])
-    return Shared(
-        asks=wanted,
+    queries: list[Query],
+    originals: Originals,
+    truths: TrueCounterfactuals | None,
+    panel: JudgePanel,
+) -> BenchmarkInputs:
+    """The inputs that all methods are measured with."""
+    pixels = np.stack([originals(query.subject.id, config.size) for query in queries])
+    real = [images.subject(i) for i in range(len(images))][: config.reference_set_size]
+    reference_set = [fitted(transforms.decode(images.read(each.index)), config.size, config.fit) for each in real]
+    modes = () if truths is None else benchmark_ground_truth.MODES
+    return BenchmarkInputs(
+        queries=queries,
         size=config.size,
-        bench=bench,
-        originals=pictures,
-        seen=bench.look(pictures),
-        bank=bench.look(bank),
-        bank_values=benchmark_measure.values_of([one.attributes for one in real], bench.columns),
-        bank_patients=np.array([one.patient for one in real]),
-        truths=known,
-        true_pictures={}
-        if known is None
-        else {mode: known.fitted_pictures(mode, config.size, config.fit) for mode in benchmark_ground_truth.MODES},
-        masks=None if known is None else known.fitted_masks(config.size),
+        panel=panel,
+        originals=pixels,
+        predictions=panel.predict(pixels),
+        reference_set=panel.predict(np.stack(reference_set)),
+        reference_values=measure.values_of([each.attributes for each in real], panel.columns),
+        reference_patients=np.array([each.patient for each in real]),
+        truths=truths,
+        true_images={mode: truths.fitted_images(mode, config.size, config.fit) for mode in modes},
+        masks=None if truths is None else truths.fitted_masks(config.size),
     )
 
 
 def results_of(
-    config: BenchmarkRun, made: dict[str, list[Made]], shared: Shared, distance: PerceptualDistance
+    config: BenchmarkRun,
+    generated: dict[str, list[Generated]],
+    inputs: BenchmarkInputs,
+    distance: PerceptualDistance,
 ) -> Results:
-    """Every row as it was measured."""
+    """The measurements of every method."""
     return Results(
-        rows=config.rows,
+        methods=config.methods,
         seeds={
-            row.name: [benchmark_measure.measure(one, row.mode, shared) for one in made[row.name]]
-            for row in config.rows
+            method.name: [measure.measure(seed, method.mode, inputs) for seed in generated[method.name]]
+            for method in config.methods
         },
-        shared=shared,
+        inputs=inputs,
         edits=[edit.name for edit in config.edits],
         distance=distance,
         config=config.bootstrap,

@@ -1,4 +1,4 @@
-"""Counterfactuals of a structural causal model: abduct the noise of a picture, act on its parents, predict."""
+"""Counterfactuals of a structural causal model: abduction, action, prediction."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
@@ -13,7 +13,7 @@ from prism_jax.data.captions import phrases
 from prism_jax.data.captions.templates import PLAIN
 from prism_jax.data.schema import FINDING, Attributes
 from prism_jax.evaluation.benchmark.methods import CausalModel
-from prism_jax.evaluation.benchmark.queries import Ask
+from prism_jax.evaluation.benchmark.queries import Query
 from prism_jax.models.hvae import HVAE
 from prism_jax.pixels import from_uint8, to_uint8
 from prism_jax.scm import folder, image_mechanism, observations
@@ -26,10 +26,10 @@ NO_FINDING = "no finding"  # the class of a graph whose classes are findings
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class CausalMaker:
-    """One image mechanism of a row, with its attribute mechanisms."""
+class CausalEditor:
+    """One image mechanism with its attribute mechanisms."""
 
-    row: CausalModel
+    method: CausalModel
     image: HVAE
     attributes: AttributeModel
 
@@ -37,48 +37,52 @@ class CausalMaker:
     def size(self) -> int:
         return self.image.config.size
 
-    def shown(self, asks: Sequence[Ask]) -> list[Attributes]:
-        """What is wanted; in graph mode its descendants follow, by the noise of each subject."""
-        if self.row.mode == "surgical":
-            return [ask.wanted for ask in asks]
+    def expected(self, queries: Sequence[Query]) -> list[Attributes]:
+        """The target; in graph mode its descendants follow, by the abducted noise of each subject."""
+        if self.method.mode == "surgical":
+            return [query.target for query in queries]
         graph = self.attributes.graph
-        before, after = columns([a.stated for a in asks], graph), columns([a.wanted for a in asks], graph)
-        noise = self.attributes.abduct(before, self._keys(asks, "attributes"))
+        before, after = columns([a.source for a in queries], graph), columns([a.target for a in queries], graph)
+        noise = self.attributes.abduct(before, self._keys(queries, "attributes"))
         chosen = {name: jnp.asarray(before[name] != after[name]) for name in graph.names}
         found = jax.device_get(self.attributes.intervene(before, after, chosen, noise))
         return [
-            restated(ask.wanted, graph, {n: found[n][i] for n in graph.names if found[n][i] != after[n][i]})
-            for i, ask in enumerate(asks)
+            restated(query.target, graph, {n: found[n][i] for n in graph.names if found[n][i] != after[n][i]})
+            for i, query in enumerate(queries)
         ]
 
-    def make(self, pictures: np.ndarray, asks: Sequence[Ask]) -> np.ndarray:
+    def generate(self, images: np.ndarray, queries: Sequence[Query]) -> np.ndarray:
         graph = self.attributes.graph
-        parents = [graph.parents_vector(columns([getattr(a, k) for a in asks], graph)) for k in ("stated", "wanted")]
-        x = from_uint8(jnp.asarray(pictures))[..., None]  # [b, h, w, 1]
-        made = _counterfactual(self.image, x, *parents, self._keys(asks, "image"), config=self.row.counterfactual)
-        return to_uint8(np.asarray(made)[..., 0])
+        parents = [graph.parents_vector(columns([getattr(a, k) for a in queries], graph)) for k in ("source", "target")]
+        x = from_uint8(jnp.asarray(images))[..., None]  # [b, h, w, 1]
+        images = _counterfactual(
+            self.image, x, *parents, self._keys(queries, "image"), config=self.method.counterfactual
+        )
+        return to_uint8(np.asarray(images)[..., 0])
 
-    def _keys(self, asks: Sequence[Ask], stream: str) -> jax.Array:
-        ids = rng.example_ids(np.array([ask.subject.index for ask in asks]))
-        return rng.per_example(rng.stream(rng.key(self.row.seed), stream), ids)
+    def _keys(self, queries: Sequence[Query], stream: str) -> jax.Array:
+        ids = rng.example_ids(np.array([query.subject.index for query in queries]))
+        return rng.per_example(rng.stream(rng.key(self.method.seed), stream), ids)
 
 
-def load(row: CausalModel, images: str) -> CausalMaker:
-    """The maker of a row with the image mechanism in the folder `images`."""
-    return CausalMaker(row=row, image=hvae.load(images), attributes=folder.load(row.mechanisms))
+def load(method: CausalModel, images: str) -> CausalEditor:
+    """Loads the image mechanism in the folder `images` and the attribute mechanisms of a method."""
+    return CausalEditor(method=method, image=hvae.load(images), attributes=folder.load(method.mechanisms))
 
 
 def columns(attributes: Sequence[Attributes], graph: Graph) -> dict[str, np.ndarray]:
-    """The values [n] of the graph's attributes; ValueError where one is not known or cannot be."""
+    """The values [n] of the graph's attributes; ValueError where one is unknown or out of range."""
     rows = [_observed(each, graph) for each in attributes]
     for each, row in zip(attributes, rows, strict=True):
         if row is None:
-            raise ValueError(f"{PLAIN.describe(each)!r} leaves one of {', '.join(graph.names)} open, or out of range")
+            raise ValueError(
+                f"{PLAIN.describe(each)!r} does not give all of {', '.join(graph.names)}, or one is out of range"
+            )
     return observations.columns(rows, graph)
 
 
 def _observed(attributes: Attributes, graph: Graph) -> dict[str, float] | None:
-    """As `observe`; where every finding that is named is absent, there is none."""
+    """As `observe`; where every named finding is absent, "no finding" is true."""
     found = observations.observe(attributes, graph)
     if found is None and not any(state is not False for state in attributes.findings.values()):
         none = dataclasses.replace(attributes, findings={**attributes.findings, FINDING: False})

@@ -1,4 +1,4 @@
-"""The numbers of a comparison over all edits, as tables."""
+"""Tables over all edits."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from prism_jax.evaluation.benchmark import estimates
-from prism_jax.evaluation.benchmark.estimates import FID, Found
-from prism_jax.evaluation.benchmark.measure import Measured, Shared
-from prism_jax.evaluation.benchmark.methods import CausalModel, Editor, Row, Translator
+from prism_jax.evaluation.benchmark.estimates import FID, MethodEstimates
+from prism_jax.evaluation.benchmark.measure import BenchmarkInputs, Measurements
+from prism_jax.evaluation.benchmark.methods import CausalModel, Editor, Method, Translator
 from prism_jax.metrics.perceptual import PerceptualDistance
 from prism_jax.report import Column, Table
 from prism_jax.stats.intervals import BootstrapConfig, Estimate
@@ -22,11 +22,11 @@ MEASURES = {  # name -> heading, unit
     "reversibility": ("Reversibility, 1 round", "levels"),
     "psnr": ("PSNR to the original", "dB"),
     "ms_ssim": ("MS-SSIM to the original", ""),
-    "perceptual": ("", ""),  # named by what it is
-    FID: ("FID to real pictures", ""),
-    "on_target": ("Effect on what is set", "points"),
-    "off_target": ("Size of other effects", "points"),
-    "effect_error": ("Effects' distance from the generator's", "points"),
+    "perceptual": ("", ""),  # heading: the distance's own name
+    FID: ("FID to real images", ""),
+    "on_target": ("On-target effect", "points"),
+    "off_target": ("Off-target effect", "points"),
+    "effect_error": ("Error of effects", "points"),
     "minimality": ("Minimality", ""),
     "error": ("Error to the truth", "levels"),
     "error_inside": ("Error inside the mask", "levels"),
@@ -36,114 +36,121 @@ POINTS = ("on_target", "off_target", "effect_error")
 THEMES = {
     "Identity and realism": (
         ("composition", "reversibility", "psnr", "ms_ssim", "perceptual", FID),
-        "How much of the picture stays: lower is better but for PSNR and MS-SSIM, and doing nothing is best at all but "
-        "FID. Composition is the distance of the original from the picture with nothing to change, reversibility from "
-        "the picture after the edit and the way back. FID is of the first judge's features and biased upwards by few "
-        "pictures: compare rows, not pages.",
+        "Preservation of the image: lower is better except for PSNR and MS-SSIM; the unchanged image is best at all "
+        "but FID. Composition is the distance of the original from the result of the null edit, reversibility from the "
+        "result of the edit followed by its reverse. FID uses the first judge's features and is biased upwards for few "
+        "images: compare methods within this report only.",
     ),
-    "Does the edit work, and on what else?": (
+    "Effectiveness and side effects": (
         ("on_target", "off_target", "effect_error", "minimality"),
-        "Effects are the judges' mean probability on the counterfactual less that on the row's own picture with "
-        "nothing to change, in points. The first is towards what was asked for, 100 at most; the others are mean sizes "
-        "and should be those of the oracle of the same mode. Minimality is the counterfactual latent divergence, lower "
-        "is better. Ages are in the tables of single edits.",
+        "Effects are the judges' mean probability on the counterfactual minus that on the method's own null edit, in "
+        "percentage points. On target: towards the edited value, 100 at most. Off target: mean absolute effect, to be "
+        "compared with the oracle of the same mode. Error of effects: mean absolute difference from the true ones. "
+        "Minimality is the counterfactual latent divergence, lower is better. Ages are in the tables of single edits.",
     ),
     "Distance to the true counterfactual": (
         ("error", "error_inside", "error_outside"),
-        "Mean absolute difference in grey levels to the true counterfactual of the row's mode, lower is better; the "
-        "mask is where the attribute that is set shows, the same for all rows. An edit should beat doing nothing "
-        "inside the mask and not be worse outside.",
+        "Mean absolute difference in grey levels to the true counterfactual of the method's mode, lower is better; the "
+        "mask is where the edited attribute shows, the same for all methods. An edit should have a lower error than "
+        "the unchanged image inside the mask and no higher one outside.",
     ),
 }
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Results:
-    """All rows, each with its seeds, as they were measured."""
+    """Measurements of all methods and seeds."""
 
-    rows: Sequence[Row]
-    seeds: Mapping[str, Sequence[Measured]]  # by row
-    shared: Shared
+    methods: Sequence[Method]
+    seeds: Mapping[str, Sequence[Measurements]]  # by method
+    inputs: BenchmarkInputs
     edits: Sequence[str]
     distance: PerceptualDistance
     config: BootstrapConfig
 
     @property
     def measures(self) -> dict[str, tuple[str, str]]:
-        """Name -> heading and unit, of what was measured."""
+        """Name -> heading and unit of the available measures."""
         known = {*next(iter(self.seeds.values()))[0].values, FID}
-        return {name: (told[0] or self.distance.name, told[1]) for name, told in MEASURES.items() if name in known}
+        return {name: (title or self.distance.name, unit) for name, (title, unit) in MEASURES.items() if name in known}
 
     def of(self, edit: str) -> np.ndarray:
-        """bool [n]: the asks of an edit."""
-        return np.array([edit in (ALL, ask.edit) for ask in self.shared.asks])
+        """bool [n]: the queries of an edit."""
+        return np.array([edit in (ALL, query.edit) for query in self.inputs.queries])
 
 
-def found_by_edit(results: Results) -> dict[str, dict[str, Found]]:
-    """What every row reached, on all edits and on each."""
+def estimates_by_edit(results: Results) -> dict[str, dict[str, MethodEstimates]]:
+    """Estimates of every method, on all edits and on each."""
 
-    def of(row: Row, edit: str) -> Found:
-        return estimates.of_pictures(results.seeds[row.name], results.shared, results.of(edit), results.config)
+    def of(method: Method, edit: str) -> MethodEstimates:
+        return estimates.image_estimates(results.seeds[method.name], results.inputs, results.of(edit), results.config)
 
-    return {edit: {row.name: of(row, edit) for row in results.rows} for edit in (ALL, *results.edits)}
+    return {edit: {method.name: of(method, edit) for method in results.methods} for edit in (ALL, *results.edits)}
 
 
-def of_all(results: Results, found: Mapping[str, Found]) -> list[Table]:
-    """All edits together: a table a theme, what the rows cost, and how their seeds differ."""
-    made = [theme for title in THEMES if (theme := _theme(results, title, found)) is not None]
-    made.append(costs(results))
+def of_all(results: Results, estimates_of: Mapping[str, MethodEstimates]) -> list[Table]:
+    """All edits together: a table per theme, the costs, and the variation between seeds."""
+    tables = [theme for title in THEMES if (theme := _theme(results, title, estimates_of)) is not None]
+    tables.append(costs(results))
     if any(len(seeds) > 1 for seeds in results.seeds.values()):
-        made.append(_seeds(results, found))
-    return made
+        tables.append(_seeds(results, estimates_of))
+    return tables
 
 
-def mode_of(row: Row) -> str:
-    """The mode of a row, whose truth it is held against, and how much noise of pixels is put back."""
-    return f"{row.mode}, t_u {row.t_u:g}" if isinstance(row, CausalModel) else row.mode
+def mode_of(method: Method) -> str:
+    """The mode of a method, which selects its ground truth, and the scale of a causal model's pixel noise."""
+    return f"{method.mode}, t_u {method.t_u:g}" if isinstance(method, CausalModel) else method.mode
 
 
 MASKS = {
     None: "",
-    "attribute": "; mask: the phantom's own of what is set, an upper bound",
-    "box": "; mask: the box around the phantom's own",
-    "predicted": "; mask: predicted by the model from the two captions (DiffEdit), without the truth",
+    "attribute": "; mask: the phantom's true one, an upper bound",
+    "box": "; mask: the box around the phantom's true one",
+    "predicted": "; mask: predicted by the model from the two captions (DiffEdit), without ground truth",
 }
-KNOWN = {"do nothing": "the picture again", "autoencoder only": "encoded and decoded", "oracle": "the truth"}
+BASELINES = {
+    "do nothing": "the unchanged image",
+    "autoencoder only": "encoded and decoded",
+    "oracle": "the true counterfactual",
+}
 
 
-def described(row: Row) -> str:
-    """How a row makes its pictures, with the source of its masks."""
-    if isinstance(row, CausalModel):
-        return f"abduct, act, predict: t_z {row.t_z:g}, t_u {row.t_u:g}, {row.mode}, {row.effect} effect"
-    if isinstance(row, Translator):
-        return "translated by the generator of the kind that is wanted: with nothing to change, of the kind it is"
-    if isinstance(row, Editor):
-        how = row.inversion
-        return f"{how.method}, {how.steps} steps, guidance {how.guidance:g}{MASKS[row.mask]}"
-    return KNOWN[row.kind] + (f", {row.mode}" if row.kind == "oracle" else "")
+def described(method: Method) -> str:
+    """How a method generates its images, with the source of its masks."""
+    if isinstance(method, CausalModel):
+        return f"abduct, act, predict: t_z {method.t_z:g}, t_u {method.t_u:g}, {method.mode}, {method.effect} effect"
+    if isinstance(method, Translator):
+        return "image translation by the generator of the target class; null edits by that of the image's own class"
+    if isinstance(method, Editor):
+        how = method.inversion
+        return f"{how.method}, {how.steps} steps, guidance {how.guidance:g}{MASKS[method.mask]}"
+    return BASELINES[method.kind] + (f", {method.mode}" if method.kind == "oracle" else "")
 
 
-def _theme(results: Results, title: str, found: Mapping[str, Found]) -> Table | None:
-    """None where nothing of it is known."""
+def _theme(results: Results, title: str, estimates_of: Mapping[str, MethodEstimates]) -> Table | None:
+    """None where none of its measures is available."""
     names, note = THEMES[title]
     known = [name for name in names if name in results.measures]
     if "perceptual" in known and results.distance.note:
         note = f"{note} {results.distance.note}"
-    return table(results, f"{title}: {ALL}", known, found, note) if known else None
+    return table(results, f"{title}: {ALL}", known, estimates_of, note) if known else None
 
 
-def table(results: Results, title: str, names: Sequence[str], found: Mapping[str, Found], note: str) -> Table:
-    """These measures of every row."""
+def table(
+    results: Results, title: str, names: Sequence[str], estimates_of: Mapping[str, MethodEstimates], note: str
+) -> Table:
+    """Table of these measures of every method."""
     told = results.measures
-    columns = ("Row", "Mode", *(Column(name=told[name][0], unit=told[name][1]) for name in names))
+    columns = ("Method", "Mode", *(Column(name=told[name][0], unit=told[name][1]) for name in names))
     rows = tuple(
-        (row.name, mode_of(row), *(in_unit(name, found[row.name].mean[name]) for name in names)) for row in results.rows
+        (method.name, mode_of(method), *(in_unit(name, estimates_of[method.name].mean[name]) for name in names))
+        for method in results.methods
     )
     return Table(title=title, columns=columns, rows=rows, note=f"{note} {BY_PATIENT}")
 
 
 def in_unit(name: str, estimate: Estimate) -> Estimate:
-    """Shares of probability in points."""
+    """Probabilities in percentage points."""
     return times(estimate, 100.0) if name in POINTS else estimate
 
 
@@ -153,21 +160,23 @@ def times(estimate: Estimate, factor: float) -> Estimate:
 
 
 def costs(results: Results) -> Table:
-    """Time and memory of every row; of several trainings the median."""
+    """Time and memory of every method; the median over seeds."""
     rows = []
-    for row in results.rows:
-        made = [one.made for one in results.seeds[row.name]]
-        seconds, memory = _median([one.seconds for one in made]), _median([one.memory for one in made])
-        rows.append((row.name, described(row), len(made), made[0].size, seconds, memory and memory / MIB))
-    columns = ("Row", "What", "Trainings", Column(name="Own size", unit="pixels"))
-    columns += (Column(name="Time per picture", unit="s"), Column(name="Most memory", unit="MiB"))
+    for method in results.methods:
+        generated = [seed.generated for seed in results.seeds[method.name]]
+        seconds, memory = _median([g.seconds for g in generated]), _median([g.memory for g in generated])
+        rows.append(
+            (method.name, described(method), len(generated), generated[0].size, seconds, memory and memory / MIB)
+        )
+    columns = ("Method", "Description", "Seeds", Column(name="Own size", unit="pixels"))
+    columns += (Column(name="Time per image", unit="s"), Column(name="Peak memory", unit="MiB"))
     note = (
-        "Time is that of one picture with one edit, inversion or abduction included: the median batch, without the "
-        "first of each start, which compiles. Memory is the accelerator's peak since the program began; on CPUs, the "
-        "most that the process held while the row was made. A row finished in an earlier start keeps its numbers. "
-        f"Pictures of another size than {results.shared.size} were resized once, after they were written with 8 bits."
+        "Time is per image and edit, inversion or abduction included: the median batch, without the first of each "
+        "start, which compiles. Memory is the accelerator's peak since the program began; on CPUs, the peak of the "
+        "process while the method ran. A method finished in an earlier start keeps its numbers. Images of another "
+        f"size than {results.inputs.size} were resized once, after they were written with 8 bits."
     )
-    return Table(title="What the rows are, and what they take", columns=columns, rows=tuple(rows), note=note)
+    return Table(title="Methods and their costs", columns=columns, rows=tuple(rows), note=note)
 
 
 def _median(values: Sequence[float]) -> float | None:
@@ -175,19 +184,20 @@ def _median(values: Sequence[float]) -> float | None:
     return float(np.median(known)) if known else None
 
 
-def _seeds(results: Results, found: Mapping[str, Found]) -> Table:
-    """Rows of several trainings, seed by seed."""
+def _seeds(results: Results, estimates_of: Mapping[str, MethodEstimates]) -> Table:
+    """Methods of several seeds, seed by seed."""
     rows = []
-    for row in results.rows:
-        each = found[row.name].each
+    for method in results.methods:
+        each = estimates_of[method.name].each
         if len(each) > 1:
             for k, one in enumerate(each):
-                rows.append((f"{row.name}: seed {k + 1}", *(in_unit(n, one[n]) for n in results.measures)))
-            spreads = (std_over_seeds([in_unit(n, one[n]) for one in each]) for n in results.measures)
-            rows.append((f"{row.name}: standard deviation", *spreads))
-    columns = ("Row", *(Column(name=name, unit=unit) for name, unit in results.measures.values()))
+                rows.append((f"{method.name}: seed {k + 1}", *(in_unit(n, one[n]) for n in results.measures)))
+            stds = (std_over_seeds([in_unit(n, one[n]) for one in each]) for n in results.measures)
+            rows.append((f"{method.name}: standard deviation", *stds))
+    columns = ("Method", *(Column(name=name, unit=unit) for name, unit in results.measures.values()))
     note = (
-        "Rows of several trainings, one by one. Elsewhere they are one row: the mean over seeds of the value and of "
-        f"both bounds; those intervals are of patients, and how much trainings differ is said here. {BY_PATIENT}"
+        "Methods with several seeds, seed by seed. In the other tables they are one row: the mean over seeds of the "
+        "value and of both bounds. Those intervals are over patients; only this table has the variation between seeds. "
+        f"{BY_PATIENT}"
     )
     return Table(title=f"Seeds: {ALL}", columns=columns, rows=tuple(rows), note=note)
