@@ -22,6 +22,7 @@ CLASSES: Mapping[str, str] = {
     "BaseRun": "PretrainRun",
     "Bracket": "Baseline",
     "Change": "EditSpec",
+    "Built": "DatasetSplit",
     "ComparisonRun": "BenchmarkRun",
     "FlipConfig": "SignFlipConfig",
     "FreeEnergy": "NegativeELBO",
@@ -35,6 +36,7 @@ CLASSES: Mapping[str, str] = {
 """Class names, or "module:class" where the name alone was ambiguous."""
 
 FIELDS: Mapping[str, Mapping[str, str]] = {
+    "AxiomsRun": {"cycled": "composition_limit", "is_other": "is_different"},
     "BenchmarkRun": {
         "bank": "reference_set_size",
         "changes": "edits",

@@ -29,14 +29,14 @@ def read(
     *,
     keys: jax.Array | None = None,
 ) -> Outputs:
-    """What the predictor reads off images [b, h, w, c] in [-1, 1]; it is told those of `attributes` [b] that it needs.
+    """Predictions for images [b, h, w, c] in [-1, 1], conditioned on those of `attributes` [b] that it needs.
 
     With `keys` [b], as in training, units drop out, and batch norms use and renew moments.
     """
-    told = {name: graph[name].values.scaled(attributes[name]) for name in predictor.config.conditioning}
+    conditioning = {name: graph[name].values.scaled(attributes[name]) for name in predictor.config.conditioning}
     if isinstance(predictor, MorphoPredictor):
-        return predictor(images, told["intensity"], training=keys is not None)
-    return predictor(images, told, key=keys)
+        return predictor(images, conditioning["intensity"], training=keys is not None)
+    return predictor(images, conditioning, key=keys)
 
 
 def log_prob(graph: Graph, outputs: Outputs, attributes: Attributes) -> dict[str, jax.Array]:

@@ -13,9 +13,9 @@ from prism_jax import rng
 from prism_jax.evaluation.axioms import interventions
 from prism_jax.evaluation.axioms import measure as axioms_measure
 from prism_jax.evaluation.axioms import run as axioms_run
-from prism_jax.evaluation.axioms.generate import Imagination
+from prism_jax.evaluation.axioms.generate import CounterfactualGenerator
 from prism_jax.evaluation.axioms.interventions import RANDOM
-from prism_jax.evaluation.axioms.measure import Bench
+from prism_jax.evaluation.axioms.measure import Evaluator
 from prism_jax.evaluation.axioms.run import AxiomsRun
 from prism_jax.models.hvae import HVAE
 from prism_jax.models.hvae_config import HVAEConfig
@@ -53,7 +53,7 @@ def digits(n=N, seed=0):
 
 def test_every_attribute_is_set_alone_and_random_sets_are_never_empty():
     known, marginal = columns(200), columns(500, seed=1)
-    found = interventions.of_graph(GRAPH, known, marginal, seed=0, is_other=True)
+    found = interventions.of_graph(GRAPH, known, marginal, seed=0, is_different=True)
     assert [do.name for do in found] == [*GRAPH.names, RANDOM]
     for do in found[:-1]:
         assert {name for name, chosen in do.chosen.items() if chosen.any()} == {do.name}
@@ -72,7 +72,7 @@ def test_every_attribute_is_set_alone_and_random_sets_are_never_empty():
 
 def test_without_is_other_values_follow_the_marginal():
     known, marginal = columns(3000), columns(500, seed=1)
-    given = interventions.of_graph(GRAPH, known, marginal, seed=0, is_other=False)[2].given["digit"]
+    given = interventions.of_graph(GRAPH, known, marginal, seed=0, is_different=False)[2].given["digit"]
     assert (given == known["digit"]).any()
     shares = np.bincount(given, minlength=10) / len(given)
     np.testing.assert_allclose(shares, np.bincount(marginal["digit"], minlength=10) / 500, atol=0.02)
@@ -80,8 +80,8 @@ def test_without_is_other_values_follow_the_marginal():
 
 def test_an_attribute_of_one_value_cannot_be_another():
     known, marginal = columns(3), columns(4) | {"digit": np.full(4, 3)}
-    with pytest.raises(ValueError, match="digit has one value alone in training; leave is_other out"):
-        interventions.of_graph(GRAPH, known | {"digit": np.full(3, 3)}, marginal, seed=0, is_other=True)
+    with pytest.raises(ValueError, match="digit has one value alone in training; leave is_different out"):
+        interventions.of_graph(GRAPH, known | {"digit": np.full(3, 3)}, marginal, seed=0, is_different=True)
 
 
 def silent(model):
@@ -110,8 +110,8 @@ def folders(tmp_path_factory):
 ALL_NOISE = CounterfactualConfig(t_u=1.0, t_z=0.0)  # the same everywhere: one program serves all tests
 
 
-def imagination(folders, at):
-    return Imagination(
+def generator(folders, at):
+    return CounterfactualGenerator(
         image=hvae.load(folders / "image"),
         mechanisms=folder.load(folders / "mechanisms"),
         config=ALL_NOISE,
@@ -123,13 +123,13 @@ def imagination(folders, at):
 
 def test_with_all_noise_nothing_changes_where_nothing_is_set_and_the_way_back_is_the_way_there(folders, tmp_path):
     data = digits()
-    one = imagination(folders, tmp_path)
-    found = one.cycled(data, 1.0, (1, 3))
+    one = generator(folders, tmp_path)
+    found = one.null_cycles(data, 1.0, (1, 3))
     assert sorted(found) == [1, 3]
     np.testing.assert_array_equal(found[3], data.images)
-    assert (one.cycled(data, 0.0, (1,))[1] != data.images).any()  # an untrained network does not reconstruct
-    for do in interventions.of_graph(GRAPH, data.attributes, columns(50, seed=1), seed=0, is_other=True):
-        made = one.under(do, data)
+    assert (one.null_cycles(data, 0.0, (1,))[1] != data.images).any()  # an untrained network does not reconstruct
+    for do in interventions.of_graph(GRAPH, data.attributes, columns(50, seed=1), seed=0, is_different=True):
+        made = one.generate(do, data)
         np.testing.assert_allclose(made.after[do.name] if do.name != RANDOM else 0, do.given.get(do.name, 0), rtol=1e-6)
         if do.name == "thickness":
             assert (made.after["intensity"] != data.attributes["intensity"]).all()  # follows
@@ -145,19 +145,19 @@ def test_with_all_noise_nothing_changes_where_nothing_is_set_and_the_way_back_is
 
 def test_what_was_made_is_not_made_again(folders, tmp_path, monkeypatch):
     data = digits(2)
-    do = interventions.of_graph(GRAPH, data.attributes, columns(50), seed=0, is_other=False)[1]
-    first = imagination(folders, tmp_path).under(do, data)
-    monkeypatch.setattr(Imagination, "_made", None)
-    again = imagination(folders, tmp_path).under(do, data)
+    do = interventions.of_graph(GRAPH, data.attributes, columns(50), seed=0, is_different=False)[1]
+    first = generator(folders, tmp_path).generate(do, data)
+    monkeypatch.setattr(CounterfactualGenerator, "_counterfactuals", None)
+    again = generator(folders, tmp_path).generate(do, data)
     np.testing.assert_array_equal(first.edited, again.edited)
     assert sorted(again.after) == sorted(first.after)
 
 
-def bench(folders, data):
-    return Bench(
+def evaluator(folders, data):
+    return Evaluator(
         graph=GRAPH,
         predictor=predictors.load(folders / "predictors"),
-        measures=axioms_measure.rulers(GRAPH),
+        measures=axioms_measure.pixel_measures(GRAPH),
         patients=data.ids,
         batch_size=4,
         bootstrap=BootstrapConfig(resamples=20),
@@ -166,23 +166,23 @@ def bench(folders, data):
 
 def test_the_ruler_reads_the_intensity_of_true_counterfactuals(folders):
     data = digits()
-    do = interventions.of_graph(GRAPH, data.attributes, columns(50, seed=1), seed=0, is_other=True)[1]
+    do = interventions.of_graph(GRAPH, data.attributes, columns(50, seed=1), seed=0, is_different=True)[1]
     after = {**data.attributes, "intensity": do.given["intensity"]}
-    truth = axioms_measure.true_pictures(GRAPH, data, do, after)
-    found = bench(folders, data).measured(truth, after)
+    truth = axioms_measure.true_counterfactuals(GRAPH, data, do, after)
+    found = evaluator(folders, data).measured(truth, after)
     assert found["intensity"]["error"].value < 1  # cut to whole grey levels
-    untouched = bench(folders, data).measured(data.images, after)
+    unchanged_error = evaluator(folders, data).measured(data.images, after)
     expected = np.abs(data.attributes["intensity"] - after["intensity"]).mean()
-    assert untouched["intensity"]["error"].value == pytest.approx(expected, rel=1e-6)
-    thick = interventions.of_graph(GRAPH, data.attributes, columns(50), seed=0, is_other=False)[0]
-    assert axioms_measure.true_pictures(GRAPH, data, thick, after) is None
+    assert unchanged_error["intensity"]["error"].value == pytest.approx(expected, rel=1e-6)
+    thick = interventions.of_graph(GRAPH, data.attributes, columns(50), seed=0, is_different=False)[0]
+    assert axioms_measure.true_counterfactuals(GRAPH, data, thick, after) is None
 
 
 def test_pictures_without_strokes_are_left_out_of_what_is_measured(folders):
     data = digits()
     images = data.images.copy()
     images[0] = 7
-    assert bench(folders, data).measured(images, data.attributes)["thickness"]["error"].count == N - 1
+    assert evaluator(folders, data).measured(images, data.attributes)["thickness"]["error"].count == N - 1
 
 
 @pytest.fixture
@@ -197,7 +197,7 @@ def run(folders, tmp_path, monkeypatch):
         predictors=str(folders / "predictors"),
         counterfactual=ALL_NOISE,
         cycles=(1, 2),
-        cycled=2,
+        composition_limit=2,
         batch_size=4,
         bootstrap=BootstrapConfig(resamples=20),
         shown=1,
@@ -209,11 +209,13 @@ def test_the_program_writes_a_page_and_the_numbers_behind_it(run):
     page = (Path(run.run) / "report.html").read_text()
     assert "do(thickness)" in page
     assert "alpha 0.65" not in page.split("settings")[0]  # nothing mediates here
-    assert len(list((Path(run.run) / "made").iterdir())) == 1  # by what the weights are: both seeds are one here
-    tables = {table["title"]: table for table in json.loads((Path(run.run) / "axioms.json").read_text())}
+    assert (
+        len(list((Path(run.run) / "counterfactuals").iterdir())) == 1
+    )  # by what the weights are: both seeds are one here
+    tables = {table["title"]: table for table in json.loads((Path(run.run) / "metrics.json").read_text())}
     assert len(tables["Composition"]["rows"]) == len(run.t_us) * len(run.cycles)
     assert len(tables["Effectiveness, by predictors"]["rows"]) == 1 + len(GRAPH.names) + 1
-    with pytest.raises(ValueError, match="holds pictures with another t_us"):
+    with pytest.raises(ValueError, match="holds images with another t_us"):
         axioms_run.main(dataclasses.replace(run, t_us=(1.0,)))
 
 

@@ -24,5 +24,5 @@ def config() -> AxiomsRun:
         images=tuple(f"runs/morphomnist_scm_{seed}/model" for seed in (7, 8, 9)),
         mechanisms="runs/morphomnist_mechanisms/model",
         predictors="runs/morphomnist_predictors/model",
-        cycled=200,
+        composition_limit=200,
     )

@@ -1,11 +1,10 @@
-"""Does a structural causal model obey what counterfactuals must? `python -m eval.axioms --config configs/NAME.py ...`.
+"""Axioms of counterfactuals of a structural causal model: `python -m eval.axioms --config configs/NAME.py ...`.
 
-Abducts, acts and predicts for every image of a split, setting each attribute in turn and some at random, and measures
-effectiveness (do independent predictors, and rulers where there are some, find what was set and what follows?),
-composition (does nothing change where nothing is set?) and reversibility (is the way back the way there?): the axioms
-of Galles and Pearl as Monteiro et al. (ICLR 2023) and Melistas et al. (NeurIPS 2024) measure them, over image
-mechanisms that differ in their seed. Writes `report.html`, `axioms.json` and `axioms.csv` into the run folder, whose
-`made/` holds the counterfactuals: a stopped run goes on where it was.
+Generates counterfactuals of every image of a split, intervening on each attribute in turn and on random sets, and
+measures effectiveness (agreement of independent predictors, and of pixel measures where they exist), composition and
+reversibility: the axioms of Galles and Pearl as measured by Monteiro et al. (ICLR 2023) and Melistas et al. (NeurIPS
+2024), over image mechanisms that differ in their seed. Writes `report.html`, `metrics.json` and `metrics.csv` into the
+run folder, whose `counterfactuals/` holds the images: a stopped run resumes.
 """
 
 import dataclasses
@@ -24,11 +23,10 @@ from prism_jax.data.sources import morphomnist
 from prism_jax.evaluation.axioms import interventions
 from prism_jax.evaluation.axioms import measure as axioms_measure
 from prism_jax.evaluation.axioms import report as axioms_report
-from prism_jax.evaluation.axioms.generate import Imagination, Imagined
-from prism_jax.evaluation.axioms.interventions import Do
-from prism_jax.evaluation.axioms.measure import Bench
+from prism_jax.evaluation.axioms.generate import CounterfactualGenerator, Counterfactuals
+from prism_jax.evaluation.axioms.interventions import Intervention
+from prism_jax.evaluation.axioms.measure import Evaluator
 from prism_jax.evaluation.axioms.report import Results
-from prism_jax.report import numbers
 from prism_jax.scm import folder, observations, observed, predictions
 from prism_jax.scm.attributes import AttributeModel
 from prism_jax.scm.graph import Graph
@@ -39,94 +37,105 @@ from prism_jax.weights import hvae
 from prism_jax.weights import predictors as predictor_weights
 from prism_jax.weights.files import fingerprint
 
-# What the pictures in a run folder depend on.
-DECISIVE = ("data", "images", "mechanisms", "counterfactual", "t_us", "cycles", "cycled", "is_other", "seed")
+FIXED = (  # in one run folder
+    "data",
+    "images",
+    "mechanisms",
+    "counterfactual",
+    "t_us",
+    "cycles",
+    "composition_limit",
+    "is_different",
+    "seed",
+)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Built:
-    """Part of a data set that `prism data build` made."""
+class DatasetSplit:
+    """A split of a data set of `prism data build`."""
 
     folder: str = "data/phantom"
     split: Literal["train", "val", "test"] = "test"
     size: int = 64
     fit: transforms.Fit = "pad"
     limit: int | None = None
-    """Take only so many examples, the first."""
+    """Use only the first examples, this many."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class AxiomsRun:
-    """Everything a run of this program depends on."""
+    """Options of the evaluation of axioms."""
 
     run: str = "runs/axioms"
     title: str = "Counterfactuals of a structural causal model"
-    data: Digits | Built = Built()
-    """The images. Values that are set are drawn from those of the split "train"."""
+    data: Digits | DatasetSplit = DatasetSplit()
+    """The images. New values are drawn from those of the split "train"."""
     images: tuple[str, ...] = ()
-    """Folders of image mechanisms that differ in their seed, `train.image_mechanism`'s RUN/model."""
+    """Folders of image mechanisms that differ in their seed, RUN/model of train.image_mechanism."""
     mechanisms: str = "runs/mechanisms/model"
-    """Folder of the attribute mechanisms, `train.mechanisms`' RUN/model."""
+    """Folder of the attribute mechanisms, RUN/model of train.mechanisms."""
     predictors: str = "runs/predictors/model"
-    """Folder of predictors, `train.predictors`' RUN/model, which had no part in any training of these."""
+    """Folder of predictors, RUN/model of train.predictors, not used in the training of the mechanisms."""
     counterfactual: CounterfactualConfig = CounterfactualConfig()
-    is_other: bool = False
-    """Set values that differ from the factual: another class, another tenth of the training values."""
+    is_different: bool = False
+    """New values differ from the factual ones: another class, another decile of the training values."""
     t_us: tuple[float, ...] = (0.0, 0.1, 1.0)
-    """Scales of the noise of pixels at which composition is measured; with 1 it measures nothing."""
+    """Scales of pixel noise at which composition is measured; with 1 it is trivially 0."""
     cycles: tuple[int, ...] = (1, 10)
-    cycled: int | None = None
-    """Images whose composition is measured, the first; None: all."""
+    composition_limit: int | None = None
+    """Number of images whose composition is measured, the first; None: all."""
     seed: int = 0
     batch_size: int = 64
     bootstrap: BootstrapConfig = BootstrapConfig(resamples=1000)
     shown: int = 4
-    """Images of each do in the report, the first."""
+    """Images of each intervention in the report, the first."""
 
 
 def main(config: AxiomsRun) -> None:
-    """Makes what is not made yet, measures it, and writes the run folder."""
-    mechanisms, bench = check(config)
+    """Generates the missing counterfactuals, measures them, and writes the run folder."""
+    mechanisms, evaluator = check(config)
     graph = mechanisms.graph
     data = load(config.data, graph)
     mechanisms.check(data.attributes)
     configs.write(config, config.run)
     marginal = marginal_of(config.data, graph)
-    asked = interventions.of_graph(graph, data.attributes, marginal, seed=config.seed, is_other=config.is_other)
+    drawn = interventions.of_graph(graph, data.attributes, marginal, seed=config.seed, is_different=config.is_different)
     patients = np.asarray(data.ids if data.subjects is None else data.subjects)
-    bench = dataclasses.replace(bench, patients=patients)
-    few = first(data, config.cycled)
-    made: list[Mapping[str, Imagined]] = []
+    evaluator = dataclasses.replace(evaluator, patients=patients)
+    few = first(data, config.composition_limit)
+    generated: list[Mapping[str, Counterfactuals]] = []
     rounds: list[Mapping[float, Mapping[int, np.ndarray]]] = []
     for name in config.images:
         weights = "-".join(fingerprint(each)[:12] for each in (name, config.mechanisms))
-        imagination = Imagination(
+        generator = CounterfactualGenerator(
             image=hvae.load(name),
             mechanisms=mechanisms,
             config=config.counterfactual,
             batch_size=config.batch_size,
             seed=config.seed,
-            folder=Path(config.run) / "made" / weights,  # trained again, they make their own
+            folder=counterfactuals_folder(config) / weights,  # of these weights only
         )
-        made.append({do.name: imagination.under(do, data) for do in asked})
-        rounds.append({t_u: imagination.cycled(few, t_u, config.cycles) for t_u in config.t_us})
+        generated.append({each.name: generator.generate(each, data) for each in drawn})
+        rounds.append({t_u: generator.null_cycles(few, t_u, config.cycles) for t_u in config.t_us})
     mediates = any(hvae.load(name).config.conditional_prior for name in config.images)
-    results = results_of(bench, data, few, asked, made, rounds, mediates)
-    document = axioms_report.document_of(results, config)
-    numbers.write(document.tables, Path(config.run) / "axioms.json")
-    report.write(document, Path(config.run) / "report.html")
-    print(f"{Path(config.run) / 'report.html'}: {len(asked)} interventions on {len(data.ids)} images", file=sys.stderr)
+    results = results_of(evaluator, data, few, drawn, generated, rounds, mediates)
+    page = report.save(axioms_report.report_of(results, config), config.run)
+    print(f"{page}: {len(drawn)} interventions on {len(data.ids)} images", file=sys.stderr)
 
 
-def check(config: AxiomsRun) -> tuple[AttributeModel, Bench]:
-    """The attribute mechanisms and the bench; ValueError for anything that does not fit, before anything slow."""
-    if not config.images or config.batch_size < 1 or (config.cycled is not None and config.cycled < 1):
+def check(config: AxiomsRun) -> tuple[AttributeModel, Evaluator]:
+    """The attribute mechanisms and the evaluator; ValueError for options that do not fit, before anything slow."""
+    if (
+        not config.images
+        or config.batch_size < 1
+        or (config.composition_limit is not None and config.composition_limit < 1)
+    ):
         raise ValueError(
-            f"images {config.images}, batch_size {config.batch_size}, cycled {config.cycled}: name an image mechanism, "
-            "and use 1 or more of the others"
+            f"images {config.images}, batch_size {config.batch_size}, composition_limit {config.composition_limit}: name "
+            "an image mechanism, and use 1 or more for the others"
         )
     if min(config.t_us, default=-1) < 0 or min(config.cycles, default=0) < 1:
-        raise ValueError(f"t_us {config.t_us} from 0 on and cycles {config.cycles} from 1 on are needed")
+        raise ValueError(f"t_us must be 0 or more, got {config.t_us}; cycles 1 or more, got {config.cycles}")
     mechanisms = folder.load(config.mechanisms)
     network = predictor_weights.load(config.predictors)
     predictions.check(network.config, mechanisms.graph)
@@ -138,20 +147,28 @@ def check(config: AxiomsRun) -> tuple[AttributeModel, Bench]:
                 f"{config.data.size} and {mechanisms.graph.width}; train and measure on one graph and size"
             )
         if config.counterfactual.effect != "total" and not image.conditional_prior:
-            raise ValueError(f"{name} has no mediators: its effect is total; use --counterfactual.effect total")
-    configs.check_same(config, config.run, DECISIVE, holds="pictures", kept="made")
-    return mechanisms, Bench(
+            raise ValueError(
+                f"{name} has no conditional prior, so only a total effect; use --counterfactual.effect total"
+            )
+    configs.check_same(config, config.run, FIXED, holds="images", kept=counterfactuals_folder(config).name)
+    return mechanisms, Evaluator(
         graph=mechanisms.graph,
         predictor=network,
-        measures=axioms_measure.rulers(mechanisms.graph),
+        measures=axioms_measure.pixel_measures(mechanisms.graph),
         patients=np.zeros(0),
         batch_size=config.batch_size,
         bootstrap=config.bootstrap,
     )
 
 
-def load(data: Digits | Built, graph: Graph) -> Observed:
-    """The images of which everything in `graph` is known."""
+def counterfactuals_folder(config: AxiomsRun) -> Path:
+    """The folder of the generated images; "made" in runs before December 2026."""
+    old = Path(config.run) / "made"
+    return old if old.is_dir() else Path(config.run) / "counterfactuals"
+
+
+def load(data: Digits | DatasetSplit, graph: Graph) -> Observed:
+    """The images whose attributes in `graph` are all known."""
     if isinstance(data, Digits):
         return observed.of_digits(data, graph)
     source, name = pipeline.open_split(data.folder, data.split), f"{data.folder} {data.split}"
@@ -159,8 +176,8 @@ def load(data: Digits | Built, graph: Graph) -> Observed:
     return observed.of_examples(examples, graph, size=data.size, fit=data.fit, name=name)
 
 
-def marginal_of(data: Digits | Built, graph: Graph) -> dict[str, np.ndarray]:
-    """What attributes are in training, [m] each."""
+def marginal_of(data: Digits | DatasetSplit, graph: Graph) -> dict[str, np.ndarray]:
+    """The attributes of the training split, [m] each."""
     if isinstance(data, Digits):
         return morphomnist.read(data.folder, "train").attributes
     source = pipeline.open_split(data.folder, "train")
@@ -181,32 +198,35 @@ def first(data: Observed, count: int | None) -> Observed:
 
 
 def results_of(
-    bench: Bench,
+    evaluator: Evaluator,
     data: Observed,
     few: Observed,
-    asked: Sequence[Do],
-    made: Sequence[Mapping[str, Imagined]],
+    drawn: Sequence[Intervention],
+    generated: Sequence[Mapping[str, Counterfactuals]],
     rounds: Sequence[Mapping[float, Mapping[int, np.ndarray]]],
     mediates: bool,
 ) -> Results:
-    """Everything measured."""
-    short = dataclasses.replace(bench, patients=bench.patients[: len(few.ids)])
+    """All measurements."""
+    short = dataclasses.replace(evaluator, patients=evaluator.patients[: len(few.ids)])
     return Results(
-        bench=bench,
+        evaluator=evaluator,
         data=data,
         few=few,
-        dos=asked,
-        made=made,
-        real_predicted=bench.predicted(data.images, data.attributes),
-        real_measured=bench.measured(data.images, data.attributes),
-        seeds=[{do.name: axioms_measure.measure(bench, data, do, one[do.name]) for do in asked} for one in made],
+        interventions=drawn,
+        counterfactuals=generated,
+        real_predicted=evaluator.predicted(data.images, data.attributes),
+        real_measured=evaluator.measured(data.images, data.attributes),
+        seeds=[
+            {each.name: axioms_measure.measure(evaluator, data, each, seed[each.name]) for each in drawn}
+            for seed in generated
+        ],
         composition=[
             {
-                (t_u, m): short.distance(pictures, few.images)
-                for t_u, found in one.items()
-                for m, pictures in found.items()
+                (t_u, m): short.distance(images, few.images)
+                for t_u, by_round in seed.items()
+                for m, images in by_round.items()
             }
-            for one in rounds
+            for seed in rounds
         ],
         mediates=mediates,
     )
