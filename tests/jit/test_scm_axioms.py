@@ -70,7 +70,7 @@ def test_every_attribute_is_set_alone_and_random_sets_are_never_empty():
     assert (moved != np.searchsorted(tenth, known["thickness"], "right")).all()
 
 
-def test_without_is_other_values_follow_the_marginal():
+def test_values_that_may_be_equal_follow_the_marginal():
     known, marginal = columns(3000), columns(500, seed=1)
     given = interventions.of_graph(GRAPH, known, marginal, seed=0, is_different=False)[2].given["digit"]
     assert (given == known["digit"]).any()
@@ -80,7 +80,7 @@ def test_without_is_other_values_follow_the_marginal():
 
 def test_an_attribute_of_one_value_cannot_be_another():
     known, marginal = columns(3), columns(4) | {"digit": np.full(4, 3)}
-    with pytest.raises(ValueError, match="digit has one value alone in training; leave is_different out"):
+    with pytest.raises(ValueError, match="digit has only one value in training; set is_different to False"):
         interventions.of_graph(GRAPH, known | {"digit": np.full(3, 3)}, marginal, seed=0, is_different=True)
 
 
@@ -209,9 +209,8 @@ def test_the_program_writes_a_page_and_the_numbers_behind_it(run):
     page = (Path(run.run) / "report.html").read_text()
     assert "do(thickness)" in page
     assert "alpha 0.65" not in page.split("settings")[0]  # nothing mediates here
-    assert (
-        len(list((Path(run.run) / "counterfactuals").iterdir())) == 1
-    )  # by what the weights are: both seeds are one here
+    # By fingerprint of the weights: both seeds are one here.
+    assert len(list((Path(run.run) / "counterfactuals").iterdir())) == 1
     tables = {table["title"]: table for table in json.loads((Path(run.run) / "metrics.json").read_text())}
     assert len(tables["Composition"]["rows"]) == len(run.t_us) * len(run.cycles)
     assert len(tables["Effectiveness, by predictors"]["rows"]) == 1 + len(GRAPH.names) + 1
@@ -223,10 +222,13 @@ def test_the_program_writes_a_page_and_the_numbers_behind_it(run):
     ("wrong", "message"),
     [
         (dict(images=()), "name an image mechanism"),
-        (dict(t_us=(-1.0,)), "from 0 on"),
-        (dict(cycles=(0,)), "from 1 on"),
+        (dict(t_us=(-1.0,)), "t_us must be 0 or more"),
+        (dict(cycles=(0,)), "cycles 1 or more"),
         (dict(data=Digits(size=32)), "takes 16 pixels and 12 channels of parents, data and mechanisms give 32 and 12"),
-        (dict(counterfactual=CounterfactualConfig(effect="direct")), "has no mediators: its effect is total"),
+        (
+            dict(counterfactual=CounterfactualConfig(effect="direct")),
+            "has no conditional prior",
+        ),
     ],
 )
 def test_options_that_do_not_fit_are_refused(run, wrong, message):

@@ -131,8 +131,8 @@ def check(config: AxiomsRun) -> tuple[AttributeModel, Evaluator]:
         or (config.composition_limit is not None and config.composition_limit < 1)
     ):
         raise ValueError(
-            f"images {config.images}, batch_size {config.batch_size}, composition_limit {config.composition_limit}: name "
-            "an image mechanism, and use 1 or more for the others"
+            f"images {config.images}, batch_size {config.batch_size}, composition_limit {config.composition_limit}: "
+            "name an image mechanism, and use 1 or more for the others"
         )
     if min(config.t_us, default=-1) < 0 or min(config.cycles, default=0) < 1:
         raise ValueError(f"t_us must be 0 or more, got {config.t_us}; cycles 1 or more, got {config.cycles}")

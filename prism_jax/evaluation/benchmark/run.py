@@ -11,7 +11,7 @@ import dataclasses
 import json
 import sys
 from collections.abc import Callable
-from functools import cache, partial
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -155,7 +155,7 @@ def generate_method(
             settings |= {"size": config.size}
         generated.append(
             generate(
-                partial(editor_of, config, seed, queries, originals, truths),
+                lambda seed=seed: editor_of(config, seed, queries, originals, truths),
                 queries,
                 originals,
                 at / f"seed-{k + 1}" if isinstance(method, CausalModel) else at,
