@@ -1,7 +1,9 @@
-"""One device mesh with axes `data` and `fsdp`, and how batches and state lie on it.
+"""One device mesh with the axes `data` and `fsdp`, and the shardings of batches and training state on it.
 
-Every device works on its own part of a batch. Along `fsdp` the training state is cut (Zhao et al. 2023,
-arXiv 2304.11277), along `data` it is copied.
+Every device works on its own part of a batch. The training state is sharded along `fsdp` and replicated along `data`.
+Once per step parameters are gathered as a whole and gradients are reduced to each device's shard (the memory of ZeRO,
+Rajbhandari et al. 2020, arXiv 1910.02054). Parameters, moments and average so take 1/fsdp of the memory, but within a
+step every device holds one whole copy of the parameters: layers are not gathered one by one.
 """
 
 import dataclasses
@@ -15,26 +17,28 @@ import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 AXES = ("data", "fsdp")
-REPLICATED = PartitionSpec()  # the same on every device
-BATCH = PartitionSpec(AXES)  # the leading axis cut over all devices
-STEP_BATCH = PartitionSpec(None, AXES)  # the second axis cut: [t, b, ...]
+REPLICATED = PartitionSpec()
+BATCH = PartitionSpec(AXES)  # the leading axis sharded over all devices
+STEP_BATCH = PartitionSpec(None, AXES)  # the second axis sharded: [t, b, ...]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ShardingConfig:
-    """How the training state lies on the devices."""
+    """Sharding of the training state over devices."""
 
     fsdp: int = 1
-    """Devices that share one copy of parameters, moments and average; 1: every device has its own."""
+    """Devices over which parameters, moments and average are sharded; 1: every device holds all of them.
+
+    Within a step every device still holds one whole copy of the parameters."""
     rules: tuple[tuple[str, str], ...] = ((".*", "fsdp"),)
-    """(regular expression over the dotted path of an array, "fsdp" or "replicate"); the first that is found counts."""
+    """(regular expression over the dotted path of an array, "fsdp" or "replicate"); the first match counts."""
     min_size: int = 2**16
-    """Arrays of fewer elements are never cut: their messages would cost more than their memory."""
+    """Arrays with fewer elements are replicated: their messages would cost more than their memory."""
 
     def __post_init__(self) -> None:
         unknown = [tactic for _, tactic in self.rules if tactic not in ("fsdp", "replicate")]
         if unknown:
-            raise ValueError(f"sharding tactic {unknown[0]!r} is not known; use fsdp or replicate")
+            raise ValueError(f"sharding.rules: {unknown[0]!r} is not a tactic; use fsdp or replicate")
 
 
 def make_mesh(devices: Sequence[jax.Device] | None = None, *, fsdp: int = 1) -> Mesh:
@@ -51,7 +55,7 @@ def make_mesh(devices: Sequence[jax.Device] | None = None, *, fsdp: int = 1) -> 
 
 
 def place(tree: Any, mesh: Mesh, config: ShardingConfig) -> Any:
-    """A sharding for every array (or shape) of `tree`: cut along its largest axis that divides, or whole."""
+    """The sharding of every array (or shape) of `tree`: along its largest axis that divides by fsdp, or replicated."""
     return jax.tree_util.tree_map_with_path(
         lambda path, leaf: NamedSharding(mesh, _spec(dotted(path), leaf.shape, mesh, config)), tree
     )
@@ -59,16 +63,16 @@ def place(tree: Any, mesh: Mesh, config: ShardingConfig) -> Any:
 
 def _spec(name: str, shape: tuple[int, ...], mesh: Mesh, config: ShardingConfig) -> PartitionSpec:
     tactic = next((tactic for pattern, tactic in config.rules if re.search(pattern, name)), "replicate")
-    parts = mesh.shape["fsdp"]
-    fitting = [axis for axis, side in enumerate(shape) if side % parts == 0]
-    if tactic == "replicate" or parts == 1 or math.prod(shape) < config.min_size or not fitting:
+    shards = mesh.shape["fsdp"]
+    fitting = [axis for axis, side in enumerate(shape) if side % shards == 0]
+    if tactic == "replicate" or shards == 1 or math.prod(shape) < config.min_size or not fitting:
         return REPLICATED
     largest = max(fitting, key=lambda axis: shape[axis])
     return PartitionSpec(*(None,) * largest, "fsdp")
 
 
 def all_gather_params(tree: Any, specs: Any) -> Any:
-    """Within `jax.shard_map`: each device's parts of arrays that are cut as `specs` say, whole."""
+    """Within `jax.shard_map`: whole arrays from the shards that `specs` describe."""
 
     def gather(part: jax.Array, spec: PartitionSpec) -> jax.Array:
         return jax.lax.all_gather(part, "fsdp", axis=len(spec) - 1, tiled=True) if "fsdp" in spec else part
@@ -77,7 +81,7 @@ def all_gather_params(tree: Any, specs: Any) -> Any:
 
 
 def reduce_scatter_grads(tree: Any, specs: Any) -> Any:
-    """Within `jax.shard_map`: the sums over all devices of whole arrays, each device's part as `specs` cut them."""
+    """Within `jax.shard_map`: the sum of whole arrays over all devices, each device's shard of it as in `specs`."""
 
     def reduce(array: jax.Array, spec: PartitionSpec) -> jax.Array:
         if "fsdp" not in spec:
@@ -88,6 +92,20 @@ def reduce_scatter_grads(tree: Any, specs: Any) -> Any:
     return jax.tree.map(reduce, tree, specs)
 
 
+def gather_params_first(step: Callable[..., Any], mesh: Mesh) -> Callable[..., Any]:
+    """`step(state, ...)` for a sharded `state`: its parameters are gathered once, before their first use.
+
+    Left to itself, XLA's partitioner splits single layers along the axis that the batch is sharded over too, and sends
+    activations between devices (benchmarks/SCALING.md).
+    """
+
+    def gathered(state: Any, *rest: Any) -> Any:
+        params = jax.lax.with_sharding_constraint(state.params, replicated(mesh))
+        return step(state.replace(params=params), *rest)
+
+    return gathered
+
+
 def dotted(path: tuple[Any, ...]) -> str:
     """The path of an array in a pytree as `params.unet.conv_in.kernel`."""
     names = ("key", "name", "idx")
@@ -95,22 +113,22 @@ def dotted(path: tuple[Any, ...]) -> str:
 
 
 def replicated(mesh: Mesh) -> NamedSharding:
-    """The whole array on every device."""
+    """The sharding of an array that every device holds."""
     return NamedSharding(mesh, REPLICATED)
 
 
 def batch_sharding(mesh: Mesh) -> NamedSharding:
-    """The leading (batch) axis cut over all devices."""
+    """The sharding of a batch: its leading axis over all devices."""
     return NamedSharding(mesh, BATCH)
 
 
 def shard_map_over_batch(
     function: Callable[..., Any], mesh: Mesh | None, in_specs: Any, out_specs: Any
 ) -> Callable[..., Any]:
-    """`function` of each device's own part of a batch; the devices do not wait for one another. No mesh: itself."""
+    """`function` applied to each device's part of a batch, without waiting for other devices. No mesh: `function`."""
     if mesh is None:
         return function
-    # Loops that end by their own images' losses differ between devices, which the check of replication cannot follow.
+    # The replication check cannot follow loops whose length depends on the device's own images.
     return jax.shard_map(function, mesh=mesh, in_specs=in_specs, out_specs=out_specs, check_vma=False)
 
 
@@ -132,6 +150,6 @@ def to_global(tree: Any, where: Any) -> Any:
 
 
 def host_batch_to_global(batch: Any, mesh: Mesh) -> Any:
-    """This host's part of a batch (numpy arrays, leading axis b / hosts) as global arrays cut over `mesh`."""
+    """This host's part of a batch (NumPy arrays, leading axis b / hosts) as global arrays sharded over `mesh`."""
     over = batch_sharding(mesh)
     return jax.tree.map(lambda part: jax.make_array_from_process_local_data(over, np.asarray(part)), batch)
