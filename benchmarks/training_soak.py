@@ -106,7 +106,7 @@ def checkpoints(options: Options) -> list[int]:
 
 
 def resumptions(options: Options) -> int:
-    return (options.out / "ended.log").read_text().count("going on from step")
+    return (options.out / "ended.log").read_text().count("resuming at step")
 
 
 def steps_made(options: Options) -> int:

@@ -1,4 +1,4 @@
-"""Files that are there whole or not at all."""
+"""Atomic file writes: a file has its full content or does not exist."""
 
 import contextlib
 import os

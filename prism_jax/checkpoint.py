@@ -1,4 +1,4 @@
-"""Checkpoints of a training run: state and data iterator, written by Orbax, whole or not at all."""
+"""Checkpoints of a training run: state and data iterator, written atomically by Orbax."""
 
 import base64
 import contextlib
@@ -29,8 +29,8 @@ class Checkpoints:
     """The checkpoints in one folder: the newest `keep` stay, and the `keep_best` of the lowest validation loss.
 
     A class because it holds Orbax's manager, which knows the steps at hand, and the one save that is under way.
-    `save` copies the state and writes it in the background; a step that `latest` gives is whole. A reader leaves alone
-    what a training that goes on has not finished writing.
+    `save` copies the state and writes it in the background; steps that `latest` returns are complete. A reader leaves
+    unfinished files of a running training alone.
     """
 
     def __init__(self, folder: str | Path, *, keep: int = 2, keep_best: int = 0, is_reader: bool = False):
@@ -54,18 +54,18 @@ class Checkpoints:
         self._under_way: int | None = None
 
     def latest(self) -> int | None:
-        """The newest whole step, or None; says so where a newer one is cut short."""
+        """The newest complete step, or None; warns about newer ones that are incomplete."""
         self.wait()
         for step in sorted(self._manager.all_steps(), reverse=True):
-            if self._is_whole(step):
+            if self._is_complete(step):
                 return step
-            print(f"warning: {self.folder / str(step)} is not a whole checkpoint; skipped", file=sys.stderr)
+            print(f"warning: {self.folder / str(step)} is incomplete; skipped", file=sys.stderr)
         return None
 
     def best(self) -> int | None:
-        """The whole step of the lowest validation loss, or None where no checkpoint has one."""
+        """The complete step with the lowest validation loss, or None where no checkpoint has one."""
         self.wait()
-        losses = {step: self._manager.metrics(step) for step in self._manager.all_steps() if self._is_whole(step)}
+        losses = {step: self._manager.metrics(step) for step in self._manager.all_steps() if self._is_complete(step)}
         losses = {step: metrics[VALIDATION_LOSS] for step, metrics in losses.items() if metrics}
         return min(losses, key=losses.get, default=None)
 
@@ -81,7 +81,7 @@ class Checkpoints:
         import orbax.checkpoint as ocp
 
         self.wait()
-        if (self.folder / str(step)).exists() and not self._is_whole(step):
+        if (self.folder / str(step)).exists() and not self._is_complete(step):
             self._remove(step)
         size = sum(leaf.nbytes for leaf in jax.tree.leaves(state))
         if size > shutil.disk_usage(self.folder).free:
@@ -156,11 +156,11 @@ class Checkpoints:
     def _no_room(self, step: int) -> OSError:
         return OSError(
             f"no room to save checkpoint {step} in {self.folder}; earlier ones are kept: "
-            "free some disk and run the same command to go on"
+            "free some space and run the same command to resume"
         )
 
-    def _is_whole(self, step: int) -> bool:
-        """Whether all files of a step are there, as long as they were written."""
+    def _is_complete(self, step: int) -> bool:
+        """Whether all files of a step exist with their full length."""
         folder = self.folder / str(step)
         if not (folder / _COMPLETE).is_file():
             return False
@@ -186,7 +186,7 @@ class Checkpoints:
             yield
         except (ValueError, OSError) as error:
             raise ValueError(
-                f"checkpoint {self.folder / str(step)} is damaged; remove that folder to go on from the one "
+                f"checkpoint {self.folder / str(step)} is damaged; remove that folder to resume from the one "
                 f"before: {str(error)[:200]}"
             ) from error
 
@@ -196,7 +196,7 @@ class Checkpoints:
             if there != here:
                 raise ValueError(
                     f"checkpoint {self.folder / str(step)} does not fit this configuration: {name} is {there} "
-                    f"there and {here} here; use another run folder, or the configuration it was made with"
+                    f"there and {here} here; use another run folder, or its configuration"
                 )
 
     def _remove(self, step: int) -> None:

@@ -1,4 +1,4 @@
-"""The processes that share one program's work."""
+"""Distributed jobs: several processes that run one program together."""
 
 import dataclasses
 
@@ -9,7 +9,7 @@ FROM_CLUSTER = "cluster"  # in place of an address: SLURM, Open MPI, Kubernetes 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class DistributedConfig:
-    """Which process of how many this is."""
+    """Number of processes, and the index of this one."""
 
     count: int = 1
     index: int = 0
@@ -31,10 +31,10 @@ class DistributedConfig:
         """
         if self.coordinator is None:
             return self
-        told = dict(coordinator_address=self.coordinator, num_processes=self.count, process_id=self.index)
+        options = dict(coordinator_address=self.coordinator, num_processes=self.count, process_id=self.index)
         try:
             jax.distributed.initialize(
-                **({} if self.coordinator == FROM_CLUSTER else told), local_device_ids=self.devices
+                **({} if self.coordinator == FROM_CLUSTER else options), local_device_ids=self.devices
             )
         except (RuntimeError, ValueError) as error:
             raise ValueError(f"cannot join the processes of {self.coordinator!r}: {error}") from error

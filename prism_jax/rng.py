@@ -1,4 +1,4 @@
-"""Random keys: one seed per run, named streams, keys made on the spot.
+"""Random keys: one seed per run, named streams, keys derived where they are used.
 
 Adding a stream never shifts the others, and per-example keys make a draw independent of batch size and number
 of devices.

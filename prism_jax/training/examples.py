@@ -73,8 +73,8 @@ def load(data: Data, *, factor: int) -> Examples:
     images, ids = np.empty((count, data.size, data.size), np.uint8), np.empty(count, np.int64)
     for i in tqdm(range(count), desc=f"reading {data.folder} {data.split}", unit="image", mininterval=5):
         example = source[i]
-        picture = transforms.to_input(transforms.decode(example.image), data.size, data.fit, factor=factor)
-        images[i] = to_uint8(picture[..., 0])
+        pixels = transforms.to_input(transforms.decode(example.image), data.size, data.fit, factor=factor)
+        images[i] = to_uint8(pixels[..., 0])
         ids[i] = example.id
     return Examples(images=images, ids=ids)
 
@@ -97,12 +97,12 @@ class Stream:
 
     def __next__(self) -> dict[str, np.ndarray]:
         batch = next(self._batches)
-        found = {name: batch[name] for name in ("latents", "logvar", "id") if name in batch}
+        arrays = {name: batch[name] for name in ("latents", "logvar", "id") if name in batch}
         if "image" in batch:
-            found["image"] = batch["image"][..., :1]  # grey: the device makes three channels of it
-        found["tokens"] = self._tokens([str(caption) for caption in batch["caption"]])
-        found["weight"] = np.array([self._weigh(known.findings) for known in batch["attributes"]], np.float32)
-        return found
+            arrays["image"] = batch["image"][..., :1]  # grey: the device makes three channels of it
+        arrays["tokens"] = self._tokens([str(caption) for caption in batch["caption"]])
+        arrays["weight"] = np.array([self._weigh(known.findings) for known in batch["attributes"]], np.float32)
+        return arrays
 
     def get_state(self) -> Mapping[str, Any]:
         return self._batches.get_state()
@@ -160,8 +160,8 @@ def latent_stream(data: Data, latents: Latents, tokenize: Tokenize, *, batch_siz
 
     def prepare(item: tuple[dict[str, np.ndarray], Example], turn: int) -> dict[str, Any]:
         arrays, example = item
-        told = {"caption": caption(example, turn), "attributes": example.attributes, "id": example.id}
-        return arrays | told
+        described = {"caption": caption(example, turn), "attributes": example.attributes, "id": example.id}
+        return arrays | described
 
     batches = pipeline.iterate(
         sample_from(data, [latents], lambda source: [example.attributes for example in source.examples]),
@@ -212,7 +212,7 @@ def finding_classes(name: str, known: Sequence[Attributes]) -> np.ndarray:
 
 
 def finding_state(name: str, findings: Mapping[str, Any]) -> bool | None:
-    """Whether a finding is there, by the name that captions say; None where that is not known."""
+    """Whether a finding is present, by its name in captions; None where that is not stated."""
     return {phrases.spoken(key): value for key, value in findings.items()}.get(phrases.spoken(name))
 
 
@@ -244,12 +244,12 @@ def weights(name: str | None, findings: Iterable[Mapping[str, Any]]) -> Callable
       ValueError: no example has the finding.
     """
     if name is None:
-        return lambda found: np.float32(1)
-    counts = Counter(finding_state(name, found) for found in findings)
+        return lambda findings: np.float32(1)
+    counts = Counter(finding_state(name, stated) for stated in findings)
     if not counts[True]:
         raise ValueError(f"data.class_weight_on: no example has {name!r}; name a finding of the data set")
     each = {value: np.float32(counts.total() / len(counts) / count) for value, count in counts.items()}
-    return lambda found: each[finding_state(name, found)]
+    return lambda findings: each[finding_state(name, findings)]
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,9 +1,8 @@
-"""What a run tells while it goes on: `metrics.jsonl`, TensorBoard, and the batches that were left out."""
+"""The logs of a training run: `metrics.jsonl`, TensorBoard, and the ids of skipped batches."""
 
 import contextlib
 import json
 import math
-import os
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,13 +12,15 @@ import jax
 import numpy as np
 from flax import struct
 
+from prism_jax.atomic import atomic_write
+
 METRICS_FILE = "metrics.jsonl"
 SKIPPED_FILE = "skipped.jsonl"
 
 
 @struct.dataclass
 class Mean:
-    """A mean over something that a step has more or less of, and may have nothing of."""
+    """A mean over a number of items that varies between steps and may be 0."""
 
     total: jax.Array
     count: jax.Array
@@ -29,13 +30,13 @@ Metrics = Mapping[str, jax.Array | Mean]
 
 
 class Log:
-    """One line of metrics.jsonl per `every` steps, with the means of their metrics, fetched one step late.
+    """Writes a line of metrics.jsonl every `every` steps: means of their metrics, which are fetched one step late.
 
     A class because it holds the metrics of the step that may still be computing.
     """
 
-    def __init__(self, run: Path, start: int, every: int, *, patience: int, peak: float | None, board: bool):
-        self._run, self._every, self._patience = run, every, patience
+    def __init__(self, run: Path, start: int, every: int, *, max_skips: int, peak: float | None, board: bool):
+        self._run, self._every, self._max_skips = run, every, max_skips
         self._peak = peak
         self._pending, self._window, self._images, self._in_a_row = None, [], 0, 0
         self._clock = time.perf_counter()
@@ -48,23 +49,23 @@ class Log:
 
     @property
     def _skipped(self) -> Path:
-        # Every process notes its own part of a batch.
+        # Every process writes the ids of its own part of a batch.
         index = jax.process_index()
         return self._run / (SKIPPED_FILE if index == 0 else SKIPPED_FILE.replace(".", f".{index}."))
 
     def add(self, step: int, metrics: Metrics, ids: np.ndarray) -> None:
-        """Takes the metrics of `step`, which may still be computing, and fetches those of the step before."""
+        """Adds the metrics of `step`, which may still be computing, and fetches those of the step before."""
         previous, self._pending = self._pending, (step, metrics, ids)
         self._images += len(ids) * jax.process_count()
         self._fetch(previous)
 
     def flush(self) -> None:
-        """Fetches what is pending."""
+        """Fetches the metrics that are pending."""
         previous, self._pending = self._pending, None
         self._fetch(previous)
 
     def write(self, step: int, metrics: Mapping[str, float]) -> None:
-        """Writes a line of its own."""
+        """Writes these metrics as a line of their own."""
         if not metrics or not self._is_writer:
             return
         with (self._run / METRICS_FILE).open("a") as file:
@@ -73,8 +74,8 @@ class Log:
             for name, value in metrics.items():
                 self._board.add_scalar(name, float(value), step)
 
-    def picture(self, step: int, name: str, pixels: np.ndarray) -> None:
-        """Shows uint8 `pixels` [h, w, 3], which are on disk too, in TensorBoard."""
+    def image(self, step: int, name: str, pixels: np.ndarray) -> None:
+        """Adds uint8 `pixels` [h, w, 3] to TensorBoard."""
         if self._board is not None:
             self._board.add_image(name, pixels, step, dataformats="HWC")
 
@@ -98,14 +99,16 @@ class Log:
 
     def _skip(self, step: int, values: Mapping[str, Any], ids: np.ndarray) -> None:
         self._in_a_row += 1
-        seen = {name: float(values[name]) for name in ("loss", "grad_norm")}
+        numbers = {name: float(values[name]) for name in ("loss", "grad_norm")}
         with self._skipped.open("a") as file:
-            file.write(json.dumps({"step": step, **{k: repr(v) for k, v in seen.items()}, "ids": ids.tolist()}) + "\n")
-        if self._in_a_row >= self._patience:
+            file.write(
+                json.dumps({"step": step, **{k: repr(v) for k, v in numbers.items()}, "ids": ids.tolist()}) + "\n"
+            )
+        if self._in_a_row >= self._max_skips:
             raise FloatingPointError(
-                f"{self._in_a_row} batches in a row were left out, the last at step {step} (loss {seen['loss']:.4g}, "
-                f"gradient norm {seen['grad_norm']:.4g}); their ids are in {self._skipped}: look at these images, "
-                "lower the learning rate (--optimizer.peak) or compute in float32, then run the same command to go on"
+                f"{self._in_a_row} batches in a row were skipped, the last at step {step} (loss {numbers['loss']:.4g}, "
+                f"gradient norm {numbers['grad_norm']:.4g}); their ids are in {self._skipped}: look at these images, "
+                "or resume with --loop.allow_changes True and a lower --optimizer.peak or --dtype float32"
             )
 
     def _write_window(self, step: int) -> None:
@@ -114,14 +117,14 @@ class Log:
         seconds = max(time.perf_counter() - self._clock, 1e-9)
         means |= {"steps_per_second": len(self._window) / seconds, "images_per_second": self._images / seconds}
         if self._peak is not None:
-            means["share_of_peak"] = means["steps_per_second"] / self._peak
+            means["mfu"] = means["steps_per_second"] / self._peak
         self._clock, self._window, self._images = time.perf_counter(), [], 0
         self.write(step, means)
         self.latest = {name: f"{means[name]:.4g}" for name in ("loss", "psnr") if name in means}
 
 
 def _mean(values: list[Any]) -> float:
-    """NaN where there was nothing of it."""
+    """The mean of a metric over steps; NaN where it has no items."""
     if not isinstance(values[0], Mean):
         return float(np.mean(values))
     count = float(sum(value.count for value in values))
@@ -129,19 +132,18 @@ def _mean(values: list[Any]) -> float:
 
 
 def _cut(path: Path, start: int) -> None:
-    """Drops the lines after step `start`: they belong to steps that are made again."""
+    """Drops the lines after step `start`, whose steps are trained again."""
     if not path.exists():
         return
-    # A line that a crash left half written does not end in a brace.
+    # A line that a crash cut off does not end in a brace.
     lines = [line for line in path.read_text().splitlines() if line.endswith("}")]
     kept = [line for line in lines if json.loads(line)["step"] <= start]
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text("".join(line + "\n" for line in kept))
-    os.replace(partial, path)
+    with atomic_write(path) as partial:
+        partial.write_text("".join(line + "\n" for line in kept))
 
 
 def _board(run: Path, start: int) -> Any:
-    """TensorBoard's files in `run/tensorboard`; those of steps after `start` are hidden there."""
+    """A writer of TensorBoard files in `run/tensorboard`; entries of steps after `start` are hidden there."""
     with contextlib.suppress(ImportError):
         from tensorboardX import SummaryWriter
 

@@ -1,8 +1,7 @@
-"""The loop that every training program shares.
+"""The training loop of every trainer.
 
-Order that matters: step n + 1 is dispatched before the metrics of step n are fetched, so that the device never
-waits for logging; but whatever looks at the state (a checkpoint, a hook) comes after the metrics of all steps
-so far were looked at.
+The order matters: step n + 1 is dispatched before the metrics of step n are fetched, so that the device never waits for
+logging; but checkpoints and hooks, which read the state, come after the metrics of all steps so far have been checked.
 """
 
 import contextlib
@@ -26,34 +25,36 @@ from prism_jax.sharding import ShardingConfig
 from prism_jax.training.log import Log
 from prism_jax.training.state import TrainState
 
-SLOWEST_COMPILATION = 3_600_000  # milliseconds that processes wait for the last of them
+COMPILATION_TIMEOUT_MS = 3_600_000  # processes wait this long for the last one to compile
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class LoopConfig:
-    """How long a run is and what it leaves behind."""
+    """Length of a run, its logging and its checkpoints."""
 
     steps: int = 1000
     log_every: int = 20
-    """Steps per line of metrics.jsonl; each line is a mean over them."""
+    """Steps per line of metrics.jsonl, which holds means over them."""
     checkpoint_every: int = 500
     keep: int = 2
-    """Newest checkpoints kept."""
+    """Number of newest checkpoints to keep."""
     keep_best: int = 1
-    """Further ones kept, of the lowest validation loss."""
+    """Number of checkpoints to keep beside these, those of the lowest validation loss."""
     tensorboard: bool = True
-    """Write the metrics and sample pictures for TensorBoard too."""
+    """Write metrics and sample images for TensorBoard too."""
     profile: tuple[int, int] | None = None
-    """First and last step of a window whose profile is written to profile/."""
+    """First and last step to profile; the profile is written to profile/."""
+    allow_changes: bool = False
+    """Resume a run although settings such as the learning rate differ from those it was started with."""
 
     def __post_init__(self) -> None:
         for name in ("steps", "log_every", "checkpoint_every", "keep"):
             if getattr(self, name) < 1:
-                raise ValueError(f"loop.{name} {getattr(self, name)} is not a number of steps or checkpoints; use 1 up")
+                raise ValueError(f"loop.{name} must be at least 1, got {getattr(self, name)}")
 
 
 class Batches(Protocol):
-    """What the loop asks of data: dicts of numpy arrays, this host's part, and a position to go back to."""
+    """Data iterator: this host's part of each batch as a dict of NumPy arrays, and a position to return to."""
 
     def __next__(self) -> Mapping[str, np.ndarray]: ...
     def get_state(self) -> Any: ...
@@ -62,7 +63,7 @@ class Batches(Protocol):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Hook:
-    """`call(state, step, log)` every `every` steps (0: never) and after the last; what it returns is logged."""
+    """`call(state, step, log)`, every `every` steps (0: never) and after the last one; the result is logged."""
 
     every: int
     call: Callable[[TrainState, int, Log], Mapping[str, float] | None]
@@ -79,52 +80,55 @@ def fit(
     run: str | Path,
     seed: int,
     mesh: Mesh,
-    placement: ShardingConfig | None = None,
+    sharding_config: ShardingConfig | None = None,
     prepare: Callable | None = None,
     validate: Hook | None = None,
     hooks: Sequence[Hook] = (),
-    patience: int = 10,
+    max_consecutive_skips: int = 10,
     peak: float | None = None,
 ) -> TrainState:
-    """Trains to `config.steps` in the folder `run`, going on from its latest checkpoint.
+    """Trains to `config.steps` in the folder `run`, from its latest checkpoint if there is one.
 
     Args:
       step_fn: pure `(state, frozen, batch, rng) -> (state, metrics)`; jitted here and nowhere else.
-      create: `initial -> state`, pure; compiled so that the state is born where `placement` has it.
-      initial: what `create` takes, on the host: a pytree of arrays or None.
-      frozen: a pytree of arrays that the step reads, whole on every device of `mesh`.
-      placement: of the state; None: whole on every device.
-      prepare: pure `(frozen, batch, rng, state.step) -> batch`, a program of its own before each step: what the encoder
-        gives must not depend on what the compiler makes of the rest.
-      validate: comes before the checkpoint of its step, which keeps the validation loss that it returns.
-      hooks: come after it, so that their failure costs no step.
-      patience: batches left out in a row that stop the run.
-      peak: steps per second if all devices did nothing but matrix products; the share reached is logged.
+      create: `initial -> state`, pure; compiled so that the state is created sharded.
+      initial: the argument of `create`, on the host: a pytree of arrays or None.
+      frozen: a pytree of arrays that the step reads, replicated over `mesh`.
+      sharding_config: of the state; None: replicated.
+      prepare: pure `(frozen, batch, rng, state.step) -> batch`, compiled separately and run before each step: the
+        encoder's output must not depend on how the compiler fuses the step.
+      validate: runs before the checkpoint of its step, which keeps the validation loss that it returns.
+      hooks: run after the checkpoint, so that their failure costs no step.
+      max_consecutive_skips: skipped batches in a row that stop the run.
+      peak: steps per second at the matrix peak of all devices; the fraction reached is logged as "mfu".
 
     Raises:
-      entrypoint.Stopped: SIGINT or SIGTERM came; the state was saved.
-      FloatingPointError: too many batches in a row were left out; their ids are in skipped.jsonl.
-      OSError: no room for a checkpoint; earlier ones stay.
+      entrypoint.Stopped: SIGINT or SIGTERM was received; the state was saved.
+      FloatingPointError: too many batches in a row were skipped; their ids are in skipped.jsonl.
+      OSError: no space for a checkpoint; earlier ones stay.
     """
     run = Path(run)
     with contextlib.closing(Checkpoints(run / "checkpoints", keep=config.keep, keep_best=config.keep_best)) as saved:
-        state, start, where = _first_state(create, initial, saved, batches, mesh, placement or ShardingConfig())
+        state, start, where = _first_state(create, initial, saved, batches, mesh, sharding_config or ShardingConfig())
         del initial
-        watched = hooks if validate is None else (validate, *hooks)
-        periods = {config.checkpoint_every, *(hook.every for hook in watched)} - {0}
+        if start >= config.steps and jax.process_index() == 0:
+            print(f"{run} is trained to step {start} already; to train on, raise --loop.steps", file=sys.stderr)
+        every_hook = hooks if validate is None else (validate, *hooks)
+        periods = {config.checkpoint_every, *(hook.every for hook in every_hook)} - {0}
         advance = _compiled(step_fn, prepare, mesh, where)
         root = jax.jit(partial(rng.key, seed), out_shardings=sharding.replicated(mesh))()
-        log = Log(run, start, config.log_every, patience=patience, peak=peak, board=config.tensorboard)
+        log = Log(run, start, config.log_every, max_skips=max_consecutive_skips, peak=peak, board=config.tensorboard)
         with contextlib.ExitStack() as stack:
             stack.enter_context(jax.set_mesh(mesh))
             stack.enter_context(contextlib.closing(log))
             bar = stack.enter_context(_progress(config.steps, start))
-            watch = stack.enter_context(_profiled(config.profile, run))
+            profile = stack.enter_context(_profiled(config.profile, run))
             asked_to_stop = stack.enter_context(_asked_to_stop())
             for step in range(start + 1, config.steps + 1):
-                watch(step)
+                profile(step)
                 batch = next(batches)
-                state, metrics = advance(state, frozen, batch, root)
+                with _compiling(bar) if step == start + 1 else contextlib.nullcontext():
+                    state, metrics = advance(state, frozen, batch, root)
                 log.add(step, metrics, batch["id"])
                 bar.update()
                 saved.poll()
@@ -134,9 +138,11 @@ def fit(
                     log.flush()
                 measured = {}
                 if validate is not None and validate.every in due and not is_stopping:
+                    bar.set_description("validation")
                     measured = validate.call(state, step, log)
                     log.write(step, measured)
                 if is_stopping or config.checkpoint_every in due:
+                    bar.set_description("saving")
                     kept = {name: value for name, value in measured.items() if name == VALIDATION_LOSS}
                     saved.save(step, state, batches.get_state(), kept)
                 if is_stopping:
@@ -145,8 +151,12 @@ def fit(
                     raise entrypoint.Stopped(text, is_stopping)
                 for hook in hooks:
                     if hook.every in due:
+                        bar.set_description("samples")
                         log.write(step, hook.call(state, step, log) or {})
+                bar.set_description("training", refresh=False)
                 bar.set_postfix(log.latest, refresh=False)
+            bar.set_description("saving")
+            saved.wait()
     return state
 
 
@@ -156,24 +166,25 @@ def _first_state(
     checkpoints: Checkpoints,
     batches: Batches,
     mesh: Mesh,
-    placement: ShardingConfig,
+    config: ShardingConfig,
 ) -> tuple[TrainState, int, Any]:
-    """The state to go on from, the step it is of, and where it lies."""
+    """The state to start from, its step, and its sharding."""
     shapes = jax.eval_shape(create, initial)
-    where = sharding.place(shapes, mesh, placement)
+    where = sharding.place(shapes, mesh, config)
     step = checkpoints.latest()
     if step is None:
-        placed = sharding.to_global(initial, sharding.place(initial, mesh, placement))
+        placed = sharding.to_global(initial, sharding.place(initial, mesh, config))
         return jax.jit(create, out_shardings=where)(placed), 0, where
     like = jax.tree.map(lambda leaf, at: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=at), shapes, where)
     state, position = checkpoints.restore(step, like)
     batches.set_state(position)
-    print(f"going on from step {step} of {checkpoints.folder.parent}", file=sys.stderr)
+    if jax.process_index() == 0:
+        print(f"resuming at step {step} of {checkpoints.folder.parent}", file=sys.stderr)
     return state, step, where
 
 
 def jitted(step_fn: Callable, mesh: Mesh, where: Any) -> Callable:
-    """The training step as one program. Only the state is donated: params, moments and average are updated in place."""
+    """The compiled training step. Only the state is donated: parameters, moments and average are updated in place."""
     everywhere = sharding.replicated(mesh)
     return jax.jit(
         step_fn,
@@ -202,8 +213,8 @@ def _compiled(step_fn: Callable, prepare: Callable | None, mesh: Mesh, where: An
                 placed = prepare(frozen, placed, root, state.step)
             if run is None:
                 run = step_fn.lower(state, frozen, placed, root).compile()
-                # On CPUs a process that starts while another still compiles gives it up after half a minute (Gloo).
-                multihost.get_barrier_sync_fn()(key="training step", timeout_ms=SLOWEST_COMPILATION)
+                # On CPUs a process that starts while another one compiles gives up on it after half a minute (Gloo).
+                multihost.get_barrier_sync_fn()(key="training step", timeout_ms=COMPILATION_TIMEOUT_MS)
             return run(state, frozen, placed, root)
 
     return advance
@@ -211,9 +222,9 @@ def _compiled(step_fn: Callable, prepare: Callable | None, mesh: Mesh, where: An
 
 @contextlib.contextmanager
 def _asked_to_stop() -> Iterator[Callable[[int], int]]:
-    """The signal that came, SIGINT or SIGTERM, or 0; asked after every step. A second signal acts as ever.
+    """Yields a function that returns SIGINT or SIGTERM if it was received, else 0; a second signal aborts.
 
-    Many processes have to stop after the same step: there JAX takes SIGTERM, to whichever of them, and agrees on one.
+    Jobs of many processes must stop after the same step: JAX catches SIGTERM in any of them and agrees on a step.
     """
     if jax.process_count() > 1:
         yield lambda step: signal.SIGTERM if multihost_utils.reached_preemption_sync_point(step) else 0
@@ -235,11 +246,11 @@ def _asked_to_stop() -> Iterator[Callable[[int], int]]:
 
 @contextlib.contextmanager
 def _profiled(window: tuple[int, int] | None, run: Path) -> Iterator[Callable[[int], None]]:
-    """A profile of the steps of `window`; what is yielded is called before every step."""
+    """Profiles the steps of `window`; the yielded function must be called before every step."""
     first, last = window or (-1, -1)
     running = []
 
-    def watch(step: int) -> None:
+    def profile(step: int) -> None:
         if step == first:
             jax.profiler.start_trace(run / "profile")
             running.append(step)
@@ -248,13 +259,23 @@ def _profiled(window: tuple[int, int] | None, run: Path) -> Iterator[Callable[[i
             running.clear()
 
     try:
-        yield watch
+        yield profile
     finally:
-        watch(last + 1)
+        profile(last + 1)
 
 
 def _progress(steps: int, start: int) -> tqdm:
-    # In a log file a bar is a line: one every half minute is enough.
+    # In a log file every refresh of the bar is a line: one every half minute is enough.
     interval = 0.5 if sys.stderr.isatty() else 30
     quiet = jax.process_index() != 0
-    return tqdm(total=steps, initial=start, mininterval=interval, disable=quiet, unit="step", dynamic_ncols=True)
+    options = dict(mininterval=interval, disable=quiet, unit="step", dynamic_ncols=True, desc="training")
+    return tqdm(total=steps, initial=start, **options)
+
+
+@contextlib.contextmanager
+def _compiling(bar: tqdm) -> Iterator[None]:
+    """Announces compilation, and keeps its time out of the estimate of what remains."""
+    bar.set_description("compiling the training step, which may take a minute")
+    yield
+    bar.unpause()
+    bar.set_description("training")

@@ -1,4 +1,4 @@
-"""How much arithmetic a training step is, and how fast devices could do it if they did nothing else."""
+"""Model FLOPs utilisation of fine-tuning: arithmetic of a training step, and the rate at the devices' peak."""
 
 import jax
 from jax.sharding import Mesh
@@ -17,5 +17,5 @@ def peak_steps_per_second(sd: StableDiffusion, size: int, batch_size: int, mesh:
 
 
 def flops_per_image(config: UNetConfig, side: int) -> float:
-    """Of the UNet, forward and backward: three times the forward pass, whatever is recomputed."""
+    """FLOPs of the UNet, forward and backward: three times the forward pass; recomputation is not counted."""
     return 3 * flops.unet_forward(config, side)

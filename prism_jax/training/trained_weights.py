@@ -1,4 +1,4 @@
-"""The weights that a training run left in its checkpoints."""
+"""Trained weights, read from the checkpoints of a run."""
 
 import contextlib
 from collections.abc import Mapping
@@ -25,7 +25,7 @@ def chosen_step(checkpoints: Checkpoints, folder: Path, step: int | None, *, bes
     newest = checkpoints.latest()
     chosen = checkpoints.best() if best else newest if step is None else step
     if newest is None:
-        raise ValueError(f"{folder} has no whole checkpoint; run the same training again to go on")
+        raise ValueError(f"{folder} has no complete checkpoint; run the same training again to resume it")
     if chosen is None:
         raise ValueError(f"no checkpoint of {folder} has a validation loss; leave --best out for the newest, {newest}")
     if not (folder / "checkpoints" / str(chosen)).is_dir():

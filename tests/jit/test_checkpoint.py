@@ -127,7 +127,7 @@ def test_an_incomplete_newest_checkpoint_is_skipped_and_can_be_made_again(tmp_pa
     (tmp_path / "2").mkdir()
     checkpoints = Checkpoints(tmp_path)
     assert checkpoints.latest() == 1
-    assert "2 is not a whole checkpoint" in capsys.readouterr().err
+    assert "2 is incomplete" in capsys.readouterr().err
     checkpoints.save(2, make_state(), {})
     assert checkpoints.latest() == 2
 

@@ -270,7 +270,7 @@ def test_a_full_disk_leaves_nothing(alone, low_rank, tmp_path, out, monkeypatch)
     [
         ("run/config.json", "config.json"),
         ("run/checkpoints", "has no checkpoints"),
-        ("run/checkpoints/1", "has no whole checkpoint"),
+        ("run/checkpoints/1", "has no complete checkpoint"),
         ("model", "give --model"),
     ],
 )

@@ -118,9 +118,9 @@ def test_balanced_examples_weigh_the_same_by_state_and_one_on_average():
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        (dict(caption_dropout=1.5), "caption_dropout 1.5 is a share"),
-        (dict(flip=-0.1), "flip -0.1 is a share"),
-        (dict(min_snr=0.0), "min_snr 0.0 is not above 0"),
+        (dict(caption_dropout=1.5), "caption_dropout must be between 0 and 1, got 1.5"),
+        (dict(flip=-0.1), "flip must be between 0 and 1, got -0.1"),
+        (dict(min_snr=0.0), "min_snr must be above 0"),
     ],
 )
 def test_objectives_that_cannot_be_are_refused(options, said):

@@ -50,7 +50,7 @@ def run(folder, *, steps=4, devices=None, hooks=(), scale=0.1, peak=0.1, targets
         seed=0,
         mesh=mesh,
         hooks=hooks,
-        patience=2,
+        max_consecutive_skips=2,
     )
 
 
@@ -116,16 +116,16 @@ def test_a_batch_that_is_not_finite_is_left_out_and_its_examples_are_named(tmp_p
     ]
 
 
-def test_too_many_batches_left_out_stop_the_run_with_the_parameters_of_before(tmp_path, capsys):
+def test_too_many_skipped_batches_stop_the_run_with_the_parameters_of_before(tmp_path, capsys):
     before = run(tmp_path, steps=2)
     assert entrypoint.exit_code(lambda: run(tmp_path, scale=np.nan, checkpoint_every=1)) == 1
     said = capsys.readouterr().err.splitlines()[-1]
-    assert "2 batches in a row were left out, the last at step 4 (loss nan" in said
+    assert "2 batches in a row were skipped, the last at step 4 (loss nan" in said
     assert sorted(path.name for path in (tmp_path / "checkpoints").iterdir()) == ["2", "3"]
     assert_same(run(tmp_path, steps=3).params, before.params)
 
 
-def test_a_spike_is_left_out_once_the_usual_size_of_gradients_is_known():
+def test_a_spike_is_skipped_once_the_usual_size_of_gradients_is_known():
     tx, schedule = optimizer.make_optimizer(optimizer.OptimizerConfig(warmup=0, decay="constant"), 10)
     update = partial(
         states.update,

@@ -115,7 +115,7 @@ def test_the_folder_holds_the_classifier_and_what_it_measures(trained):
 
 def test_a_folder_of_another_training_is_refused(folder, trained, one_device):
     run, _ = trained
-    with pytest.raises(ValueError, match="holds a training with another seed; use another --run"):
+    with pytest.raises(ValueError, match="holds a training with seed 0, not 1; use another --run"):
         train(config(folder, run, seed=1), one_device)
 
 

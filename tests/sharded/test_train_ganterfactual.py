@@ -67,7 +67,7 @@ def test_a_run_leaves_generators_and_says_which_classifier_was_in_the_loss(strai
     weighed = lines[0]["adversarial"] + 10 * lines[0]["cycle"] + lines[0]["identity"] + lines[0]["classifier"]
     assert lines[0]["loss"] == pytest.approx(weighed, rel=1e-5)
     report = json.loads((run / "validation.json").read_text())
-    assert {way: figures["share"]["count"] for way, figures in report.items()} == {"add": 10, "remove": 5}
+    assert {way: figures["hit_rate"]["count"] for way, figures in report.items()} == {"add": 10, "remove": 5}
     for way in ("add", "remove"):
         assert report[way]["l1"]["value"] == pytest.approx(lines[-1][f"validation_l1_{way}"], rel=1e-5)
         assert (run / "samples" / f"6-{way}.png").is_file()
@@ -141,6 +141,6 @@ def test_the_program_trains_on_a_built_data_set(compiled, folder, tmp_path, caps
     assert weights.load(tmp_path / "run" / "model").config.attribute == ATTRIBUTE
     assert "with it, of 48" in capsys.readouterr().err
     report = json.loads((tmp_path / "run" / "validation.json").read_text())
-    assert sum(figures["share"]["count"] for figures in report.values()) == 24
+    assert sum(figures["hit_rate"]["count"] for figures in report.values()) == 24
     with pytest.raises(ValueError, match="0 with it, of 48; name an attribute of which it has both"):
         ganterfactual_data.load(options["data"], "hernia")

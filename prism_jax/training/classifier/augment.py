@@ -12,7 +12,7 @@ class Augmentation:
     """The largest of each random change; all zero: images stay as they are."""
 
     shift: float = 0.04
-    """Along each side, in shares of it; the edge is repeated."""
+    """Along each side, as a fraction of it; the edge is repeated."""
     rotation: float = 5.0
     """Degrees."""
     contrast: float = 0.15
@@ -44,7 +44,7 @@ def augment(images: jax.Array, keys: Callable[[str], jax.Array], config: Augment
 
 
 def _moved(image: jax.Array, move: jax.Array) -> jax.Array:
-    """`image` [h, w, 1] shifted by `move` (down, right: shares of a side) and turned by its third, in radians."""
+    """`image` [h, w, 1] shifted by `move` (down, right: fractions of a side) and turned by its third, in radians."""
     height, width = image.shape[:2]
     rows, columns = jnp.arange(height) - (height - 1) / 2, jnp.arange(width) - (width - 1) / 2
     rows, columns = rows - move[0] * height, columns - move[1] * width

@@ -45,7 +45,7 @@ class LabelledStream:
 
 
 def known_of(data: Data) -> list[list[Attributes]]:
-    """What is known of every example of `data`, by data set; reads each once."""
+    """The attributes of every example of `data`, by data set; reads each once."""
     return [[example.attributes for example in source] for source in examples.open_all(data)]
 
 
@@ -79,11 +79,11 @@ def held_out(data: Data) -> HeldOut:
     source = examples.open_split(data)
     batches = pipeline.batches(source, READ_AT_ONCE, size=data.size, fit=data.fit, factor=1, crop=data.crop)
     images = [to_uint8(batch["image"][batch["mask"]][..., 0]) for batch in batches]
-    found = [(example.attributes, example.patient) for example in source]
+    known = [(example.attributes, example.patient) for example in source]
     return HeldOut(
         images=np.concatenate(images),
-        attributes=tuple(attributes for attributes, _ in found),
-        patients=np.array([patient for _, patient in found]),
+        attributes=tuple(attributes for attributes, _ in known),
+        patients=np.array([patient for _, patient in known]),
     )
 
 

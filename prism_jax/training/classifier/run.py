@@ -31,7 +31,7 @@ from prism_jax.metrics.classification import age_error, auroc, by_target
 from prism_jax.models.convnext import ConvNeXtConfig
 from prism_jax.models.densenet import DenseNetConfig
 from prism_jax.stats.intervals import BootstrapConfig
-from prism_jax.training import examples
+from prism_jax.training import examples, run_folder
 from prism_jax.training import state as states
 from prism_jax.training.classifier import data as classifier_data
 from prism_jax.training.classifier.augment import Augmentation
@@ -45,7 +45,6 @@ from prism_jax.training.optimizer import OptimizerConfig, make_optimizer
 from prism_jax.weights import pretrained
 
 INTERVALS = BootstrapConfig(resamples=500)
-DECISIVE = ("seed", "network", "targets", "age", "size")  # what checkpoints of one folder share
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -89,11 +88,12 @@ class ClassifierRun:
 def main(config: ClassifierRun) -> None:
     """Trains in the folder `config.run`, from its latest checkpoint if there is one, then writes `model/`."""
     config.processes.initialize()
-    train(config, sharding.make_mesh())
+    with run_folder.locked(config.run):
+        train(config, sharding.make_mesh())
 
 
 def train(config: ClassifierRun, mesh: Mesh) -> Classifier:
-    """What `main` does, on the devices of `mesh`; returns the classifier."""
+    """Trains on the devices of `mesh`; returns the calibrated classifier."""
     check(config, mesh)
     tx, schedule = make_optimizer(config.optimizer, config.loop.steps)
     known = classifier_data.known_of(config.data)
@@ -124,12 +124,12 @@ def train(config: ClassifierRun, mesh: Mesh) -> Classifier:
         seed=config.seed,
         mesh=mesh,
         validate=validation(config, task, predict, held),
-        patience=config.skip.max_consecutive,
+        max_consecutive_skips=config.skip.max_consecutive,
     )
     params = states.averaged_params(states.best_state(config.run, state))
-    found = calibrated_on(held, predict(params, held.images), task.classifier(nnx.merge(graphdef, params)), task)
-    finish(config, found, predict, params)
-    return found
+    classifier = calibrated_on(held, predict(params, held.images), task.classifier(nnx.merge(graphdef, params)), task)
+    finish(config, classifier, predict, params)
+    return classifier
 
 
 def check(config: ClassifierRun, mesh: Mesh) -> None:
@@ -141,12 +141,14 @@ def check(config: ClassifierRun, mesh: Mesh) -> None:
         raise ValueError(f"size {config.size} is larger than data.size {config.data.size}; use it or less")
     for split in filter(None, ("train", "val", config.validation.test_split)):
         examples.open_split(dataclasses.replace(config.data, split=split))
-    configs.check_same(config, config.run, DECISIVE, holds="a training", kept="checkpoints/*")
+    run_folder.check_same_training(config, fixed=("seed", "network", "targets", "age", "size"))
 
 
 def task_of(config: ClassifierRun, known: Sequence[Attributes]) -> Task:
     """The task that the data sets; ValueError where it has nothing to learn of a target that is asked for."""
     there = targets.available(known)
+    if config.targets is None:
+        report_left_out(known, there)
     names = there if config.targets is None else config.targets
     labels = targets.values(known, names)
     missing = [name for name, column in zip(names, labels.T, strict=True) if len(np.unique(column[column >= 0])) < 2]
@@ -161,6 +163,17 @@ def task_of(config: ClassifierRun, known: Sequence[Attributes]) -> Task:
     return Task(size=config.size, targets=names, age_scale=scale, positive_weights=weights)
 
 
+def report_left_out(known: Sequence[Attributes], trained: Sequence[str]) -> None:
+    """Prints the findings of the data set that are not trained, and which statement is missing."""
+    missing = {}
+    for name in dict.fromkeys(name for attributes in known for name in attributes.findings if name not in trained):
+        column = targets.values(known, [name])
+        states = [word for word, label in (("present", 1), ("absent", 0)) if not (column == label).any()]
+        missing[name] = f"{name} (never stated {' or '.join(states)})"
+    if missing and jax.process_index() == 0:
+        print(f"findings that are not trained: {', '.join(missing.values())}", file=sys.stderr)
+
+
 def network_of(config: ClassifierRun, task: Task) -> tuple[type[nnx.Module], Any]:
     """The class of the network, and its options with an output for each target and the age."""
     outputs = len(task.targets) + (task.age_scale is not None)
@@ -172,12 +185,12 @@ def network_of(config: ClassifierRun, task: Task) -> tuple[type[nnx.Module], Any
 
 def first_state(initial: None, *, network: type, options: Any, config: ClassifierRun, tx: Any) -> states.TrainState:
     """The state before the first step, from seeded parameters."""
-    made = network(options, rngs=nnx.Rngs(rng.stream(rng.key(config.seed), "init")))
-    return states.create(nnx.to_pure_dict(nnx.state(made)), tx, ema=config.ema_decay is not None)
+    module = network(options, rngs=nnx.Rngs(rng.stream(rng.key(config.seed), "init")))
+    return states.create(nnx.to_pure_dict(nnx.state(module)), tx, ema=config.ema_decay is not None)
 
 
 def validation(config: ClassifierRun, task: Task, predict: Callable, held: HeldOut) -> Hook:
-    """The hook that measures the averaged weights: the loss by which checkpoints are kept is 1 - mean AUROC."""
+    """The hook that validates the averaged weights; the validation loss is 1 - mean AUROC."""
     labels, ages = targets.values(held.attributes, task.targets), targets.ages(held.attributes)
 
     def call(state: states.TrainState, step: int, log: Log) -> dict[str, float]:
@@ -203,7 +216,7 @@ def calibrated_on(
     return classifier.replace(temperature=jnp.asarray(temperature), shift=jnp.asarray(shift))
 
 
-def finish(config: ClassifierRun, found: Classifier, predict: Callable, params: Any) -> None:
+def finish(config: ClassifierRun, classifier: Classifier, predict: Callable, params: Any) -> None:
     """Writes the classifier, and what it measures on the split `config.validation.test_split`; process 0 does."""
     split = config.validation.test_split
     held = (
@@ -213,15 +226,14 @@ def finish(config: ClassifierRun, found: Classifier, predict: Callable, params: 
     if jax.process_index() != 0:
         return
     run = Path(config.run)
-    found.save_pretrained(run / "model")
-    print(f"{run / 'model'}: {', '.join(found.targets)}{' and age' if found.predicts_age else ''}", file=sys.stderr)
+    classifier.save_pretrained(run / "model")
+    summary = f"classifier of {', '.join(classifier.targets)}{' and age' if classifier.predicts_age else ''}"
+    run_folder.announce(run / "model", summary, "name this folder among the judges of an evaluation's configuration")
     if held is None:
         return
-    report = measured(found, held, predictions)
+    report = measured(classifier, held, predictions)
     (run / f"{split}.json").write_text(json.dumps(report, indent=2) + "\n")
-    for name, figures in report.items():
-        told = ", ".join(f"{key} {f['value']:.3f} [{f['low']:.3f}, {f['high']:.3f}]" for key, f in figures.items())
-        print(f"{split} {name}: {told}", file=sys.stderr)
+    run_folder.print_report(report, split)
 
 
 def measured(

@@ -22,12 +22,12 @@ from prism_jax.training.vae.loss import to_float
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ClassifierObjective:
-    """What the loss weighs."""
+    """Weights of the loss."""
 
     positive_weight: float = 10.0
     """Largest weight of the rarer class of a target against the other; 1: all examples weigh the same."""
     age_weight: float = 0.3
-    """Of the squared error of the age, in standard deviations."""
+    """Weight of the squared error of the age, in standard deviations."""
 
     def __post_init__(self) -> None:
         if self.positive_weight < 1 or self.age_weight < 0:
@@ -39,7 +39,7 @@ class ClassifierObjective:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Task:
-    """What is to be learned, as the training data has it."""
+    """Targets and scales, as the training data has them."""
 
     size: int  # side in pixels to which the classifier resizes images
     targets: tuple[str, ...]

@@ -1,7 +1,7 @@
 """Encodes a data set once, for training: `prism train encode_latents --config NAME`, a configuration of train.finetune.
 
-Writes the folder `latents` of the configuration, shard by shard. A stopped run goes on where it was. Processes share
-the shards and never talk: `--processes.count N --processes.index I`.
+Writes the folder `latents` of the configuration, shard by shard. A stopped run resumes where it was. Processes share
+the shards without communicating: `--processes.count N --processes.index I`.
 """
 
 import sys
@@ -19,7 +19,7 @@ from prism_jax.data.loading import pipeline
 from prism_jax.data.loading.latent_cache import row_of
 from prism_jax.data.schema import Example
 from prism_jax.stable_diffusion import StableDiffusion
-from prism_jax.training import examples
+from prism_jax.training import examples, run_folder
 from prism_jax.training.finetune import run as finetune_run
 from prism_jax.training.finetune.encode import encode
 from prism_jax.training.finetune.run import FinetuneRun
@@ -49,9 +49,10 @@ def main(config: FinetuneRun) -> None:
             cache.write(i, latents, rows)
             bar.update(len(part))
     if cache.finish(sd.tokenize):
-        print(f"{cache.folder}: latents of {count} images", file=sys.stderr)
+        following = "prism train finetune with the same --config and options"
+        run_folder.announce(cache.folder, f"latents of {count} images", following)
     else:
-        print("this process is done; the last one to end finishes the cache", file=sys.stderr)
+        print("this process is done; the last one to end completes the cache", file=sys.stderr)
 
 
 def encoder(config: FinetuneRun, sd: StableDiffusion, mesh: Mesh) -> Callable[[np.ndarray], np.ndarray]:
@@ -62,8 +63,8 @@ def encoder(config: FinetuneRun, sd: StableDiffusion, mesh: Mesh) -> Callable[[n
 
     def to_latents(images: np.ndarray) -> np.ndarray:
         frozen, key, step = given
-        found = jax.device_get(program(frozen, {"image": jax.device_put(images, over_batch)}, key, step))
-        return np.concatenate([found[name] for name in ("latents", "logvar") if name in found], axis=-1)
+        encoded = jax.device_get(program(frozen, {"image": jax.device_put(images, over_batch)}, key, step))
+        return np.concatenate([encoded[name] for name in ("latents", "logvar") if name in encoded], axis=-1)
 
     return to_latents
 

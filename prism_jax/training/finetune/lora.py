@@ -1,4 +1,4 @@
-"""Which parameters a run trains: all of those that patterns name, or low-rank changes of some (LoRA).
+"""Selection of the trained parameters: those that patterns match, or low-rank changes of some (LoRA).
 
 LoRA: Hu et al. 2021, arXiv 2106.09685. Parameters are nested dicts of arrays by network.
 """
@@ -41,10 +41,10 @@ class Lora:
 
 
 def split(weights: Mapping[str, Any], patterns: tuple[str, ...]) -> tuple[dict, dict]:
-    """The parameters whose dotted path one of `patterns` is found in, and the others.
+    """The parameters whose dotted path matches one of `patterns`, and the others.
 
     Raises:
-      ValueError: a pattern is found nowhere.
+      ValueError: a pattern matches no parameter.
     """
     names = [dotted(path) for path, _ in tree_flatten_with_path(weights)[0]]
     for pattern in patterns:
@@ -64,10 +64,10 @@ def low_rank(weights: Mapping[str, Any], lora: Lora, seed: int) -> dict:
     """The first factors, in place of the matrices: "a" [in, r], normal of deviation 1/r, and "b" [r, out], zeros.
 
     Raises:
-      ValueError: `lora.targets` is found nowhere, or names an array that is not a matrix.
+      ValueError: `lora.targets` matches nothing, or an array that is not a matrix.
     """
-    found = _chosen(weights, lambda name: re.search(lora.targets, name) is not None)
-    if not found:
+    matrices = _chosen(weights, lambda name: re.search(lora.targets, name) is not None)
+    if not matrices:
         raise ValueError(f"lora.targets {lora.targets!r} is found in no parameter")
     root = rng.stream(rng.key(seed), "low rank")
 
@@ -78,17 +78,17 @@ def low_rank(weights: Mapping[str, Any], lora: Lora, seed: int) -> dict:
         a = jax.random.normal(key, (kernel.shape[0], lora.rank)) / lora.rank
         return {"a": a, "b": jnp.zeros((lora.rank, kernel.shape[1]))}
 
-    return jax.tree_util.tree_map_with_path(factors, found)
+    return jax.tree_util.tree_map_with_path(factors, matrices)
 
 
 def _chosen(tree: Mapping[Any, Any], is_chosen: Any, name: str = "") -> dict:
     """The leaves whose dotted path `is_chosen`, without empty dicts."""
-    found = {}
+    chosen = {}
     for key, value in tree.items():
         here = f"{name}.{key}" if name else str(key)
         if isinstance(value, Mapping):
             part = _chosen(value, is_chosen, here)
-            found |= {key: part} if part else {}
+            chosen |= {key: part} if part else {}
         elif is_chosen(here):
-            found[key] = value
-    return found
+            chosen[key] = value
+    return chosen

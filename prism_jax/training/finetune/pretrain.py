@@ -16,6 +16,7 @@ from prism_jax.diffusion.schedule import NoiseSchedule, ScheduleConfig
 from prism_jax.models.text_encoder import CLIPTextModel, TextConfig
 from prism_jax.models.unet import UNet2DCondition, UNetConfig
 from prism_jax.stable_diffusion import StableDiffusion, load_tokenizer
+from prism_jax.training import run_folder
 from prism_jax.training.finetune import lora
 from prism_jax.training.finetune import run as finetune_run
 from prism_jax.training.finetune.run import FinetuneRun
@@ -46,7 +47,9 @@ def main(config: PretrainRun) -> None:
     are kept in `base/config.json`.
     """
     config.training.processes.initialize()
-    finetune_run.train(prepare(config), sharding.make_mesh(fsdp=config.training.sharding.fsdp))
+    with run_folder.locked(config.training.run):
+        finetune_run.train(prepare(config), sharding.make_mesh(fsdp=config.training.sharding.fsdp))
+    finetune_run.announce(config.training)
 
 
 def prepare(config: PretrainRun) -> FinetuneRun:
@@ -63,14 +66,14 @@ def prepare(config: PretrainRun) -> FinetuneRun:
     return dataclasses.replace(config.training, model=str(initial))
 
 
-def check_same(found: StableDiffusion, wanted: StableDiffusion, folder: Path) -> None:
+def check_same(saved: StableDiffusion, wanted: StableDiffusion, folder: Path) -> None:
     """Raises ValueError where the networks in `folder` have other options than those asked for."""
     for name in ("vae", *finetune_run.NETWORKS):
-        made, asked = (getattr(sd, name).config.to_dict() for sd in (found, wanted))
+        there, asked = (getattr(sd, name).config.to_dict() for sd in (saved, wanted))
         for option in asked:
-            if made[option] != asked[option]:
+            if there[option] != asked[option]:
                 raise ValueError(
-                    f"{folder} was made with {name} {option} {made[option]}, not {asked[option]}; "
+                    f"{folder} was made with {name} {option} {there[option]}, not {asked[option]}; "
                     "use another run folder"
                 )
 

@@ -24,7 +24,7 @@ from prism_jax.data.sources import build
 from prism_jax.distributed import DistributedConfig
 from prism_jax.sharding import ShardingConfig
 from prism_jax.stable_diffusion import StableDiffusion, tokenize
-from prism_jax.training import examples, mfu
+from prism_jax.training import examples, mfu, run_folder
 from prism_jax.training import state as states
 from prism_jax.training.examples import Data
 from prism_jax.training.finetune import lora as finetune_lora
@@ -63,7 +63,7 @@ class FinetuneRun:
     """Train low-rank changes of matrices instead."""
     objective: DenoisingObjective = DenoisingObjective()
     dtype: jnp.dtype = jnp.dtype("float32")
-    """Of the computation: bfloat16 on accelerators. Parameters, moments and loss are float32."""
+    """Compute dtype: bfloat16 on accelerators. Parameters, moments and loss are float32."""
     remat: bool = False
     """Recompute the UNet's blocks in the backward pass, for memory."""
     ema_decay: float | None = 0.9999
@@ -80,13 +80,15 @@ class FinetuneRun:
 def main(config: FinetuneRun) -> None:
     """Trains in the folder `config.run`, from its latest checkpoint if there is one."""
     config.processes.initialize()
-    train(config, sharding.make_mesh(fsdp=config.sharding.fsdp))
+    with run_folder.locked(config.run):
+        train(config, sharding.make_mesh(fsdp=config.sharding.fsdp))
+    announce(config)
 
 
 def train(config: FinetuneRun, mesh: Mesh) -> states.TrainState:
-    """What `main` does, on the devices of `mesh`; returns the last state."""
+    """Trains on the devices of `mesh`; returns the last state."""
     check(config, mesh)
-    check_same_run(config)
+    run_folder.check_same_training(config, fixed=("model", "seed", "trained", "lora"))
     sd = StableDiffusion.from_pretrained(config.model, dtype=config.dtype, remat=config.remat)
     sd.tokenize(config.samples.prompts)  # too long a prompt fails here, not at the first grid
     tx, schedule = make_optimizer(config.optimizer, config.loop.steps)
@@ -133,11 +135,11 @@ def train(config: FinetuneRun, mesh: Mesh) -> states.TrainState:
         run=config.run,
         seed=config.seed,
         mesh=mesh,
-        placement=config.sharding,
+        sharding_config=config.sharding,
         prepare=None if is_encoded else partial(encode, objective=config.objective, parts=config.accumulate),
         validate=validate,
         hooks=hooks,
-        patience=config.skip.max_consecutive,
+        max_consecutive_skips=config.skip.max_consecutive,
         peak=peak,
     )
 
@@ -160,16 +162,11 @@ def check(config: FinetuneRun, mesh: Mesh) -> None:
         raise ValueError("trained and lora both say what is trained; leave one as it is")
 
 
-def check_same_run(config: FinetuneRun) -> None:
-    """Raises ValueError where the folder holds checkpoints of a training of something else."""
-    run = Path(config.run)
-    if not (run / configs.FILE_NAME).is_file() or not any((run / "checkpoints").glob("*")):
-        return
-    before = configs.read(run)
-    for name in ("model", "seed", "trained", "lora"):
-        there, here = getattr(before, name), getattr(config, name)
-        if there != here:
-            raise ValueError(f"{run} holds a training with {name} {there}, not {here}; use another --run, or remove it")
+def announce(config: FinetuneRun) -> None:
+    """Prints the command that follows a finished run."""
+    run_folder.announce(
+        config.run, f"trained to step {config.loop.steps}", f"prism export --run {config.run} --out MODEL_FOLDER"
+    )
 
 
 def split(sd: StableDiffusion) -> tuple[dict[str, nnx.GraphDef], dict[str, Any]]:

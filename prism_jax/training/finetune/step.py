@@ -22,10 +22,10 @@ NOISE_LEVELS = 4  # equal parts of the timesteps, for which losses are logged ap
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class DenoisingObjective:
-    """What is minimised, beside the schedule's own target (noise or v)."""
+    """Options of the denoising loss, whose target (noise or v) the schedule sets."""
 
     caption_dropout: float = 0.1
-    """Share of examples that see the empty prompt, for classifier-free guidance."""
+    """Fraction of examples trained with the empty prompt, for classifier-free guidance."""
     min_snr: float | None = None
     """Weigh timesteps by min(SNR, this) (Hang et al. 2023, arXiv 2303.09556: 5); None: all alike."""
     noise_offset: float = 0.0
@@ -33,14 +33,14 @@ class DenoisingObjective:
     sample_posterior: bool = False
     """Draw latents from the encoder's posterior, instead of taking its mean."""
     flip: float = 0.0
-    """Share of images mirrored. Off, because hearts have a side."""
+    """Fraction of images mirrored. Off, because hearts have a side."""
 
     def __post_init__(self) -> None:
         for name in ("caption_dropout", "flip"):
             if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f"{name} {getattr(self, name)} is a share; use 0 to 1")
+                raise ValueError(f"{name} must be between 0 and 1, got {getattr(self, name)}")
         if self.min_snr is not None and self.min_snr <= 0:
-            raise ValueError(f"min_snr {self.min_snr} is not above 0; use 5, or None for none")
+            raise ValueError(f"min_snr must be above 0, or None to weight all timesteps equally, got {self.min_snr}")
 
 
 def train_step(
@@ -60,8 +60,8 @@ def train_step(
     """One step on `batch`: "latents" [b, h, w, 4] (scaled mean), "logvar" if drawn from, "tokens" int32 [b, 77],
     "id" uint32 [b], "weight" float32 [b].
 
-    Each device goes through the networks with its own examples and whole parameters. Between devices go, once a step,
-    cut parameters to make them whole, and the sums of gradients and of a few numbers.
+    Each device computes the gradient of its own examples with whole parameters (ZeRO): sharded parameters are gathered
+    once, gradients are reduced and scattered once, and nothing else but a few scalars is sent.
 
     Args:
       frozen: "networks", the parameters of those not trained; "schedule"; "no_caption", the tokens of "" [77].
@@ -145,16 +145,16 @@ def losses_by_timestep(
     """Mean losses of equal parts of the timesteps, as `loss_t0_249` and so on."""
     count = len(schedule.alphas_cumprod)
     bounds = [count * i // NOISE_LEVELS for i in range(NOISE_LEVELS + 1)]
-    found = {}
+    means = {}
     for low, high in itertools.pairwise(bounds):
         is_in = ((timesteps >= low) & (timesteps < high)).astype(jnp.float32)
-        found[f"loss_t{low}_{high - 1}"] = Mean(total=jnp.sum(losses * is_in), count=jnp.sum(weights * is_in))
-    return found
+        means[f"loss_t{low}_{high - 1}"] = Mean(total=jnp.sum(losses * is_in), count=jnp.sum(weights * is_in))
+    return means
 
 
-def drop_captions(tokens: jax.Array, empty: jax.Array, keys: jax.Array, share: float) -> jax.Array:
-    """`tokens` [b, 77] with a random `share` of rows replaced by `empty` [77]; keys [b]."""
-    dropped = jax.vmap(lambda k: jax.random.bernoulli(k, share))(keys)  # [b]
+def drop_captions(tokens: jax.Array, empty: jax.Array, keys: jax.Array, rate: float) -> jax.Array:
+    """`tokens` [b, 77] with a random fraction `rate` of the rows replaced by `empty` [77]; keys [b]."""
+    dropped = jax.vmap(lambda k: jax.random.bernoulli(k, rate))(keys)  # [b]
     return jnp.where(dropped[:, None], empty[None], tokens)
 
 

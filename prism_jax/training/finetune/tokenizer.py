@@ -7,7 +7,6 @@ so that no prompt has unknown ones.
 import dataclasses
 import itertools
 import json
-import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -15,6 +14,7 @@ from pathlib import Path
 from prism_jax.data.captions.templates import PLAIN
 from prism_jax.data.loading import pipeline
 from prism_jax.stable_diffusion import load_tokenizer
+from prism_jax.training import run_folder
 
 START, END = "<|startoftext|>", "<|endoftext|>"
 WORD_END = "</w>"
@@ -42,7 +42,8 @@ def main(config: TokenizerRun) -> None:
     write(*learn(texts(config), config.vocab_size), Path(config.out))
     tokenizer = load_tokenizer(config.out)
     longest = max(len(tokenizer(text).input_ids) for text in set(texts(config)))
-    print(f"{config.out}: {len(tokenizer)} tokens, longest caption {longest} of 77", file=sys.stderr)
+    following = f"prism train pretrain --tokenizer {config.out} --config NAME"
+    run_folder.announce(config.out, f"{len(tokenizer)} tokens, longest caption {longest} of 77", following)
 
 
 def texts(config: TokenizerRun) -> Iterator[str]:

@@ -192,4 +192,4 @@ def reconstructions(context: EvalContext, config: Reconstructions) -> Hook:
 
 def _show(run: Path, name: str, step: int, pixels: np.ndarray, log: Log) -> None:
     sample_images.write(pixels, run / name / f"{step}.png")
-    log.picture(step, name, pixels)
+    log.image(step, name, pixels)

@@ -27,7 +27,7 @@ class Sides:
         return {"image": self.images[self.has == has], "id": self.ids[self.has == has]}
 
     def together(self) -> dict[str, np.ndarray]:
-        """Those of both, in the order of the build."""
+        """The images of both sides, in the order of the build."""
         return {"image": self.images, "has": self.has, "id": self.ids}
 
 
@@ -37,15 +37,15 @@ def load(data: Data, attribute: str) -> Sides:
     Raises:
       ValueError: there is no such data set, or it has no image with the attribute, or none without.
     """
-    found = classifier_data.held_out(data)
-    states = targets.values(found.attributes, [attribute])[:, 0]
+    images = classifier_data.held_out(data)
+    states = targets.values(images.attributes, [attribute])[:, 0]
     known = np.flatnonzero(~np.isnan(states))
     has = states[known] == 1
     counts = f"{np.sum(~has)} images without {attribute}, {np.sum(has)} with it, of {len(states)}"
     if not 0 < has.sum() < len(has):
         raise ValueError(f"{data.folder} {data.split}: {counts}; name an attribute of which it has both")
     print(f"{data.folder} {data.split}: {counts}", file=sys.stderr)
-    return Sides(images=found.images[known, ..., None], has=has, ids=known, patients=found.patients[known])
+    return Sides(images=images.images[known, ..., None], has=has, ids=known, patients=images.patients[known])
 
 
 class UnpairedBatches:

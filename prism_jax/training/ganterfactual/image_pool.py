@@ -1,6 +1,8 @@
-"""Images made some time ago, shown to discriminators beside new ones (Shrivastava et al. 2017, arXiv 1612.07828).
+"""Image history buffer: earlier generated images, shown to discriminators beside new ones.
 
-A pytree of fixed shapes: part of the training state, so that a run that was stopped goes on with the same images.
+Shrivastava et al. 2017, arXiv 1612.07828.
+
+A pytree of fixed shapes: part of the training state, so that a resumed run has the same images.
 """
 
 import jax

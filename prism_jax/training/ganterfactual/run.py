@@ -2,17 +2,16 @@
 arXiv 2012.11905): `python -m train.ganterfactual --config configs/NAME.py [--section.option value ...]`.
 
 A CycleGAN between unpaired images without and with the attribute, and a frozen classifier in the generators' loss. That
-classifier must not be one that measures the counterfactuals: it says what the generators were trained to have it say.
-Generators have no text and no graph: what goes along with the attribute in the data, they may change too; and that a
-picture stays that of the same patient is only encouraged, by the cycle and identity losses.
+classifier must not judge the counterfactuals later: the generators were trained to satisfy it.
+Generators have no text and no graph: they may also change whatever correlates with the attribute in the data, and the
+patient's identity is only encouraged, by the cycle and identity losses.
 
 The run folder gets, besides what every run has, `model/`: config.json and safetensors of the last generators, and
-`validation.json`, what the classifier in the loss says of translated validation images.
+`validation.json`, the predictions of the classifier in the loss for translated validation images.
 """
 
 import dataclasses
 import json
-import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -27,6 +26,7 @@ from prism_jax import rng, sharding
 from prism_jax.classifier import Classifier
 from prism_jax.distributed import DistributedConfig
 from prism_jax.models.cyclegan import CycleGANConfig, Discriminators, Generators
+from prism_jax.training import run_folder
 from prism_jax.training import state as states
 from prism_jax.training.examples import Data
 from prism_jax.training.ganterfactual import data as ganterfactual_data
@@ -55,9 +55,9 @@ class GANterfactualRun:
     """Its `attribute` is what is added and taken away."""
     objective: GANterfactualObjective = GANterfactualObjective()
     optimizer: OptimizerConfig = OptimizerConfig(peak=2e-4, warmup=0, decay="constant", b1=0.5, clip=float("inf"))
-    """Of generators and of discriminators."""
+    """For generators and discriminators alike."""
     skip: states.SkipConfig = states.SkipConfig(spike_factor=float("inf"))
-    """Adversaries make each other's gradients jump: only what is not finite is left out."""
+    """Gradients of adversaries jump: only batches with numbers that are not finite are skipped."""
     loop: LoopConfig = LoopConfig()
     batch_size: int = 8
     """Images of each kind."""
@@ -73,7 +73,8 @@ def main(config: GANterfactualRun) -> None:
     attribute = config.model.attribute
     held = dataclasses.replace(config.data, split=config.validation.split, limit=config.validation.limit)
     data, held = (ganterfactual_data.load(part, attribute) for part in (config.data, held))
-    train(config, classifier, data, held, mesh)
+    with run_folder.locked(config.run):
+        train(config, classifier, data, held, mesh)
 
 
 def check(config: GANterfactualRun, mesh: Mesh) -> Classifier:
@@ -88,6 +89,7 @@ def check(config: GANterfactualRun, mesh: Mesh) -> Classifier:
         classifier.column(config.model.attribute)
     except ValueError as error:
         raise ValueError(f"--classifier {config.classifier}: {error}") from error
+    run_folder.check_same_training(config, fixed=("seed", "classifier", "model"))
     return classifier
 
 
@@ -111,7 +113,7 @@ def train(config: GANterfactualRun, classifier: Classifier, data: Sides, held: S
         seed=config.seed,
         mesh=mesh,
         validate=ganterfactual_validation.validation(config, predict, frozen, held),
-        patience=config.skip.max_consecutive,
+        max_consecutive_skips=config.skip.max_consecutive,
     )
     finish(config, state, networks, lambda params: predict(params, frozen, held), held)
     return state
@@ -120,11 +122,11 @@ def train(config: GANterfactualRun, classifier: Classifier, data: Sides, held: S
 def untrained(config: GANterfactualRun) -> dict[str, Any]:
     """The parameters before the first step, on the host."""
     root = rng.key(config.seed)
-    made = {
+    networks = {
         name: network(config.model, rngs=nnx.Rngs(rng.stream(root, f"init {name}")))
         for name, network in NETWORKS.items()
     }
-    return jax.device_get({name: nnx.to_pure_dict(nnx.state(network)) for name, network in made.items()})
+    return jax.device_get({name: nnx.to_pure_dict(nnx.state(network)) for name, network in networks.items()})
 
 
 def finish(config: GANterfactualRun, state: GanState, networks: Networks, predict: Callable, held: Sides) -> None:
@@ -138,7 +140,5 @@ def finish(config: GANterfactualRun, state: GanState, networks: Networks, predic
     about = {"step": step, "seed": config.seed, cyclegan.CLASSIFIER: fingerprint(config.classifier)}
     (run / "model" / cyclegan.TRAINING).write_text(json.dumps(about, indent=2) + "\n")
     (run / "validation.json").write_text(json.dumps(report, indent=2) + "\n")
-    print(f"{run / 'model'}: generators of step {step}", file=sys.stderr)
-    for way, figures in report.items():
-        told = ", ".join(f"{key} {f['value']:.4g} [{f['low']:.4g}, {f['high']:.4g}]" for key, f in figures.items())
-        print(f"{config.validation.split} {way} {config.model.attribute}: {told}", file=sys.stderr)
+    run_folder.announce(run / "model", f"generators of step {step}", "prism eval benchmark --config NAME")
+    run_folder.print_report(report, config.validation.split)

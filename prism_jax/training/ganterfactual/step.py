@@ -1,7 +1,7 @@
-"""One step of GANterfactual training (Mertes et al. 2022, arXiv 2012.11905): pure functions.
+"""Training step of GANterfactual (Mertes et al. 2022, arXiv 2012.11905): pure functions.
 
-Two generators translate between unpaired images without and with an attribute; discriminators tell what they make from
-real images of that kind, and a frozen classifier is asked whether it shows what it was made to show.
+Two generators translate between unpaired images without and with an attribute; discriminators distinguish their output
+from real images, and a frozen classifier scores whether it has the intended attribute.
 """
 
 import dataclasses
@@ -48,16 +48,16 @@ class GANterfactualObjective:
 
 @struct.dataclass
 class GanState:
-    """All that changes during training; a pytree."""
+    """Everything a training step changes; a pytree."""
 
     generators: states.TrainState
     discriminators: states.TrainState
-    pools: dict[str, Pool]  # by kind, of what was made
+    pools: dict[str, Pool]  # generated images by kind
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Networks:
-    """What the networks are made of, beside their numbers."""
+    """Structure of the networks, without their parameters."""
 
     generators: nnx.GraphDef
     discriminators: nnx.GraphDef
@@ -86,7 +86,7 @@ def train_step(
     objective: GANterfactualObjective,
     update: Callable,
 ) -> tuple[GanState, dict[str, jax.Array]]:
-    """One update of the generators, and one of the discriminators on what the generators made before it."""
+    """One update of the generators, and one of the discriminators on the images generated before it."""
     real = {kind: from_uint8(batch[kind]) for kind in HAS}
     critics = nnx.merge(networks.discriminators, state.discriminators.params)
 
@@ -94,22 +94,24 @@ def train_step(
         generators = nnx.merge(networks.generators, params)
         return generator_loss(generators, critics, frozen, real, attribute=attribute, objective=objective)
 
-    (loss, (parts, made)), grads = jax.value_and_grad(of_generators, has_aux=True)(state.generators.params)
+    (loss, (parts, generated)), grads = jax.value_and_grad(of_generators, has_aux=True)(state.generators.params)
     shown, pools = {}, {}
     for side, kind in enumerate(HAS):
         keys = rng.per_example(
             rng.at_step(rng.stream(key, f"pool {kind}"), state.generators.step), batch["id"][:, side]
         )
-        shown[kind], pools[kind] = exchanged(state.pools[kind], made[kind], keys)
+        shown[kind], pools[kind] = exchanged(state.pools[kind], generated[kind], keys)
 
     def of_discriminators(params):
         return discriminator_loss(nnx.merge(networks.discriminators, params), real, shown)
 
-    (critical, told), steepness = jax.value_and_grad(of_discriminators, has_aux=True)(state.discriminators.params)
+    (critic_loss, critic_parts), critic_grads = jax.value_and_grad(of_discriminators, has_aux=True)(
+        state.discriminators.params
+    )
     generators, metrics = update(state.generators, loss, grads)
-    discriminators, others = update(state.discriminators, critical, steepness)
+    discriminators, others = update(state.discriminators, critic_loss, critic_grads)
     skipped = jnp.maximum(metrics["skipped"], others["skipped"])
-    # A batch that is left out moves nothing: neither the other networks nor the pools.
+    # A skipped batch changes neither the networks nor the pools.
     unchanged = GanState(
         generators=state.generators.replace(step=generators.step),
         discriminators=state.discriminators.replace(step=discriminators.step),
@@ -118,7 +120,7 @@ def train_step(
     changed = GanState(generators=generators, discriminators=discriminators, pools=pools)
     kept = jax.tree.map(lambda new, old: jnp.where(skipped == 0, new, old), changed, unchanged)
     metrics |= {"discriminator_grad_norm": others["grad_norm"], "skipped": skipped}
-    return kept, {"loss": loss, **parts, "discriminator": critical, **told, **metrics}
+    return kept, {"loss": loss, **parts, "discriminator": critic_loss, **critic_parts, **metrics}
 
 
 def generator_loss(
@@ -130,29 +132,29 @@ def generator_loss(
     attribute: str,
     objective: GANterfactualObjective,
 ) -> tuple[jax.Array, tuple[dict[str, jax.Array], Images]]:
-    """The loss [], its parts before they are weighed, and what was made, by the kind that it was made into.
+    """The loss [], its unweighted terms, and the generated images by the kind they were translated into.
 
     `real` are images of both kinds; they belong to different people.
     """
     absent, present = real["absent"], real["present"]
     added, still_present = _of_each(generators.add, absent, present)
     removed, still_absent = _of_each(generators.remove, present, absent)
-    made = {"present": added, "absent": removed}
+    generated = {"present": added, "absent": removed}
     critics = {kind: getattr(discriminators, kind) for kind in HAS}
     parts = {
-        "adversarial": sum(_squares(critics[kind](made[kind]), 1.0) for kind in HAS),
-        "cycle": cycle_loss(generators, real, made),
-        "identity": _apart(still_present, present) + _apart(still_absent, absent),
-        "classifier": sum(classifier_loss(classifier, attribute, made[kind], HAS[kind]) for kind in HAS),
+        "adversarial": sum(_squares(critics[kind](generated[kind]), 1.0) for kind in HAS),
+        "cycle": cycle_loss(generators, real, generated),
+        "identity": _mean_absolute_error(still_present, present) + _mean_absolute_error(still_absent, absent),
+        "classifier": sum(classifier_loss(classifier, attribute, generated[kind], HAS[kind]) for kind in HAS),
     }
     weights = {"adversarial": 1.0} | {name: getattr(objective, name) for name in parts if name != "adversarial"}
-    return sum(weights[name] * part for name, part in parts.items()), (parts, made)
+    return sum(weights[name] * part for name, part in parts.items()), (parts, generated)
 
 
-def cycle_loss(generators: Generators, real: Images, made: Images) -> jax.Array:
+def cycle_loss(generators: Generators, real: Images, generated: Images) -> jax.Array:
     """Mean absolute error [] of images that were translated there and back, both ways."""
-    return _apart(generators.remove(made["present"]), real["absent"]) + _apart(
-        generators.add(made["absent"]), real["present"]
+    return _mean_absolute_error(generators.remove(generated["present"]), real["absent"]) + _mean_absolute_error(
+        generators.add(generated["absent"]), real["present"]
     )
 
 
@@ -171,30 +173,30 @@ def attribute_logits(classifier: Classifier, attribute: str, images: jax.Array) 
 def discriminator_loss(
     discriminators: Discriminators, real: Images, shown: Images
 ) -> tuple[jax.Array, dict[str, jax.Array]]:
-    """Least squares (Mao et al. 2017): real images are to give 1, made ones 0. The loss [], and each side's part."""
-    each = {kind: _told_apart(getattr(discriminators, kind), real[kind], shown[kind]) for kind in HAS}
+    """Least-squares loss [] (Mao et al. 2017), and its term of each kind: real images are 1, generated ones 0."""
+    each = {kind: _least_squares(getattr(discriminators, kind), real[kind], shown[kind]) for kind in HAS}
     return sum(each.values()), {f"discriminator_{kind}": loss for kind, loss in each.items()}
 
 
-def _told_apart(discriminator: Discriminator, real: jax.Array, made: jax.Array) -> jax.Array:
+def _least_squares(discriminator: Discriminator, real: jax.Array, made: jax.Array) -> jax.Array:
     of_real, of_made = _of_each(discriminator, real, made)
     return (_squares(of_real, 1.0) + _squares(of_made, 0.0)) / 2
 
 
 def _of_each(network: Callable, *batches: jax.Array) -> list[jax.Array]:
-    """What the network gives for each of several batches [b, h, w, c], as one: half the program to compile.
+    """The network's outputs for several batches [b, h, w, c], computed as one batch: half the program to compile.
 
-    Side by side, image by image: one after the other, devices would have to exchange theirs.
+    Images are interleaved: concatenated batches would have to be exchanged between devices.
     """
     together = jnp.stack(batches, axis=1)  # [b, n, h, w, c]
-    found = network(together.reshape(-1, *together.shape[2:]))
-    found = found.reshape(*together.shape[:2], *found.shape[1:])
-    return [found[:, i] for i in range(len(batches))]
+    outputs = network(together.reshape(-1, *together.shape[2:]))
+    outputs = outputs.reshape(*together.shape[:2], *outputs.shape[1:])
+    return [outputs[:, i] for i in range(len(batches))]
 
 
-def _squares(found: jax.Array, wanted: float) -> jax.Array:
-    return jnp.mean(jnp.square(found - wanted))
+def _squares(outputs: jax.Array, target: float) -> jax.Array:
+    return jnp.mean(jnp.square(outputs - target))
 
 
-def _apart(images: jax.Array, others: jax.Array) -> jax.Array:
+def _mean_absolute_error(images: jax.Array, others: jax.Array) -> jax.Array:
     return jnp.mean(jnp.abs(images - others))

@@ -92,12 +92,14 @@ def validation(config: Any, predict: Callable, classifier: Classifier, held: Sid
     return Hook(every=config.validation.every, call=call)
 
 
-def measured(found: Mapping[str, Mapping[str, np.ndarray]], held: Sides, config: Any) -> dict[str, dict[str, dict]]:
-    """By way: the share of hits, and the mean distance to the untranslated image, with intervals over patients."""
+def measured(
+    predictions: Mapping[str, Mapping[str, np.ndarray]], held: Sides, config: Any
+) -> dict[str, dict[str, dict]]:
+    """By way: the proportion of hits and the mean distance to the original, with intervals over patients."""
     options, report = config.validation.intervals, {}
     for way, has in WAYS.items():
         patients = held.patients[held.has == has]
-        hits = proportion(found[way]["hit"], subjects=patients, level=options.level)
-        l1 = bootstrap(np.mean, found[way]["l1"], subjects=patients, config=options)
-        report[way] = {"share": dataclasses.asdict(hits), "l1": dataclasses.asdict(l1)}
+        hits = proportion(predictions[way]["hit"], subjects=patients, level=options.level)
+        l1 = bootstrap(np.mean, predictions[way]["l1"], subjects=patients, config=options)
+        report[way] = {"hit_rate": dataclasses.asdict(hits), "l1": dataclasses.asdict(l1)}
     return report

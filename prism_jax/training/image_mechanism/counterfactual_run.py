@@ -1,8 +1,8 @@
 """Trains an image mechanism for its counterfactuals: `prism train counterfactual_finetune --config NAME ...`.
 
-It starts from a model of `train.image_mechanism` and asks frozen predictors (`train.predictors`) whether its
-counterfactuals show what they were made to show, with attributes by frozen mechanisms (`train.mechanisms`). Its free
-energy stays within a limit, by a Lagrange multiplier (De Sousa Ribeiro et al., ICML 2023, arXiv 2306.15764, section
+It starts from a model of `prism train image_mechanism`. Frozen predictors (`prism train predictors`) score whether its
+counterfactuals show the intended attributes, which frozen mechanisms (`prism train mechanisms`) compute. Its free
+energy is kept within a limit by a Lagrange multiplier (De Sousa Ribeiro et al., ICML 2023, arXiv 2306.15764, section
 3.3).
 
 The run folder gets, besides what every run has, `model/` as train.image_mechanism writes it, of the best checkpoint.
@@ -30,7 +30,7 @@ from prism_jax.scm import folder, predictions
 from prism_jax.scm.attributes import AttributeModel
 from prism_jax.scm.graph import Graph
 from prism_jax.scm.observed import Digits, Observed
-from prism_jax.training import observed_images
+from prism_jax.training import observed_images, run_folder
 from prism_jax.training import state as states
 from prism_jax.training.array_batches import ArrayBatches
 from prism_jax.training.examples import Data
@@ -79,7 +79,7 @@ class CounterfactualFinetuneRun:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Trained:
-    """What earlier runs left."""
+    """Models that earlier runs trained."""
 
     image: HVAE
     mechanisms: AttributeModel
@@ -98,7 +98,8 @@ def main(config: CounterfactualFinetuneRun) -> None:
     check(config, trained, mesh)
     held = dataclasses.replace(config.data, split=config.validation.split, limit=config.validation.limit)
     data, held = (observed_images.load(part, trained.graph) for part in (config.data, held))
-    train(config, trained, data, held, mesh)
+    with run_folder.locked(config.run):
+        train(config, trained, data, held, mesh)
 
 
 def load(config: CounterfactualFinetuneRun) -> Trained:
@@ -118,7 +119,7 @@ def load(config: CounterfactualFinetuneRun) -> Trained:
 
 
 def opened(config: CounterfactualFinetuneRun, name: str, read: Callable[[str], Any]) -> Any:
-    """What `read` finds in the folder of that option; one ValueError says which option is wrong."""
+    """The result of `read` for the folder in option `name`; ValueError, naming that option, where it fails."""
     path, made_by = getattr(config, name), "scm" if name == "image" else name
     try:
         return read(path)
@@ -139,6 +140,7 @@ def check(config: CounterfactualFinetuneRun, trained: Trained, mesh: Mesh) -> No
     every, kept = config.validation.every, config.loop.checkpoint_every
     if every and kept % every:
         raise ValueError(f"loop.checkpoint_every {kept} is no multiple of validation.every {every}; make it one")
+    run_folder.check_same_training(config, fixed=("seed", "image", "mechanisms", "predictors"))
 
 
 def train(
@@ -172,7 +174,7 @@ def train(
         seed=config.seed,
         mesh=mesh,
         validate=counterfactual_validation.validation(config, predict, frozen, held),
-        patience=config.skip.max_consecutive,
+        max_consecutive_skips=config.skip.max_consecutive,
     )
     best = states.best_state(config.run, state)  # by all processes together
     if jax.process_index() == 0:
@@ -213,4 +215,4 @@ def finish(
     configs.write(graph, model / "graph")
     about = {"step": step, "limit": limit, "multiplier": float(best.multiplier)}
     (model / "training.json").write_text(json.dumps(about, indent=2) + "\n")
-    print(f"{model}: averaged weights of step {step}", file=sys.stderr)
+    run_folder.announce(model, f"averaged weights of step {step}", "prism eval axioms --config NAME")

@@ -1,7 +1,7 @@
-"""One step of counterfactual training, and what is measured of it: pure functions (arXiv 2306.15764, section 3.3).
+"""Training step of counterfactual fine-tuning: pure functions (arXiv 2306.15764, section 3.3).
 
-Attribute mechanisms and predictors are frozen. The image mechanism is moved so that its counterfactuals show what they
-were made to show, as far as its free energy stays within a limit.
+Attribute mechanisms and predictors are frozen. The image mechanism is trained so that the predictors find the intended
+attributes in its counterfactuals, subject to a limit on its free energy.
 """
 
 import dataclasses
@@ -27,19 +27,19 @@ Batch = Mapping[str, jax.Array]  # as `Observed.labelled` has it
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class CounterfactualObjective:
-    """What is minimised: the auxiliary loss, subject to nll + beta KL <= limit."""
+    """Objective: the auxiliary loss, subject to nll + beta KL <= limit."""
 
     targets: Literal["hard", "soft"] = "hard"
-    """Of attributes that nobody set: their values (De Sousa Ribeiro et al. 2023), which amplifies them, or what the
-    predictors say of the factual image (Xia et al. 2024)."""
+    """Targets of attributes that were not intervened on: their values (De Sousa Ribeiro et al. 2023), which amplifies
+    them, or the predictions for the factual image (Xia et al. 2024)."""
     beta: float = 1.0
     """As the image mechanism was trained with."""
     limit: float | None = None
     """Nats per dimension; None: the free energy of the validation images before training, and `slack` more."""
     slack: float = 0.0
-    """Nats per dimension. Where training cannot reach a limit the multiplier grows, until the guard leaves all out."""
+    """Nats per dimension. Where training cannot reach a limit the multiplier grows, until all batches are skipped."""
     damping: float = 100.0
-    """How fast the pull back grows beyond the limit."""
+    """Weight of the quadratic penalty beyond the limit."""
     alpha: float = 0.5
     """Weight of the posterior where latents mediate."""
 
@@ -53,7 +53,7 @@ class CounterfactualObjective:
 
 @struct.dataclass
 class Judged:
-    """What training reads and never changes."""
+    """Frozen models and numbers that the step reads."""
 
     mechanisms: AttributeModel
     predictor: Any  # all numbers of the predictors, nested
@@ -62,7 +62,7 @@ class Judged:
 
 @struct.dataclass
 class CounterfactualState:
-    """All that changes during training; a pytree."""
+    """Everything a training step changes; a pytree."""
 
     image: states.TrainState
     multiplier: jax.Array  # float32 [], at least 0
@@ -71,7 +71,7 @@ class CounterfactualState:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Networks:
-    """What the two networks are made of, beside their numbers."""
+    """Structure of the two networks, without their parameters."""
 
     image: nnx.GraphDef
     predictor: nnx.GraphDef
@@ -120,7 +120,7 @@ def train_step(
     (loss, parts), grads = jax.value_and_grad(loss_of, has_aux=True)(state.image.params)
     image, metrics = update(state.image, loss, grads)
     raised = auxiliary.raised(state.multiplier, parts["free_energy"] - frozen.limit, state.ascent, ascent)
-    # A batch that is left out moves the multiplier no more than the parameters.
+    # A skipped batch changes neither the parameters nor the multiplier.
     keep = lambda new, old: jnp.where(metrics["skipped"] == 0, new, old)
     multiplier, climbed = jax.tree.map(keep, raised, (state.multiplier, state.ascent))
     changed = CounterfactualState(image=image, multiplier=multiplier, ascent=climbed)
@@ -136,7 +136,7 @@ def judged_by(
     affected: Mapping[str, jax.Array],
     objective: CounterfactualObjective,
 ) -> Callable[[jax.Array], jax.Array]:
-    """The auxiliary loss [] of counterfactual images of `x`, which were made to show `targets` [b].
+    """images -> auxiliary loss [], for counterfactuals of `x` whose intended attributes are `targets` [b].
 
     `affected`: what was set, and what is below it, as `AttributeModel.affected` has it.
     """

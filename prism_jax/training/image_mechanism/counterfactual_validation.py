@@ -1,6 +1,6 @@
-"""What is measured while the image mechanism is trained for its counterfactuals: loss and free energy of unseen images.
+"""Validation of counterfactual training: auxiliary loss and free energy of held-out images.
 
-Every validation image has an intervention of its own, the same at every step.
+Every validation image has its own intervention, the same at every evaluation.
 """
 
 from collections.abc import Callable, Mapping

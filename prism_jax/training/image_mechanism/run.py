@@ -6,7 +6,6 @@ lowest validation free energy (De Sousa Ribeiro et al., ICML 2023, arXiv 2306.15
 
 import dataclasses
 import json
-import sys
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -27,7 +26,7 @@ from prism_jax.scm.elbo import NegativeELBO
 from prism_jax.scm.graph import Graph
 from prism_jax.scm.observed import Digits, Observed
 from prism_jax.sharding import ShardingConfig
-from prism_jax.training import observed_images
+from prism_jax.training import observed_images, run_folder
 from prism_jax.training import state as states
 from prism_jax.training.array_batches import ArrayBatches
 from prism_jax.training.examples import Data
@@ -114,7 +113,8 @@ def main(config: ImageMechanismRun) -> None:
     mesh = sharding.make_mesh(fsdp=config.sharding.fsdp)
     check(config, mesh)
     held = dataclasses.replace(config.data, split=config.validation.split, limit=config.validation.limit)
-    train(config, observed_images.load(config.data, config.graph), observed_images.load(held, config.graph), mesh)
+    with run_folder.locked(config.run):
+        train(config, observed_images.load(config.data, config.graph), observed_images.load(held, config.graph), mesh)
 
 
 def train(config: ImageMechanismRun, data: Observed, held: Observed, mesh: Mesh) -> None:
@@ -133,9 +133,9 @@ def train(config: ImageMechanismRun, data: Observed, held: Observed, mesh: Mesh)
         run=config.run,
         seed=config.seed,
         mesh=mesh,
-        placement=config.sharding,
+        sharding_config=config.sharding,
         validate=image_mechanism_validation.validation(config, graphdef, held, mesh),
-        patience=config.skip.max_consecutive,
+        max_consecutive_skips=config.skip.max_consecutive,
     )
     if jax.process_index() == 0:
         finish(config)
@@ -161,7 +161,8 @@ def finish(config: ImageMechanismRun) -> None:
     hvae.save(nnx.merge(graphdef, state), folder)
     configs.write(config.graph, folder / "graph")
     (folder / "training.json").write_text(json.dumps({"step": step}, indent=2) + "\n")
-    print(f"{folder}: averaged weights of step {step}", file=sys.stderr)
+    following = f"prism train counterfactual_finetune --image {folder} --config NAME"
+    run_folder.announce(folder, f"averaged weights of step {step}", following)
 
 
 def check(config: ImageMechanismRun, mesh: Mesh) -> None:
@@ -188,3 +189,4 @@ def check(config: ImageMechanismRun, mesh: Mesh) -> None:
     every, kept = config.validation.every, config.loop.checkpoint_every
     if every and kept % every:
         raise ValueError(f"loop.checkpoint_every {kept} is no multiple of validation.every {every}; make it one")
+    run_folder.check_same_training(config, fixed=("seed", "graph", "model", "initial"))

@@ -1,4 +1,4 @@
-"""What is measured while the image mechanism is trained: the free energy of images that training never sees."""
+"""Validation of the image mechanism: the free energy of held-out images."""
 
 import dataclasses
 from collections.abc import Callable
@@ -25,7 +25,7 @@ from prism_jax.training.sample_images import write_pairs
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ImageMechanismValidation:
-    """Free energy under the averaged weights, and pictures: images above what the latents alone hold of them."""
+    """Free energy under the averaged weights, and sample sheets: images above their reconstructions."""
 
     every: int = 1000
     """Steps; loop.checkpoint_every is a multiple of it. 0: never."""

@@ -21,7 +21,7 @@ from prism_jax.scm.attributes import AttributeModel
 from prism_jax.scm.fitting import FitConfig, fit
 from prism_jax.scm.graph import Graph
 from prism_jax.stats.intervals import BootstrapConfig, bootstrap
-from prism_jax.training import examples
+from prism_jax.training import examples, run_folder
 from prism_jax.training.examples import Data
 
 LOG_EVERY = 50  # steps per line of metrics.jsonl
@@ -48,6 +48,12 @@ class MechanismsRun:
 def main(config: MechanismsRun) -> None:
     """Fits, measures, and writes the run folder."""
     equations = None if config.truth is None else Equations.preset(config.truth)  # a wrong name fails here
+    with run_folder.locked(config.run):
+        train(config, equations)
+
+
+def train(config: MechanismsRun, equations: Equations | None) -> None:
+    """Fits, measures and writes the run folder; `equations` are the true ones, where they are known."""
     known, held = load(config)
     configs.write(config, config.run)
     model, losses = fit(config.graph, known, config.fit)
@@ -56,14 +62,17 @@ def main(config: MechanismsRun) -> None:
     report = measure(model, held, equations, config.intervals)
     report["subjects"] = {"fitted": _count(known), "held_out": _count(held)}
     (Path(config.run) / "validation.json").write_text(json.dumps(report, indent=2) + "\n")
-    print(f"{config.run}: {json.dumps({name: row['value'] for name, row in report['nll'].items()})}", file=sys.stderr)
+    nats = ", ".join(f"{name} {row['value']:.4g}" for name, row in report["nll"].items())
+    model_folder = Path(config.run) / "model"
+    following = f"prism train counterfactual_finetune --mechanisms {model_folder} --config NAME"
+    run_folder.announce(model_folder, f"mean negative log likelihood {nats} nats", following)
 
 
 def load(config: MechanismsRun) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
     """Attributes [n] to fit, and to measure with. ValueError where there are none."""
     if config.morphomnist is not None:
-        whole = morphomnist.table(config.morphomnist, "train").attributes
-        cut = lambda rows: {name: column[rows] for name, column in whole.items()}
+        table = morphomnist.table(config.morphomnist, "train").attributes
+        cut = lambda rows: {name: column[rows] for name, column in table.items()}
         return cut(slice(None, -HELD_OUT)), cut(slice(-HELD_OUT, None))
     held = dataclasses.replace(config.data, split=config.held_out)
     return _observed(config.data, config.graph), _observed(held, config.graph)
@@ -77,7 +86,10 @@ def _observed(data: Data, graph: Graph) -> dict[str, np.ndarray]:
     if not known:
         raise ValueError(f"no example of {data.folder} {data.split} has all of {', '.join(graph.names)}")
     if len(known) < len(rows):
-        print(f"{len(rows) - len(known)} of {len(rows)} examples left out: not all is known of them", file=sys.stderr)
+        print(
+            f"{len(rows) - len(known)} of {len(rows)} examples left out: they do not state every attribute",
+            file=sys.stderr,
+        )
     return observations.columns(known, graph)
 
 

@@ -1,7 +1,7 @@
 """Trains networks that read attributes off images: `python -m train.predictors --config configs/NAME.py ...`.
 
-They are the judges of counterfactual training (`train.counterfactual_finetune`). What that training makes is measured
-by others, trained with another seed in another folder: a judge that took part says what it was trained to say (Xia et
+They are in the loss of counterfactual training (`prism train counterfactual_finetune`). Its results must be measured
+by other predictors, trained with another seed in another folder: the ones in the loss are biased in its favour (Xia et
 al., MICCAI 2024, arXiv 2403.09422).
 
 The run folder gets, besides what every run has, `model/`: config.json and safetensors of the averaged weights of the
@@ -11,7 +11,6 @@ images, by which that checkpoint was chosen.
 
 import dataclasses
 import json
-import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -30,7 +29,7 @@ from prism_jax.pixels import from_uint8
 from prism_jax.scm import graphs, predictions
 from prism_jax.scm.graph import Graph
 from prism_jax.scm.observed import Digits, Observed
-from prism_jax.training import observed_images
+from prism_jax.training import observed_images, run_folder
 from prism_jax.training import state as states
 from prism_jax.training.array_batches import ArrayBatches
 from prism_jax.training.examples import Data
@@ -59,8 +58,8 @@ class PredictorsRun:
     optimizer: OptimizerConfig = OptimizerConfig(peak=1e-3, decay="constant", clip=200.0, weight_decay=0.05)
     skip: states.SkipConfig = states.SkipConfig()
     ema_decay: float = 0.999
-    """Of the average of weights and running moments; a plain copy for the first 102 updates, as in
-    train.image_mechanism."""
+    """Decay of the average of weights and running moments; for the first 102 updates the average is a copy, as in
+    image_mechanism."""
     loop: LoopConfig = LoopConfig()
     batch_size: int = 32
     validation: PredictorsValidation = PredictorsValidation()
@@ -69,7 +68,7 @@ class PredictorsRun:
 
 @struct.dataclass
 class PredictorState:
-    """All that changes during training; a pytree."""
+    """Everything a training step changes; a pytree."""
 
     trained: states.TrainState
     moments: Any  # running moments of the batch norms, nested as the network has them; None without batch norms
@@ -86,7 +85,7 @@ def create(initial: dict[str, Any], *, tx: Any) -> PredictorState:
 
 
 def values(params: Any, moments: Any) -> dict:
-    """Parameters and running moments as the one nested dict that a network is made of."""
+    """Parameters and running moments as one nested dict, as the network takes them."""
     return params if moments is None else merge_dicts(params, moments)
 
 
@@ -108,15 +107,17 @@ def train_step(
     def objective(params):
         network = nnx.merge(graphdef, values(params, state.moments))
         outputs = predictions.read(network, config.graph, x, batch, keys=keys("dropout"))
-        costs = {name: -found.mean() for name, found in predictions.log_prob(config.graph, outputs, batch).items()}
+        costs = {
+            name: -log_prob.mean() for name, log_prob in predictions.log_prob(config.graph, outputs, batch).items()
+        }
         return sum(costs.values()), (costs, _moments(network))
 
     (loss, (costs, moments)), grads = jax.value_and_grad(objective, has_aux=True)(before.params)
     trained, metrics = update(before, loss, grads)
-    share = average_decay(config.ema_decay, before.updates)
-    averaged = jax.tree.map(lambda old, new: share * old + (1 - share) * new, state.averaged, moments)
+    rate = average_decay(config.ema_decay, before.updates)
+    averaged = jax.tree.map(lambda old, new: rate * old + (1 - rate) * new, state.averaged, moments)
     changed = PredictorState(trained=trained, moments=moments, averaged=averaged)
-    # What a batch that is left out did to the moments is left out too; `trained` has seen to itself.
+    # A skipped batch must not change the moments either; `trained` is unchanged already.
     unchanged = state.replace(trained=trained)
     kept = jax.tree.map(lambda new, old: jnp.where(metrics["skipped"] == 0, new, old), changed, unchanged)
     return kept, {"loss": loss, **{f"nll_{name}": cost for name, cost in costs.items()}, **metrics}
@@ -128,7 +129,8 @@ def main(config: PredictorsRun) -> None:
     mesh = sharding.make_mesh()
     check(config, mesh)
     held = dataclasses.replace(config.data, split=config.validation.split, limit=config.validation.limit)
-    train(config, observed_images.load(config.data, config.graph), observed_images.load(held, config.graph), mesh)
+    with run_folder.locked(config.run):
+        train(config, observed_images.load(config.data, config.graph), observed_images.load(held, config.graph), mesh)
 
 
 def train(config: PredictorsRun, data: Observed, held: Observed, mesh: Mesh) -> PredictorState:
@@ -149,7 +151,7 @@ def train(config: PredictorsRun, data: Observed, held: Observed, mesh: Mesh) -> 
         seed=config.seed,
         mesh=mesh,
         validate=predictors_validation.validation(config, lambda state: predict(usable(state), held), held),
-        patience=config.skip.max_consecutive,
+        max_consecutive_skips=config.skip.max_consecutive,
     )
     finish(config, states.best_state(config.run, state), graphdef, held, predict)
     return state
@@ -183,10 +185,9 @@ def finish(
     configs.write(config.graph, run / "model" / "graph")
     (run / "model" / "training.json").write_text(json.dumps({"step": step, "seed": config.seed}, indent=2) + "\n")
     (run / "validation.json").write_text(json.dumps(report, indent=2) + "\n")
-    print(f"{run / 'model'}: averaged weights of step {step}", file=sys.stderr)
-    for name, figures in report.items():
-        told = ", ".join(f"{key} {f['value']:.4g} [{f['low']:.4g}, {f['high']:.4g}]" for key, f in figures.items())
-        print(f"{config.validation.split} {name}: {told}", file=sys.stderr)
+    following = f"prism train counterfactual_finetune --predictors {run / 'model'} --config NAME"
+    run_folder.announce(run / "model", f"averaged weights of step {step}", following)
+    run_folder.print_report(report, config.validation.split)
 
 
 def check(config: PredictorsRun, mesh: Mesh) -> None:
@@ -202,6 +203,7 @@ def check(config: PredictorsRun, mesh: Mesh) -> None:
     every, kept = config.validation.every, config.loop.checkpoint_every
     if every and kept % every:
         raise ValueError(f"loop.checkpoint_every {kept} is no multiple of validation.every {every}; make it one")
+    run_folder.check_same_training(config, fixed=("seed", "graph", "model"))
 
 
 def _moments(network: nnx.Module) -> Any:

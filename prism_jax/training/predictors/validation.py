@@ -48,10 +48,10 @@ def predict_fn(config: Any, graphdef: nnx.GraphDef, mesh: Mesh) -> Callable[[Any
 
 
 def predict_batch(network: nnx.Module, graph: Graph, batch: Mapping[str, jax.Array]) -> dict[str, dict[str, jax.Array]]:
-    """`Predictions` of one batch; heads are told what is true of the image."""
+    """`Predictions` of one batch; heads are conditioned on the true values of their parents."""
     outputs = predictions.read(network, graph, from_uint8(batch["image"]), batch)
     return {
-        "nll": {name: -found for name, found in predictions.log_prob(graph, outputs, batch).items()},
+        "nll": {name: -log_prob for name, log_prob in predictions.log_prob(graph, outputs, batch).items()},
         "value": predictions.values(graph, outputs),
         "probabilities": predictions.probabilities(graph, outputs),
     }
@@ -81,11 +81,15 @@ def measured(predictions: Predictions, held: Observed, config: Any) -> dict[str,
     for name in predictions["nll"]:
         kind, true = config.graph[name].values, held.attributes[name]
         if isinstance(kind, Continuous):
-            found = {"mean_absolute_error": bootstrap(np.mean, np.abs(predictions["value"][name] - true), **options)}
+            estimates = {
+                "mean_absolute_error": bootstrap(np.mean, np.abs(predictions["value"][name] - true), **options)
+            }
         else:
-            found = _of_classes(predictions["probabilities"][name], true, kind, subjects, config.validation.intervals)
-        found["nll"] = bootstrap(np.mean, predictions["nll"][name], **options)
-        report[name] = {figure: dataclasses.asdict(estimate) for figure, estimate in found.items()}
+            estimates = _of_classes(
+                predictions["probabilities"][name], true, kind, subjects, config.validation.intervals
+            )
+        estimates["nll"] = bootstrap(np.mean, predictions["nll"][name], **options)
+        report[name] = {figure: dataclasses.asdict(estimate) for figure, estimate in estimates.items()}
     return report
 
 

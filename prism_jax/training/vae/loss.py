@@ -1,4 +1,4 @@
-"""What the VAE is trained on and for: random windows of images, and the loss of their reconstruction."""
+"""Training images and loss of the VAE: random crops, and the reconstruction loss."""
 
 import dataclasses
 from collections.abc import Callable

@@ -6,7 +6,6 @@ scaling factor that gives the latents of the training images unit variance (arXi
 
 import dataclasses
 import json
-import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -25,7 +24,7 @@ from prism_jax.distributed import DistributedConfig
 from prism_jax.metrics.image import psnr
 from prism_jax.models.autoencoder import AutoencoderConfig, AutoencoderKL
 from prism_jax.pixels import grey_levels
-from prism_jax.training import examples
+from prism_jax.training import examples, run_folder
 from prism_jax.training import state as states
 from prism_jax.training.array_batches import ArrayBatches
 from prism_jax.training.examples import Data
@@ -56,7 +55,7 @@ class VAERun:
     run: str = "runs/autoencoder"
     seed: int = 0
     start: str | None = None
-    """Folder of a trained VAE to go on from; its configuration replaces `model`."""
+    """Folder of a trained VAE to start from; its configuration replaces `model`."""
     model: AutoencoderConfig = AutoencoderConfig()
     data: Data = Data()
     validation: VAEValidation = VAEValidation()
@@ -96,7 +95,7 @@ def train_step(
 
 
 def evaluate(vae: AutoencoderKL, images: jax.Array) -> dict[str, jax.Array]:
-    """What is measured of each uint8 image: "psnr" [b] (dB, of 8-bit images) and moments of the latents."""
+    """Reconstruction of each uint8 image: "psnr" [b] (dB, of 8-bit images) and moments of the latents."""
     images = to_float(images)
     mean, logvar = vae.encode(images)
     decoded = vae.decode(mean)
@@ -112,11 +111,16 @@ def evaluate(vae: AutoencoderKL, images: jax.Array) -> dict[str, jax.Array]:
 def main(config: VAERun) -> None:
     """Trains, then writes `vae/` and `validation.json` into the run folder."""
     config.processes.initialize()
-    mesh = sharding.make_mesh()
+    with run_folder.locked(config.run):
+        train(config, sharding.make_mesh())
+
+
+def train(config: VAERun, mesh: Mesh) -> None:
+    """Trains on the devices of `mesh`, then measures and writes the autoencoder."""
     config, given = starting_point(config)
     check(config, mesh)
     held = dataclasses.replace(config.data, split=config.validation.split, limit=config.validation.limit)
-    train, held_out = (examples.load(data, factor=config.model.factor) for data in (config.data, held))
+    data, held_out = (examples.load(part, factor=config.model.factor) for part in (config.data, held))
     configs.write(config, config.run)
     tx, schedule = make_optimizer(config.optimizer, config.loop.steps)
     graphdef, _ = nnx.split(pretrained.abstract(AutoencoderKL, config.model))
@@ -127,7 +131,7 @@ def main(config: VAERun) -> None:
         create=partial(first_state, config=config, tx=tx),
         initial=given,
         frozen=None,
-        batches=ArrayBatches({"image": train.images, "id": train.ids}, batch_size=config.batch_size, seed=config.seed),
+        batches=ArrayBatches({"image": data.images, "id": data.ids}, batch_size=config.batch_size, seed=config.seed),
         config=config.loop,
         run=config.run,
         seed=config.seed,
@@ -138,7 +142,7 @@ def main(config: VAERun) -> None:
     finish(
         config,
         nnx.merge(graphdef, params),
-        predict(params, train.images[:NUM_STATS_IMAGES]),
+        predict(params, data.images[:NUM_STATS_IMAGES]),
         predict(params, held_out.images)["psnr"],
     )
 
@@ -160,7 +164,7 @@ def first_state(given: Any, *, config: VAERun, tx: optax.GradientTransformation)
 
 
 def hooks(config: VAERun, predict: Callable, held_out: np.ndarray) -> tuple[Hook, Hook]:
-    """Validation PSNR into metrics.jsonl, and a picture of the first held-out images and their reconstructions."""
+    """Hooks: validation PSNR into metrics.jsonl, and a sheet of held-out images and their reconstructions."""
 
     def validate(state: states.TrainState, step: int, log: Log) -> dict[str, float]:
         return {"validation_psnr": predict(states.averaged_params(state), held_out)["psnr"].mean()}
@@ -199,10 +203,8 @@ def finish(config: VAERun, vae: AutoencoderKL, statistics: dict[str, np.ndarray]
         "latent_std": std,
     }
     (Path(config.run) / "validation.json").write_text(json.dumps(report, indent=2) + "\n")
-    print(
-        f"{folder}: {report['psnr']:.2f} dB on {len(psnr)} held-out images, latent std {std:.3f}",
-        file=sys.stderr,
-    )
+    summary = f"PSNR {report['psnr']:.2f} dB on {len(psnr)} held-out images, latent std {std:.3f}"
+    run_folder.announce(folder, summary, f"prism train pretrain --vae {folder} --config NAME")
 
 
 def check(config: VAERun, mesh: Mesh) -> None:
@@ -217,3 +219,4 @@ def check(config: VAERun, mesh: Mesh) -> None:
             )
     if config.window.crop and config.window.crop > config.data.size:
         raise ValueError(f"window.crop {config.window.crop} is larger than the images of {config.data.size} pixels")
+    run_folder.check_same_training(config, fixed=("seed", "start", "model"))

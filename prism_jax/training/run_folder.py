@@ -1,0 +1,130 @@
+"""The folder of a training run: one process at a time, one training in it, and what the program says at its end."""
+
+import contextlib
+import dataclasses
+import datetime
+import json
+import os
+import socket
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+from filelock import FileLock, Timeout
+
+from prism_jax import config as configs
+from prism_jax.atomic import atomic_write
+
+LOCK, HOLDER = ".lock", ".lock.json"
+# Settings that may change when a run is resumed: they do not change what the next training step computes.
+FREE = (
+    "accumulate",
+    "data.num_workers",
+    "latents",
+    "loop",
+    "processes",
+    "reconstructions",
+    "remat",
+    "run",
+    "sample_every",
+    "samples",
+    "sharding",
+    "validation",
+)
+
+
+@contextlib.contextmanager
+def locked(run: str | Path) -> Iterator[None]:
+    """Holds the lock of a run folder; of a job of many processes, process 0 does.
+
+    The operating system releases the lock when the process ends, however it ends.
+
+    Raises:
+      ValueError: another process holds it; the message names its host, id and start.
+    """
+    if jax.process_index() != 0:
+        yield
+        return
+    run = Path(run)
+    is_new = not run.exists()
+    run.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(run / LOCK)
+    try:
+        lock.acquire(blocking=False)
+    except Timeout:
+        raise ValueError(f"{run} is in use by {_holder(run)}; wait for it, or use another --run") from None
+    try:
+        with atomic_write(run / HOLDER) as partial:
+            started = datetime.datetime.now().astimezone().isoformat(timespec="seconds")
+            partial.write_text(json.dumps({"host": socket.gethostname(), "pid": os.getpid(), "started": started}))
+        yield
+    finally:
+        for name in (HOLDER, LOCK):
+            (run / name).unlink(missing_ok=True)
+        lock.release()
+        if is_new:
+            with contextlib.suppress(OSError):  # something was written
+                run.rmdir()
+
+
+def _holder(run: Path) -> str:
+    try:
+        holder = json.loads((run / HOLDER).read_text())
+        return f"process {holder['pid']} on {holder['host']}, started {holder['started']}"
+    except (OSError, ValueError, KeyError):  # it is just starting or ending
+        return "another process"
+
+
+def check_same_training(config: Any, *, fixed: Sequence[str]) -> None:
+    """Raises ValueError where `config.run` holds checkpoints of a training with other settings.
+
+    `fixed` names settings that no run can change; others can with `loop.allow_changes`. The message names all that
+    differ. Another number of steps is reported, and those in `FREE` may differ.
+    """
+    run = Path(config.run)
+    if not (run / configs.FILE_NAME).is_file() or not any((run / "checkpoints").glob("*")):
+        return
+    before = configs.read(run)
+    changes = {name: f"{name} {old}, not {new}" for name, old, new in _differences(before, config)}
+    refused = [text for name, text in changes.items() if _is_below(name, fixed)]
+    if refused:
+        raise ValueError(f"{run} holds a training with {'; '.join(refused)}; use another --run, or remove it")
+    if changes and not config.loop.allow_changes:
+        raise ValueError(
+            f"{run} holds a training with {'; '.join(changes.values())}; use another --run, or resume it with the new "
+            "settings: --loop.allow_changes True"
+        )
+    if before.loop.steps != config.loop.steps and jax.process_index() == 0:
+        steps = f"{config.loop.steps} steps instead of {before.loop.steps}"
+        print(f"{run}: training for {steps}; the learning rate follows the new number", file=sys.stderr)
+
+
+def announce(result: str | Path, summary: str, following: str) -> None:
+    """Prints what the program has written, and the command that usually follows."""
+    if jax.process_index() == 0:
+        print(f"{result}: {summary}\nnext: {following}", file=sys.stderr)
+
+
+def print_report(report: Mapping[str, Mapping[str, Mapping[str, float]]], split: str) -> None:
+    """Prints estimates with intervals, measured on `split`: a line per row, `{row: {metric: {value, low, high}}}`."""
+    for name, row in report.items():
+        cells = [f"{metric} {e['value']:.4g} [{e['low']:.4g}, {e['high']:.4g}]" for metric, e in row.items()]
+        print(f"{split} {name}: {', '.join(cells)}", file=sys.stderr)
+
+
+def _differences(before: Any, after: Any, name: str = "") -> Iterator[tuple[str, Any, Any]]:
+    """(dotted name, old value, new value) of every setting that differs, those in `FREE` left out."""
+    if _is_below(name, FREE) or before == after:
+        return
+    if not dataclasses.is_dataclass(after) or type(before) is not type(after):
+        yield name, before, after
+        return
+    for field in dataclasses.fields(after):
+        inner = f"{name}.{field.name}" if name else field.name
+        yield from _differences(getattr(before, field.name), getattr(after, field.name), inner)
+
+
+def _is_below(name: str, names: Sequence[str]) -> bool:
+    return any(name == other or name.startswith(f"{other}.") for other in names)
