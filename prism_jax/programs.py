@@ -16,14 +16,16 @@ class Program:
     """Configuration class that it takes, as "module:class"."""
     purpose: str
     """One line."""
+    next: str = ""
+    """Command to run after it; {run} and {config} stand for its run folder and configuration."""
 
     def __str__(self) -> str:
         return f"prism {self.command} {self.name}"
 
 
-def _train(name: str, module: str, config: str, purpose: str) -> Program:
+def _train(name: str, module: str, config: str, purpose: str, next: str = "") -> Program:
     module = f"prism_jax.training.{module}"
-    return Program(command="train", name=name, module=module, config=f"{module}:{config}", purpose=purpose)
+    return Program(command="train", name=name, module=module, config=f"{module}:{config}", purpose=purpose, next=next)
 
 
 def _eval(name: str, config: str, purpose: str) -> Program:
@@ -31,7 +33,13 @@ def _eval(name: str, config: str, purpose: str) -> Program:
     return Program(command="eval", name=name, module=module, config=f"{module}:{config}", purpose=purpose)
 
 
-_FINETUNE = _train("finetune", "finetune.run", "FinetuneRun", "fine-tune Stable Diffusion on X-rays and captions")
+_FINETUNE = _train(
+    "finetune",
+    "finetune.run",
+    "FinetuneRun",
+    "fine-tune Stable Diffusion on X-rays and captions",
+    "prism export --run {run} --out DIR",
+)
 
 PROGRAMS = (
     dataclasses.replace(
@@ -39,25 +47,71 @@ PROGRAMS = (
         name="encode_latents",
         module="prism_jax.training.finetune.encode_latents",
         purpose="encode a data set once, before finetune",
+        next="prism train finetune --config {config}",
     ),
     _FINETUNE,
-    _train("pretrain", "finetune.pretrain", "PretrainRun", "train a small Stable Diffusion from scratch, given a VAE"),
-    _train("tokenizer", "finetune.tokenizer", "TokenizerRun", "build a small tokenizer in CLIP's format"),
-    _train("vae", "vae.run", "VAERun", "train the VAE of a Stable Diffusion"),
-    _train("classifier", "classifier.run", "ClassifierRun", "train a classifier of findings, sex, view and age"),
     _train(
-        "ganterfactual", "ganterfactual.run", "GANterfactualRun", "train a CycleGAN that adds and removes a finding"
+        "pretrain",
+        "finetune.pretrain",
+        "PretrainRun",
+        "train a small Stable Diffusion from scratch, given a VAE",
+        "prism export --run {run} --out DIR",
     ),
-    _train("mechanisms", "mechanisms.run", "MechanismsRun", "fit the attribute mechanisms of a causal graph"),
     _train(
-        "image_mechanism", "image_mechanism.run", "ImageMechanismRun", "train the image mechanism of a causal model"
+        "tokenizer",
+        "finetune.tokenizer",
+        "TokenizerRun",
+        "build a small tokenizer in CLIP's format",
+        "prism train pretrain --config phantom/pretrain --tokenizer {run}",
     ),
-    _train("predictors", "predictors.run", "PredictorsRun", "train attribute predictors for counterfactual_finetune"),
+    _train(
+        "vae",
+        "vae.run",
+        "VAERun",
+        "train the VAE of a Stable Diffusion",
+        "prism train pretrain --config phantom/pretrain --vae {run}/vae",
+    ),
+    _train(
+        "classifier",
+        "classifier.run",
+        "ClassifierRun",
+        "train a classifier of findings, sex, view and age",
+        "prism eval audit, with {run}/model as one of its judges",
+    ),
+    _train(
+        "ganterfactual",
+        "ganterfactual.run",
+        "GANterfactualRun",
+        "train a CycleGAN that adds and removes a finding",
+        "prism eval benchmark --config phantom/benchmark_ganterfactual",
+    ),
+    _train(
+        "mechanisms",
+        "mechanisms.run",
+        "MechanismsRun",
+        "fit the attribute mechanisms of a causal graph",
+        "prism train image_mechanism",
+    ),
+    _train(
+        "image_mechanism",
+        "image_mechanism.run",
+        "ImageMechanismRun",
+        "train the image mechanism of a causal model",
+        "prism eval axioms, or prism train counterfactual_finetune, with --image {run}/model",
+    ),
+    _train(
+        "predictors",
+        "predictors.run",
+        "PredictorsRun",
+        "train attribute predictors for counterfactual_finetune",
+        "prism train counterfactual_finetune, with --predictors {run}/model",
+    ),
     _train(
         "counterfactual_finetune",
         "image_mechanism.counterfactual_run",
         "CounterfactualFinetuneRun",
         "fine-tune an image mechanism for its counterfactuals",
+        "prism eval axioms, with {run}/model as an image mechanism",
     ),
     _eval("counterfactuals", "CounterfactualRun", "invert, edit and measure the images of a data set"),
     _eval("inversion_methods", "InversionMethodsRun", "compare inversion methods on phantoms"),

@@ -63,6 +63,16 @@ def run(program: Program, args: Sequence[str]) -> None:
         if not (command := remedy(named, str(error))):
             raise
         raise ValueError(f"{error} (here: {command})") from error
+    report(program, config, named)
+
+
+def report(program: Program, config: Any, named: str) -> None:
+    """Prints where the results are and what comes next; process 0 does."""
+    import jax
+
+    if program.next and jax.process_index() == 0:
+        run = getattr(config, "run", None) or getattr(config, "out", None) or config.training.run
+        print(f"results: {run}", f"next: {program.next.format(run=run, config=named)}", sep="\n")
 
 
 def split(args: Sequence[str]) -> tuple[str | None, list[str]]:

@@ -213,3 +213,11 @@ def test_doctor_warns_of_a_compilation_cache_it_cannot_write(monkeypatch, tmp_pa
     finally:
         jax.config.update("jax_compilation_cache_dir", before)
     assert finding.state == "wrong"
+
+
+def test_a_finished_program_prints_where_its_results_are_and_what_comes_next(capsys):
+    run_program.report(programs.find("train", "finetune"), load("demo/finetune"), "demo/finetune")
+    out = capsys.readouterr().out
+    assert out == "results: runs/demo/finetune\nnext: prism export --run runs/demo/finetune --out DIR\n"
+    for program in programs.PROGRAMS:
+        assert program.next.format(run="r", config="c") is not None
