@@ -50,7 +50,7 @@ lint: $(INSTALLED) ## check style, formatting and who imports whom
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports --no-cache
 
-format: $(INSTALLED) ## mend what the linter can mend
+format: $(INSTALLED) ## fix what the linter can fix
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 

@@ -1,4 +1,4 @@
-"""`prism doctor`: what devices, processes, packages, memory and caches are there, what is wrong and how to mend it."""
+"""`prism doctor`: checks devices, processes, packages, memory and caches, and says how to fix what is wrong."""
 
 import dataclasses
 import importlib.metadata
@@ -31,17 +31,17 @@ DISK_FLOOR = 15 * 2**30  # bytes; a checkpoint of SD 1.5 (parameters, average, t
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Options:
-    """Shows devices, processes, versions and caches, what is wrong with them and how to mend it."""
+    """Checks devices, processes, versions and caches, and says how to fix what is wrong."""
 
     model: Path | None = None
-    """Diffusers folder whose attention layers are looked at; without one, those of SD 1.5."""
+    """Diffusers folder whose attention layers are checked; by default those of SD 1.5."""
     dtype: Literal["float32", "bfloat16", "float16"] = "bfloat16"
     """Precision that they are to compute in."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Finding:
-    """One thing looked at: `wrong` stops programs from working, `note` only makes them slower or smaller."""
+    """Result of one check: `wrong` stops programs from working, `note` only makes them slower or smaller."""
 
     state: Literal["ok", "note", "wrong"]
     text: str
@@ -131,7 +131,7 @@ def _device(device: jax.Device) -> Finding:
         ones = jax.device_put(jnp.ones((128, 128)), device)
         total = float(jnp.sum(ones @ ones))
     except RuntimeError as error:
-        remedy = "free the device (another process may hold its memory) or mend its driver"
+        remedy = "free the device (another process may hold its memory) or repair its driver"
         return Finding(state="wrong", text=f"{text} does not compute: {' '.join(str(error).split())}", remedy=remedy)
     if total != 128.0**3:
         remedy = "take this device out of use: it computes wrongly"
@@ -147,7 +147,7 @@ def processes() -> Iterator[Finding]:
     yield Finding(state="ok", text=text)
     found = cluster.seen(os.environ)
     if found is None:
-        yield Finding(state="ok", text="cluster: none; further processes are told by --processes.count and --index")
+        yield Finding(state="ok", text="cluster: none; to start several processes give --processes.count and --processes.index")
         return
     yield Finding(state="note" if found.remedy else "ok", text=f"cluster: {found.text}", remedy=found.remedy)
     if names := cluster.proxies(os.environ):
