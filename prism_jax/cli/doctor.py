@@ -147,7 +147,7 @@ def processes() -> Iterator[Finding]:
     yield Finding(state="ok", text=text)
     found = cluster.seen(os.environ)
     if found is None:
-        yield Finding(state="ok", text="cluster: none; to start several processes give --processes.count and --processes.index")
+        yield Finding(state="ok", text="cluster: none; for several processes give --processes.count and --index")
         return
     yield Finding(state="note" if found.remedy else "ok", text=f"cluster: {found.text}", remedy=found.remedy)
     if names := cluster.proxies(os.environ):
