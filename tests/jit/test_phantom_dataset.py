@@ -1,4 +1,4 @@
-"""The phantom as a data set: subjects that can be rendered again, in splits that share none."""
+"""The phantom as a data set: subjects that can be rendered again, in disjoint splits."""
 
 import numpy as np
 import pytest
@@ -50,7 +50,7 @@ def test_batches_carry_subjects_in_order_and_captions_that_state_every_finding(b
     assert all(caption.count(",") == 5 for caption in batch["caption"])
 
 
-def test_splits_share_no_subject_and_keep_theirs_when_another_grows():
+def test_splits_are_disjoint_and_keep_their_subjects_when_another_grows():
     small, large = PhantomConfig(train=5, val=5, test=5), PhantomConfig(train=5000, val=50, test=5)
     found = [set(sources_phantom.subjects(split, large)) for split in ("train", "val", "test")]
     assert len(set.union(*found)) == 5055

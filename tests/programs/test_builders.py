@@ -1,4 +1,4 @@
-"""Builds of a large tree: they survive a kill, count what is bad, and are found by TFDS under their names."""
+"""Builds of a large tree: they survive a kill, count bad files, and are found by TFDS under their names."""
 
 import csv
 import shutil
@@ -109,8 +109,8 @@ def test_no_patient_is_in_two_splits_and_order_and_number_of_rows_do_not_matter(
 
 
 def killed_build(tree: Path, out: Path) -> Path:
-    """Kills a build with signal 9 after its first part is finished; returns the folder of parts."""
-    work = out.parent / f".{out.name}-building" / ".prism_chexpert-parts"
+    """Kills a build with signal 9 after its first shard is finished; returns the folder of shards."""
+    work = out.parent / f".{out.name}-building" / ".prism_chexpert-shards"
     child = subprocess.Popen([sys.executable, "-c", SLOW_BUILD, tree, out], stderr=subprocess.DEVNULL)
     try:
         end = time.monotonic() + 60
@@ -125,7 +125,7 @@ def killed_build(tree: Path, out: Path) -> Path:
     return work
 
 
-def test_a_killed_build_goes_on_where_it_was_and_makes_the_same(built, tree, tmp_path, monkeypatch):
+def test_a_killed_build_resumes_and_makes_the_same(built, tree, tmp_path, monkeypatch):
     out = tmp_path / "chexpert"
     work = killed_build(tree, out)
     finished = len(list(work.glob("*.json")))
@@ -140,7 +140,7 @@ def test_a_killed_build_goes_on_where_it_was_and_makes_the_same(built, tree, tmp
     assert [path.name for path in tmp_path.iterdir()] == ["chexpert"]
 
 
-def test_parts_of_another_configuration_or_table_are_not_taken(tree, tmp_path, monkeypatch):
+def test_shards_of_another_configuration_or_table_are_not_reused(tree, tmp_path, monkeypatch):
     out = tmp_path / "chexpert"
     killed_build(tree, out)
     seen = []
@@ -151,7 +151,7 @@ def test_parts_of_another_configuration_or_table_are_not_taken(tree, tmp_path, m
     assert made.errors == 5
 
 
-def test_files_that_were_mended_after_a_failure_are_read_again(tmp_path):
+def test_files_that_were_fixed_after_a_failure_are_read_again(tmp_path):
     source, out = tmp_path / "source", tmp_path / "out"
     for patient in ("patient1", "patient2"):
         (source / "train" / patient / "study1").mkdir(parents=True)
@@ -200,7 +200,7 @@ def test_the_digest_tells_content_from_content(built, tree, tmp_path):
 
 
 def test_a_data_set_of_an_older_version_is_to_be_built_again(tmp_path):
-    with pytest.raises(ValueError, match="make the data set with: prism data build"):
+    with pytest.raises(ValueError, match="prism data build NAME --out NEW_FOLDER makes one"):
         digest(tmp_path)
     (tmp_path / "build.json").write_text('{"name": "folder", "config": {"max_side": 1024}}')
     with pytest.raises(ValueError, match=r"has no digest: .* build it again"):

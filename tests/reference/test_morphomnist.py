@@ -18,7 +18,7 @@ def held_out(source):
     return morphomnist.read(source, "test")
 
 
-def test_parts_do_not_overlap_and_say_where_they_are_from(source, held_out):
+def test_splits_do_not_overlap_and_name_their_rows(source, held_out):
     parts = [morphomnist.read(source, split) for split in ("train", "val")] + [held_out]
     assert [len(part.ids) for part in parts] == [8000, 1000, 1000]
     assert len(np.unique(np.concatenate([part.ids for part in parts]))) == 10_000

@@ -339,7 +339,7 @@ def survey_of(linked: bool) -> Survey:
         (False, "hidden", "do not show this association."),
     ],
 )
-def test_what_is_taken_along_is_held_against_the_links_of_the_data(planted, linked, kind, said):
+def test_side_effects_are_compared_with_the_associations_of_the_data(planted, linked, kind, said):
     *_, matrix = planted
     sides = audit_relations.sides(matrix, survey_of(linked), QUICK)
     side = next(s for s in sides if (s.edit, s.column) == ("remove cardiomegaly", "pacemaker"))

@@ -1,4 +1,4 @@
-"""Burned-in marks: letters at the border are suspected, anatomy is not."""
+"""Burned-in text: letters at the border are detected, anatomy is not."""
 
 import numpy as np
 import pytest
@@ -36,12 +36,12 @@ def written(pixels: np.ndarray, text: str, place: tuple[int, int], size: int = 2
     return np.asarray(picture)
 
 
-def test_anatomy_alone_has_no_marks(plain):
+def test_anatomy_alone_has_no_burned_in_text(plain):
     assert burned_in_text.detect(plain) == ()
 
 
 @pytest.mark.parametrize("place", [(12, 12), (450, 12), (12, 470)])
-def test_letters_at_the_border_are_found_where_they_are(plain, place):
+def test_letters_at_the_border_are_located(plain, place):
     found = burned_in_text.detect(written(plain, "R", place))
     assert len(found) == 1
     (mark,) = found
@@ -53,7 +53,7 @@ def test_each_letter_is_a_mark_of_its_own(plain):
     assert len(burned_in_text.detect(written(plain, "AP 12", (20, 15)))) == 4
 
 
-def test_marks_in_the_middle_and_lines_are_not_looked_for(plain):
+def test_text_in_the_middle_and_lines_are_not_detected(plain):
     assert not burned_in_text.detect(written(plain, "R", (250, 250)))
     line = plain.copy()
     line[20:24, 30:480] = 255
@@ -69,7 +69,7 @@ def test_a_bright_spot_is_a_mark_only_where_its_edge_is_sharp(plain):
     assert not burned_in_text.detect(soft)
 
 
-def test_the_size_of_the_picture_does_not_matter(plain):
+def test_the_size_of_the_image_does_not_matter(plain):
     marked = written(plain, "L", (470, 20))
     large = np.asarray(Image.fromarray(marked).resize((1536, 1536), Image.Resampling.BICUBIC))
     (one,), (other,) = burned_in_text.detect(marked), burned_in_text.detect(large)

@@ -1,4 +1,4 @@
-"""CheXpert's tables, read whole: the counts that its publisher's table has, and captions that read back."""
+"""CheXpert's tables: the publisher's counts, and captions that read back."""
 
 import csv
 from pathlib import Path

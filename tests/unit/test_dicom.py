@@ -1,4 +1,4 @@
-"""DICOM: the picture as it is meant to be seen, whatever way it is stored; damage is one line, never a crash."""
+"""DICOM: display-ready images from every way of storing them; damage is a one-line error, never a crash."""
 
 import io
 import logging
@@ -101,13 +101,13 @@ def test_both_photometric_interpretations_show_the_same(kind):
 
 @pytest.mark.parametrize("bits", [10, 12, 14, 16])
 @pytest.mark.parametrize("kind", ["<u2", "<i2"])
-def test_the_number_of_bits_does_not_change_the_picture(bits, kind):
+def test_the_number_of_bits_does_not_change_the_image(bits, kind):
     low = -(2 ** (bits - 1)) if kind == "<i2" else 0
     stored = (np.round(ramp() / 255 * (2**bits - 1)) + low).astype(kind)
     assert np.abs(shown(dataset(stored, bits=bits)).astype(int) - ramp()).max() <= 1
 
 
-def test_bits_beside_the_picture_are_not_seen():
+def test_overlay_bits_are_ignored():
     stored = np.round(ramp() / 255 * 4095).astype(np.uint16)
     plain = shown(dataset(stored, bits=12))
     np.testing.assert_array_equal(shown(dataset(stored | 0x8000, bits=12)), plain)
@@ -226,7 +226,7 @@ def test_colour_becomes_luminance():
         (["P", "FL"], lambda x: x),
     ],
 )
-def test_a_picture_is_turned_upright_as_its_orientation_says(said, turn):
+def test_an_image_is_turned_upright_by_its_orientation(said, turn):
     stored = turn(ramp())
     spacing = ["0.1", "0.2"] if stored.shape == ramp().shape else ["0.2", "0.1"]
     read = dicom_read.read(encoded(dataset(stored, PatientOrientation=said, PixelSpacing=spacing)))
@@ -292,7 +292,7 @@ def test_spacing_at_the_detector_serves_where_no_other_is_known():
         ({"RescaleSlope": "0", "RescaleIntercept": "0"}, "slope 0.0"),
     ],
 )
-def test_what_makes_no_single_picture_is_refused_with_the_reason(tags, said):
+def test_a_file_without_a_single_image_is_refused_with_the_reason(tags, said):
     with pytest.raises(ValueError, match=said) as caught:
         shown(dataset(ramp(), **tags))
     assert "\n" not in str(caught.value)

@@ -1,4 +1,4 @@
-"""Near duplicates: a picture is found again at another size, compression or contrast, another patient's is not."""
+"""Near duplicates: an image is detected at another size, compression or contrast, another patient's is not."""
 
 import io
 
@@ -32,7 +32,7 @@ CHANGES = {
 
 
 @pytest.mark.parametrize("change", CHANGES)
-def test_the_same_picture_is_found_again(pictures, change):
+def test_the_same_image_is_detected(pictures, change):
     for pixels in pictures:
         before, after = duplicates.fingerprint(pixels), duplicates.fingerprint(CHANGES[change](pixels))
         assert duplicates.similarity(before, after) >= 0.95
@@ -44,7 +44,7 @@ def test_other_subjects_are_less_alike(pictures):
     assert alike.max() < 0.95
 
 
-def test_bits_tell_the_correlation_of_the_levelled_pictures():
+def test_bits_estimate_the_correlation_of_the_normalised_images():
     rng = np.random.default_rng(0)
     noise = rng.normal(size=(2, 64, 64))
     for share in (0.3, 0.6, 0.9):
@@ -58,7 +58,7 @@ def codes(count: int, seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).integers(0, 2**64, (count, duplicates.WORDS), dtype=np.uint64)
 
 
-def test_planted_pairs_are_all_found_and_nothing_else_whatever_the_blocks(monkeypatch):
+def test_exactly_the_planted_pairs_are_detected_whatever_the_blocks(monkeypatch):
     prints = codes(3000)
     flips = np.random.default_rng(1).random((3, duplicates.WORDS * 64)) < 0.06
     planted = [(5, 2999), (64, 65), (100, 1700)]

@@ -1,4 +1,4 @@
-"""The synthetic source: examples like those of a data set, without one."""
+"""Synthetic examples: like those of a data set, without one."""
 
 import pickle
 
@@ -16,7 +16,7 @@ def test_examples_go_through_the_pipeline_like_any_other():
     assert len(set(batch["id"].tolist())) == 4
 
 
-def test_pictures_are_as_large_as_those_of_x_rays():
+def test_images_are_as_large_as_x_rays():
     (example,) = fake_data.fake_examples(1, 512, distinct=1)
     assert transforms.decode(example.image).shape == (512, 512)
     assert 30_000 < len(example.image) < 120_000
@@ -31,7 +31,7 @@ def test_one_seed_makes_one_source_and_copies_are_the_same():
         source[5]
 
 
-def test_pictures_differ():
+def test_images_differ():
     source = fake_data.fake_examples(4, 32, distinct=2)
     pictures = [transforms.decode(example.image) for example in source]
     np.testing.assert_array_equal(pictures[0], pictures[2])

@@ -1,4 +1,4 @@
-"""One row's files on their way into storage: splits by hash, masks in the frame of the image, nothing from outside."""
+"""Ingestion of one row: splits by hash, masks in the frame of the image, nothing from outside the source folder."""
 
 import dataclasses
 import io

@@ -1,4 +1,4 @@
-"""Encoded images come back as they were written, from finished caches of the same settings only."""
+"""Encoded images read back as written, from finished caches with the same settings only."""
 
 import dataclasses
 

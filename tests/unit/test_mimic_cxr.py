@@ -1,4 +1,4 @@
-"""MIMIC-CXR-JPG's tables join to one row an image; nothing here is from MIMIC, whose access is credentialed."""
+"""MIMIC-CXR-JPG's tables join to one row per image; nothing here is from MIMIC, whose access is credentialed."""
 
 import csv
 import gzip

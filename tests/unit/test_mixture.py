@@ -42,7 +42,7 @@ def test_classes_of_one_data_set_come_equally_often():
     assert {index for _, index in flat(batches)} == set(range(99))  # no class, never drawn
 
 
-def test_classes_share_the_weight_of_their_data_set():
+def test_classes_divide_the_weight_of_their_data_set():
     classes = np.array([0, 1, 2])
     mixed = mixture.Mixture(
         components=(
@@ -88,12 +88,12 @@ def test_processes_together_see_one_mixture(process_count):
         ({"classes": np.array([-1, -1, -1])}, "no example belongs to a class"),
     ],
 )
-def test_a_part_that_cannot_be_drawn_from_is_refused(options, said):
+def test_a_component_without_examples_or_weight_is_refused(options, said):
     with pytest.raises(ValueError, match=said):
         mixture.Component(**{"examples": make(3)} | options)
 
 
-def test_a_mixture_has_parts_and_no_epochs():
+def test_a_mixture_has_components_and_no_epochs():
     with pytest.raises(ValueError, match="at least one data set"):
         mixture.Mixture(components=())
     mixed = mixture.Mixture(components=(mixture.Component(examples=make(3)),))

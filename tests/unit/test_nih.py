@@ -1,4 +1,4 @@
-"""ChestX-ray14's table, read whole, with children, and images where the archives unpack them."""
+"""ChestX-ray14's table with children, and images where the archives unpack them."""
 
 import csv
 from pathlib import Path
@@ -28,7 +28,7 @@ def test_a_row_is_understood(tmp_path):
     assert (row.size, row.spacing) == ((2749, 2682), (0.15, 0.14))  # rows first
 
 
-def test_images_are_found_where_the_archives_unpack_them(tmp_path):
+def test_images_are_located_where_the_archives_unpack_them(tmp_path):
     (tmp_path / "images_002" / "images").mkdir(parents=True)
     (tmp_path / "images_002" / "images" / ROW[0]).touch()
     assert rows_of(tmp_path, {})[0].path == f"images_002/images/{ROW[0]}"

@@ -1,4 +1,4 @@
-"""Attributes as columns, and which of them are called linked: the planted links of the phantom, and no others."""
+"""Pairwise associations: those planted in the phantom are significant, and no others."""
 
 import dataclasses
 
@@ -46,7 +46,7 @@ def subjects():
     return draw
 
 
-def test_the_strong_phantom_shows_its_planted_links(subjects):
+def test_the_strong_phantom_shows_its_planted_associations(subjects):
     found = of(subjects("strong"))
     planted = found["cardiomegaly", "pacemaker"]
     assert planted.is_significant
@@ -130,7 +130,7 @@ def test_views_and_sexes_that_exclude_each_other_are_not_compared():
     assert [one.name for one in two] == ["view AP", "sex M", "age"]
 
 
-def test_too_few_patients_are_told_and_not_estimated():
+def test_pairs_with_too_few_patients_are_reported_and_not_estimated():
     attributes = [Attributes(findings={"a": i < 9, "b": i % 2 == 0}) for i in range(60)]
     found = of(attributes)["a", "b"]
     assert found.reason == "a: 9 patients with it, 51 without; 10 of each are needed"

@@ -1,4 +1,4 @@
-"""A cell held against the data's own association: known, amplified, hidden, not shown or undecided."""
+"""An edit's side effect compared with the association in the data: known, amplified, hidden, not shown or undecided."""
 
 import dataclasses
 

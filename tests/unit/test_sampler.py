@@ -1,4 +1,4 @@
-"""Which example comes when: each once an epoch, the same whoever fills the slots, and by weight without end."""
+"""Samplers: every example once per epoch, the same for any number of processes, and draws by weight without end."""
 
 import collections
 
@@ -62,7 +62,7 @@ def test_shuffling_is_a_permutation_and_every_one_is_equally_likely():
 
 
 @pytest.mark.parametrize("weights", [(1,), (1, 1), (3, 1), (1, 1000, 7), (5, 4, 3, 2, 1)])
-def test_turns_are_taken_by_share_in_every_stretch(weights):
+def test_weights_hold_in_every_stretch_of_draws(weights):
     places = 2000
     turns = [sampler.weighted_turn(place, weights) for place in range(places)]
     for number, weight in enumerate(weights):

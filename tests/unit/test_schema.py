@@ -1,4 +1,4 @@
-"""The example schema survives storage, and nonsense does not get in."""
+"""The example schema survives storage and refuses invalid values."""
 
 import dataclasses
 

@@ -1,4 +1,4 @@
-"""DICOM files that we write: marked as synthetic, and nobody's unless asked for."""
+"""DICOM files that we write: marked as synthetic, without patient tags unless asked for."""
 
 import io
 
@@ -36,7 +36,7 @@ def written(*args, **options) -> pydicom.Dataset:
 
 
 @pytest.mark.parametrize("shape", [(40, 60), (5, 7)])
-def test_the_picture_comes_back(shape):
+def test_the_image_reads_back(shape):
     read = dicom_read.read(secondary_capture.encode(ramp(*shape), spacing=(0.5, 0.25)))
     np.testing.assert_array_equal(read.pixels, ramp(*shape))
     assert read.tags.spacing == (0.5, 0.25)

@@ -1,4 +1,4 @@
-"""The data report: what is planted in a data set is found, the page shows it, and report.json gives it back."""
+"""The data report: what is planted in a data set is detected, shown on the page and kept in report.json."""
 
 import csv
 import dataclasses
@@ -74,7 +74,7 @@ def test_what_is_missing_is_counted(surveyed):
     assert known["age"].by_view == {"AP": (60, 80), "PA": (80, 80)}
 
 
-def test_the_planted_link_is_found_with_its_interval(surveyed):
+def test_the_planted_association_is_detected_with_its_interval(surveyed):
     found = surveyed[0].between("view AP", "Endotracheal_Tube")
     assert found.cells == (64, 16, 16, 64)
     assert found.odds_ratio.value == pytest.approx(16)
@@ -96,7 +96,7 @@ def test_a_finding_that_is_never_absent_is_counted_but_not_compared(surveyed):
     assert "Mass: 80 patients with it, 0 without" in made.between("mass", "view AP").reason
 
 
-def test_the_copy_and_the_letters_are_found(surveyed):
+def test_the_copy_and_the_letters_are_detected(surveyed):
     made, _ = surveyed
     assert [sorted(pair.ids) for pair in made.duplicates] == [[9, 60]]
     assert not made.duplicates[0].is_one_patient

@@ -1,4 +1,4 @@
-"""Every wording reads back as what it states, and is drawn alike for an example whatever stands beside it."""
+"""Every template reads back as what it states, and captions are sampled per example."""
 
 import dataclasses
 
@@ -110,7 +110,7 @@ def test_captions_are_drawn_for_the_example_and_the_turn_alone():
     assert drawn != [caption(example(i), other, 99) for i in range(200)]
 
 
-def test_reports_take_their_share_of_the_captions_and_are_cut_at_a_sentence():
+def test_reports_replace_a_fraction_of_the_captions_and_are_cut_at_a_sentence():
     config = CaptionConfig(reports=0.5)
     drawn = [caption(example(i, "Clear lungs. No effusion at all."), config, 12) for i in range(400)]
     assert drawn.count("Clear lungs. No effusion at all.") == pytest.approx(200, abs=40)

@@ -22,7 +22,7 @@ def ramp(height: int = 40, width: int = 60) -> np.ndarray:
 
 
 @pytest.mark.parametrize("bits", [10, 12, 16])
-def test_a_16_bit_file_shows_the_same_picture_as_an_8_bit_file(bits):
+def test_a_16_bit_file_shows_the_same_image_as_an_8_bit_file(bits):
     deep = np.round(ramp() / 255 * (2**bits - 1)).astype(np.uint16)
     shallow = transforms.decode(encoded(ramp())).astype(int)
     assert np.abs(transforms.decode_file(encoded(deep), bit_depth=bits).pixels - shallow).max() <= 1
@@ -30,7 +30,7 @@ def test_a_16_bit_file_shows_the_same_picture_as_an_8_bit_file(bits):
 
 @pytest.mark.parametrize("compression", [None, "tiff_lzw", "tiff_adobe_deflate"])
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
-def test_a_tiff_shows_the_same_picture_as_a_png(dtype, compression):
+def test_a_tiff_shows_the_same_image_as_a_png(dtype, compression):
     pixels = ramp().astype(dtype) * (257 if dtype == np.uint16 else 1)
     np.testing.assert_array_equal(transforms.decode(encoded(pixels, "TIFF", compression=compression)), ramp())
 
@@ -49,7 +49,7 @@ def test_a_32_bit_tiff_is_read_as_far_as_its_values_fit():
             transforms.decode(encoded(beyond, "TIFF"))
 
 
-def test_floating_point_and_several_pictures_are_refused():
+def test_floating_point_and_several_images_are_refused():
     with pytest.raises(ValueError, match="floating-point"):
         transforms.decode(encoded(ramp().astype(np.float32), "TIFF"))
     pages = Image.fromarray(ramp())
@@ -71,7 +71,7 @@ def test_grey_values_beyond_the_bit_depth_are_refused():
 
 
 @pytest.mark.parametrize("mode", ["RGB", "RGBA", "LA", "P", "1"])
-def test_every_png_mode_decodes_to_its_grey_picture(mode):
+def test_every_png_mode_decodes_to_its_grey_image(mode):
     black_and_white = np.where(ramp() > 127, 255, 0).astype(np.uint8)
     data = io.BytesIO()
     Image.fromarray(black_and_white).convert(mode).save(data, "PNG")

@@ -92,9 +92,9 @@ def digest(folder: str | Path) -> str:
 
 
 def _record(folder: str | Path) -> dict:
-    built_folder.check(folder)
     file = Path(folder) / BUILD_FILE
     if not file.is_file():
+        built_folder.check(folder)
         raise ValueError(f"{folder} has no {BUILD_FILE}: it was not made by prism data build; build it again")
     return json.loads(file.read_text())
 
