@@ -115,7 +115,7 @@ class Classifier:
         """
         folder = model_folder(folder)
         if not (folder / "config.json").is_file():
-            raise ValueError(f"no classifier in {folder}: no config.json; train one: python -m train.classifier")
+            raise ValueError(f"no classifier in {folder}: no config.json; train one: prism train classifier")
         known = pretrained.read_json(folder / "config.json")
         if known.get("family") not in FAMILIES:
             raise ValueError(

@@ -88,7 +88,7 @@ def read(folder: str | Path) -> Cases:
     folder = Path(folder)
     config = configs.read(folder) if (folder / configs.FILE_NAME).is_file() else None
     if not isinstance(config, CounterfactualRun):
-        raise ValueError(f"{folder} is no cohort run; make one with: python -m eval.counterfactuals --run {folder}")
+        raise ValueError(f"{folder} is no cohort run; make one with: prism eval counterfactuals --run {folder}")
     manifest = Manifest(folder, config.output)
     if not manifest.path.is_file():
         raise ValueError(f"{folder} is not finished: no {manifest.path.name}; start eval.counterfactuals again")

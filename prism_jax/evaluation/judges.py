@@ -19,7 +19,7 @@ class Judge:
 
     name: str
     folder: str
-    """What `python -m train.classifier` wrote, RUN/model."""
+    """What `prism train classifier` wrote, RUN/model."""
 
 
 def load(judges: Sequence[Judge], attributes: Sequence[str]) -> tuple[dict[str, Classifier], tuple[str, ...]]:

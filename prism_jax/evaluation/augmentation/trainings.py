@@ -1,4 +1,4 @@
-"""The trainings of a study, each a run of `python -m train.classifier`, and what their classifiers see."""
+"""The trainings of a study, each a run of `prism train classifier`, and what their classifiers see."""
 
 import dataclasses
 import re

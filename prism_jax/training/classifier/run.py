@@ -1,4 +1,4 @@
-"""Trains a classifier: `python -m train.classifier --config configs/NAME.py [--section.option value ...]`.
+"""Trains a classifier: `prism train classifier --config NAME [--section.option value ...]`.
 
 The run folder gets, besides what every run has, `model/`, the classifier of the best checkpoint (highest mean AUROC of
 the averaged weights on the split val), calibrated on that split, and `test.json`, what was measured on the split test.

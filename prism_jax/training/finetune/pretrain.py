@@ -1,4 +1,4 @@
-"""Trains a small Stable Diffusion, given a VAE: `python -m train.pretrain --config configs/phantom/pretrain.py`.
+"""Trains a small Stable Diffusion, given a VAE: `prism train pretrain --config phantom/pretrain`.
 
 Makes an untrained model folder, `initial/` in the run folder, and fine-tunes that, text encoder included.
 """

@@ -1,4 +1,4 @@
-"""Fine-tunes Stable Diffusion: `python -m train.finetune --config configs/NAME.py [--section.option value]`.
+"""Fine-tunes Stable Diffusion: `prism train finetune --config NAME [--section.option value]`.
 
 The UNet is trained, the VAE is frozen, the text encoder is frozen unless asked otherwise. `prism export` then
 writes the averaged weights as a diffusers folder.

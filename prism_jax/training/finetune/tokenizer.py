@@ -1,4 +1,4 @@
-"""Makes a small tokenizer in CLIP's format: `python -m train.tokenizer --config configs/NAME.py`.
+"""Makes a small tokenizer in CLIP's format: `prism train tokenizer --config NAME`.
 
 Byte-pair encoding (Sennrich et al. 2016, algorithm 1) of the captions of data sets. All 256 bytes are tokens,
 so that no prompt has unknown ones.

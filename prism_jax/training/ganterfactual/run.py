@@ -1,5 +1,5 @@
 """Trains two generators that add an attribute to images and take it away, after GANterfactual (Mertes et al. 2022,
-arXiv 2012.11905): `python -m train.ganterfactual --config configs/NAME.py [--section.option value ...]`.
+arXiv 2012.11905): `prism train ganterfactual --config NAME [--section.option value ...]`.
 
 A CycleGAN between unpaired images without and with the attribute, and a frozen classifier in the generators' loss. That
 classifier must not judge the counterfactuals later: the generators were trained to satisfy it.

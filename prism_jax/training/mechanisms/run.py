@@ -1,4 +1,4 @@
-"""Fits the attribute mechanisms of a causal graph: `python -m train.mechanisms --config configs/NAME.py ...`.
+"""Fits the attribute mechanisms of a causal graph: `prism train mechanisms --config NAME ...`.
 
 The run folder gets `model/` (the graph and its parameters, read by `scm.folder.load`), `metrics.jsonl`, and
 `validation.json`: nats that each attribute of unseen subjects costs, and on phantoms how much less the truth would.

@@ -1,4 +1,4 @@
-"""Trains networks that read attributes off images: `python -m train.predictors --config configs/NAME.py ...`.
+"""Trains networks that read attributes off images: `prism train predictors --config NAME ...`.
 
 They are in the loss of counterfactual training (`prism train counterfactual_finetune`). Its results must be measured
 by other predictors, trained with another seed in another folder: the ones in the loss are biased in its favour (Xia et

@@ -1,4 +1,4 @@
-"""Trains the VAE: `python -m train.vae --config configs/NAME.py [--section.option value ...]`.
+"""Trains the VAE: `prism train vae --config NAME [--section.option value ...]`.
 
 The run folder gets, besides what every run has, `vae/`: a diffusers folder with the averaged weights and the
 scaling factor that gives the latents of the training images unit variance (arXiv 2112.10752, appendix G).
