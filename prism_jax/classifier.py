@@ -210,7 +210,9 @@ def preprocess(images: jax.Array, size: int, input_range: float = 1.0) -> jax.Ar
     if images.ndim != 4 or images.shape[-1] != 3:
         raise ValueError(f"images have the shape {images.shape}; give [b, h, w, 3]")
     if not jnp.issubdtype(images.dtype, jnp.floating):
-        raise ValueError(f"images are {images.dtype}; give floats in [-1, 1], of uint8 images: images / 127.5 - 1")
+        raise ValueError(
+            f"images are {images.dtype}; give floats in [-1, 1], of uint8 images: prism_jax.pixels.from_uint8(images)"
+        )
     check_range(images, 1.0)
     return input_range * resized(jnp.mean(images, axis=-1, keepdims=True, dtype=jnp.float32), size)
 

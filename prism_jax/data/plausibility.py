@@ -1,4 +1,4 @@
-"""Whether an image file can be a chest X-ray at all: by its size, its contrast and its DICOM header."""
+"""Plausibility of an image file as a chest X-ray: size, contrast and DICOM header."""
 
 from prism_jax.data.transforms import XrayFile
 
@@ -9,10 +9,10 @@ CHEST = ("CHEST", "THORAX", "LUNG", "RIB", "HEART")  # in Body Part Examined
 
 
 def why_no_radiograph(file: XrayFile) -> str | None:
-    """Why the file cannot hold a chest X-ray; None where nothing speaks against it. What it shows is not looked at."""
+    """The reason why a file cannot be a chest X-ray, or None. The content of the image is not examined."""
     height, width = file.pixels.shape
     if min(height, width) < MIN_SIDE:
-        return f"it is {width}x{height} pixels, the least is {MIN_SIDE}x{MIN_SIDE}"
+        return f"it is {width}x{height} pixels, the minimum is {MIN_SIDE}x{MIN_SIDE}"
     if (contrast := float(file.pixels.std())) < MIN_CONTRAST:
         return (
             f"it is nearly uniform: its grey levels have a standard deviation of {contrast:.1f}, below {MIN_CONTRAST:g}"

@@ -159,7 +159,9 @@ def _check_images(images: jax.Array, *, rank: int) -> None:
     if images.ndim != rank or images.shape[-1] != 3:
         raise ValueError(f"images have the shape {images.shape}; give {axes}")
     if not jnp.issubdtype(images.dtype, jnp.floating):
-        raise ValueError(f"images are {images.dtype}; give floats in [-1, 1], of uint8 images: images / 127.5 - 1")
+        raise ValueError(
+            f"images are {images.dtype}; give floats in [-1, 1], of uint8 images: prism_jax.pixels.from_uint8(images)"
+        )
 
 
 def _not_text(prompts: Sequence[str]) -> Sequence[str]:

@@ -248,10 +248,13 @@ def radiograph(tmp_path):
 
 
 @pytest.mark.parametrize("patient", ["", "4711"])
-def test_a_dicom_image_is_edited_and_comes_back_as_one(patient, radiograph, xray, model, tmp_path):
+def test_a_dicom_image_is_edited_and_comes_back_as_one(patient, radiograph, xray, model, tmp_path, monkeypatch):
+    parse, parsed = dicom_read.parse, []
+    monkeypatch.setattr(dicom_read, "parse", lambda data: (parsed.append(data), parse(data))[1])
     model_and_out = ["--model", tmp_path / "model", "--out", tmp_path / "out"]
     options = ["--dicom-out", *(["--keep-patient"] if patient else [])]
     assert run(radiograph, *PROMPTS, *model_and_out, *options) == 0
+    assert len(parsed) == 1  # pixels, tags and source of one reading
     original = pixels(tmp_path / "out" / "original.png")
     made = dicom_read.read((tmp_path / "out" / "edit.dcm").read_bytes())
     np.testing.assert_array_equal(made.pixels, pixels(tmp_path / "out" / "edit.png"))

@@ -142,7 +142,7 @@ def test_an_image_that_loses_more_detail_than_the_held_out_ones_is_of_another_ki
 @pytest.mark.parametrize(
     ("pixels", "said"),
     [
-        (np.zeros((1, 1)), "1x1 pixels, the least is 32x32"),
+        (np.zeros((1, 1)), "1x1 pixels, the minimum is 32x32"),
         (np.arange(16 * 64).reshape(16, 64) % 256, "64x16 pixels"),
         (np.zeros((64, 64)), "nearly uniform"),
         (np.linspace(0, 255, 64 * 64).reshape(64, 64), None),
