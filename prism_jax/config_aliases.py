@@ -25,6 +25,7 @@ CLASSES: Mapping[str, str] = {
     "Built": "DatasetSplit",
     "ComparisonRun": "BenchmarkRun",
     "FlipConfig": "SignFlipConfig",
+    "HeldOutSet": "StudyTestSet",
     "FreeEnergy": "NegativeELBO",
     "Guard": "SkipConfig",
     "MethodsRun": "InversionMethodsRun",

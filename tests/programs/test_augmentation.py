@@ -1,4 +1,4 @@
-"""Studies of added training pictures: what is built, how arms are compared, and what is refused beforehand."""
+"""Studies of added training images: what is built, how arms are compared, and what is refused beforehand."""
 
 import dataclasses
 import json
@@ -25,7 +25,7 @@ from prism_jax.evaluation.augmentation import trainings as augmentation_training
 from prism_jax.evaluation.augmentation.datasets import Entry
 from prism_jax.evaluation.augmentation.report import Study
 from prism_jax.evaluation.augmentation.run import AugmentationRun
-from prism_jax.evaluation.augmentation.test_sets import HeldOut, HeldOutSet, group_counts, numbers
+from prism_jax.evaluation.augmentation.test_sets import StudyTestImages, StudyTestSet, group_counts, numbers
 from prism_jax.evaluation.augmentation.trainings import ARMS
 from prism_jax.evaluation.counterfactuals.run import CounterfactualRun, Inversion
 from prism_jax.evaluation.edits import EditSpec
@@ -77,15 +77,15 @@ def config(data, tmp_path) -> AugmentationRun:
         ),
         samples=Samples(steps=2),
         classifier=str(data / "classifier.py"),
-        tests=(HeldOutSet(name="without the link", folder=str(data / "set"), gain_at_least=0.05),),
+        tests=(StudyTestSet(name="without the link", folder=str(data / "set"), gain_at_least=0.05),),
         seeds=(0, 1),
         bootstrap=FEW,
     )
 
 
-def held_out(draw: np.random.Generator, count: int = 400) -> HeldOut:
+def held_out(draw: np.random.Generator, count: int = 400) -> StudyTestImages:
     labels = draw.integers(2, size=(count, 2)).astype(np.float64)
-    return HeldOut(
+    return StudyTestImages(
         name="held out",
         images=np.zeros((count, 8, 8), np.uint8),
         labels=labels[:, 0],
@@ -94,10 +94,10 @@ def held_out(draw: np.random.Generator, count: int = 400) -> HeldOut:
     )
 
 
-def probabilities(held: HeldOut, draw: np.random.Generator, shortcut: float) -> np.ndarray:
+def probabilities(test_images: StudyTestImages, draw: np.random.Generator, shortcut: float) -> np.ndarray:
     """Of a classifier that goes by the companion in this share of the images, and is right in the others."""
-    companion = held.groups % 2
-    return np.where(draw.random(len(held.labels)) < shortcut, companion, held.labels) * 0.8 + 0.1
+    companion = test_images.groups % 2
+    return np.where(draw.random(len(test_images.labels)) < shortcut, companion, test_images.labels) * 0.8 + 0.1
 
 
 def test_groups_are_counted_by_both_findings_and_unknown_ones_left_out():
@@ -107,36 +107,36 @@ def test_groups_are_counted_by_both_findings_and_unknown_ones_left_out():
 
 def test_an_arm_against_itself_differs_by_nothing():
     draw = np.random.default_rng(0)
-    held = held_out(draw)
-    seeds = [probabilities(held, draw, 0.5) for _ in range(3)]
+    test_images = held_out(draw)
+    seeds = [probabilities(test_images, draw, 0.5) for _ in range(3)]
     for measure in augmentation_estimates.MEASURES.values():
-        over = augmentation_estimates.over_patients(measure, held, seeds, seeds, config=FEW)
+        over = augmentation_estimates.over_patients(measure, test_images, seeds, seeds, config=FEW)
         assert (over.value, over.low, over.high, over.count) == (0, 0, 0, 400)
-        assert augmentation_estimates.over_seeds(measure, held, seeds, seeds, level=0.95).high == 0
+        assert augmentation_estimates.over_seeds(measure, test_images, seeds, seeds, level=0.95).high == 0
 
 
 def test_a_shortcut_costs_the_groups_where_it_misleads():
     draw = np.random.default_rng(0)
-    held = held_out(draw, 2000)
-    seeds = [probabilities(held, draw, 0.4) for _ in range(3)]
-    found = augmentation_estimates.by_group(held, seeds, config=FEW)
+    test_images = held_out(draw, 2000)
+    seeds = [probabilities(test_images, draw, 0.4) for _ in range(3)]
+    found = augmentation_estimates.by_group(test_images, seeds, config=FEW)
     np.testing.assert_allclose([e.value for e in found], [1, 0.6, 0.6, 1], atol=0.05)
     worst = augmentation_estimates.MEASURES[augmentation_estimates.WORST]
-    whole = augmentation_estimates.over_patients(worst, held, seeds, config=FEW)
+    whole = augmentation_estimates.over_patients(worst, test_images, seeds, config=FEW)
     assert whole.value <= min(e.value for e in found) + 1e-9
     assert whole.low < whole.value < whole.high
-    fair = [probabilities(held, draw, 0.0)] * 3
-    gain = augmentation_estimates.over_patients(worst, held, fair, seeds, config=FEW)
+    fair = [probabilities(test_images, draw, 0.0)] * 3
+    gain = augmentation_estimates.over_patients(worst, test_images, fair, seeds, config=FEW)
     np.testing.assert_allclose(gain.value, 1 - whole.value)
 
 
 def test_the_interval_over_seeds_is_that_of_a_paired_t_test():
     draw = np.random.default_rng(1)
-    held = held_out(draw)
-    one, two = ([probabilities(held, draw, share) for _ in range(4)] for share in (0.2, 0.3))
+    test_images = held_out(draw)
+    one, two = ([probabilities(test_images, draw, share) for _ in range(4)] for share in (0.2, 0.3))
     area = augmentation_estimates.MEASURES["auroc"]
-    found = augmentation_estimates.over_seeds(area, held, one, two, level=0.9)
-    values = [[classification.auroc(column, held.labels) for column in arm] for arm in (one, two)]
+    found = augmentation_estimates.over_seeds(area, test_images, one, two, level=0.9)
+    values = [[classification.auroc(column, test_images.labels) for column in arm] for arm in (one, two)]
     expected = stats.ttest_rel(*values).confidence_interval(0.9)
     np.testing.assert_allclose((found.low, found.high), (expected.low, expected.high))
     assert np.isnan(augmentation_estimates.student(np.array([0.5]), level=0.9).low)
@@ -144,9 +144,9 @@ def test_the_interval_over_seeds_is_that_of_a_paired_t_test():
 
 def test_a_patient_of_whom_a_finding_is_not_known_is_not_counted():
     draw = np.random.default_rng(0)
-    held = held_out(draw)
-    groups = np.where(np.arange(400) < 100, np.nan, held.groups)
-    some = dataclasses.replace(held, groups=groups)
+    test_images = held_out(draw)
+    groups = np.where(np.arange(400) < 100, np.nan, test_images.groups)
+    some = dataclasses.replace(test_images, groups=groups)
     found = augmentation_estimates.over_patients(
         augmentation_estimates.MEASURES["accuracy"], some, [probabilities(some, draw, 0.1)], config=FEW
     )
@@ -155,20 +155,20 @@ def test_a_patient_of_whom_a_finding_is_not_known_is_not_counted():
 
 def test_added_pictures_come_back_with_what_they_are_labelled_with(tmp_path):
     draw = np.random.default_rng(0)
-    pictures = draw.integers(256, size=(3, 8, 8), dtype=np.uint8)
+    images = draw.integers(256, size=(3, 8, 8), dtype=np.uint8)
     known = [
         Attributes(age=61.5, sex="F", view="AP", findings={"cardiomegaly": True, "support_lines": False}),
         Attributes(findings={"cardiomegaly": None}),
         Attributes(view="AP Supine", race="White", findings={}),
     ]
     entries = []
-    for i, (picture, attributes) in enumerate(zip(pictures, known, strict=True)):
+    for i, (image, attributes) in enumerate(zip(images, known, strict=True)):
         entries.append(Entry(path=f"{i}.png", patient=f"p {i}", attributes=attributes))
-        (tmp_path / f"{i}.png").write_bytes(transforms.encode_png(picture))
+        (tmp_path / f"{i}.png").write_bytes(transforms.encode_png(image))
     augmentation_datasets.build_set(entries, tmp_path, tmp_path / "built")
     source = pipeline.open_split(tmp_path / "built", "train")
-    for example, picture, attributes, entry in zip(source, pictures, known, entries, strict=True):
-        np.testing.assert_array_equal(transforms.decode(example.image), picture)
+    for example, image, attributes, entry in zip(source, images, known, entries, strict=True):
+        np.testing.assert_array_equal(transforms.decode(example.image), image)
         assert (example.attributes, example.patient) == (attributes, entry.patient)
 
 
@@ -198,7 +198,7 @@ def test_what_does_not_fit_is_refused_before_anything_is_made(config, change, me
 
 
 def test_held_out_images_of_training_patients_are_refused(config):
-    leaky = HeldOutSet(name="leaky", folder=config.cohort.data, split="train")
+    leaky = StudyTestSet(name="leaky", folder=config.cohort.data, split="train")
     with pytest.raises(ValueError, match="64 patients are in training too"):
         augmentation.check(dataclasses.replace(config, tests=(leaky,)))
 
@@ -238,10 +238,12 @@ def test_a_training_that_leaves_no_classifier_is_an_error(config, monkeypatch):
 
 def test_the_page_tells_the_gain_and_holds_it_against_its_target(config, tmp_path):
     draw = np.random.default_rng(0)
-    held = held_out(draw)
+    test_images = held_out(draw)
     shares = dict(zip(ARMS, (0.6, 0.6, 0.2, 0.1), strict=True))
     seen = {
-        (arm, seed): {held.name: probabilities(held, draw, share)} for arm, share in shares.items() for seed in (0, 1)
+        (arm, seed): {test_images.name: probabilities(test_images, draw, share)}
+        for arm, share in shares.items()
+        for seed in (0, 1)
     }
     configs.write(config, tmp_path)
     study = Study(
@@ -251,12 +253,12 @@ def test_the_page_tells_the_gain_and_holds_it_against_its_target(config, tmp_pat
         companion="pacemaker",
         seeds=(0, 1),
         tests=config.tests,
-        held=(held,),
-        seen=seen,
+        test_images=(test_images,),
+        predictions=seen,
         counts=dict.fromkeys(ARMS, np.array([3, 1, 1, 3])),
         bootstrap=FEW,
     )
-    arms, differences, groups = augmentation_report.of_test(study, config.tests[0], held)
+    arms, differences, groups = augmentation_report.of_test(study, config.tests[0], test_images)
     assert [row[0] for row in arms.rows] == list(ARMS.values())
     gain = differences.rows[0][3]
     assert isinstance(gain, report.Check)

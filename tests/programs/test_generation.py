@@ -67,7 +67,7 @@ def test_a_run_measures_its_samples_and_makes_none_twice(config, folder, tiny_sd
     monkeypatch.setattr(type(tiny_sd), "sample", None)
     generation_run.main(config)
     assert json.loads((run / "metrics.json").read_text()) == first
-    with pytest.raises(ValueError, match="pictures with another samples"):
+    with pytest.raises(ValueError, match="images with another samples"):
         generation_run.main(dataclasses.replace(config, samples=Samples(steps=3)))
 
 
@@ -85,7 +85,7 @@ def test_real_images_as_samples_have_no_distance_and_training_images_are_copies(
     judge = Classifier.from_pretrained(config.judge)
     held, train = (pipeline.open_split(config.data, split) for split in ("test", "train"))
     seen = [
-        generation_features.looked_at(judge, split, generation_features.read(split, 32, "pad", 8), 8, "")
+        generation_features.evaluated(judge, split, generation_features.read(split, 32, "pad", 8), 8, "")
         for split in (held, train)
     ]
     same = tables.distances(seen[0], seen[0], seen[1], QUICK)
@@ -93,7 +93,7 @@ def test_real_images_as_samples_have_no_distance_and_training_images_are_copies(
     assert same.rows[1][5].value == same.rows[1][6].value == pytest.approx(1)  # density and coverage aside
     others = dataclasses.replace(seen[1].features, patients=np.array([f"new {i}" for i in range(len(train))]))
     copied = Memorisation.of(generated=others, held_out=seen[0].features, training=seen[1].features)
-    table = tables.memorised(copied, QUICK.bootstrap)
+    table = tables.memorisation(copied, QUICK.bootstrap)
     assert [cell.value for cell in table.rows[0][1:]] == [1.0, 1.0]
 
 

@@ -11,7 +11,7 @@ The generator is the demo's, trained on the same 2000 confounded phantoms.
 """
 
 from prism_jax.evaluation.augmentation.run import AugmentationRun
-from prism_jax.evaluation.augmentation.test_sets import HeldOutSet
+from prism_jax.evaluation.augmentation.test_sets import StudyTestSet
 from prism_jax.evaluation.counterfactuals.run import CounterfactualRun, Inversion
 from prism_jax.evaluation.edits import EditSpec
 
@@ -33,12 +33,12 @@ def config() -> AugmentationRun:
             batch_size=16,
             inversion=Inversion(method="edit_friendly", steps=20, guidance=1.75),
         ),
-        classifier="configs/phantom/classifier_augmentation.py",
+        classifier="phantom/classifier_augmentation",
         judge="phantom_judges/densenet",
         target="cardiomegaly",
         companion="pacemaker",
         tests=(
-            HeldOutSet(name="the same confounding", folder="data/augmentation_strong"),
-            HeldOutSet(name="reversed confounding", folder="data/augmentation_reversed", gain_at_least=0.05),
+            StudyTestSet(name="the same confounding", folder="data/augmentation_strong"),
+            StudyTestSet(name="reversed confounding", folder="data/augmentation_reversed", gain_at_least=0.05),
         ),
     )

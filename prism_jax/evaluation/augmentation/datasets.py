@@ -1,4 +1,4 @@
-"""The pictures that a study adds to real ones, each kind as a data set with the one split train."""
+"""The images that a study adds to the real ones: one data set per arm, with the split train only."""
 
 import csv
 import dataclasses
@@ -29,7 +29,7 @@ WORDS = {True: "yes", False: "no", None: "uncertain"}
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Entry:
-    """One added picture: its file in the folder of its kind, and what it is labelled with."""
+    """One added image: its file in the folder of its arm, and its labels."""
 
     path: str
     patient: str
@@ -52,21 +52,21 @@ def sampled(
 
 
 def edited(cases: Cases, folder: Path) -> list[Entry]:
-    """Every counterfactual that was attempted and has a picture, labelled with what was asked for."""
-    return _pictures(cases, cases.pictures("edited", range(len(cases))), folder)
+    """Every counterfactual that was generated, labelled with the target of its edit."""
+    return _write_images(cases, cases.images("edited", range(len(cases))), folder)
 
 
 def true(cases: Cases, phantom: PhantomConfig, folder: Path) -> list[Entry]:
-    """The same edits as the phantom itself carries them out, in the order of `cases`."""
-    pictures = []
+    """The true counterfactuals of the same edits, by the phantom, in the order of `cases`."""
+    images = []
     for edit in cases.edits:  # the order of cases is that of their changes
         rows = [cases.cases[i].row for i in cases.of(edit)]
-        pictures += list(ground_truth.true_counterfactuals(rows, edit, phantom, cases.config.wording)[0])
-    return _pictures(cases, pictures, folder)
+        images += list(ground_truth.true_counterfactuals(rows, edit, phantom, cases.config.wording)[0])
+    return _write_images(cases, images, folder)
 
 
 def build_set(entries: Sequence[Entry], folder: Path, out: Path) -> None:
-    """Builds the pictures in `folder` into the data set `out`: all of them in the split train."""
+    """Builds the images in `folder` into the data set `out`: all of them in the split train."""
     findings = tuple(dict.fromkeys(name for entry in entries for name in entry.attributes.findings))
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
@@ -85,18 +85,18 @@ def build_set(entries: Sequence[Entry], folder: Path, out: Path) -> None:
     build("folder", folder, out, config)
 
 
-def _pictures(cases: Cases, pictures: Iterable[np.ndarray], folder: Path) -> list[Entry]:
+def _write_images(cases: Cases, images: Iterable[np.ndarray], folder: Path) -> list[Entry]:
     entries = []
-    for i, (case, picture) in enumerate(zip(cases.cases, pictures, strict=True)):
+    for i, (case, image) in enumerate(zip(cases.cases, images, strict=True)):
         after = phrases.changed(case.attributes, case.edit.values(case.attributes))
         entries.append(Entry(path=f"{i:06d}.png", patient=case.patient, attributes=after))
         with atomic_write(folder / entries[-1].path) as partial:
-            partial.write_bytes(transforms.encode_png(picture))
+            partial.write_bytes(transforms.encode_png(image))
     return entries
 
 
 def _cells(entry: Entry, findings: Sequence[str]) -> Iterator[str]:
-    """The cells of a row: what is not known is empty."""
+    """The cells of a row; unknown ones are empty."""
     known = entry.attributes
     yield from (entry.path, entry.patient, known.sex or "", "" if known.age is None else str(known.age))
     yield from (known.view or "", known.race or "")

@@ -1,7 +1,7 @@
-"""What a study measures: of each training, of the mean over seeds, and of the difference between two arms.
+"""Estimates of a study: mean over seeds of every arm, and differences between arms.
 
-Two intervals answer two questions. Over patients (bootstrap): what of other patients, with these classifiers? Over
-seeds (Student's t): what of other trainings, on these patients? Neither includes another set of added pictures.
+Two kinds of interval: over patients (bootstrap), for other patients with these classifiers; and over seeds (Student's
+t), for other trainings on these patients. Neither includes another set of added images.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 from scipy import stats
 
-from prism_jax.evaluation.augmentation.test_sets import HeldOut
+from prism_jax.evaluation.augmentation.test_sets import StudyTestImages
 from prism_jax.metrics import classification
 from prism_jax.stats.intervals import BootstrapConfig, Estimate, bootstrap
 
@@ -26,7 +26,7 @@ WORST = "worst_group_accuracy"
 
 def over_patients(
     measure: Measure,
-    held: HeldOut,
+    test_images: StudyTestImages,
     plus: Sequence[np.ndarray],
     minus: Sequence[np.ndarray] = (),
     *,
@@ -36,7 +36,7 @@ def over_patients(
 
     Args:
       plus: probabilities float64 [n] of each seed.
-      minus: those of another arm, whose mean is taken off: patients are drawn for both together.
+      minus: those of another arm, whose mean is subtracted; patients are resampled for both together.
     """
     count = len(plus)
 
@@ -44,23 +44,25 @@ def over_patients(
         values = [measure(column, labels, groups) for column in probabilities]
         return float(np.mean(values[:count])) - (float(np.mean(values[count:])) if minus else 0.0)
 
-    return bootstrap(statistic, held.labels, held.groups, *plus, *minus, subjects=held.patients, config=config)
+    return bootstrap(
+        statistic, test_images.labels, test_images.groups, *plus, *minus, subjects=test_images.patients, config=config
+    )
 
 
 def over_seeds(
     measure: Measure,
-    held: HeldOut,
+    test_images: StudyTestImages,
     plus: Sequence[np.ndarray],
     minus: Sequence[np.ndarray] = (),
     *,
     level: float,
 ) -> Estimate:
-    """The same mean with Student's interval over seeds, which are paired where two arms are compared.
+    """The same mean with Student's interval over seeds, paired where two arms are compared.
 
     `count` are seeds; NaN bounds where there is one.
     """
-    known = ~np.isnan(held.labels + held.groups)
-    of = lambda column: measure(column[known], held.labels[known], held.groups[known])
+    labelled = ~np.isnan(test_images.labels + test_images.groups)
+    of = lambda column: measure(column[labelled], test_images.labels[labelled], test_images.groups[labelled])
     values = np.array([of(column) for column in plus])
     if minus:
         values = values - np.array([of(column) for column in minus])
@@ -76,11 +78,11 @@ def student(values: np.ndarray, *, level: float) -> Estimate:
     return Estimate(value=mean, low=mean - half, high=mean + half, count=count)
 
 
-def by_group(held: HeldOut, plus: Sequence[np.ndarray], *, config: BootstrapConfig) -> list[Estimate]:
+def by_group(test_images: StudyTestImages, plus: Sequence[np.ndarray], *, config: BootstrapConfig) -> list[Estimate]:
     """The accuracy within each of the four groups, mean over seeds, intervals over patients."""
-    found = []
+    estimates = []
     for group in range(4):
-        rows = held.groups == group
-        hits = [(column[rows] >= classification.CUT) == (held.labels[rows] == 1) for column in plus]
-        found.append(bootstrap(np.mean, np.mean(hits, axis=0), subjects=held.patients[rows], config=config))
-    return found
+        rows = test_images.groups == group
+        hits = [(column[rows] >= classification.CUT) == (test_images.labels[rows] == 1) for column in plus]
+        estimates.append(bootstrap(np.mean, np.mean(hits, axis=0), subjects=test_images.patients[rows], config=config))
+    return estimates

@@ -1,19 +1,17 @@
-"""The report of a study: tables of what was measured, and the pictures that were added."""
+"""The report of a study: tables of estimates, and examples of added images."""
 
 import dataclasses
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
-from prism_jax import config as configs
 from prism_jax import report
 from prism_jax.data import targets, transforms
 from prism_jax.data.captions.templates import PLAIN
 from prism_jax.data.loading import pipeline
 from prism_jax.evaluation.augmentation import estimates as augmentation_estimates
-from prism_jax.evaluation.augmentation.test_sets import HeldOut, HeldOutSet, group_counts, group_names
+from prism_jax.evaluation.augmentation.test_sets import StudyTestImages, StudyTestSet, group_counts, group_names
 from prism_jax.evaluation.augmentation.trainings import ARMS, COUNTERFACTUALS, REAL, SAMPLES, TRUTH
 from prism_jax.evaluation.edited_cohort import Cases
 from prism_jax.stats.intervals import BootstrapConfig, Estimate
@@ -29,38 +27,42 @@ PATIENTS, SEEDS = "over patients", "over seeds"
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Study:
-    """What was seen, before it is measured."""
+    """Test images and predictions of a study."""
 
     title: str
     run: Path
     target: str
     companion: str
     seeds: tuple[int, ...]
-    tests: tuple[HeldOutSet, ...]
-    held: tuple[HeldOut, ...]  # of each test set
-    seen: Mapping[tuple[str, int], Mapping[str, np.ndarray]]  # (arm, seed) -> test set -> probabilities [n]
-    counts: Mapping[str, np.ndarray]  # arm -> int [4] pictures that it adds, by group; of REAL the real ones
+    tests: tuple[StudyTestSet, ...]
+    test_images: tuple[StudyTestImages, ...]  # of each test set
+    predictions: Mapping[tuple[str, int], Mapping[str, np.ndarray]]  # (arm, seed) -> test set -> probabilities [n]
+    counts: Mapping[str, np.ndarray]  # arm -> int [4] images that it adds, by group; of REAL: real images
     bootstrap: BootstrapConfig
 
     @property
     def arms(self) -> tuple[str, ...]:
-        return tuple(arm for arm in ARMS if (arm, self.seeds[0]) in self.seen)
+        return tuple(arm for arm in ARMS if (arm, self.seeds[0]) in self.predictions)
 
-    def of(self, arm: str, test: HeldOut) -> list[np.ndarray]:
+    def of(self, arm: str, test: StudyTestImages) -> list[np.ndarray]:
         """Probabilities [n] of each seed."""
-        return [self.seen[arm, seed][test.name] for seed in self.seeds]
+        return [self.predictions[arm, seed][test.name] for seed in self.seeds]
 
-    def estimate(self, measure: str, test: HeldOut, kind: str, *arms: str) -> Estimate:
-        """A measure of one arm, or of the first less the second, mean over seeds, with an interval of this kind."""
+    def estimate(self, measure: str, test: StudyTestImages, kind: str, *arms: str) -> Estimate:
+        """A measure of one arm, or of the first minus the second, mean over seeds, with an interval of this kind."""
         compute, columns = augmentation_estimates.MEASURES[measure], [self.of(arm, test) for arm in arms]
         if kind == SEEDS:
             return augmentation_estimates.over_seeds(compute, test, *columns, level=self.bootstrap.level)
         return augmentation_estimates.over_patients(compute, test, *columns, config=self.bootstrap)
 
 
-def document_of(study: Study, cases: Cases, truth: Sequence[np.ndarray], shown: int) -> report.Report:
-    """The study as a report. `truth` are the true counterfactuals of `cases`, none where nobody knows them."""
-    tables = [table for test, held in zip(study.tests, study.held, strict=True) for table in of_test(study, test, held)]
+def report_of(study: Study, cases: Cases, truth: Sequence[np.ndarray], shown: int) -> report.Report:
+    """The study as a report. `truth` are the true counterfactuals of `cases`, none for real data."""
+    tables = [
+        table
+        for test, test_images in zip(study.tests, study.test_images, strict=True)
+        for table in of_test(study, test, test_images)
+    ]
     return report.Report(
         title=study.title,
         summary=summary(study),
@@ -69,47 +71,45 @@ def document_of(study: Study, cases: Cases, truth: Sequence[np.ndarray], shown: 
         samples=samples(study, shown),
         charts=(added_chart(study),),
         tables=(*tables, seeds_table(study)),
-        settings=json.loads((study.run / configs.FILE_NAME).read_text()),
-        versions=report.versions(),
     )
 
 
 def summary(study: Study) -> str:
-    """What was done, in a paragraph."""
+    """Summary of the study, under the title."""
     added = int(study.counts[COUNTERFACTUALS].sum())
     return (
         f"Classifiers of {study.target}, trained on {int(study.counts[REAL].sum()):,} images in which it and "
-        f"{study.companion} go together, with {added:,} further pictures of different kinds, the same number in every "
-        f"arm but the first; {len(study.seeds)} trainings each (seeds {', '.join(map(str, study.seeds))}). "
-        "How good the counterfactuals are stands in cohort/report.html."
+        f"{study.companion} are confounded, with {added:,} added images, the same number in every arm "
+        f"but the first; {len(study.seeds)} trainings each (seeds {', '.join(map(str, study.seeds))}). "
+        "The counterfactuals are evaluated in cohort/report.html."
     )
 
 
 def headline(study: Study) -> tuple[tuple[str, str], ...]:
     """The gain in worst-group accuracy over plain samples, on each test set."""
-    found = []
-    for held in study.held:
-        gain = study.estimate(augmentation_estimates.WORST, held, PATIENTS, COUNTERFACTUALS, SAMPLES)
-        says = f"points of worst-group accuracy over plain samples, {held.name}"
-        says += f" ({100 * gain.low:+.1f} to {100 * gain.high:+.1f} over patients)"
-        found.append((f"{100 * gain.value:+.1f}".replace("-", "−"), says))
-    return tuple(found)
+    lines = []
+    for test_images in study.test_images:
+        gain = study.estimate(augmentation_estimates.WORST, test_images, PATIENTS, COUNTERFACTUALS, SAMPLES)
+        text = f"points of worst-group accuracy over plain samples, {test_images.name}"
+        text += f" ({100 * gain.low:+.1f} to {100 * gain.high:+.1f} over patients)"
+        lines.append((f"{100 * gain.value:+.1f}".replace("-", "−"), text))
+    return tuple(lines)
 
 
-def of_test(study: Study, test: HeldOutSet, held: HeldOut) -> tuple[report.Table, ...]:
+def of_test(study: Study, test: StudyTestSet, test_images: StudyTestImages) -> tuple[report.Table, ...]:
     """Three tables of one test set: arms, differences, groups."""
-    return arms_table(study, held), differences_table(study, test, held), groups_table(study, held)
+    return arms_table(study, test_images), differences_table(study, test, test_images), groups_table(study, test_images)
 
 
-def arms_table(study: Study, held: HeldOut) -> report.Table:
+def arms_table(study: Study, test_images: StudyTestImages) -> report.Table:
     rows = [
-        (ARMS[arm], *(study.estimate(name, held, PATIENTS, arm) for name in COLUMNS))
-        + (study.estimate(augmentation_estimates.WORST, held, SEEDS, arm),)
+        (ARMS[arm], *(study.estimate(name, test_images, PATIENTS, arm) for name in COLUMNS))
+        + (study.estimate(augmentation_estimates.WORST, test_images, SEEDS, arm),)
         for arm in study.arms
     ]
     over = report.Column(name="Worst-group accuracy, interval over seeds", unit="%")
     return report.Table(
-        title=f"{held.name}: arms",
+        title=f"{test_images.name}: arms",
         columns=("Trained on", *COLUMNS.values(), over),
         rows=tuple(rows),
         note=(
@@ -119,38 +119,38 @@ def arms_table(study: Study, held: HeldOut) -> report.Table:
     )
 
 
-def differences_table(study: Study, test: HeldOutSet, held: HeldOut) -> report.Table:
-    """Arms against each other, each seed with its own twin and each patient with himself."""
+def differences_table(study: Study, test: StudyTestSet, test_images: StudyTestImages) -> report.Table:
+    """Differences between arms, paired by seed and patient."""
     rows = []
     for arm, other in CONTRASTS:
         if not {arm, other} <= set(study.arms):
             continue
         for kind in (PATIENTS, SEEDS):
-            cells = {name: study.estimate(name, held, kind, arm, other) for name in COLUMNS}
+            cells = {name: study.estimate(name, test_images, kind, arm, other) for name in COLUMNS}
             if (arm, other) == (COUNTERFACTUALS, SAMPLES) and test.gain_at_least is not None:
                 cells[augmentation_estimates.WORST] = report.Check(
                     estimate=cells[augmentation_estimates.WORST], at_least=test.gain_at_least
                 )
             rows.append((f"{arm} − {other}, {kind}", *cells.values()))
     return report.Table(
-        title=f"{held.name}: differences",
+        title=f"{test_images.name}: differences",
         columns=("Difference, and its interval", *COLUMNS.values()),
         rows=tuple(rows),
         note=(
-            "Paired: the same patients, and trainings of the same seed. Shares are in points of percent. A target "
-            "is judged on the value. The intervals say nothing of another set of added pictures."
+            "Paired by patient and seed, in percentage points. A target is compared with the value. The intervals do "
+            "not include the variation over sets of added images."
         ),
     )
 
 
-def groups_table(study: Study, held: HeldOut) -> report.Table:
+def groups_table(study: Study, test_images: StudyTestImages) -> report.Table:
     names = group_names(study.target, study.companion)
     rows = [
-        (ARMS[arm], *augmentation_estimates.by_group(held, study.of(arm, held), config=study.bootstrap))
+        (ARMS[arm], *augmentation_estimates.by_group(test_images, study.of(arm, test_images), config=study.bootstrap))
         for arm in study.arms
     ]
     return report.Table(
-        title=f"{held.name}: accuracy by group",
+        title=f"{test_images.name}: accuracy by group",
         columns=("Trained on", *(report.Column(name=name, unit="%") for name in names)),
         rows=tuple(rows),
         note="Means over seeds, intervals over patients.",
@@ -158,19 +158,21 @@ def groups_table(study: Study, held: HeldOut) -> report.Table:
 
 
 def seeds_table(study: Study) -> report.Table:
-    """Every training by itself, and the paired difference of each seed."""
+    """Every training, and the paired difference of each seed."""
     rows = []
-    for held in study.held:
+    for test_images in study.test_images:
         for arm, *other in (*((arm,) for arm in study.arms), (COUNTERFACTUALS, SAMPLES)):
             name = f"{arm} − {other[0]}" if other else ARMS[arm]
             for seed in study.seeds:
-                columns = [[study.seen[one, seed][held.name]] for one in (arm, *other)]
+                columns = [[study.predictions[one, seed][test_images.name]] for one in (arm, *other)]
                 options = dict(config=study.bootstrap)
                 cells = [
-                    augmentation_estimates.over_patients(augmentation_estimates.MEASURES[m], held, *columns, **options)
+                    augmentation_estimates.over_patients(
+                        augmentation_estimates.MEASURES[m], test_images, *columns, **options
+                    )
                     for m in COLUMNS
                 ]
-                rows.append((f"{held.name}: {name}, seed {seed}", *cells))
+                rows.append((f"{test_images.name}: {name}, seed {seed}", *cells))
     return report.Table(
         title="Every training",
         columns=("Held out, arm, seed", *COLUMNS.values()),
@@ -180,14 +182,14 @@ def seeds_table(study: Study) -> report.Table:
 
 
 def added_chart(study: Study) -> report.Bars:
-    """How many pictures of each group an arm adds, and how many real ones there are."""
+    """Numbers of real images and of added images per arm, by group."""
     names = group_names(study.target, study.companion)
     arms = [arm for arm in ARMS if arm in study.counts]
     return report.Bars(
-        title="Training pictures: the real ones, and what each arm adds",
+        title="Training images: the real ones, and what each arm adds",
         categories=tuple(arm if arm == REAL else f"added: {arm}" for arm in arms),
         y={name: tuple(int(study.counts[arm][i]) for arm in arms) for i, name in enumerate(names)},
-        y_label="pictures",
+        y_label="images",
     )
 
 
@@ -198,21 +200,21 @@ def counts_of(folder: Path, target: str, companion: str) -> np.ndarray:
 
 
 def strips(cases: Cases, truth: Sequence[np.ndarray], shown: int) -> tuple[report.Strip, ...]:
-    """The first `shown` subjects of every change: original, counterfactual, and the true one where it is known."""
-    made = []
+    """The first `shown` subjects of every edit: original, counterfactual, and the true one where it exists."""
+    strips = []
     for edit in cases.edits:
         for i in cases.of(edit)[:shown]:
             case = cases.cases[i]
-            pictures = {name: cases.manifest.image(case.row[name]) for name in ("original", "edited")}
+            images = {name: cases.manifest.image(case.row[name]) for name in ("original", "edited")}
             if len(truth):
-                pictures["true counterfactual"] = truth[i]
-            named = tuple(report.Sample(image=picture, caption=name) for name, picture in pictures.items())
-            made.append(report.Strip(title=f"patient {case.patient}", images=named, group=edit.name))
-    return tuple(made)
+                images["true counterfactual"] = truth[i]
+            named = tuple(report.Sample(image=image, caption=name) for name, image in images.items())
+            strips.append(report.Strip(title=f"patient {case.patient}", images=named, group=edit.name))
+    return tuple(strips)
 
 
 def samples(study: Study, shown: int) -> tuple[report.Sample, ...]:
-    """The first plain samples, with the captions that they are labelled by."""
+    """The first plain samples, with captions of their labels."""
     source = pipeline.open_split(study.run / "data" / SAMPLES, "train")
     return tuple(
         report.Sample(

@@ -1,9 +1,9 @@
-"""Do counterfactuals make better classifiers? `python -m eval.augmentation --config configs/NAME.py [--option value]`.
+"""Counterfactuals as data augmentation: `python -m eval.augmentation --config configs/NAME.py [--option value]`.
 
-Trains a classifier of one finding on data in which another comes along: on the real images alone, on the same with
-plain samples of a model, with counterfactuals by it, and on phantoms with the true counterfactuals, equally many each;
-with several seeds. Writes `report.html`, `metrics.json` and `metrics.csv` of held-out accuracy, AUROC and worst-group
-accuracy into the run folder. A stopped study goes on where it was: no stage that is done is done again.
+Trains classifiers of one finding that is confounded with another, with several seeds: on the real images alone, and
+with equally many plain samples of a model, counterfactuals by it, or (on phantoms) true counterfactuals added. Writes
+`report.html`, `metrics.json` and `metrics.csv` with test accuracy, AUROC and worst-group accuracy into the run folder.
+A stopped study resumes: finished stages are not repeated.
 """
 
 import dataclasses
@@ -24,67 +24,62 @@ from prism_jax.evaluation.augmentation import report as augmentation_report
 from prism_jax.evaluation.augmentation import test_sets as augmentation_test_sets
 from prism_jax.evaluation.augmentation import trainings as augmentation_trainings
 from prism_jax.evaluation.augmentation.report import Study
-from prism_jax.evaluation.augmentation.test_sets import HeldOut, HeldOutSet, is_built
+from prism_jax.evaluation.augmentation.test_sets import StudyTestImages, StudyTestSet, is_built
 from prism_jax.evaluation.augmentation.trainings import ARMS, COUNTERFACTUALS, REAL, SAMPLES, TRUTH, Training
 from prism_jax.evaluation.counterfactuals import run as counterfactuals_run
 from prism_jax.evaluation.counterfactuals.run import CounterfactualRun
 from prism_jax.evaluation.edited_cohort import Cases
 from prism_jax.evaluation.sampling import Samples
 from prism_jax.evaluation.subjects import choose, images_of
-from prism_jax.report import numbers
 from prism_jax.stats.intervals import BootstrapConfig
 
-DECISIVE = ("cohort", "samples", "target", "companion", "tests")  # what results of one folder share
+FIXED = ("cohort", "samples", "target", "companion", "tests")  # in one run folder
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class AugmentationRun:
-    """Everything a study depends on."""
+    """Options of a study."""
 
     run: str = "runs/augmentation"
     title: str = "Classifiers with and without counterfactuals"
     cohort: CounterfactualRun = CounterfactualRun(split="train")
     """The counterfactuals, of training images; its run is filled in."""
     samples: Samples = Samples()
-    classifier: str = "configs/phantom/classifier_augmentation.py"
+    classifier: str = "phantom/classifier_augmentation"
     """Configuration of train.classifier; run, seed, data.folder and data.extra are filled in."""
     target: str = "cardiomegaly"
-    """The finding that is learned."""
+    """The finding to learn."""
     companion: str = "pacemaker"
-    """The finding that comes along with it in training."""
-    tests: tuple[HeldOutSet, ...] = ()
+    """The finding it is confounded with in training."""
+    tests: tuple[StudyTestSet, ...] = ()
     judge: str | None = None
-    """Folder of a classifier with no part in the study, which says how many pictures show what they are labelled with;
-    None: none is asked."""
+    """Folder of an independent classifier that measures the agreement of images with labels; None: not measured."""
     seeds: tuple[int, ...] = (0, 1, 2)
     """Of the trainings, the same for all arms."""
     bootstrap: BootstrapConfig = BootstrapConfig(resamples=1000)
     batch_size: int = 64
-    """Held-out images that a classifier sees at once."""
+    """Batch size on test images."""
     shown: int = 2
-    """Subjects of each change in the report."""
+    """Subjects of each edit in the report."""
 
 
 def main(config: AugmentationRun) -> None:
     """Runs the study in the folder `config.run`."""
     check(config)
     configs.write(config, config.run)
-    cases = made_cohort(config)
-    make_sets(config, cases)
-    wanted = trainings(config, len(cases))
-    for i, training in enumerate(wanted):
-        augmentation_trainings.train(training, f"{i + 1} of {len(wanted)}")
-    study = looked_at(config, wanted)
-    run = Path(config.run)
-    document = augmentation_report.document_of(study, cases, true_pictures(config), config.shown)
-    document = dataclasses.replace(document, tables=(*document.tables, *judged(config)))
-    report.write(document, run / "report.html")
-    numbers.write(document.tables, run / "metrics.json")
-    print(f"{run / 'report.html'}: {'; '.join(' '.join(line) for line in document.headline)}", file=sys.stderr)
+    cases = cohort_of(config)
+    build_sets(config, cases)
+    planned = trainings(config, len(cases))
+    for i, training in enumerate(planned):
+        augmentation_trainings.train(training, f"{i + 1} of {len(planned)}")
+    study = evaluate(config, planned)
+    page = augmentation_report.report_of(study, cases, true_images(config), config.shown)
+    page = dataclasses.replace(page, tables=(*page.tables, *judged(config)))
+    print(f"{report.save(page, config.run)}: {'; '.join(' '.join(line) for line in page.headline)}", file=sys.stderr)
 
 
 def check(config: AugmentationRun) -> None:
-    """Raises ValueError for settings and data that do not fit each other, before anything slow."""
+    """Raises ValueError for settings and data that do not fit, before anything slow."""
     if len(set(config.seeds)) < len(config.seeds) or not config.seeds:
         raise ValueError(f"seeds are {config.seeds}; name each once, and three or more for an interval over seeds")
     names = [test.name for test in config.tests]
@@ -96,11 +91,11 @@ def check(config: AugmentationRun) -> None:
         raise ValueError("cohort.edits is empty; list at least one EditSpec in the configuration")
     if config.judge is not None:
         augmentation_label_agreement.load(config.judge, (config.target, config.companion))
-    configs.check_same(config, config.run, DECISIVE, holds="a study")
+    configs.check_same(config, config.run, FIXED, holds="a study")
     train = pipeline.open_split(config.cohort.data, "train")
     known = targets.values([example.attributes for example in train], (config.target, config.companion))
     if np.isnan(known).all(0).any():
-        raise ValueError(f"{config.cohort.data} knows nothing of {config.target} or of {config.companion}; name others")
+        raise ValueError(f"{config.cohort.data} has no labels of {config.target} or of {config.companion}; name others")
     subjects = choose(images_of(config.cohort.data, "train"), config.cohort.edits, config.cohort.subjects_per_edit)
     if (count := sum(len(subject.edits) for subject in subjects)) > len(train):
         raise ValueError(
@@ -113,8 +108,8 @@ def check(config: AugmentationRun) -> None:
         augmentation_trainings.check(training, config.target)
 
 
-def made_cohort(config: AugmentationRun) -> Cases:
-    """The counterfactuals, made where they are not there yet."""
+def cohort_of(config: AugmentationRun) -> Cases:
+    """The counterfactuals, generated if they do not exist."""
     folder = Path(config.run) / "cohort"
     if not (folder / "metrics.json").is_file():  # the last that a cohort writes
         counterfactuals_run.main(dataclasses.replace(config.cohort, run=str(folder)))
@@ -122,14 +117,14 @@ def made_cohort(config: AugmentationRun) -> Cases:
 
 
 def sets(config: AugmentationRun) -> dict[str, Path]:
-    """Arm -> data set of the pictures that it adds."""
+    """Data set of added images, by arm."""
     is_phantom = ground_truth.phantom_config(config.cohort.data) is not None
     arms = (SAMPLES, COUNTERFACTUALS, *((TRUTH,) if is_phantom else ()))
     return {arm: Path(config.run) / "data" / arm for arm in arms}
 
 
-def make_sets(config: AugmentationRun, cases: Cases) -> None:
-    """Builds the added pictures of every arm that are not built yet."""
+def build_sets(config: AugmentationRun, cases: Cases) -> None:
+    """Builds the data sets of added images that do not exist."""
     run, phantom = Path(config.run), ground_truth.phantom_config(config.cohort.data)
     make = {
         SAMPLES: lambda folder: plain_samples(config, len(cases), folder),
@@ -143,14 +138,14 @@ def make_sets(config: AugmentationRun, cases: Cases) -> None:
 
 
 def plain_samples(config: AugmentationRun, count: int, folder: Path) -> list[augmentation_datasets.Entry]:
-    """What one does without counterfactuals: samples of the same model under training captions."""
+    """Plain samples of the same model with training captions."""
     sd = StableDiffusion.from_pretrained(config.cohort.model, dtype=config.cohort.dtype)
     train = pipeline.open_split(config.cohort.data, "train")
     return augmentation_datasets.sampled(sd, train, count, config.samples, folder, config.cohort.wording)
 
 
 def trainings(config: AugmentationRun, count: int) -> list[Training]:
-    """All trainings, seed by seed, with `count` added pictures."""
+    """All trainings, seed by seed, with `count` added images."""
     folder, added = Path(config.run) / "trainings", sets(config)
     weight = count / len(pipeline.open_split(config.cohort.data, "train"))
     return [
@@ -169,11 +164,11 @@ def trainings(config: AugmentationRun, count: int) -> list[Training]:
     ]
 
 
-def looked_at(config: AugmentationRun, wanted: list[Training]) -> Study:
-    """What every classifier sees in every test set."""
-    data = wanted[0].settings.data
+def evaluate(config: AugmentationRun, finished: list[Training]) -> Study:
+    """Predictions of every classifier for every test set."""
+    data = finished[0].settings.data
     names = (config.target, config.companion)
-    held: list[HeldOut] = [
+    test_images: list[StudyTestImages] = [
         augmentation_test_sets.read(test, *names, size=data.size, fit=data.fit) for test in config.tests
     ]
     folders = {REAL: Path(config.cohort.data)} | sets(config)
@@ -184,10 +179,10 @@ def looked_at(config: AugmentationRun, wanted: list[Training]) -> Study:
         companion=config.companion,
         seeds=config.seeds,
         tests=config.tests,
-        held=tuple(held),
-        seen={
-            (one.arm, one.seed): augmentation_trainings.seen(one, config.target, held, config.batch_size)
-            for one in wanted
+        test_images=tuple(test_images),
+        predictions={
+            (one.arm, one.seed): augmentation_trainings.predictions(one, config.target, test_images, config.batch_size)
+            for one in finished
         },
         counts={arm: augmentation_report.counts_of(folder, *names) for arm, folder in folders.items()},
         bootstrap=config.bootstrap,
@@ -195,7 +190,7 @@ def looked_at(config: AugmentationRun, wanted: list[Training]) -> Study:
 
 
 def judged(config: AugmentationRun) -> tuple[report.Table, ...]:
-    """What the judge says of the real pictures and of those of each arm; nothing without a judge."""
+    """Agreement of the judge with the labels of every arm; nothing without a judge."""
     if config.judge is None:
         return ()
     folders = {REAL: Path(config.cohort.data)} | sets(config)
@@ -203,7 +198,7 @@ def judged(config: AugmentationRun) -> tuple[report.Table, ...]:
     return (augmentation_label_agreement.table(folders, config.judge, findings, config.batch_size),)
 
 
-def true_pictures(config: AugmentationRun) -> list[np.ndarray]:
-    """The true counterfactuals uint8 [h, w] in the order of the cohort's cases; none where nobody knows them."""
+def true_images(config: AugmentationRun) -> list[np.ndarray]:
+    """The true counterfactuals uint8 [h, w] in the order of the cohort's cases; none for real data."""
     folder = sets(config).get(TRUTH)
     return [] if folder is None else [transforms.decode(one.image) for one in pipeline.open_split(folder, "train")]

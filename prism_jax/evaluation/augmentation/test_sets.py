@@ -1,4 +1,4 @@
-"""Held-out images on which a study's classifiers are compared, in groups by the target and what comes with it."""
+"""Test sets of a study, in groups by the target and its confounded companion."""
 
 import dataclasses
 from pathlib import Path
@@ -13,26 +13,26 @@ READ_AT_ONCE = 64
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class HeldOutSet:
-    """A split of a data set that no training saw."""
+class StudyTestSet:
+    """A held-out split of a data set."""
 
     name: str
-    """What the report calls it."""
+    """Name in the report."""
     folder: str
-    """That `prism data build` made."""
+    """Data set of `prism data build`."""
     split: str = "test"
     gain_at_least: float | None = None
-    """By how much worst-group accuracy with counterfactuals should exceed that with plain samples; None: no target."""
+    """Target for the gain in worst-group accuracy of counterfactuals over plain samples; None: no target."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class HeldOut:
-    """n images in the order of the build."""
+class StudyTestImages:
+    """The n images of a test set, in the order of the build."""
 
     name: str
     images: np.ndarray  # uint8 [n, h, w], grey
-    labels: np.ndarray  # float64 [n]: 1 with the target, 0 without, NaN where not known
-    groups: np.ndarray  # float64 [n]: place in `group_names`, NaN where either finding is not known
+    labels: np.ndarray  # float64 [n]: 1 with the target, 0 without, NaN where unknown
+    groups: np.ndarray  # float64 [n]: index in `group_names`, NaN where a finding is unknown
     patients: np.ndarray  # str [n]
 
 
@@ -47,35 +47,35 @@ def group_names(target: str, companion: str) -> tuple[str, str, str, str]:
 
 
 def numbers(labels: np.ndarray) -> np.ndarray:
-    """Group of each row of labels [n, 2], of the target and its companion; NaN where one is not known."""
+    """Group of each row of labels [n, 2], of the target and its companion; NaN where one is unknown."""
     return labels.astype(np.float64) @ np.array([2.0, 1.0])
 
 
-def check(test: HeldOutSet, target: str, companion: str, train: frozenset[str]) -> None:
-    """Raises ValueError for held-out images of patients in training, and where one of the four groups is empty."""
+def check(test: StudyTestSet, target: str, companion: str, train: frozenset[str]) -> None:
+    """Raises ValueError for test images of training patients, and where one of the four groups is empty."""
     source = pipeline.open_split(test.folder, test.split)
-    known = [(example.patient, example.attributes) for example in source]
-    if shared := train & {patient for patient, _ in known}:
-        raise ValueError(f"{test.folder} {test.split}: {len(shared)} patients are in training too; hold others out")
-    counts = group_counts(targets.values([attributes for _, attributes in known], (target, companion)))
+    examples = [(example.patient, example.attributes) for example in source]
+    if shared := train & {patient for patient, _ in examples}:
+        raise ValueError(f"{test.folder} {test.split}: {len(shared)} patients are in training too; use other patients")
+    counts = group_counts(targets.values([attributes for _, attributes in examples], (target, companion)))
     missing = [name for name, count in zip(group_names(target, companion), counts, strict=True) if not count]
     if missing:
         raise ValueError(f"{test.folder} {test.split} has no image with {'; '.join(missing)}; build it larger")
 
 
 def group_counts(labels: np.ndarray) -> np.ndarray:
-    """int [4], of labels [n, 2] of the target and its companion; rows of which one is not known are in no group."""
-    found = numbers(labels)
-    return np.bincount(found[~np.isnan(found)].astype(int), minlength=4)
+    """int [4], of labels [n, 2] of the target and its companion; rows with an unknown finding are in no group."""
+    groups = numbers(labels)
+    return np.bincount(groups[~np.isnan(groups)].astype(int), minlength=4)
 
 
-def read(test: HeldOutSet, target: str, companion: str, *, size: int, fit: transforms.Fit) -> HeldOut:
+def read(test: StudyTestSet, target: str, companion: str, *, size: int, fit: transforms.Fit) -> StudyTestImages:
     """All images of the split in memory, `size` pixels wide."""
     source = pipeline.open_split(test.folder, test.split)
     batches = pipeline.batches(source, READ_AT_ONCE, size=size, fit=fit, factor=1)
     images = np.concatenate([to_uint8(batch["image"][batch["mask"]][..., 0]) for batch in batches])
     labels = targets.values([example.attributes for example in source], (target, companion))
-    return HeldOut(
+    return StudyTestImages(
         name=test.name,
         images=images,
         labels=labels[:, 0].astype(np.float64),
@@ -85,5 +85,5 @@ def read(test: HeldOutSet, target: str, companion: str, *, size: int, fit: trans
 
 
 def is_built(folder: Path) -> bool:
-    """Whether a data set is there, whole: builds are renamed into place."""
+    """Whether the data set is complete: builds are renamed into place."""
     return (folder / "dataset_info.json").is_file()
