@@ -187,7 +187,7 @@ def test_all_arms_see_batches_of_one_size_and_differ_in_what_is_mixed_in(config)
     [
         (dict(seeds=(1, 1)), "name each once"),
         (dict(tests=()), "at least one"),
-        (dict(target="edema"), "knows nothing of edema"),
+        (dict(target="edema"), "has no labels of edema"),
         (dict(target="effusion"), "targets cardiomegaly lack effusion"),
     ],
 )

@@ -60,8 +60,8 @@ def test_a_run_measures_its_samples_and_makes_none_twice(config, folder, tiny_sd
     first = json.loads((run / "metrics.json").read_text())
     assert [table["title"] for table in first] == [
         "Distance from the real images",
-        "Do the samples show what their captions say?",
-        "Are the samples copies of training images?",
+        "Agreement with captions",
+        "Memorisation of training images",
     ]
     assert "nearest to a training image" in (run / "report.html").read_text()
     monkeypatch.setattr(type(tiny_sd), "sample", None)
