@@ -43,7 +43,7 @@ integration: $(INSTALLED) ## run tests/sharded (eight CPU devices), tests/refere
 	$(PYTEST) tests/reference tests/programs
 
 nightly: $(INSTALLED) docs ## run the tests of a minute and more, and build the documentation with its notebook
-	$(PYTEST) -m nightly
+	$(PYTEST) -m nightly tests/unit tests/jit tests/reference tests/programs
 
 lint: $(INSTALLED) ## check style, formatting and who imports whom
 	$(BIN)/ruff check .
