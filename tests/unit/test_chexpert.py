@@ -37,6 +37,22 @@ def test_the_name_of_the_release_is_no_part_of_a_path(tmp_path):
     )
 
 
+@pytest.mark.parametrize("name", label_policy.CHEXPERT)
+def test_every_label_column_is_read(tmp_path, name):
+    rows = rows_of(tmp_path, {name: "1.0"}, {name: "0.0"}, {name: ""})
+    assert [row.attributes.findings for row in rows] == [{name: True}, {name: False}, {}]
+
+
+def test_all_images_of_a_patient_are_in_one_split(tmp_path):
+    path = "CheXpert-v1.0/train/patient{:05}/study{}/view1_frontal.jpg"
+    rows = rows_of(tmp_path, *({"Path": path.format(i, study)} for i in range(100) for study in range(5)))
+    splits = {}
+    for row in rows:
+        splits.setdefault(row.patient, set()).add(row.split)
+    assert all(len(found) == 1 for found in splits.values())
+    assert {"train", "val", "test"} == set().union(*splits.values())
+
+
 @pytest.mark.parametrize(
     ("cells", "view"),
     [
