@@ -20,7 +20,7 @@ import tyro
 from prism_jax import config as configs
 from prism_jax.data.captions.templates import PLAIN
 from prism_jax.data.sources import phantom as sources_phantom
-from prism_jax.evaluation.counterfactuals.manifest import PICTURES, Manifest
+from prism_jax.evaluation.counterfactuals.manifest import IMAGES, Manifest
 from prism_jax.evaluation.counterfactuals.run import CounterfactualRun, Inversion
 from prism_jax.evaluation.edits import EditSpec
 
@@ -112,7 +112,7 @@ def check(options: Options, name: str, damaged: str) -> None:
     assert [row["id"] for row in failed] == [damaged] * len(AGES), failed
     compared = 0
     for row, other in zip(rows, reference.rows(), strict=True):
-        for picture in PICTURES:
+        for picture in IMAGES:
             if row["status"] == "done":
                 np.testing.assert_array_equal(manifest.image(row[picture]), reference.image(other[picture]))
                 compared += 1

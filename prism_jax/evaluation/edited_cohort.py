@@ -1,4 +1,4 @@
-"""What an audit looks at: every attempted edit of a cohort, with its pictures and what is known of the patient."""
+"""An edited cohort read back: every edit that has images, with the attributes of its patient."""
 
 import collections
 import dataclasses
@@ -17,7 +17,7 @@ from prism_jax.evaluation.counterfactuals.run import CounterfactualRun
 from prism_jax.evaluation.edits import EditSpec
 from prism_jax.evaluation.subjects import images_of
 
-BINARY = {"sex": "M", "view": "AP"}  # targets of a classifier that are no findings: the probability of this value
+BINARY = {"sex": "M", "view": "AP"}  # classifier targets that are not findings: probability of this value
 AGE = "age"
 
 
@@ -27,23 +27,23 @@ class Case:
 
     row: Mapping[str, Any]  # of the manifest
     edit: EditSpec
-    attributes: schema.Attributes  # as the data set has them, whether or not a caption says them
+    attributes: schema.Attributes  # from the data set, whether or not the caption states them
 
     @property
     def patient(self) -> str:
-        """An image whose patient nobody knows is one of its own."""
+        """An image of unknown patient counts as a patient of its own."""
         return self.row["patient"] or f"image {self.row['id']}"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Cases:
-    """All edits of a cohort of which there is a picture, in the order of its changes."""
+    """All edits of a cohort that have images, in the order of the configuration's edits."""
 
     config: CounterfactualRun
     manifest: Manifest
     cases: tuple[Case, ...]
     attempts: Mapping[str, Mapping[str, int]]  # edit -> status -> images
-    masks: Mapping[str, Mapping[str, np.ndarray]]  # image -> name -> bool [h, w] in the pictures' frame
+    masks: Mapping[str, Mapping[str, np.ndarray]]  # image -> name -> bool [h, w], aligned with the images
 
     def __len__(self) -> int:
         return len(self.cases)
@@ -60,12 +60,12 @@ class Cases:
 
     @property
     def edits(self) -> tuple[EditSpec, ...]:
-        """Those of which there is a picture."""
+        """Those that have images."""
         made = {case.edit.name for case in self.cases}
         return tuple(edit for edit in self.config.edits if edit.name in made)
 
     def of(self, edit: EditSpec) -> np.ndarray:
-        """int [m], the places of this change's cases."""
+        """int [m], the indices of this edit's cases."""
         return np.array([i for i, case in enumerate(self.cases) if case.edit.name == edit.name], np.int64)
 
     def pictures(self, kind: str, places: Sequence[int]) -> Iterator[np.ndarray]:
@@ -75,7 +75,7 @@ class Cases:
 
     @property
     def firsts(self) -> np.ndarray:
-        """int [m], the place of the first case of each image."""
+        """int [m], the index of the first case of each image."""
         return np.unique(self.images, return_index=True)[1]
 
 
@@ -88,15 +88,15 @@ def read(folder: str | Path) -> Cases:
     folder = Path(folder)
     config = configs.read(folder) if (folder / configs.FILE_NAME).is_file() else None
     if not isinstance(config, CounterfactualRun):
-        raise ValueError(f"{folder} is no cohort run; make one with: prism eval counterfactuals --run {folder}")
+        raise ValueError(f"{folder} is not a cohort run; make one with: prism eval counterfactuals --run {folder}")
     manifest = Manifest(folder, config.output)
     if not manifest.path.is_file():
-        raise ValueError(f"{folder} is not finished: no {manifest.path.name}; start eval.counterfactuals again")
+        raise ValueError(f"{folder} is not finished: no {manifest.path.name}; start prism eval counterfactuals again")
     rows, edits = manifest.rows(), {edit.name: edit for edit in config.edits}
     attempts = {name: collections.Counter(row["status"] for row in rows if row["edit"] == name) for name in edits}
     rows = [row for row in rows if row["reconstruction"] and row["edited"]]
     if not rows:
-        raise ValueError(f"{folder} has no edit with a reconstruction; its manifest says why each of them failed")
+        raise ValueError(f"{folder} has no edit with a reconstruction; its manifest states why each failed")
     order = {name: place for place, name in enumerate(edits)}
     rows.sort(key=lambda row: order[row["edit"]])  # stable: images stay in their order
     known, masks = _known(config, {row["id"] for row in rows}, manifest.image(rows[0]["original"]).shape)
@@ -105,7 +105,7 @@ def read(folder: str | Path) -> Cases:
 
 
 def labels(cases: Sequence[Case], columns: Sequence[str]) -> np.ndarray:
-    """What the data set says: float64 [n, c], 1 and 0, or years of age; NaN where it says nothing for certain."""
+    """Labels of the data set: float64 [n, c], 1 and 0, or years of age; NaN if unknown or uncertain."""
     return np.array([[label(case.attributes, column) for column in columns] for case in cases], np.float64)
 
 
@@ -122,12 +122,12 @@ def label(attributes: schema.Attributes, column: str) -> float:
 
 
 def wanted(case: Case, columns: Sequence[str]) -> dict[str, float]:
-    """What an edit is meant to change among `columns`: 1 where it should rise, -1 where it should fall."""
+    """Intended effects of an edit among `columns`: 1 where it should rise, -1 where it should fall."""
     found = {}
     for name, value in case.edit.values(case.attributes).items():
         column = name if name in columns else synonyms.find(name, columns)
         if column is None or value is None:
-            continue  # no judge knows it, or it is only no longer mentioned
+            continue  # no judge predicts it, or it is only no longer mentioned
         if column == AGE:
             found[column] = float(np.sign(value - case.attributes.age))
         else:
@@ -153,10 +153,10 @@ def _known(
             if len(known) == len(ids):
                 break
     if missing := sorted(ids - known.keys()):
-        raise ValueError(f"{config.data} has no image {missing[0]} ({len(missing)} missing); it was built anew since")
+        raise ValueError(f"{config.data} has no image {missing[0]} ({len(missing)} missing); it was rebuilt since")
     return known, masks
 
 
 def _framed(png: bytes, frame: tuple[int, int], fit: transforms.Fit) -> np.ndarray:
-    """A stored mask as the networks see its picture, bool [h, w]."""
+    """A stored mask aligned with the network's input, bool [h, w]."""
     return transforms.to_input(transforms.decode(png), frame, fit, factor=1)[..., 0] > 0

@@ -1,4 +1,4 @@
-"""The edits that an evaluation makes, and placebos, which should change nothing."""
+"""The edits of an evaluation, and negative controls, which should change nothing."""
 
 import dataclasses
 import re
@@ -15,25 +15,25 @@ _SAY = re.compile(r"say\s+(?P<words>[^\W\d][^,;]*)", re.IGNORECASE)
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class EditSpec:
-    """An edit in words, and how strongly the picture is held to the source meanwhile."""
+    """One edit in words, with its strengths."""
 
     edit: str
     """What to change: "remove pacemaker", "set age 40, add effusion"; see prism_jax/data/captions/edit_language.py.
-    Placebos: "repeat the caption", and "say WORDS": a synonym in the place of a finding, any other words at the
-    caption's end."""
+    Negative controls (placebos): "repeat the caption", and "say WORDS", which replaces a finding by a synonym, or
+    appends any other words to the caption."""
     cross_steps: float | None = None
     """Fraction of the steps that reuse the source's cross-attention maps (prompt-to-prompt `cross_replace_steps`).
-    None, here and below: what the model card says."""
+    None, here and below: that of the model card."""
     self_steps: float | None = None
     """Fraction of the steps that reuse the source's self-attention, and with it the spatial layout."""
     weight: float | None = None
-    """Factor on the attention to the words that changed."""
+    """Factor on the attention to the changed words."""
     blend: float | None = None
     """Threshold of the local blend on the changed words; 0: the whole image may change."""
     guidance: float | None = None
-    """Of the edit; None: that of the inversion."""
+    """Guidance of the edit; None: that of the inversion."""
     strength: str = ""
-    """Tells strengths of one edit apart, where there are several: "weak", "strong"; part of the name."""
+    """Distinguishes several strengths of one edit: "weak", "strong"; part of the name."""
 
     def __post_init__(self):
         if not self.is_negative_control:
@@ -45,27 +45,27 @@ class EditSpec:
 
     @property
     def words(self) -> str:
-        """What is changed, in one spelling, whatever the strength."""
+        """The edit in canonical spelling, without its strength."""
         if self.is_negative_control:
             return f"say {self._said}" if self._said else REPEAT
         return ", ".join(map(str, edit_language.parse(self.edit)))
 
     @property
     def is_negative_control(self) -> bool:
-        """Whether the picture should stay as it is."""
+        """Whether the image should stay unchanged (placebo)."""
         return self.edit == REPEAT or self._said is not None
 
     @property
     def is_removal(self) -> bool:
-        """Whether findings are only taken away."""
+        """Whether the edit only removes findings."""
         if self.is_negative_control:
             return False
         return all(instruction.value is False for instruction in edit_language.parse(self.edit))
 
     def applies(self, attributes: schema.Attributes) -> bool:
-        """Whether every attribute that is to change is known for certain and has another value.
+        """Whether every edited attribute is known for certain and has another value.
 
-        A placebo applies wherever the caption does not say its words already.
+        A negative control applies wherever the caption does not contain its words already.
         """
         if self.is_negative_control:
             return self._said not in map(phrases.spoken, attributes.findings)
@@ -73,11 +73,11 @@ class EditSpec:
         return all(part.is_known(attributes) and part.has_effect(attributes) for part in parts)
 
     def values(self, attributes: schema.Attributes) -> dict[str, bool | float | str | None]:
-        """The new values of an image with these attributes, by the names that they have there; a placebo has none."""
+        """The new values by attribute, under the names of `attributes`; empty for a negative control."""
         return {} if self.is_negative_control else edit_language.read(self.edit, attributes)
 
     def prompt(self, attributes: schema.Attributes, wording: Template = PLAIN) -> str:
-        """The edited caption of an image with these attributes. What changes is said even where wordings omit it."""
+        """The edited caption; edited attributes are stated even where the template omits them."""
         if self._said:
             return wording.describe(_saying(self._said, attributes))
         values = self.values(attributes)
@@ -91,12 +91,12 @@ class EditSpec:
         """The edit of an image with these attributes, whose source prompt is its caption.
 
         Raises:
-          ValueError: captions in this wording do not say what is to change.
+          ValueError: captions of this template do not state the edited attribute.
         """
         source, target = wording.describe(attributes), self.prompt(attributes, wording)
         spec = self.with_defaults(EditDefaults())
         strengths = dict(cross_steps=spec.cross_steps, self_steps=spec.self_steps)
-        if self.edit == REPEAT:  # no word differs that could be weighted, or that a blend could look for
+        if self.edit == REPEAT:  # no changed word to weight or to blend on
             return editing.Edit(prompt=target, guidance=self.guidance, **strengths)
         if source == target:
             raise ValueError(f"{self.name}: captions worded {wording.text!r} do not say it; {source!r} stays as it is")

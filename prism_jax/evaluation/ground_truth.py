@@ -1,4 +1,4 @@
-"""The true counterfactuals of phantom subjects."""
+"""True counterfactuals and true effects of phantom subjects."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
@@ -21,7 +21,7 @@ DO_NOTHING, AUTOENCODER, ORACLE = "do nothing", "autoencoder only", "oracle"
 
 
 def phantom_config(folder: str | Path) -> PhantomConfig | None:
-    """How the data set in `folder` was rendered, or None if it is not one of phantoms."""
+    """Rendering options of the phantom data set in `folder`; None for other data."""
     if Path(folder).suffix == ".csv":
         return None
     _, config = read_build(folder)
@@ -29,7 +29,7 @@ def phantom_config(folder: str | Path) -> PhantomConfig | None:
 
 
 def check(edits: Sequence[EditSpec], subjects: Sequence[Subject], config: PhantomConfig | None) -> None:
-    """Raises ValueError for a change whose truth the phantom cannot render; nothing is known of other data sets."""
+    """Raises ValueError for an edit that the phantom cannot render; other data sets are not checked."""
     for subject in subjects if config else ():
         for number in subject.edits:
             intervention(edits[number].values(subject.attributes))
@@ -38,15 +38,15 @@ def check(edits: Sequence[EditSpec], subjects: Sequence[Subject], config: Phanto
 def true_counterfactuals(
     rows: Sequence[Mapping[str, Any]], edit: EditSpec, config: PhantomConfig, wording: Template = PLAIN
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The subjects of these rows under the surgical intervention, uint8 [n, h, w], and where it shows, bool [n, h, w].
+    """The subjects of these rows under the surgical intervention, uint8 [n, h, w], and its region, bool [n, h, w].
 
     Raises:
-      ValueError: the change is not one of attributes and values that the phantom has.
+      ValueError: an attribute or value that the phantom does not have.
     """
     numbers = np.array([row["number"] for row in rows])
-    # The same for all: every caption names the same attributes.
+    # The same for all: every caption states the same attributes.
     known = wording.parse(rows[0]["source_prompt"])
-    omitted = dict.fromkeys(wording.omitted)  # may be changed all the same
+    omitted = dict.fromkeys(wording.omitted)  # can be edited all the same
     known = dataclasses.replace(known, findings={**known.findings, **omitted})
     do = intervention(edit.values(known))
     options = dict(seed=config.seed, size=config.size, equations=phantom.Equations.preset(config.preset))
@@ -62,14 +62,14 @@ def true_effects(
     *,
     mode: str = "graph",
 ) -> dict[str, np.ndarray]:
-    """What the change does to every attribute of the subjects of these rows, by name, float64 [n].
+    """True effect of an edit on every attribute of the subjects of these rows, by name, float64 [n].
 
     The value under the intervention less the factual one: years of age, 1 and -1 of findings, of sex (M) and of view
     (AP), and the cardiothoracic ratio. Mode "graph" is the interventional effect, in which descendants follow; under
-    "surgical" only what is set, and what is seen of it, changes: that is what an edit of the picture should do.
+    "surgical" only the edited attribute, and its appearance, changes: that is what an edit of the image should do.
 
     Raises:
-      ValueError: the change is not one of attributes and values that the phantom has.
+      ValueError: an attribute or value that the phantom does not have.
     """
     numbers = np.array([row["number"] for row in rows], np.int32)
     do = intervention(edit.values(wording.parse(rows[0]["source_prompt"])))
@@ -80,7 +80,7 @@ def true_effects(
 
 
 def _plan(do: Mapping[str, float]) -> tuple[dict[str, np.ndarray], dict[str, bool]]:
-    """The values of all attributes, and which of them are set, so that one program serves every intervention."""
+    """Values of all attributes, and which are set, so that one compiled program serves every intervention."""
     kinds = {name: np.float32 if name == "age" else np.int32 for name in phantom.ATTRIBUTES}
     given = {name: kind(do.get(name, 0)) for name, kind in kinds.items()}
     return given, {name: name in do for name in phantom.ATTRIBUTES}

@@ -1,4 +1,4 @@
-"""Classifiers as judges of pictures that they had no part in, and what they see, batch by batch."""
+"""Classifiers as independent judges of edited images: loading, and predictions batch by batch."""
 
 import dataclasses
 from collections.abc import Iterable, Sequence

@@ -1,4 +1,4 @@
-"""Pictures sampled from captions, as files."""
+"""Images sampled from captions, as files."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ from prism_jax.pixels import to_uint8
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Samples:
-    """How plain synthetic pictures are sampled from captions."""
+    """Options of sampling images from captions."""
 
     steps: int = 20
     guidance: float = 2.0
@@ -28,13 +28,13 @@ class Samples:
 
 
 def sample(sd: StableDiffusion, prompts: Sequence[str], config: Samples, key: jax.Array, folder: Path) -> list[Path]:
-    """The files in `folder`, one for each prompt in order; those that are there already are kept.
+    """Files in `folder`, one per prompt in order; existing files are kept.
 
-    A picture depends on key, place, prompt and settings alone, not on the batch that it is made in.
+    An image depends only on key, index, prompt and settings, not on its batch.
     """
     files = [folder / f"{i:06d}.png" for i in range(len(prompts))]
     shape = sd.latent_shape(sd.size, sd.size)
-    bar = tqdm(total=len(prompts), desc="sampling from captions", unit="picture", mininterval=5)
+    bar = tqdm(total=len(prompts), desc="sampling from captions", unit="image", mininterval=5)
     for start in range(0, len(prompts), config.batch_size):
         chosen = range(start, min(start + config.batch_size, len(prompts)))
         bar.update(len(chosen))
@@ -46,8 +46,8 @@ def sample(sd: StableDiffusion, prompts: Sequence[str], config: Samples, key: ja
             [prompts[i] for i in filled], config.steps, config.guidance, latents=latents, sampler=config.sampler
         )
         pixels = to_uint8(np.asarray(images.mean(-1)))  # [b, h, w]
-        for i, picture in zip(chosen, pixels, strict=False):
+        for i, image in zip(chosen, pixels, strict=False):
             with atomic_write(files[i]) as partial:
-                partial.write_bytes(transforms.encode_png(picture))
+                partial.write_bytes(transforms.encode_png(image))
     bar.close()
     return files

@@ -1,4 +1,4 @@
-"""What a cohort is made of: images of a data set or of a CSV, and the changes that are made of each."""
+"""Subjects of a cohort: images of a data set or of a CSV, and the edits of each."""
 
 import csv
 import dataclasses
@@ -24,7 +24,7 @@ COLUMNS = ("path", "prompt", "id", "patient")  # of a CSV; the last two may be a
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Subject:
-    """One image, without its pixels, and its changes as numbers into the list of all changes."""
+    """One image, without its pixels, and its edits as indices into the list of all edits."""
 
     index: int  # into the images
     id: str  # unique among them
@@ -40,15 +40,15 @@ class Subject:
 
 
 class Images(Protocol):
-    """Where subjects and their encoded pictures come from."""
+    """Source of subjects and their encoded images."""
 
     def __len__(self) -> int: ...
 
     def subject(self, index: int) -> Subject:
-        """What is known about image `index`, without changes."""
+        """The attributes of image `index`, without edits."""
 
     def read(self, index: int) -> bytes:
-        """The encoded picture; OSError or ValueError where it cannot be had."""
+        """The encoded image; raises OSError or ValueError if it cannot be read."""
 
 
 def images_of(data: str | Path, split: str, wording: Template = PLAIN, form: CaptionForm = ANY_CAPTION) -> Images:
@@ -142,20 +142,22 @@ class ListedImages:
 def choose(
     images: Images, edits: Sequence[EditSpec], subjects_per_edit: int | None, *, once: bool = False
 ) -> list[Subject]:
-    """For each change the first `subjects_per_edit` subjects it applies to (None: all); never chosen by looks.
+    """For each edit the first `subjects_per_edit` subjects that it applies to (None: all), whatever they look like.
 
-    Placebos are made of every subject that is chosen for another change, so that each has its own noise floor.
+    Negative controls are made of every subject that has another edit, so that each has its own noise floor.
 
     Args:
-      once: a subject is used for one change alone, of those that apply the one that lacks most subjects.
+      once: a subject gets one edit alone: of those that apply, the one that lacks most subjects.
 
     Raises:
-      ValueError: a change that applies to no image, or nothing but placebos.
+      ValueError: an edit that applies to no image, or only negative controls.
     """
-    placebos = [k for k, edit in enumerate(edits) if edit.is_negative_control]
-    left = {k: subjects_per_edit or len(images) for k in range(len(edits)) if k not in placebos}
+    controls = [k for k, edit in enumerate(edits) if edit.is_negative_control]
+    left = {k: subjects_per_edit or len(images) for k in range(len(edits)) if k not in controls}
     if not left:
-        raise ValueError(f"{', '.join(edits[k].name for k in placebos)}: only placebos; add an edit beside them")
+        raise ValueError(
+            f"{', '.join(edits[k].name for k in controls)}: only negative controls; add an edit beside them"
+        )
     unused = set(range(len(edits)))
     chosen = []
     for i in range(len(images)):
@@ -168,7 +170,7 @@ def choose(
         for k in wanted:
             left[k] -= 1
         if wanted:
-            wanted += [k for k in placebos if edits[k].applies(subject.attributes)]
+            wanted += [k for k in controls if edits[k].applies(subject.attributes)]
             unused -= set(wanted)
             chosen.append(dataclasses.replace(subject, edits=tuple(wanted)))
     if unused:
@@ -178,8 +180,10 @@ def choose(
 
 def why_unused(images: Images, edit: EditSpec) -> str:
     """Why an edit applies to none of the images, by what their captions state."""
+    if edit.is_negative_control:
+        return f"no image can be used to {edit.name}: every caption contains these words already"
     attributes = [images.subject(i).attributes for i in range(len(images))]
-    for part in () if edit.is_negative_control else edit_language.parse(edit.edit):
+    for part in edit_language.parse(edit.edit):
         known = [each for each in attributes if part.is_known(each)]
         if any(part.has_effect(each) for each in known):
             continue  # another part of the edit is the reason
@@ -189,4 +193,4 @@ def why_unused(images: Images, edit: EditSpec) -> str:
             f"no image can be used to {edit.name}: none of {len(attributes)} captions states {wanted} "
             f"({len(known)} state {part.name} at all)"
         )
-    return f"no image can be used to {edit.name}: no caption states all of it otherwise"
+    return f"no image can be used to {edit.name}: no caption fits all of its parts"

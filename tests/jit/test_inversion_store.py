@@ -73,5 +73,5 @@ def test_the_longest_unused_make_room(tmp_path):
     assert store.load(["x"], made.context, **facts) is not None  # used last, so "y" goes
     store.save(["z"], made)
     assert sorted(file.name for file in tmp_path.iterdir()) == ["x.npz", "z.npz"]
-    with pytest.raises(ValueError, match="0 gigabytes hold no inversion"):
+    with pytest.raises(ValueError, match="inversion_store_gigabytes must be above 0, got 0"):
         InversionStore(folder=tmp_path, gigabytes=0, model="a")

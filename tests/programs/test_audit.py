@@ -161,7 +161,7 @@ def test_the_page_holds_everything_it_shows(run):
     [
         (dict(judges=()), r"judges \[\]: give two or more"),
         (dict(attributes=("mass",)), "judge one does not know mass; it knows cardiomegaly, pacemaker, age"),
-        (dict(cohort="nowhere"), "nowhere is no cohort run; make one with: prism eval counterfactuals"),
+        (dict(cohort="nowhere"), "nowhere is not a cohort run; make one with: prism eval counterfactuals"),
         (dict(batch_size=0), "batch_size 0 shows no picture"),
         (dict(survey="nowhere"), "no data report nowhere"),
         (dict(make=CounterfactualRun(run="elsewhere")), "make.run is elsewhere; name one folder in both"),

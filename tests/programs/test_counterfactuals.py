@@ -13,7 +13,7 @@ from prism_jax.data.sources.build import build
 from prism_jax.distributed import DistributedConfig
 from prism_jax.evaluation.counterfactuals import batch_size, cohort
 from prism_jax.evaluation.counterfactuals import run as counterfactuals_run
-from prism_jax.evaluation.counterfactuals.manifest import PICTURES, Manifest
+from prism_jax.evaluation.counterfactuals.manifest import IMAGES, Manifest
 from prism_jax.evaluation.counterfactuals.run import CounterfactualRun, Inversion
 from prism_jax.evaluation.counterfactuals.strength_sweep import Sweep
 from prism_jax.evaluation.edits import EditSpec
@@ -61,7 +61,7 @@ def test_the_manifest_has_a_row_an_edit_and_names_its_pictures(run):
     assert sorted(row["edit"] for row in rows) == ["add cardiomegaly, set view to PA"] * 6 + ["remove effusion"] * 6
     assert {row["status"] for row in rows} == {"done"}
     for row in rows:
-        pictures = {name: manifest.image(row[name]) for name in PICTURES}
+        pictures = {name: manifest.image(row[name]) for name in IMAGES}
         assert {picture.shape for picture in pictures.values()} == {(32, 32)}
         change = np.abs(pictures["edited"].astype(int) - pictures["reconstruction"])
         np.testing.assert_allclose(row["mean_change"], change.mean(), rtol=1e-5)
@@ -99,8 +99,8 @@ def test_a_stopped_run_makes_only_what_is_missing(run, monkeypatch):
     last = sorted((folder / "run" / "parts").iterdir())[-1]
     last.unlink()  # as if it had been killed before the batch was whole
     made = []
-    original = cohort.make
-    monkeypatch.setattr(cohort, "make", lambda *a: made.append(1) or original(*a))
+    original = cohort.edit_batch
+    monkeypatch.setattr(cohort, "edit_batch", lambda *a: made.append(1) or original(*a))
     pictures = {file: file.read_bytes() for file in (folder / "run" / "images").rglob("*.png")}
     counterfactuals_run.main(config)
     assert len(made) == 1
@@ -118,7 +118,7 @@ def test_processes_share_the_work_and_array_records_hold_the_same_pictures(run):
     one, two = Manifest(folder / "run"), Manifest(folder / "shared")
     for a, b in zip(one.rows(), two.rows(), strict=True):
         assert (a["id"], a["edit"]) == (b["id"], b["edit"])
-        for name in PICTURES:
+        for name in IMAGES:
             np.testing.assert_array_equal(one.image(a[name]), two.image(b[name]))
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from prism_jax.editing import Edit
-from prism_jax.evaluation.counterfactuals.strength_sweep import Candidate, Sweep, flips_of, judged
+from prism_jax.evaluation.counterfactuals.strength_sweep import Candidate, Sweep, flips_of, select
 from prism_jax.metrics.choice import Thresholds
 
 EDIT = Edit(prompt="no pacemaker", self_steps=0.5)
@@ -29,37 +29,37 @@ def test_a_sweep_makes_every_combination_and_keeps_what_it_does_not_vary():
 
 
 def test_the_best_that_passes_is_kept_and_all_are_told():
-    best, found = judged([candidate(), candidate(direction=0.8, image=0.5), candidate(direction=0.5)], Thresholds())
+    best, found = select([candidate(), candidate(direction=0.8, image=0.5), candidate(direction=0.5)], Thresholds())
     assert best == 2
     assert [c.refusals for c in found] == [(), ("image 0.5 < 0.6",), ()]
-    told = found[1].told(guidance=7.5)
-    assert told["guidance"] == 7.5
-    assert told["scores"]["direction"] == 0.8
-    assert told["refusals"] == ["image 0.5 < 0.6"]
-    assert dataclasses.replace(found[0], edit=dataclasses.replace(EDIT, guidance=2.0)).told(7.5)["guidance"] == 2.0
+    record = found[1].record(guidance=7.5)
+    assert record["guidance"] == 7.5
+    assert record["scores"]["direction"] == 0.8
+    assert record["refusals"] == ["image 0.5 < 0.6"]
+    assert dataclasses.replace(found[0], edit=dataclasses.replace(EDIT, guidance=2.0)).record(7.5)["guidance"] == 2.0
 
 
 def test_candidates_that_are_not_finite_never_win():
     broken = dataclasses.replace(candidate(direction=0.9), is_finite=False)
-    best, found = judged([broken, candidate()], Thresholds())
+    best, found = select([broken, candidate()], Thresholds())
     assert best == 1
     assert any("NaN" in reason for reason in found[0].refusals)
 
 
 def test_without_scores_the_only_candidate_is_taken_unless_it_is_not_finite():
     alone = Candidate(edit=EDIT, is_finite=True)
-    assert judged([alone], Thresholds()) == (0, [alone])
-    best, found = judged([dataclasses.replace(alone, is_finite=False)], Thresholds())
+    assert select([alone], Thresholds()) == (0, [alone])
+    best, found = select([dataclasses.replace(alone, is_finite=False)], Thresholds())
     assert best is None
     assert found[0].refusals == ("the edit is not finite; use float32",)
 
 
 def test_a_candidate_that_does_not_flip_the_classifier_is_refused():
     stays = dataclasses.replace(candidate(direction=0.9), flips=False)
-    best, found = judged([stays, dataclasses.replace(candidate(), flips=True)], Thresholds())
+    best, found = select([stays, dataclasses.replace(candidate(), flips=True)], Thresholds())
     assert best == 1
     assert found[0].refusals == ("classifier does not find the wanted label",)
-    assert found[0].told(7.5)["flips"] is False
+    assert found[0].record(7.5)["flips"] is False
 
 
 def test_an_edit_flips_where_all_that_it_asks_for_is_found():

@@ -50,9 +50,9 @@ def test_placebos_are_made_of_every_subject_that_is_edited(eight):
     edits = [EditSpec(edit="repeat the caption"), EditSpec(edit="remove pacemaker"), EditSpec(edit="say effusion")]
     chosen = choose(eight, edits[:2], 3)
     assert {subject.index: subject.edits for subject in chosen} == {0: (1, 0), 2: (1, 0), 4: (1, 0)}
-    with pytest.raises(ValueError, match="repeat the caption: only placebos; add an edit"):
+    with pytest.raises(ValueError, match="repeat the caption: only negative controls; add an edit"):
         choose(eight, edits[:1], 3)
-    with pytest.raises(ValueError, match="no image can be used to say effusion"):
+    with pytest.raises(ValueError, match="to say effusion: every caption contains these words already"):
         choose(eight, edits, 3)  # every caption has an effusion in it
 
 

@@ -1,4 +1,4 @@
-"""Where edits changed the picture: which share of the change lies inside masks of anatomy and devices."""
+"""Where edits change the image: fraction of the change inside masks of anatomy and devices."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -12,14 +12,14 @@ from prism_jax.evaluation.edited_cohort import Cases
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Inside:
-    """What lies inside one kind of mask; float64 [n], NaN where a case has no such mask or nothing changed."""
+    """Change inside one kind of mask; float64 [n], NaN where a case has no such mask or nothing changed."""
 
-    change: np.ndarray  # share of the sum of |edit - reconstruction|
-    area: np.ndarray  # share of the pixels: what a change without aim would have inside
+    change: np.ndarray  # fraction of the sum of |edit - reconstruction|
+    area: np.ndarray  # fraction of the pixels: expected inside for a uniform change
 
 
 def inside(cases: Cases, config: PhantomConfig | None) -> dict[str, Inside]:
-    """By name of mask: those that the data set holds, and on the phantom what each finding shows."""
+    """By name of mask: those of the data set, and on the phantom the region of each finding."""
     masks = {image: dict(found) for image, found in cases.masks.items()}
     if config is not None:
         for image, drawn in _drawn(cases, config).items():
@@ -50,7 +50,7 @@ def _shares(cases: Cases, place: int, masks: Mapping[str, np.ndarray]) -> dict[s
 
 
 def _drawn(cases: Cases, config: PhantomConfig) -> dict[str, dict[str, np.ndarray]]:
-    """For each image, where each finding shows if it is there: switched on against switched off."""
+    """For each image, the region of each finding: rendered with and without it."""
     rows = [cases.cases[place].row for place in cases.firsts]
     numbers = np.array([row["number"] for row in rows])
     options = dict(seed=config.seed, size=config.size, equations=phantom.Equations.preset(config.preset))

@@ -81,7 +81,7 @@ def verdict(matrix: Matrix, edit: str, column: str) -> str:
     agreed = matrix.agreement[edit, column].verdict
     is_effect = agreed in (effects.EFFECT, effects.NEGLIGIBLE)
     is_beyond = matrix.is_called(edit, column) or matrix.is_slight(edit, column)
-    return "no more than placebos do" if is_effect and not is_beyond else agreed
+    return "no more than negative controls" if is_effect and not is_beyond else agreed
 
 
 def _link(survey: Survey, target: str, column: str) -> tuple[Association | None, str]:

@@ -1,4 +1,4 @@
-"""The page of an audit: sentences, heat maps, the pictures behind every cell, tables."""
+"""Parts of an audit's report: the effect matrix and the images behind its cells."""
 
 from collections.abc import Mapping
 
@@ -13,7 +13,7 @@ from prism_jax.stats import effects
 from prism_jax.stats.consensus import Agreement
 from prism_jax.stats.effects import EffectConfig
 
-MOST = 3  # pictures each of the largest, the middle and the smallest effect under a cell
+MOST = 3  # images each of the largest, the middle and the smallest effect under a cell
 FULL = 1.5  # standardised effect of the strongest colour
 NAMES = {ALL: "all judges together", TRUTH: "the true counterfactuals"}
 
@@ -35,20 +35,20 @@ def maps(matrix: Matrix, config: EffectConfig, without: frozenset[str] = frozens
 
 
 def note(config: EffectConfig, slight: float) -> str:
-    """How to read the map."""
+    """How to read the effect matrix."""
+    unit = "standard deviations" if config.margin_of == "std" else "on the logit scale"
     return (
-        "Numbers: mean change of the judged probability in points (of age: years), edit less reconstruction. Colour: "
-        f"the change of the logit over its sd over all reconstructions, full at {FULL:g}. Margin of equivalence: "
-        f"{config.margin:g} {'standard deviations' if config.margin_of == 'std' else 'on the logit scale'}. "
-        f"An effect is slight where the probability changes by less than {100 * slight:g} points. "
-        "Click on a cell for the pictures behind it."
+        "Numbers: mean change of the judged probability in percentage points (age: in years), edit minus "
+        "reconstruction. Colour: change of the logit in standard deviations over all reconstructions, full at "
+        f"{FULL:g}. Equivalence margin: {config.margin:g} {unit}. Effects below {100 * slight:g} percentage points of "
+        "probability are marked negligible. Click on a cell for the images behind it."
     )
 
 
 def exhibits(
     cases: Cases, scores: Scores, matrix: Matrix, truths: list[np.ndarray] | None
 ) -> tuple[tuple[Exhibit, ...], dict[tuple[int, int], tuple[Shown, ...]]]:
-    """(The pictures shown anywhere, which of them under which cell)."""
+    """(All images shown, which of them under which cell)."""
     before, after = (scores.on(PROBABILITY, kind) for kind in ("reconstruction", "edited"))
     changes = (after - before).mean(axis=0)  # [n, c]
     under: dict[tuple[int, int], list[tuple[int, str, float]]] = {}
@@ -133,7 +133,7 @@ def _mark(matrix: Matrix, view: str, edit: str, column: str, config: EffectConfi
 
 
 def _judged(matrix: Matrix, view: str, edit: str, column: str) -> Agreement | effects.Cell:
-    """What is concluded of a cell: what all judges agree on, or what one of them sees."""
+    """The verdict of a cell: of all judges together, or of one."""
     return matrix.agreement[edit, column] if view == ALL else matrix.size(edit, column, view, matrix.tested)
 
 
@@ -141,7 +141,7 @@ def _detail(matrix: Matrix, view: str, edit: str, column: str) -> str:
     effect, tested = matrix.size(edit, column, view).effect, matrix.size(edit, column, view, matrix.tested)
     if np.isnan(effect.value):
         return "Not measured."
-    unit = "years" if column == AGE else "points of probability"
+    unit = "years" if column == AGE else "percentage points of probability"
     standard = matrix.size(edit, column, view, STANDARD).effect.value
     judged = _judged(matrix, view, edit, column)
     p = "" if np.isnan(judged.q) else f" q = {judged.q:.2g}, family-wise p = {judged.family_p:.2g}."

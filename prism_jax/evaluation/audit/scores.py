@@ -1,4 +1,4 @@
-"""What the judges see in every picture of a cohort."""
+"""Scores of the judges for every image of a cohort."""
 
 import dataclasses
 from collections.abc import Iterable, Sequence
@@ -16,9 +16,9 @@ KINDS = ("original", "reconstruction", "edited")
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Scores:
-    """What the judges say of n cases, float64 [j, n, c]: calibrated logits, and years in the column "age".
+    """Scores of n cases, float64 [j, n, c]: calibrated logits, and years in the column "age".
 
-    `truth` is what they say of the true counterfactual, and None where none is known.
+    `truth` holds those of the true counterfactuals, None where they are unknown.
     """
 
     judges: tuple[str, ...]
@@ -29,7 +29,7 @@ class Scores:
     truth: np.ndarray | None = None
 
     def on(self, scale: str, kind: str) -> np.ndarray:
-        """The scores of a kind of picture on the scale "logit" or "probability"; ages are years on either."""
+        """The scores of one kind of image on the scale "logit" or "probability"; ages are in years on either."""
         values = getattr(self, kind)
         return values if scale == "logit" else evaluation_judges.probabilities(values, self.columns)
 
@@ -42,7 +42,7 @@ def score(
     batch_size: int,
     phantom: PhantomConfig | None,
 ) -> Scores:
-    """Shows every picture to every judge. Originals and reconstructions are shown once an image."""
+    """Scores every image with every judge; originals and reconstructions once per image."""
     everything, firsts = np.arange(len(cases)), cases.firsts
     owner = np.unique(cases.images, return_inverse=True)[1]  # [n] into `firsts`
     found: dict[str, list[np.ndarray]] = {kind: [] for kind in KINDS}
@@ -66,7 +66,7 @@ def score(
 
 
 def true_pictures(cases: Cases, phantom: PhantomConfig) -> Iterable[np.ndarray]:
-    """The true counterfactual of every case, uint8 [h, w], in order; that of a placebo is the original."""
+    """The true counterfactual of every case, uint8 [h, w], in order; that of a negative control is the original."""
     for edit in cases.edits:
         rows = [cases.cases[i].row for i in cases.of(edit)]
         yield from ground_truth.true_counterfactuals(rows, edit, phantom, cases.config.wording)[0]

@@ -1,4 +1,4 @@
-"""The tables of an audit's page."""
+"""Tables of an audit's report."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
@@ -32,6 +32,7 @@ def cells(matrix: Matrix) -> Table:
         rows.append(
             (
                 f"{edit}: {spoken(column)}",
+                verdict(matrix, edit, column),
                 scaled(matrix.size(edit, column).effect, column),
                 matrix.size(edit, column, scale=LOGIT).effect,
                 matrix.size(edit, column, scale=STANDARD).effect,
@@ -41,19 +42,18 @@ def cells(matrix: Matrix) -> Table:
                 one.family_p,
                 None if excess is None else scaled(excess.effect, column),
                 *(() if true is None else (scaled(true, column),)),
-                verdict(matrix, edit, column),
             )
         )
     judges = [f"Standardised, {judge}" for judge in matrix.judges]
     truth = [] if audit_judge_errors.true_effect(matrix, *next(iter(matrix.agreement))) is None else ["True effect"]
-    columns = ("Edit: attribute", "Effect", "On logits", "Standardised", *judges, "p", "q", "Family-wise p",
-               "Beyond placebos", *truth, "Verdict")  # fmt: skip
+    columns = ("Edit: attribute", "Verdict", "Effect", "On logits", "Standardised", *judges, "p", "q", "Family-wise p",
+               "Beyond negative controls", *truth)  # fmt: skip
     note = (
-        "Effect: mean change of the judged probability in points, of age in years, edit less reconstruction. "
-        "Standardised: change of the logit over its sd over all reconstructions. p by "
+        "Effect: mean change of the judged probability in percentage points, of age in years, edit minus "
+        "reconstruction. Standardised: change of the logit in standard deviations over all reconstructions. p by "
         "sign flips, the larger of the judges'; q by Benjamini and Hochberg and family-wise p by step-down max-T, "
-        "targets, other cells and placebos each by themselves. Beyond placebos: difference in differences on the same "
-        "images. Intervals are 95 % over patients."
+        "targets, other cells and negative controls each by themselves. Beyond negative controls: difference in "
+        "differences on the same images. Intervals are 95 % over patients."
     )
     return Table(title="All cells", columns=columns, rows=tuple(rows), note=note)
 
@@ -76,22 +76,22 @@ def leakage(matrix: Matrix, sides: Sequence[Side]) -> Table:
         told = (side.relation.data, side.relation.kind, side.relation.reason) if side.relation else (None, "", "")
         rows.append((f"{side.edit}: {side.column}", side.leakage, *(told if has_data else ())))
     data = ("In the data", "Kind", "Reason") if has_data else ()
-    note = "Change of the attribute for each unit of change of the edit's target (probabilities; Fieller's interval)."
+    note = "Change of the attribute per unit of change of the edit's target (probabilities; Fieller's interval)."
     if has_data:
         note += (
             " In the data: the slope of the attribute on the target, adjusted for view, age and sex. Known: in the "
             "data; amplified: more strongly in the edits; hidden: not in the data; not shown: the edits do not have it."
         )
     columns = ("Edit: attribute", "Leakage", *data)
-    return Table(title="Leakage, and what the data have", columns=columns, rows=tuple(rows), note=note)
+    return Table(title="Leakage, compared with associations in the data", columns=columns, rows=tuple(rows), note=note)
 
 
 def directions(found: Sequence[Direction]) -> Table:
     rows = tuple(
         (f"{one.first} / {one.second}", *_three(one.shares), one.shares and one.shares.p, one.reason) for one in found
     )
-    columns = ("Edits A / B", "B's target by A", "A's target by B", "Difference", "p", "Why not")
-    note = "Each as a share of what the other edit does to its own target."
+    columns = ("Edits A / B", "B's target by A", "A's target by B", "Difference", "p", "Reason if missing")
+    note = "Each as a fraction of the effect that the other edit has on its own target."
     return Table(title="Directions", columns=columns, rows=rows, note=note)
 
 
@@ -163,7 +163,7 @@ def errors(found: Sequence[Errors]) -> Table:
     )
     columns = ("Judge: attribute", "Images", "AUROC", "Accuracy", "Sensitivity", "Specificity",
                Column(name="Age error", unit="years"))  # fmt: skip
-    note = "On the original pictures, against the data set's labels; found from a probability of one half."
+    note = "On the original images, compared with the labels of the data set; threshold 0.5."
     return Table(title="The judges' own errors", columns=columns, rows=rows, note=note)
 
 
@@ -174,24 +174,24 @@ def adjusted(found: Mapping[tuple[str, str, str], CorrectedChange]) -> Table:
     )
     columns = (
         "Edit: attribute, judge",
-        Column(name="Change of the share, as judged", unit="%"),
+        Column(name="Change of the fraction, as judged", unit="%"),
         Column(name="With the judge's errors taken out", unit="%"),
     )
     note = (
-        "Share of images in which the attribute is found, edit less reconstruction (Rogan and Gladen). Targets and "
-        "effects found."
+        "Fraction of images in which the attribute is recognised, edit minus reconstruction (Rogan and Gladen). "
+        "Targets and effects found."
     )
     return Table(title="Effects without the judges' errors", columns=columns, rows=rows, note=note)
 
 
 def calls(found: Calls) -> Table:
-    columns = ("Cells beside targets", Column(name="Share", unit="%"))
+    columns = ("Cells beside targets", Column(name="Fraction", unit="%"))
     rows = (
         ("called, of those without a true effect", found.false),
         ("with a true effect, of those called", found.right),
     )
     note = "True effect: one that the same judges see in the true counterfactuals. Counts are cells, placebos' too."
-    return Table(title="Calls held against the truth", columns=columns, rows=rows, note=note)
+    return Table(title="Reported effects compared with the truth", columns=columns, rows=rows, note=note)
 
 
 def masks(cases: Cases, inside: Mapping[str, Inside], config: BootstrapConfig) -> Table:
@@ -202,9 +202,9 @@ def masks(cases: Cases, inside: Mapping[str, Inside], config: BootstrapConfig) -
             found = bootstrap(np.mean, one.change[places], subjects=cases.patients[places], config=config)
             area = one.area[places]
             rows.append((f"{edit.name}: {name}", found, float(np.nanmean(area)) if found.count else None))
-    columns = ("Edit: mask", Column(name="Share of the change inside", unit="%"), Column(name="Area", unit="%"))
-    note = "Of the sum of |edit − reconstruction|. A change without aim would have the mask's area inside."
-    return Table(title="Where the picture changes", columns=columns, rows=tuple(rows), note=note)
+    columns = ("Edit: mask", Column(name="Fraction of the change inside", unit="%"), Column(name="Area", unit="%"))
+    note = "Of the sum of |edit − reconstruction|. A uniform change would have the fraction of the mask's area inside."
+    return Table(title="Where the image changes", columns=columns, rows=tuple(rows), note=note)
 
 
 def needed(matrix: Matrix, config: EffectConfig) -> Table:
@@ -224,7 +224,7 @@ def needed(matrix: Matrix, config: EffectConfig) -> Table:
         "Patients, an image each, that find such an effect with power 80 % when all cells of the matrix are tested "
         "together; the noise is that of the median edit of something else."
     )
-    return Table(title="How many patients for which effect", columns=columns, rows=tuple(rows), note=note)
+    return Table(title="Patients needed to detect an effect", columns=columns, rows=tuple(rows), note=note)
 
 
 def _can_vary(row: effects.Row, place: int) -> bool:
@@ -237,6 +237,6 @@ def attempts(cases: Cases) -> Table:
     for edit, counts in cases.attempts.items():
         pictures = sum(case.edit.name == edit for case in cases.cases)
         rows.append((edit, sum(counts.values()), *(counts.get(status, 0) for status in statuses), pictures))
-    columns = ("Edit", "Attempts", *(status.capitalize() for status in statuses), "Pictures judged")
-    note = "Every attempt with a picture is judged, accepted or not; the manifest of the cohort says why others failed."
+    columns = ("Edit", "Attempts", *(status.capitalize() for status in statuses), "Images judged")
+    note = "Every attempt with an image is judged, accepted or not; the cohort's manifest states why others failed."
     return Table(title="Attempts", columns=columns, rows=tuple(rows), note=note)

@@ -1,4 +1,4 @@
-"""How many images fit the memory of the devices at once, told by the compiler before anything runs."""
+"""Largest batch that fits device memory, by the compiler's memory analysis, before anything runs."""
 
 import dataclasses
 import functools
@@ -16,15 +16,15 @@ from prism_jax.evaluation.counterfactuals import cohort
 from prism_jax.evaluation.counterfactuals.cohort import Cohort
 
 LARGEST = 64  # images a device
-USABLE = 0.9  # of the memory; the allocator's gaps and the pictures that wait to be written take the rest
-# Programs that only tell their size need not be tuned, which takes longest on GPUs.
+USABLE = 0.9  # of the memory; the allocator's gaps and images waiting to be written take the rest
+# Programs compiled only for their size need no autotuning, the slowest part on GPUs.
 UNTUNED = {"xla_gpu_autotune_level": 0}
 
 
 def fitting(needed: Callable[[int], int], memory: int, *, largest: int = LARGEST) -> int:
-    """The largest power of two, up to `largest`, of images that a device of so many bytes can work on.
+    """The largest power of two of images, up to `largest`, that fits a device with `memory` bytes.
 
-    `needed(n)` are the bytes for `n` images. It compiles, so few are tried: bytes grow almost in proportion.
+    `needed(n)` returns the bytes for `n` images. It compiles, so few are tried: bytes grow almost linearly.
 
     Raises:
       ValueError: even one image does not fit.
@@ -42,7 +42,7 @@ def fitting(needed: Callable[[int], int], memory: int, *, largest: int = LARGEST
 
 
 def needed_bytes(work: Cohort, batch: int) -> int:
-    """What one device holds, weights included, while each works on `batch` images."""
+    """Bytes on one device, weights included, with `batch` images per device."""
     devices = 1 if work.mesh is None else work.mesh.size
     count = batch * devices
     side = transforms.frame(work.size, factor=work.sd.vae.config.factor)
@@ -51,22 +51,22 @@ def needed_bytes(work: Cohort, batch: int) -> int:
     networks = {name: getattr(work.sd, name) for name in ("unet", "vae", "text_encoder")}
     scorer = work.scorer and {"clip": work.scorer.clip}
 
-    # Networks are arguments: as constants of the program they would be copied into it.
-    def whole(networks: dict[str, Any], clip: dict[str, Any] | None, pixels: jax.Array) -> dict[str, Any]:
+    # Networks are arguments: as constants they would be copied into the program.
+    def program(networks: dict[str, Any], clip: dict[str, Any] | None, pixels: jax.Array) -> dict[str, Any]:
         sd = dataclasses.replace(work.sd, **networks)
         scorer = clip and dataclasses.replace(work.scorer, **clip)
         sized = dataclasses.replace(work, sd=sd, scorer=scorer, store=None, batch_size=count)
-        return cohort.make(sized, [work.subjects[0]] * count, pixels)
+        return cohort.edit_batch(sized, [work.subjects[0]] * count, pixels)
 
     options = UNTUNED if jax.default_backend() == "gpu" else None
     with cohort.announced(work.mesh):
-        compiled = jax.jit(whole).lower(networks, scorer, pixels).compile(compiler_options=options)
+        compiled = jax.jit(program).lower(networks, scorer, pixels).compile(compiler_options=options)
     memory = compiled.memory_analysis()
     return memory.argument_size_in_bytes + memory.output_size_in_bytes + memory.temp_size_in_bytes
 
 
 def device_memory() -> int:
-    """Bytes that JAX may use on one device; on CPUs its share of what the host has free."""
+    """Bytes that JAX may use on one device; on CPUs an equal part of the free host memory."""
     device = jax.local_devices()[0]
     stats = device.memory_stats() or {}
     if "bytes_limit" in stats:

@@ -1,7 +1,7 @@
-"""Inverting and editing many images: batches over devices and processes, with reading and writing beside them.
+"""Inverting and editing many images: batches over devices and processes, with reading and writing in the background.
 
-Processes share the batches out between them and never talk: each writes its own, and whoever finds all done writes the
-manifest. So one that dies is started again, here or elsewhere, and takes nothing down with it.
+Processes split the batches between them without communicating: each writes its own, and the one that finds all done
+writes the manifest. One that dies can be started again, here or elsewhere, without affecting the others.
 """
 
 import contextlib
@@ -25,7 +25,7 @@ from prism_jax.classifier import Classifier
 from prism_jax.data import transforms
 from prism_jax.evaluation.counterfactuals.inversion_store import InversionStore, rounded
 from prism_jax.evaluation.counterfactuals.manifest import DONE, FAILED, REFUSED, Manifest
-from prism_jax.evaluation.counterfactuals.strength_sweep import Candidate, Sweep, flips_of, judged
+from prism_jax.evaluation.counterfactuals.strength_sweep import Candidate, Sweep, flips_of, select
 from prism_jax.evaluation.edits import EditSpec
 from prism_jax.evaluation.subjects import Images, Subject
 from prism_jax.metrics.choice import BEST_BY, Thresholds
@@ -35,12 +35,12 @@ from prism_jax.metrics.image import psnr
 from prism_jax.model_card import AutoencoderError
 from prism_jax.pixels import to_uint8
 
-NO_IMAGE = -1.0  # black stands in for a picture that cannot be read, so that the others of its batch stay as they are
+NO_IMAGE = -1.0  # black replaces an image that cannot be read, so that the others of its batch are unchanged
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Cohort:
-    """What is made of every batch."""
+    """Model, images, edits and options of a cohort."""
 
     sd: StableDiffusion
     images: Images
@@ -54,17 +54,17 @@ class Cohort:
     store: InversionStore | None = None
     sweep: Sweep | None = None
     scorer: ClipScorer | None = None  # of the sweep
-    judge: Classifier | None = None  # of the sweep: what it does not find is refused
+    judge: Classifier | None = None  # of the sweep: candidates that it does not recognise are refused
     autoencoder: AutoencoderError | None = None  # of the model card: images that lose more detail are refused
 
     def candidates(self, subject: Subject) -> list[list[editing.Edit]]:
-        """The candidates of every change of a subject."""
+        """The candidates of every edit of a subject."""
         edits = [self.edits[k].edit_of(subject.attributes, subject.wording) for k in subject.edits]
         return [[edit] if self.sweep is None else self.sweep.candidates(edit) for edit in edits]
 
     @cached_property
     def widest(self) -> int:
-        """Edits, candidates included, of the subject with the most."""
+        """Largest number of candidates of one subject."""
         return max(len(subject.edits) for subject in self.subjects) * (1 if self.sweep is None else self.sweep.count)
 
     @property
@@ -77,7 +77,7 @@ class Cohort:
 
 
 def run(cohort: Cohort, manifest: Manifest, *, index: int = 0, count: int = 1) -> bool:
-    """Makes the batches of process `index` of `count` that are not done yet; True when all of everybody's are.
+    """Edits the unfinished batches of process `index` of `count`; True when those of all processes are done.
 
     While the device works on one batch, the next is read and decoded and the last one is encoded and written.
     """
@@ -88,7 +88,7 @@ def run(cohort: Cohort, manifest: Manifest, *, index: int = 0, count: int = 1) -
     done = sum(sizes.values()) - sum(sizes[i] for i in left)
     bar = tqdm(total=sum(sizes.values()), initial=done, desc="inverting and editing", unit="image", mininterval=5)
     with bar, ThreadPoolExecutor(1) as reader, ThreadPoolExecutor(1) as writer:
-        clock = _Clock()
+        start = time.perf_counter()
         loaded = reader.submit(_load, cohort, batches[left[0]]) if left else None
         writing: Future | None = None
         for place, i in enumerate(left):
@@ -96,41 +96,29 @@ def run(cohort: Cohort, manifest: Manifest, *, index: int = 0, count: int = 1) -
             if place + 1 < len(left):
                 loaded = reader.submit(_load, cohort, batches[left[place + 1]])
             with announced(cohort.mesh):
-                made = make(cohort, batches[i], pixels) | {"original": to_uint8(pixels[..., 0])}
+                outputs = edit_batch(cohort, batches[i], pixels) | {"original": to_uint8(pixels[..., 0])}
             if writing is not None:
-                writing.result()  # at most one batch waits: its arrays take device memory
-            writing = writer.submit(_write, cohort, manifest, i, batches[i], made, errors, clock, bar)
+                start = writing.result()  # at most one batch waits: its arrays take device memory
+            writing = writer.submit(_write, cohort, manifest, i, outputs, errors, start, bar)
         if writing is not None:
             writing.result()
     return manifest.merge(len(batches))
 
 
 def announced(mesh: Mesh | None) -> contextlib.AbstractContextManager:
-    """Tells the programs that are traced within of the mesh they will be cut over."""
+    """Sets the mesh for programs traced within."""
     return contextlib.nullcontext() if mesh is None else jax.set_mesh(mesh)
 
 
-class _Clock:
-    """Seconds since the last batch was written; a class because each lap starts where the last one ended."""
-
-    def __init__(self):
-        self._start = time.perf_counter()
-
-    def lap(self) -> float:
-        now = time.perf_counter()
-        self._start, seconds = now, now - self._start
-        return seconds
-
-
 def _load(cohort: Cohort, subjects: Sequence[Subject]) -> tuple[np.ndarray, list[str | None]]:
-    """Network input [batch_size, h, w, 3], and by subject what is wrong with its picture."""
+    """Network input [batch_size, h, w, 3], and the error of each image that cannot be read."""
     shape = (*transforms.frame(cohort.size, factor=cohort.sd.vae.config.factor), 3)
     pixels = np.full((cohort.batch_size, *shape), NO_IMAGE, np.float32)
     errors: list[str | None] = []
     for i, subject in enumerate(subjects):
         try:
-            picture = transforms.decode(cohort.images.read(subject.index))
-            pixels[i] = transforms.to_input(picture, cohort.size, cohort.fit, factor=cohort.sd.vae.config.factor)
+            image = transforms.decode(cohort.images.read(subject.index))
+            pixels[i] = transforms.to_input(image, cohort.size, cohort.fit, factor=cohort.sd.vae.config.factor)
             errors.append(None)
         except (OSError, ValueError) as error:
             errors.append(" ".join(str(error).split()))
@@ -138,47 +126,47 @@ def _load(cohort: Cohort, subjects: Sequence[Subject]) -> tuple[np.ndarray, list
     return pixels, errors
 
 
-def make(cohort: Cohort, subjects: Sequence[Subject], pixels: np.ndarray) -> dict[str, Any]:
-    """Pictures of a batch, uint8 [b, h, w] or [b, n, h, w] of all candidates, being computed on the device."""
+def edit_batch(cohort: Cohort, subjects: Sequence[Subject], pixels: np.ndarray) -> dict[str, Any]:
+    """Images of a batch, uint8 [b, h, w] or [b, n, h, w] of all candidates, being computed on the device."""
     sd, mesh = cohort.sd, cohort.mesh
     filled = [*subjects, *[subjects[0]] * (cohort.batch_size - len(subjects))]
     prompts = [subject.prompt for subject in filled]
     latents = sd.encode_image(pixels if mesh is None else jax.device_put(pixels, sharding.batch_sharding(mesh)))
     inverted = _inverted(cohort, pixels, latents, prompts)
-    edits = [[edit for made in cohort.candidates(subject) for edit in made] for subject in filled]
+    edits = [[edit for candidates in cohort.candidates(subject) for edit in candidates] for subject in filled]
     # A subject with fewer edits repeats its last one: all rows of a batch are equally long.
     edits = [[*row, *[row[-1]] * (cohort.widest - len(row))] for row in edits]
     result = editing.edit(sd, inverted, edits, mesh=mesh).latents  # [b, 1 + n, h, w, c]
     decoded = [sd.decode(result[:, i]) for i in range(1 + cohort.widest)]  # n + 1 times [b, h, w, 3]
-    pictures = {
+    images = {
         "autoencoded": _grey(sd.decode(latents)),
         "reconstruction": _grey(decoded[0]),
-        "edited": jnp.stack([_grey(images) for images in decoded[1:]], axis=1),
+        "edited": jnp.stack([_grey(edited) for edited in decoded[1:]], axis=1),
         "is_finite": jnp.isfinite(result).all((2, 3, 4)),  # [b, 1 + n]
     }
     if cohort.scorer is None:
-        return pictures
+        return images
     texts = [[edit.prompt for edit in row] for row in edits]
-    pictures["scores"] = cohort.scorer.score(jnp.stack(decoded, axis=1), prompts, texts)
+    images["scores"] = cohort.scorer.score(jnp.stack(decoded, axis=1), prompts, texts)
     if cohort.judge is not None:
-        pictures["judged"] = jnp.stack([_judged(cohort.judge, images) for images in decoded[1:]], axis=1)
-    return pictures
+        images["judged"] = jnp.stack([_judged(cohort.judge, edited) for edited in decoded[1:]], axis=1)
+    return images
 
 
 def _inverted(cohort: Cohort, pixels: np.ndarray, latents: jax.Array, prompts: Sequence[str]) -> editing.Inversion:
-    """The inversion of a batch, from the store where that holds all of it."""
+    """The inversion of a batch, read from the store if it holds all of it."""
     options, store = cohort.inversion, cohort.store
     invert = partial(editing.invert, cohort.sd, latents, prompts, **options, mesh=cohort.mesh)
     if store is None:
         return invert()
     keys = [store.key(image, prompt, options) for image, prompt in zip(pixels, prompts, strict=True)]
     facts = dict(guidance=jnp.float32(options["guidance"]), prompts=tuple(prompts), method=options["method"])
-    kept = store.load(keys, cohort.sd.encode_prompt(prompts), **facts)
-    if kept is not None:
-        return kept
-    made = rounded(invert())  # as it will be read again, so that a second run gives the same pictures
-    store.save(keys, made)
-    return made
+    stored = store.load(keys, cohort.sd.encode_prompt(prompts), **facts)
+    if stored is not None:
+        return stored
+    inverted = rounded(invert())  # as it will be read again, so that a second run gives the same images
+    store.save(keys, inverted)
+    return inverted
 
 
 @jax.jit
@@ -197,92 +185,108 @@ def _write(
     cohort: Cohort,
     manifest: Manifest,
     batch: int,
-    subjects: Sequence[Subject],
-    made: dict[str, Any],
+    outputs: dict[str, Any],
     errors: Sequence[str | None],
-    clock: _Clock,
+    start: float,
     bar: tqdm,
-) -> None:
-    """Waits for the pictures of a batch and writes them with their rows."""
-    arrays = jax.device_get(made)
-    shared = dict(seconds=clock.lap() / len(subjects), batch=batch)
-    rows, pictures = [], {}
+) -> float:
+    """Waits for the images of a batch and writes them with their rows; returns the time at which they were ready.
+
+    A batch takes the seconds since `start`, when the last one was ready.
+    """
+    subjects = cohort.batches[batch]
+    arrays = jax.device_get(outputs)
+    ready = time.perf_counter()
+    shared = dict(seconds=(ready - start) / len(subjects), batch=batch)
+    rows, images = [], {}
     for i, subject in enumerate(subjects):
-        found = {name: jax.tree.map(lambda x, i=i: x[i], values) for name, values in arrays.items()}
-        new_rows, new_pictures = _told(cohort, subject, found, errors[i])
+        own = {name: jax.tree.map(lambda x, i=i: x[i], values) for name, values in arrays.items()}
+        new_rows, new_images = _rows(cohort, subject, own, errors[i])
         rows += [shared | row for row in new_rows]
-        pictures |= new_pictures
-    manifest.write(batch, rows, pictures)
+        images |= new_images
+    manifest.write(batch, rows, images)
     bar.update(len(subjects))
+    return ready
 
 
-def _told(
-    cohort: Cohort, subject: Subject, found: dict[str, Any], error: str | None
+def _rows(
+    cohort: Cohort, subject: Subject, outputs: dict[str, Any], error: str | None
 ) -> tuple[list[dict[str, Any]], dict[str, np.ndarray]]:
-    """The manifest's rows of one subject, and the pictures that they name."""
+    """The manifest's rows of one subject, and the images that they name."""
     shared = dict(id=subject.id, patient=subject.patient, number=subject.number, source_prompt=subject.prompt)
-    if error is None and not found["is_finite"][0]:
+    if error is None and not outputs["is_finite"][0]:
         error = "the reconstruction is not finite; use float32"
-    status, pictures = FAILED, {}
+    status, images = FAILED, {}
     if error is None:
         names = {name: f"{subject.id}/{name}" for name in ("original", "autoencoded", "reconstruction")}
-        pictures |= {names[name]: found[name] for name in names}
-        shared |= names | dict(psnr=_psnr(found["original"], found["reconstruction"]))
-        error = _another_kind(cohort, found)
-        status = REFUSED
+        images |= {names[name]: outputs[name] for name in names}
+        shared |= names | dict(psnr=_psnr(outputs["original"], outputs["reconstruction"]))
+        status, error = REFUSED, _another_kind(cohort, outputs)
     rows, first = [], 0
-    for k, edits in zip(subject.edits, cohort.candidates(subject), strict=True):
-        own = range(first, first + len(edits))
-        first += len(edits)
-        row = shared | dict(edit=cohort.edits[k].name, edited_prompt=edits[0].prompt)
+    for k, candidates in zip(subject.edits, cohort.candidates(subject), strict=True):
+        columns = range(first, first + len(candidates))
+        first += len(candidates)
+        row = shared | dict(edit=cohort.edits[k].name, edited_prompt=candidates[0].prompt)
         if error is not None:
             rows.append(row | dict(status=status, error=error))
             continue
+        own_row, own_images = _row_of_edit(cohort, subject, k, candidates, columns, outputs)
+        rows.append(row | own_row)
+        images |= own_images
+    return rows, images
+
+
+def _row_of_edit(
+    cohort: Cohort,
+    subject: Subject,
+    k: int,
+    edits: Sequence[editing.Edit],
+    columns: range,
+    outputs: dict[str, Any],
+) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """The row and the images of the best candidate of edit `k`; `columns` are the candidates' places in `outputs`."""
+    candidates = [_candidate(edit, column, outputs) for edit, column in zip(edits, columns, strict=True)]
+    if cohort.judge is not None:
         values = cohort.edits[k].values(subject.attributes)
-        made = [_candidate(edit, column, found) for edit, column in zip(edits, own, strict=True)]
-        if cohort.judge is not None:
-            flips = flips_of(values, cohort.judge.targets, found["judged"][own.start : own.stop])
-            made = [dataclasses.replace(c, flips=bool(flip)) for c, flip in zip(made, flips, strict=True)]
-        best, candidates = judged(made, cohort.thresholds)
-        told = [candidate.told(cohort.inversion["guidance"]) for candidate in candidates]
-        row |= dict(candidates=json.dumps(told))
-        outcome, error_of = DONE, None
-        if best is None:
-            outcome = REFUSED if candidates[0].scores else FAILED
-            best, error_of = _least_bad(candidates), "; ".join(candidates[0].refusals)
-        if best is None:
-            rows.append(row | dict(status=outcome, error=error_of))
-            continue
-        name = f"{subject.id}/{slug(row['edit'])}"
-        measured, mask = _change(found["reconstruction"], found["edited"][own[best]])
-        pictures |= {name: found["edited"][own[best]], f"{name}-mask": mask}
-        strengths = {name: told[best][name] for name in ("guidance", "cross_steps", "self_steps")}
-        told_of = dict(status=outcome, error=error_of, edited=name, mask=f"{name}-mask")
-        rows.append(row | measured | strengths | told_of)
-    return rows, pictures
+        flips = flips_of(values, cohort.judge.targets, outputs["judged"][columns.start : columns.stop])
+        candidates = [dataclasses.replace(c, flips=bool(flip)) for c, flip in zip(candidates, flips, strict=True)]
+    best, candidates = select(candidates, cohort.thresholds)
+    records = [candidate.record(cohort.inversion["guidance"]) for candidate in candidates]
+    row = dict(candidates=json.dumps(records), status=DONE, error=None)
+    if best is None:
+        status = REFUSED if candidates[0].scores else FAILED
+        row |= dict(status=status, error="; ".join(candidates[0].refusals))
+        best = _least_bad(candidates)
+    if best is None:
+        return row, {}
+    name = f"{subject.id}/{slug(cohort.edits[k].name)}"
+    edited = outputs["edited"][columns[best]]
+    measured, mask = _change(outputs["reconstruction"], edited)
+    strengths = {field: records[best][field] for field in ("guidance", "cross_steps", "self_steps")}
+    return row | measured | strengths | dict(edited=name, mask=f"{name}-mask"), {name: edited, f"{name}-mask": mask}
 
 
-def _another_kind(cohort: Cohort, found: dict[str, Any]) -> str | None:
-    """Why an image is not of the kind that the model knows; None where it is, or no card says."""
+def _another_kind(cohort: Cohort, outputs: dict[str, Any]) -> str | None:
+    """Why an image is of another kind than the training images; None if it is not, or the model has no card."""
     factor = cohort.sd.vae.config.factor
-    loss = image_kind.lost_detail(found["original"][None], found["autoencoded"][None], factor)[0]
+    loss = image_kind.lost_detail(outputs["original"][None], outputs["autoencoded"][None], factor)[0]
     return image_kind.why_another_kind(float(loss), cohort.autoencoder)
 
 
 def _least_bad(candidates: Sequence[Candidate]) -> int | None:
-    """The refused candidate whose picture is kept: an audit looks at all that was attempted. None: none is finite."""
+    """The refused candidate whose image is kept, as an audit judges all attempts; None if none is finite."""
     finite = [i for i, one in enumerate(candidates) if one.is_finite and one.scores]
     return max(finite, key=lambda i: candidates[i].scores[BEST_BY], default=None)
 
 
-def _candidate(edit: editing.Edit, column: int, found: dict[str, Any]) -> Candidate:
-    scores = found.get("scores")
+def _candidate(edit: editing.Edit, column: int, outputs: dict[str, Any]) -> Candidate:
+    scores = outputs.get("scores")
     columns = {} if scores is None else {name: getattr(scores, name)[column] for name in ("image", "text", "direction")}
     if columns:
         columns["source_text"] = scores.source_text
     return Candidate(
         edit=edit,
-        is_finite=bool(found["is_finite"][1 + column]),
+        is_finite=bool(outputs["is_finite"][1 + column]),
         scores={name: float(value) for name, value in columns.items()},
     )
 

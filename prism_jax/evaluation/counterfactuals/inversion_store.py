@@ -1,4 +1,4 @@
-"""Inversions kept on disk, so that other edits of the same images need not invert again."""
+"""Store of inversions on disk, so that further edits of the same images need not invert again."""
 
 import contextlib
 import dataclasses
@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from prism_jax.atomic import atomic_write
 from prism_jax.editing import Inversion
 
 GIGABYTE = 2**30
@@ -20,7 +21,7 @@ BY_STEP = ("trajectory", "null_context", "offsets", "inner_iterations")  # array
 
 
 def rounded(inversion: Inversion) -> Inversion:
-    """What the store will give back: float16 but for the clean latents, which may be the reconstruction itself."""
+    """The inversion as the store returns it: float16, except the clean latents, which may be the reconstruction."""
     half = lambda x: None if x is None else x.astype(jnp.float16).astype(jnp.float32)
     path = inversion.trajectory
     return inversion.replace(
@@ -32,7 +33,7 @@ def rounded(inversion: Inversion) -> Inversion:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class InversionStore:
-    """One file an image in `folder`, the longest unused removed above `gigabytes`."""
+    """One file per image in `folder`; above `gigabytes` the least recently used are removed."""
 
     folder: Path
     gigabytes: float
@@ -40,13 +41,13 @@ class InversionStore:
 
     def __post_init__(self) -> None:
         if self.gigabytes <= 0:
-            raise ValueError(f"{self.gigabytes} gigabytes hold no inversion; use more than 0")
+            raise ValueError(f"inversion_store_gigabytes must be above 0, got {self.gigabytes}")
         self.folder.mkdir(parents=True, exist_ok=True)
 
     def key(self, pixels: np.ndarray, prompt: str, options: Mapping[str, Any]) -> str:
-        """Name of the inversion of this image under this prompt, model and settings."""
-        told = json.dumps([self.model, prompt, dict(options), list(pixels.shape)], sort_keys=True, default=str)
-        return hashlib.blake2b(told.encode() + np.ascontiguousarray(pixels).tobytes(), digest_size=20).hexdigest()
+        """Name of the inversion of this image for this prompt, model and settings."""
+        text = json.dumps([self.model, prompt, dict(options), list(pixels.shape)], sort_keys=True, default=str)
+        return hashlib.blake2b(text.encode() + np.ascontiguousarray(pixels).tobytes(), digest_size=20).hexdigest()
 
     def load(self, keys: Sequence[str], context: jax.Array, **facts: Any) -> Inversion | None:
         """The batch of these keys, or None if one of them is not here; `facts` are the other fields of `Inversion`."""
@@ -65,7 +66,7 @@ class InversionStore:
         return Inversion(context=context, **arrays, **facts)
 
     def save(self, keys: Sequence[str], inversion: Inversion) -> None:
-        """Writes every image of a batch to a file of its own, each whole or not at all."""
+        """Writes every image of a batch to a file of its own, atomically."""
         arrays = {name: getattr(inversion, name) for name in BY_STEP}
         arrays = jax.device_get({name: value for name, value in arrays.items() if value is not None})
         for i, key in enumerate(keys):
@@ -83,15 +84,14 @@ class InversionStore:
 
     def _read(self, key: str) -> dict[str, np.ndarray]:
         with np.load(self._file(key)) as arrays:
-            found = dict(arrays)
+            loaded = dict(arrays)
         with contextlib.suppress(FileNotFoundError):
             os.utime(self._file(key))  # used just now
-        return found
+        return loaded
 
     def _write(self, key: str, arrays: Mapping[str, np.ndarray]) -> None:
-        partial = self.folder / f".{key}.{os.getpid()}.npz"
-        np.savez(partial, **arrays)
-        os.replace(partial, self._file(key))
+        with atomic_write(self._file(key)) as partial:
+            np.savez(partial, **arrays)
 
     def _trim(self) -> None:
         files = []

@@ -1,4 +1,4 @@
-"""Trying an edit at several strengths, and choosing the counterfactual that is kept."""
+"""Strength sweep: an edit at several strengths, and selection of the best candidate."""
 
 import dataclasses
 import itertools
@@ -14,22 +14,22 @@ from prism_jax.data.targets import SEX, VIEW, state_of
 from prism_jax.metrics.choice import Thresholds, choose
 from prism_jax.metrics.classification import CUT
 
-AGE = "age"  # no classifier says yes or no to it
+AGE = "age"  # not a yes-or-no target of classifiers
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Sweep:
-    """The strengths to try of every edit, all in one batch, and what chooses among them."""
+    """Strengths to try for every edit, all in one batch, and the criteria that select among them."""
 
     clip: str
-    """Folder of a transformers CLIPModel with its tokenizer, which scores the candidates."""
+    """Folder of a transformers CLIPModel with its tokenizer, to score the candidates."""
     self_steps: tuple[float, ...] = ()
-    """Shares of the steps that keep the source's layout; none: that of the change."""
+    """Fractions of the steps that keep the source's layout; empty: that of the edit."""
     guidance: tuple[float, ...] = ()
-    """Guidance of the edit; none: that of the inversion."""
+    """Guidance values of the edit; empty: that of the inversion."""
     thresholds: Thresholds = Thresholds()
     classifier: str | None = None
-    """Folder of a classifier: candidates in which it does not find what the edit asks for are refused."""
+    """Folder of a classifier; candidates in which it does not recognise the requested attributes are refused."""
 
     @property
     def count(self) -> int:
@@ -44,25 +44,25 @@ class Sweep:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Candidate:
-    """One edit that was made, and what was found of it."""
+    """One edit at one strength, with its scores."""
 
     edit: editing.Edit
     is_finite: bool
     scores: dict[str, float] = dataclasses.field(default_factory=dict)  # CLIP similarities
-    flips: bool | None = None  # whether a classifier finds what was asked for; None: not asked
+    flips: bool | None = None  # whether a classifier recognises the requested attributes; None: no classifier
     refusals: tuple[str, ...] = ()
 
-    def told(self, guidance: float) -> dict[str, Any]:
-        """For the manifest; `guidance` is that of the inversion."""
+    def record(self, guidance: float) -> dict[str, Any]:
+        """As a record of the manifest; `guidance` is that of the inversion."""
         own = guidance if self.edit.guidance is None else self.edit.guidance
         strengths = {"self_steps": self.edit.self_steps, "cross_steps": self.edit.cross_steps, "guidance": own}
         return strengths | {"scores": self.scores, "flips": self.flips, "refusals": list(self.refusals)}
 
 
-def judged(candidates: Sequence[Candidate], thresholds: Thresholds) -> tuple[int | None, list[Candidate]]:
-    """The best candidate by its scores, or None, and all with the reasons for which they were refused.
+def select(candidates: Sequence[Candidate], thresholds: Thresholds) -> tuple[int | None, list[Candidate]]:
+    """The best candidate by its scores, or None, and all candidates with the reasons why they were refused.
 
-    A candidate without scores is the only one, and is taken unless its numbers are not finite.
+    Without scores there is one candidate, which is accepted if it is finite.
     """
     best, refusals = 0, [()] * len(candidates)
     if candidates[0].scores:
@@ -78,15 +78,15 @@ def judged(candidates: Sequence[Candidate], thresholds: Thresholds) -> tuple[int
 
 
 def flips_of(values: Mapping[str, Any], targets: Sequence[str], probabilities: np.ndarray) -> np.ndarray:
-    """bool [...]: whether a classifier finds all that an edit asks for, in images of which it gave `probabilities`.
+    """bool [...]: whether a classifier recognises all attributes that an edit requests, from its `probabilities`.
 
     Args:
-      values: what the edit sets, as `EditSpec.values` gives it; an age is not asked for, nor a finding left unsaid.
-      targets: what the classifier knows.
+      values: what the edit sets, as `EditSpec.values` returns it; ages and findings left unmentioned are not checked.
+      targets: attributes that the classifier predicts.
       probabilities: [..., n] of the targets, in their order.
 
     Raises:
-      ValueError: the classifier does not know what the edit sets.
+      ValueError: the classifier does not predict an edited attribute.
     """
     wanted = {name: state_of(name, _as_attributes(name, value)) for name, value in values.items() if name != AGE}
     wanted = {name: state for name, state in wanted.items() if state is not None}
@@ -94,9 +94,9 @@ def flips_of(values: Mapping[str, Any], targets: Sequence[str], probabilities: n
     unknown = [name for name in wanted if spoken(name) not in known]
     if unknown:
         raise ValueError(f"the classifier does not know {', '.join(unknown)}; it knows {', '.join(targets)}")
-    found = np.asarray(probabilities) >= CUT  # [..., n]
-    hits = [found[..., known[spoken(name)]] == state for name, state in wanted.items()]
-    return np.logical_and.reduce(hits) if hits else np.ones(found.shape[:-1], bool)
+    positive = np.asarray(probabilities) >= CUT  # [..., n]
+    hits = [positive[..., known[spoken(name)]] == state for name, state in wanted.items()]
+    return np.logical_and.reduce(hits) if hits else np.ones(positive.shape[:-1], bool)
 
 
 def _as_attributes(name: str, value: Any) -> Attributes:
