@@ -17,6 +17,8 @@ import pytest
 import tyro
 from PIL import Image
 
+from prism_jax.cli import configs
+
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md")])
 PAGES = [page for page in PAGES if "_build" not in page.parts]
@@ -56,16 +58,17 @@ def blocks(language: str) -> Iterator[Block]:
 
 
 def all_commands() -> list[list[str]]:
-    """Every command of the pages once, those within a sentence too."""
+    """Every command of the pages once, those within a sentence and those that configurations need too."""
     listed = [command for block in blocks("bash") for command in block.commands()]
     for page in PAGES:
         listed += [shlex.split(text) for text in INLINE.findall(" ".join(page.read_text(encoding="utf-8").split()))]
+    listed += [shlex.split(need) for entry in configs.entries() for need in entry.needs if need.startswith("prism ")]
     return [list(words) for words in sorted(set(map(tuple, listed)))]
 
 
 def parse(words: list[str]) -> None:
     """Reads a command as the program would, without running it; raises for what it would refuse."""
-    from prism_jax import config as configs
+    from prism_jax import config as config_files
     from prism_jax import programs
     from prism_jax.cli import main, run_program
 
@@ -77,9 +80,9 @@ def parse(words: list[str]) -> None:
     elif words[1] in ("train", "eval"):
         program = programs.find(words[1], words[2])
         named, options = run_program.split(words[3:])
-        config = configs.load(named)
+        config = config_files.load(named)
         run_program.check(program, config, named)
-        configs.override(config, options)
+        config_files.override(config, options)
     else:
         command = next(c for c in main.COMMANDS if words[1 : 1 + len(c.split())] == c.split())
         module = importlib.import_module(f"prism_jax.cli.{command.replace(' ', '_')}")
