@@ -47,7 +47,8 @@ class TextEditor:
     def generate(self, images: np.ndarray, queries: Sequence[Query]) -> np.ndarray:
         prompts = [query.subject.wording.describe(query.source) for query in queries]
         latents = self.sd.encode_image(_colour(images))
-        inverted = editing.invert(self.sd, latents, prompts, **dataclasses.asdict(self.method.inversion))
+        inversion = self.method.inversion.with_defaults(self.method.defaults)
+        inverted = editing.invert(self.sd, latents, prompts, **dataclasses.asdict(inversion))
         edits = [self.edit(query) for query in queries]
         if self.method.mask == "predicted":
             edits = self.with_predicted_masks(latents, prompts, queries, edits)
@@ -57,7 +58,7 @@ class TextEditor:
     def edit(self, query: Query) -> editing.Edit:
         """The edit of one query; the null edit has a full mask, so that one program serves all."""
         spec = query.change if self.method.strength is None else self.method.strength.on(query.change)
-        edit = spec.edit_of(query.source, query.subject.wording)
+        edit = spec.with_defaults(self.method.defaults).edit_of(query.source, query.subject.wording)
         if not self.masks:
             return edit
         everywhere = np.ones((self.size, self.size), bool)

@@ -2,17 +2,20 @@
 
 import dataclasses
 from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
 import jax.numpy as jnp
 
 from prism_jax import config as configs
+from prism_jax import model_card
 from prism_jax.editing import MaskPrediction
 from prism_jax.evaluation.benchmark.ground_truth import Mode
 from prism_jax.evaluation.counterfactuals.run import Inversion
 from prism_jax.evaluation.edits import EditSpec
 from prism_jax.evaluation.ground_truth import AUTOENCODER, DO_NOTHING, ORACLE
+from prism_jax.model_card import EditDefaults
 from prism_jax.models.hvae_config import HVAEConfig
 from prism_jax.pretrained import folder as model_folder
 from prism_jax.scm.graph import Graph
@@ -64,6 +67,11 @@ class Editor:
             raise ValueError(f"{self.name}: margin must be from 0 to below 1, got {self.margin}")
         if self.mask not in MASKS:
             raise ValueError(f"{self.name}: mask {self.mask!r} is not known; use one of {', '.join(map(str, MASKS))}")
+
+    @cached_property
+    def defaults(self) -> EditDefaults:
+        """What the model card says, for options that are left open."""
+        return (model_card.read(model_folder(self.model)) or model_card.NO_CARD).edit
 
     @property
     def mode(self) -> Mode:

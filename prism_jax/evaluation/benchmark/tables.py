@@ -122,7 +122,7 @@ def described(method: Method) -> str:
     if isinstance(method, Translator):
         return "image translation by the generator of the target class; null edits by that of the image's own class"
     if isinstance(method, Editor):
-        how = method.inversion
+        how = method.inversion.with_defaults(method.defaults)
         return f"{how.method}, {how.steps} steps, guidance {how.guidance:g}{MASKS[method.mask]}"
     return BASELINES[method.kind] + (f", {method.mode}" if method.kind == "oracle" else "")
 
