@@ -132,10 +132,12 @@ def test_lost_detail_is_0_of_a_copy_1_of_the_cells_means_and_blind_to_contrast()
     np.testing.assert_allclose(image_kind.lost_detail(2 * image, 2 * half, 8), 0.25)
 
 
-def test_an_image_that_loses_more_detail_than_the_held_out_ones_is_of_another_kind():
+def test_an_image_that_loses_more_detail_than_held_out_ones_is_of_another_kind():
     known = AutoencoderError(data="phantoms", images=256, mean=0.03, p99=0.06)
     assert image_kind.why_another_kind(0.1, known) is None
     assert image_kind.why_another_kind(0.5, None) is None
+    few = dataclasses.replace(known, images=4, p99=0.04)
+    assert image_kind.limit(few) == pytest.approx(3.5 * 0.03)
     assert "is 12.0% of the image's fine detail, the limit 10.5%" in image_kind.why_another_kind(0.12, known)
 
 
