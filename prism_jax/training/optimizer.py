@@ -46,10 +46,10 @@ def make_optimizer(config: OptimizerConfig, steps: int) -> tuple[optax.GradientT
 
 
 def learning_rate(config: OptimizerConfig, steps: int) -> optax.Schedule:
-    """Warm-up, then the decay; constant at its last value from `steps` on."""
-    if not 0 <= config.warmup < max(steps, 1):
-        raise ValueError(f"optimizer.warmup {config.warmup} must lie in [0, {steps}), the steps of the run")
-    last, fall = config.final * config.peak, steps - config.warmup
+    """Warm-up, then the decay; constant at its last value from `steps` on. A shorter run ends within the warm-up."""
+    if config.warmup < 0:
+        raise ValueError(f"optimizer.warmup must be 0 or more steps, got {config.warmup}")
+    last, fall = config.final * config.peak, max(steps - config.warmup, 1)
     after = {
         "constant": lambda: optax.constant_schedule(config.peak),
         "cosine": lambda: optax.cosine_decay_schedule(config.peak, fall, alpha=config.final),
