@@ -62,7 +62,8 @@ Options = (
 
 
 def run(options: FromSource | Generated) -> int:
-    """Builds the data set and prints what it holds and what was left out; returns the exit code."""
+    """Builds the data set and prints its content, the rows left out and the next command; returns the exit code."""
     name = next(name for name, config in CONFIGS.items() if type(options.config) is config)
     print(build(name, getattr(options, "source", None), options.out, options.config))
+    print(f"next: prism data report {options.out} --out {options.out}-report")
     return 0
