@@ -32,7 +32,6 @@ from prism_jax import entrypoint, flops, rng, sharding
 from prism_jax.report.versions import versions
 from prism_jax.sharding import ShardingConfig
 from prism_jax.stable_diffusion import StableDiffusion
-from prism_jax.training import mfu
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -104,7 +103,7 @@ def main(options: Options) -> None:
     size = options.size or sd.size
     with tempfile.TemporaryDirectory() as scratch:
         rows, agreed = measure(options, sd, size, Path(scratch))
-    operations = mfu.flops_per_image(sd.unet.config, sd.latent_shape(size, size)[0])
+    operations = flops.unet_training(sd.unet.config, sd.latent_shape(size, size)[0])
     print(training_tables.speeds(rows, operations, peak))
     print(f"\nmatrix peak {peak / 1e12:.3g} TFLOP/s ({options.dtype}), {operations / 1e9:.4g} GFLOP an image")
     print(training_tables.speedup(rows))

@@ -1,6 +1,6 @@
-"""Floating-point operations: of a program, counted from its shapes, and of a device, measured.
+"""Floating-point operations (FLOPs) of programs, counted from shapes, and of devices, measured.
 
-By hand: two for every multiplication in a matrix product or convolution, from the shapes alone, padding included.
+Counted: two for every multiplication in a matrix product or convolution, from the shapes alone, padding included.
 """
 
 import dataclasses
@@ -30,6 +30,18 @@ def unet_forward(config: UNetConfig, side: int) -> float:
     shaped = lambda *shape: jax.ShapeDtypeStruct(shape, jnp.float32)
     latents, context = shaped(1, side, side, config.in_channels), shaped(1, TOKENS, config.cross_attention_dim)
     return by_hand(lambda unet, *rest: unet(*rest), (unet, latents, jax.ShapeDtypeStruct((), jnp.int32), context))
+
+
+def unet_training(config: UNetConfig, side: int) -> float:
+    """FLOPs of a training step for one image: three times the forward pass; recomputation is not counted."""
+    return 3 * unet_forward(config, side)
+
+
+def peak_training_rate(config: UNetConfig, side: int, batch_size: int, devices: int) -> float | None:
+    """Training steps per second at the matrix peak of all devices; None on CPUs, where that peak says little."""
+    if jax.default_backend() == "cpu":
+        return None
+    return matrix_peak(config.dtype) * devices / (batch_size * unet_training(config, side))
 
 
 def matrix_peak(dtype: jnp.dtype, repeats: int = 5) -> float:

@@ -1,4 +1,4 @@
-"""The folder of a training run: one process at a time, one training in it, and what the program says at its end."""
+"""The folder of a training run: one process at a time, one training in it, and the summary at its end."""
 
 import contextlib
 import dataclasses
@@ -101,10 +101,10 @@ def check_same_training(config: Any, *, fixed: Sequence[str]) -> None:
         print(f"{run}: training for {steps}; the learning rate follows the new number", file=sys.stderr)
 
 
-def announce(result: str | Path, summary: str, following: str) -> None:
-    """Prints what the program has written, and the command that usually follows."""
+def announce(result: str | Path, summary: str) -> None:
+    """Prints the folder of a result and its main figures."""
     if jax.process_index() == 0:
-        print(f"{result}: {summary}\nnext: {following}", file=sys.stderr)
+        print(f"{result}: {summary}", file=sys.stderr)
 
 
 def print_report(report: Mapping[str, Mapping[str, Mapping[str, float]]], split: str) -> None:

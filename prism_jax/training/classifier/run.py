@@ -228,7 +228,7 @@ def finish(config: ClassifierRun, classifier: Classifier, predict: Callable, par
     run = Path(config.run)
     classifier.save_pretrained(run / "model")
     summary = f"classifier of {', '.join(classifier.targets)}{' and age' if classifier.predicts_age else ''}"
-    run_folder.announce(run / "model", summary, "name this folder among the judges of an evaluation's configuration")
+    run_folder.announce(run / "model", summary)
     if held is None:
         return
     report = measured(classifier, held, predictions)

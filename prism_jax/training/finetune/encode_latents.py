@@ -49,8 +49,7 @@ def main(config: FinetuneRun) -> None:
             cache.write(i, latents, rows)
             bar.update(len(part))
     if cache.finish(sd.tokenize):
-        following = "prism train finetune with the same --config and options"
-        run_folder.announce(cache.folder, f"latents of {count} images", following)
+        run_folder.announce(cache.folder, f"latents of {count} images")
     else:
         print("this process is done; the last one to end completes the cache", file=sys.stderr)
 

@@ -49,7 +49,6 @@ def main(config: PretrainRun) -> None:
     config.training.processes.initialize()
     with run_folder.locked(config.training.run):
         finetune_run.train(prepare(config), sharding.make_mesh(fsdp=config.training.sharding.fsdp))
-    finetune_run.announce(config.training)
 
 
 def prepare(config: PretrainRun) -> FinetuneRun:

@@ -18,13 +18,13 @@ from flax import nnx
 from jax.sharding import Mesh
 
 from prism_jax import config as configs
-from prism_jax import sharding
+from prism_jax import flops, sharding
 from prism_jax.data.loading.latent_cache import LatentCache, Settings
 from prism_jax.data.sources import build
 from prism_jax.distributed import DistributedConfig
 from prism_jax.sharding import ShardingConfig
 from prism_jax.stable_diffusion import StableDiffusion, tokenize
-from prism_jax.training import examples, mfu, run_folder
+from prism_jax.training import examples, run_folder
 from prism_jax.training import state as states
 from prism_jax.training.examples import Data
 from prism_jax.training.finetune import lora as finetune_lora
@@ -82,7 +82,6 @@ def main(config: FinetuneRun) -> None:
     config.processes.initialize()
     with run_folder.locked(config.run):
         train(config, sharding.make_mesh(fsdp=config.sharding.fsdp))
-    announce(config)
 
 
 def train(config: FinetuneRun, mesh: Mesh) -> states.TrainState:
@@ -93,7 +92,8 @@ def train(config: FinetuneRun, mesh: Mesh) -> states.TrainState:
     sd.tokenize(config.samples.prompts)  # too long a prompt fails here, not at the first grid
     tx, schedule = make_optimizer(config.optimizer, config.loop.steps)
     batches, is_encoded = make_batches(config, sd)
-    peak = mfu.peak_steps_per_second(sd, config.data.size, config.batch_size, mesh)
+    side = sd.latent_shape(config.data.size, config.data.size)[0]
+    peak = flops.peak_training_rate(sd.unet.config, side, config.batch_size, mesh.size)
     graphdefs, weights = split(sd)
     initial, fixed, weights_of = trained_part(config, weights)
     placed = sharding.place(initial, mesh, config.sharding)
@@ -160,13 +160,6 @@ def check(config: FinetuneRun, mesh: Mesh) -> None:
         )
     if config.lora is not None and config.trained != finetune_lora.UNET:
         raise ValueError("trained and lora both say what is trained; leave one as it is")
-
-
-def announce(config: FinetuneRun) -> None:
-    """Prints the command that follows a finished run."""
-    run_folder.announce(
-        config.run, f"trained to step {config.loop.steps}", f"prism export --run {config.run} --out MODEL_FOLDER"
-    )
 
 
 def split(sd: StableDiffusion) -> tuple[dict[str, nnx.GraphDef], dict[str, Any]]:

@@ -42,8 +42,7 @@ def main(config: TokenizerRun) -> None:
     write(*learn(texts(config), config.vocab_size), Path(config.out))
     tokenizer = load_tokenizer(config.out)
     longest = max(len(tokenizer(text).input_ids) for text in set(texts(config)))
-    following = f"prism train pretrain --tokenizer {config.out} --config NAME"
-    run_folder.announce(config.out, f"{len(tokenizer)} tokens, longest caption {longest} of 77", following)
+    run_folder.announce(config.out, f"{len(tokenizer)} tokens, longest caption {longest} of 77")
 
 
 def texts(config: TokenizerRun) -> Iterator[str]:

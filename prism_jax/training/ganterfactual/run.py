@@ -140,5 +140,5 @@ def finish(config: GANterfactualRun, state: GanState, networks: Networks, predic
     about = {"step": step, "seed": config.seed, cyclegan.CLASSIFIER: fingerprint(config.classifier)}
     (run / "model" / cyclegan.TRAINING).write_text(json.dumps(about, indent=2) + "\n")
     (run / "validation.json").write_text(json.dumps(report, indent=2) + "\n")
-    run_folder.announce(run / "model", f"generators of step {step}", "prism eval benchmark --config NAME")
+    run_folder.announce(run / "model", f"generators of step {step}")
     run_folder.print_report(report, config.validation.split)

@@ -215,4 +215,4 @@ def finish(
     configs.write(graph, model / "graph")
     about = {"step": step, "limit": limit, "multiplier": float(best.multiplier)}
     (model / "training.json").write_text(json.dumps(about, indent=2) + "\n")
-    run_folder.announce(model, f"averaged weights of step {step}", "prism eval axioms --config NAME")
+    run_folder.announce(model, f"averaged weights of step {step}")

@@ -161,8 +161,7 @@ def finish(config: ImageMechanismRun) -> None:
     hvae.save(nnx.merge(graphdef, state), folder)
     configs.write(config.graph, folder / "graph")
     (folder / "training.json").write_text(json.dumps({"step": step}, indent=2) + "\n")
-    following = f"prism train counterfactual_finetune --image {folder} --config NAME"
-    run_folder.announce(folder, f"averaged weights of step {step}", following)
+    run_folder.announce(folder, f"averaged weights of step {step}")
 
 
 def check(config: ImageMechanismRun, mesh: Mesh) -> None:

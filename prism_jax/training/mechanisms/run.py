@@ -64,8 +64,7 @@ def train(config: MechanismsRun, equations: Equations | None) -> None:
     (Path(config.run) / "validation.json").write_text(json.dumps(report, indent=2) + "\n")
     nats = ", ".join(f"{name} {row['value']:.4g}" for name, row in report["nll"].items())
     model_folder = Path(config.run) / "model"
-    following = f"prism train counterfactual_finetune --mechanisms {model_folder} --config NAME"
-    run_folder.announce(model_folder, f"mean negative log likelihood {nats} nats", following)
+    run_folder.announce(model_folder, f"mean negative log likelihood {nats} nats")
 
 
 def load(config: MechanismsRun) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:

@@ -185,8 +185,7 @@ def finish(
     configs.write(config.graph, run / "model" / "graph")
     (run / "model" / "training.json").write_text(json.dumps({"step": step, "seed": config.seed}, indent=2) + "\n")
     (run / "validation.json").write_text(json.dumps(report, indent=2) + "\n")
-    following = f"prism train counterfactual_finetune --predictors {run / 'model'} --config NAME"
-    run_folder.announce(run / "model", f"averaged weights of step {step}", following)
+    run_folder.announce(run / "model", f"averaged weights of step {step}")
     run_folder.print_report(report, config.validation.split)
 
 

@@ -204,7 +204,7 @@ def finish(config: VAERun, vae: AutoencoderKL, statistics: dict[str, np.ndarray]
     }
     (Path(config.run) / "validation.json").write_text(json.dumps(report, indent=2) + "\n")
     summary = f"PSNR {report['psnr']:.2f} dB on {len(psnr)} held-out images, latent std {std:.3f}"
-    run_folder.announce(folder, summary, f"prism train pretrain --vae {folder} --config NAME")
+    run_folder.announce(folder, summary)
 
 
 def check(config: VAERun, mesh: Mesh) -> None:
