@@ -111,7 +111,7 @@ def forward(run: ImageMechanismRun) -> float:
     shape = lambda *sides: jax.ShapeDtypeStruct(sides, np.float32)
     model, side = pretrained.abstract(HVAE, run.model), run.model.size
     noise = [shape(1, *latent) for latent in run.model.latent_shapes]
-    loss = lambda model, x, parents, noise: elbo.free_energy(
+    loss = lambda model, x, parents, noise: elbo.negative_elbo(
         model, x, parents, noise, config=run.objective, beta=run.objective.beta
     )[0]
     return flops.by_hand(loss, (model, shape(1, side, side, run.model.channels), shape(1, run.model.parents), noise))

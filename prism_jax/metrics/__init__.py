@@ -1,1 +1,1 @@
-"""What is measured on images: agreement, counterfactual truth, and the intervals every number carries."""
+"""Metrics of images, classifiers and counterfactuals, with counts and intervals."""

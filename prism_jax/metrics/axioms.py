@@ -1,4 +1,4 @@
-"""What a counterfactual must obey whatever makes it: composition, reversibility, effectiveness, minimality.
+"""Axioms of counterfactuals: composition, reversibility, effectiveness, and minimality.
 
 Axioms of Galles and Pearl as measured by Monteiro et al. 2023 (arXiv 2303.01274) and Melistas et al. 2024 (arXiv
 2403.20287). Functions of arrays and callables, so that a diffusion editor and a structural causal model share them.
@@ -24,8 +24,8 @@ MINIMAL, FACTUAL = 0.8, 0.2  # weights of the two terms of the counterfactual la
 
 def pixel_distance(images: Images, references: Images) -> np.ndarray:
     """Mean absolute difference in grey levels (0 to 255), float64 [b]."""
-    apart = np.abs(np.asarray(images, np.float64) - np.asarray(references, np.float64))
-    return GREY_LEVELS * apart.mean(axis=tuple(range(1, apart.ndim)))
+    difference = np.abs(np.asarray(images, np.float64) - np.asarray(references, np.float64))
+    return GREY_LEVELS * difference.mean(axis=tuple(range(1, difference.ndim)))
 
 
 def composition(
@@ -35,10 +35,10 @@ def composition(
     cycles: Sequence[int] = (1, 10),
     distances: Mapping[str, Distance] | None = None,
 ) -> dict[int, dict[str, np.ndarray]]:
-    """{m: {name: [b]}}: how far images are from what m null interventions in a row, each of the last, make of them.
+    """{m: {name: [b]}}: distances of images to their results after m null interventions in a row.
 
     Args:
-      null: the counterfactual that changes nothing, a batch at a time.
+      null: the null intervention, batch by batch.
       distances: by name; `pixel_distance` as "pixels" by default.
 
     Raises:
@@ -55,7 +55,7 @@ def reversibility(
     cycles: Sequence[int] = (1,),
     distances: Mapping[str, Distance] | None = None,
 ) -> dict[int, dict[str, np.ndarray]]:
-    """{m: {name: [b]}}: how far images are from what m round trips, there and back, make of them.
+    """{m: {name: [b]}}: distances of images to their results after m interventions, each followed by its reverse.
 
     `back` sets the attribute to its factual value, and with it its descendants. Otherwise as `composition`.
     """
@@ -68,12 +68,12 @@ def _cycles(
     if not cycles or min(cycles) < 1:
         raise ValueError(f"cycles are {tuple(cycles)}; give whole numbers from 1 on")
     distances = distances or {"pixels": pixel_distance}
-    found, current = {}, images
+    by_cycle, current = {}, images
     for m in range(1, max(cycles) + 1):
         current = trip(current)
         if m in cycles:
-            found[m] = {name: np.asarray(distance(images, current)) for name, distance in distances.items()}
-    return found
+            by_cycle[m] = {name: np.asarray(distance(images, current)) for name, distance in distances.items()}
+    return by_cycle
 
 
 def effectiveness(
@@ -83,9 +83,9 @@ def effectiveness(
     patients: np.ndarray,
     config: BootstrapConfig | None = None,
 ) -> dict[str, dict[str, Estimate]]:
-    """How well attributes predicted on counterfactuals agree with what they were to be, attribute by attribute.
+    """Agreement of attributes predicted on counterfactuals with their expected values, attribute by attribute.
 
-    The intervened attribute's row says whether the edit worked, the others' whether they were preserved. The kind of
+    The intervened attribute measures the effect of the edit, the others their preservation. The kind of
     an attribute follows from its arrays: predictions [n, classes] are probabilities of whole-number targets, boolean
     targets have predictions [n] that are probabilities, and float targets are compared in their own units.
 
@@ -98,17 +98,17 @@ def effectiveness(
     """
     if set(predicted) != set(targets):
         raise ValueError(f"predictions of {sorted(predicted)} for targets {sorted(targets)}; give the same attributes")
-    found = {}
+    agreement = {}
     for name, values in predicted.items():
         wrong = {len(values), len(targets[name])} - {len(patients)}
         if wrong:
-            raise ValueError(f"{name} has {sorted(wrong)} rows for {len(patients)} patients; give one row an image")
+            raise ValueError(f"{name} has {sorted(wrong)} rows for {len(patients)} patients; give one row per image")
         columns = (*np.atleast_2d(np.asarray(values, np.float64).T), np.asarray(targets[name]))
-        found[name] = {
+        agreement[name] = {
             label: bootstrap(statistic, *columns, subjects=patients, config=config)
             for label, statistic in _agreements(np.ndim(values), np.asarray(targets[name]).dtype).items()
         }
-    return found
+    return agreement
 
 
 def _agreements(rank: int, kind: np.dtype) -> dict[str, Callable[..., float]]:

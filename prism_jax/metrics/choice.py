@@ -26,7 +26,7 @@ BEST_BY = "direction"
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Choice:
-    """What was chosen: `best` is an index, or None where no candidate passes.
+    """The chosen candidate: `best` is an index, or None where no candidate passes.
 
     `refusals` has an entry for every candidate, empty for those that pass.
     """

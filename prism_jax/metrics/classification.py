@@ -1,4 +1,4 @@
-"""How well a classifier tells images with a target from images without, and whether its probabilities can be believed.
+"""Discrimination and calibration of a classifier.
 
 NumPy in float64, on the host. Scores are kept rather than summed: areas under curves and resamples of patients need
 all of them.
@@ -13,12 +13,12 @@ from scipy.stats import rankdata
 from prism_jax.stats.intervals import BootstrapConfig, Estimate, bootstrap
 
 BINS = 10  # of the calibration error
-CUT = 0.5  # probability from which a target counts as found
+CUT = 0.5  # probability from which a target counts as present
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ClassificationMetrics:
-    """Probabilities of one target and what is true, [n] each; images of which that is not known are not kept."""
+    """Probabilities and labels of one target, [n] each; images with an unknown label are dropped."""
 
     probabilities: np.ndarray  # float64 in [0, 1]
     labels: np.ndarray  # float64, 1 or 0
@@ -34,7 +34,7 @@ class ClassificationMetrics:
         patients: np.ndarray,
         groups: np.ndarray | None = None,
     ) -> "ClassificationMetrics":
-        """Takes a batch: `labels` are 1, 0 or NaN where that is not known.
+        """Takes a batch: `labels` are 1, 0 or NaN where unknown.
 
         Args:
           groups: names such as "cardiomegaly, no pacemaker", among which accuracy should not differ.
@@ -64,7 +64,7 @@ class ClassificationMetrics:
     def compute(self, *, config: BootstrapConfig | None = None) -> dict[str, Estimate]:
         """Every figure with its count of patients and interval; the worst group's accuracy only where there are groups.
 
-        NaN where there is one class only, or nothing.
+        NaN with fewer than two classes.
         """
         options = dict(subjects=self.patients, config=config)
         statistics = {
@@ -112,13 +112,13 @@ def by_target(
 def age_error(
     predicted: np.ndarray, ages: np.ndarray, *, patients: np.ndarray, config: BootstrapConfig | None = None
 ) -> Estimate:
-    """Mean absolute error of ages [n] in years, of those that are known (not NaN)."""
+    """Mean absolute error of ages [n] in years, of those given (not NaN)."""
     error = np.abs(np.asarray(predicted, np.float64) - np.asarray(ages, np.float64))
     return bootstrap(np.mean, error, subjects=patients, config=config)
 
 
 def auroc(scores: np.ndarray, labels: np.ndarray) -> float:
-    """Share of pairs in which the image with the target scores higher; a tie counts half (Mann and Whitney 1947).
+    """Fraction of pairs in which the image with the target scores higher; a tie counts half (Mann and Whitney 1947).
 
     NaN labels are left out; NaN where there is one class only.
     """
@@ -150,9 +150,9 @@ def brier(probabilities: np.ndarray, labels: np.ndarray) -> float:
 
 
 def calibration_error(probabilities: np.ndarray, labels: np.ndarray) -> float:
-    """Distance of the probability from the share with the target, in 10 bins of equal width, weighed by their images.
+    """Expected calibration error: |mean probability - fraction with the target| in 10 equal bins, weighted by images.
 
-    Expected calibration error of the probability of the target (Naeini et al. 2015), not of the found class.
+    Of the probability of the target (Naeini et al. 2015), not of the predicted class.
     """
     place = np.minimum((probabilities * BINS).astype(int), BINS - 1)
     difference = np.bincount(place, weights=probabilities - labels, minlength=BINS)
@@ -160,7 +160,7 @@ def calibration_error(probabilities: np.ndarray, labels: np.ndarray) -> float:
 
 
 def accuracy(probabilities: np.ndarray, labels: np.ndarray) -> float:
-    """Share of images on the right side of 0.5."""
+    """Fraction of images on the right side of 0.5."""
     return float(np.mean((probabilities >= CUT) == (labels == 1)))
 
 

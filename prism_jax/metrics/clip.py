@@ -139,7 +139,7 @@ def _text_features(clip: CLIP, ids: jax.Array) -> jax.Array:
 
 
 def encode(clip: CLIP, images: jax.Array) -> jax.Array:
-    """Features as CLIP makes them, float32 `[b, d]`, of images `[b, h, w, 3]` in [-1, 1]."""
+    """CLIP's features, float32 `[b, d]`, of images `[b, h, w, 3]` in [-1, 1]."""
     # TF32, a GPU's default, would cost directions of small edits most of their digits.
     with jax.default_matmul_precision("float32"):
         return clip.encode_image(preprocess(images, clip.config.vision.image_size))

@@ -1,4 +1,4 @@
-"""Truth of a counterfactual where it is known: errors inside and outside the mask of the changed attribute.
+"""Errors to the true counterfactual, inside and outside the mask of the changed attribute.
 
 Everything is per subject on 8-bit grey images, and measured beside the *reconstruction* (the inverted image
 sampled back without an edit), which is what doing nothing would have scored. NumPy, on the host.
@@ -10,7 +10,7 @@ import numpy as np
 
 from prism_jax.stats.intervals import BootstrapConfig, Estimate, bootstrap, wilson
 
-CHANGE_THRESHOLD = 8  # grey levels: above the noise of decoding, below any finding worth the name
+CHANGE_THRESHOLD = 8  # grey levels: above the noise of decoding, below any visible finding
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -69,7 +69,7 @@ class CounterfactualMetrics:
         return _ratio(self.edit_outside, self.reconstruction_outside)
 
     def compute(self, *, config: BootstrapConfig | None = None) -> dict[str, Estimate]:
-        """Every figure with its count and interval; errors in grey levels.
+        """Every measure with its count and interval; errors in grey levels.
 
         The growth outside is given twice: `outside_growth` is the ratio of the mean errors (many small errors
         cannot hide one ruined subject), `outside_growth_median` the median of the subjects' own ratios.
@@ -133,7 +133,7 @@ def _mean_where(values: np.ndarray, where: np.ndarray) -> np.ndarray:
 
 
 def _ratio(top: np.ndarray, bottom: np.ndarray) -> np.ndarray:
-    """top / bottom, infinite over zero, but 1 where both are zero: nothing has grown."""
+    """top / bottom, infinite over zero, but 1 where both are zero."""
     return np.where((top == 0) & (bottom == 0), 1.0, _divide(top, bottom))
 
 

@@ -19,21 +19,21 @@ class DistributionConfig:
     """How two sets are compared."""
 
     k: int = 5
-    """The neighbour whose distance is a point's reach, in precision, recall, density and coverage."""
+    """k of the k-nearest-neighbour radius in precision, recall, density and coverage."""
     groups: int = GROUPS
     """Groups of patients that the interval of FID leaves out one by one."""
     kernel_rows: int = 4000
-    """Most images of either set that KID takes, spread evenly: its matrices have as many rows and columns."""
+    """Maximum number of images per set in KID, evenly spaced: its matrices are this large."""
     bootstrap: BootstrapConfig = BootstrapConfig()
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class FeatureSet:
-    """Features of images, whose patients they are of, and what is known to be in them."""
+    """Features of images with their patients and findings."""
 
     features: np.ndarray  # float32 [n, d]
     patients: np.ndarray  # str [n]
-    findings: Mapping[str, np.ndarray]  # float32 [n] each: 1, 0, or NaN where it is not known
+    findings: Mapping[str, np.ndarray]  # float32 [n] each: 1, 0, or NaN where unknown
 
     @classmethod
     def of(
@@ -64,7 +64,7 @@ class FeatureSet:
         )
 
     def having(self, finding: str, *, value: bool = True) -> "FeatureSet":
-        """The images that are known to have the finding, or not to have it."""
+        """The images labelled with, or without, the finding."""
         rows = self.findings[finding] == float(value)
         known = {name: values[rows] for name, values in self.findings.items()}
         return FeatureSet(features=self.features[rows], patients=self.patients[rows], findings=known)
@@ -108,7 +108,7 @@ def compare_by_finding(
 
 
 def neighbourhoods(real: np.ndarray, generated: np.ndarray, *, k: int = 5) -> dict[str, np.ndarray]:
-    """Image by image, what the four shares are means of: float64 [m] of generated and [n] of real images.
+    """Per-image terms whose means are the four fractions: float64 [m] of generated and [n] of real images.
 
     `precision` [m] and `recall` [n]: does it lie within the reach (distance to the k-th neighbour) of any image of the
     other set (Kynkäänniemi et al. 2019). `density` [m]: within the reach of how many real images, over k; `coverage`

@@ -13,7 +13,7 @@ from flax import struct
 
 from prism_jax.stats.intervals import BootstrapConfig, Estimate, bootstrap
 
-PSNR_CEILING = 100.0  # dB; equal images have no finite PSNR, and one of them must not make a mean infinite
+PSNR_CEILING = 100.0  # dB; the PSNR of equal images is infinite, which must not make a mean infinite
 WINDOW = 11
 SIGMA = 1.5
 Range = tuple[float, float]  # (black, white)

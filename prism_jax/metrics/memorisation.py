@@ -1,7 +1,7 @@
-"""Are generated images copies of training images? Their nearest neighbours in feature space. NumPy, on the host.
+"""Memorisation of training images, by nearest neighbours in feature space. NumPy, on the host.
 
-A distance alone says nothing: real images that the model has not seen also have a nearest neighbour. What counts is
-whether generated images lie nearer to the training set than held-out real ones do.
+A distance alone is not informative: held-out real images also have a nearest neighbour. The measure is whether
+generated images lie nearer to the training set than held-out real ones do.
 """
 
 import dataclasses
@@ -11,12 +11,12 @@ import numpy as np
 from prism_jax.metrics.classification import auroc
 from prism_jax.metrics.distribution import FeatureSet
 from prism_jax.metrics.neighbours import nearest
-from prism_jax.stats.intervals import BootstrapConfig, Estimate, proportion
+from prism_jax.stats.intervals import NO_ESTIMATE, BootstrapConfig, Estimate, proportion
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Memorisation:
-    """Nearest training images of generated ones, beside those of held-out real images."""
+    """Distances to the nearest training images, of generated and of held-out real images."""
 
     distance: np.ndarray  # float64 [m], of each generated image to its nearest training image
     neighbour: np.ndarray  # int64 [m], which one
@@ -27,16 +27,16 @@ class Memorisation:
 
     @classmethod
     def of(cls, *, generated: FeatureSet, held_out: FeatureSet, training: FeatureSet) -> "Memorisation":
-        """Looks for the nearest training image of another patient.
+        """Finds the nearest training image of another patient.
 
         A counterfactual lies near the image it was made from by design, so images of its own patient are left out.
 
         Raises:
           ValueError: fewer than two training images, or features of different lengths.
         """
-        bank = dict(bank=training.features, bank_patients=training.patients)
-        two, which = nearest(generated.features, query_patients=generated.patients, count=2, **bank)
-        real, _ = nearest(held_out.features, query_patients=held_out.patients, **bank)
+        reference = dict(reference=training.features, reference_patients=training.patients)
+        two, which = nearest(generated.features, query_patients=generated.patients, count=2, **reference)
+        real, _ = nearest(held_out.features, query_patients=held_out.patients, **reference)
         has_two = (two[:, 1] > 0) & np.isfinite(two[:, 1])
         ratio = np.divide(two[:, 0], two[:, 1], out=np.full(len(two), np.nan), where=has_two)
         return cls(
@@ -49,33 +49,37 @@ class Memorisation:
         )
 
     def nearest_first(self) -> np.ndarray:
-        """Generated images in the order in which to look at them, int64 [m]."""
+        """Generated images by ascending distance, int64 [m]."""
         return np.argsort(self.distance, kind="stable")
 
     def compute(self, *, quantile: float = 0.01, config: BootstrapConfig | None = None) -> dict[str, Estimate]:
-        """`suspects`: share nearer than that quantile of held-out images lies, which is expected by chance.
+        """`suspects`: fraction nearer than that quantile of held-out images; the quantile is expected by chance.
 
         `nearer`: the probability that a generated image lies nearer than a held-out one (Meehan et al. 2020; 0.5 where
         nothing is copied), bootstrapped by patients of both. Images without a training image of another patient are
         left out.
         """
         config = config or BootstrapConfig()
-        made, real = np.isfinite(self.distance), np.isfinite(self.held_out)
-        sides = [(self.distance[made], self.patients[made]), (self.held_out[real], self.held_out_patients[real])]
-        if not made.any() or not real.any():
-            nothing = Estimate(value=np.nan, low=np.nan, high=np.nan, count=0)
-            return {"suspects": nothing, "nearer": nothing}
+        generated, real = np.isfinite(self.distance), np.isfinite(self.held_out)
+        sides = [
+            (self.distance[generated], self.patients[generated]),
+            (self.held_out[real], self.held_out_patients[real]),
+        ]
+        if not generated.any() or not real.any():
+            return {"suspects": NO_ESTIMATE, "nearer": NO_ESTIMATE}
         limit = np.quantile(self.held_out[real], quantile)
         return {
-            "suspects": proportion(self.distance[made] < limit, subjects=self.patients[made], level=config.level),
+            "suspects": proportion(
+                self.distance[generated] < limit, subjects=self.patients[generated], level=config.level
+            ),
             "nearer": _nearer(*sides, config),
         }
 
 
-def _nearer(made: tuple, real: tuple, config: BootstrapConfig) -> Estimate:
+def _nearer(generated: tuple, real: tuple, config: BootstrapConfig) -> Estimate:
     """The probability with its interval, of distances and patients of both."""
     rng = np.random.default_rng(config.seed)
-    owners = [np.unique(patients, return_inverse=True) for _, patients in (made, real)]
+    owners = [np.unique(patients, return_inverse=True) for _, patients in (generated, real)]
     rows_of = [[np.flatnonzero(owner == i) for i in range(len(names))] for names, owner in owners]
 
     def statistic(a, b):
@@ -84,6 +88,6 @@ def _nearer(made: tuple, real: tuple, config: BootstrapConfig) -> Estimate:
     def draw(distances, rows):
         return distances[np.concatenate([rows[i] for i in rng.integers(len(rows), size=len(rows))])]
 
-    draws = [statistic(draw(made[0], rows_of[0]), draw(real[0], rows_of[1])) for _ in range(config.resamples)]
+    draws = [statistic(draw(generated[0], rows_of[0]), draw(real[0], rows_of[1])) for _ in range(config.resamples)]
     low, high = np.quantile(draws, [(1 - config.level) / 2, (1 + config.level) / 2])
-    return Estimate(value=statistic(made[0], real[0]), low=float(low), high=float(high), count=len(rows_of[0]))
+    return Estimate(value=statistic(generated[0], real[0]), low=float(low), high=float(high), count=len(rows_of[0]))

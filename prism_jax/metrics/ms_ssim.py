@@ -24,7 +24,7 @@ def ms_ssim(
       ValueError: more scales than the size allows, or than the paper has.
     """
     if not 1 <= scales <= len(BETAS):
-        raise ValueError(f"{scales} scales are not known; MS-SSIM has 1 to {len(BETAS)}")
+        raise ValueError(f"scales must be 1 to {len(BETAS)}, got {scales}")
     allowed = scales_within(images.shape)
     if allowed < scales:
         size = f"{images.shape[1]}x{images.shape[2]}"

@@ -27,32 +27,32 @@ def distance_blocks(a: np.ndarray, b: np.ndarray) -> Iterator[tuple[slice, np.nd
 
 def nearest(
     queries: np.ndarray,
-    bank: np.ndarray,
+    reference: np.ndarray,
     *,
     count: int = 1,
     query_patients: np.ndarray | None = None,
-    bank_patients: np.ndarray | None = None,
+    reference_patients: np.ndarray | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The `count` nearest rows of `bank` [m, d] to each of `queries` [n, d], nearest first.
+    """The `count` nearest rows of `reference` [m, d] to each of `queries` [n, d], nearest first.
 
     With patients [n] and [m] given, rows of a query's own patient are left out.
 
     Returns:
-      Distances float64 [n, count], infinite where the bank has no more; indices int64 [n, count].
+      Distances float64 [n, count], infinite where the reference has no more; indices int64 [n, count].
 
     Raises:
       ValueError: fewer rows than asked for, patients of one side only, features of different lengths.
     """
-    if not 1 <= count <= len(bank):
-        raise ValueError(f"{count} neighbours of {len(bank)} rows cannot be found; ask for 1 to {len(bank)}")
-    if (query_patients is None) != (bank_patients is None):
-        raise ValueError("patients are given of one side only; give those of queries and bank, or neither")
+    if not 1 <= count <= len(reference):
+        raise ValueError(f"{count} neighbours of {len(reference)} rows; count must be 1 to {len(reference)}")
+    if (query_patients is None) != (reference_patients is None):
+        raise ValueError("patients are given of one side only; give those of queries and reference, or neither")
     distances, indices = np.empty((len(queries), count)), np.empty((len(queries), count), np.int64)
-    for rows, block in distance_blocks(queries, bank):
+    for rows, block in distance_blocks(queries, reference):
         if query_patients is not None:
-            block[np.asarray(query_patients)[rows, None] == np.asarray(bank_patients)[None]] = np.inf
-        found = np.argsort(block, axis=1, kind="stable")[:, :count]
-        distances[rows], indices[rows] = np.take_along_axis(block, found, axis=1), found
+            block[np.asarray(query_patients)[rows, None] == np.asarray(reference_patients)[None]] = np.inf
+        order = np.argsort(block, axis=1, kind="stable")[:, :count]
+        distances[rows], indices[rows] = np.take_along_axis(block, order, axis=1), order
     return distances, indices
 
 
@@ -64,8 +64,8 @@ def radii(features: np.ndarray, *, k: int) -> np.ndarray:
     """
     if len(features) <= k:
         raise ValueError(f"{len(features)} rows have no {k}-th neighbour each; give more than {k}")
-    found = np.empty(len(features))
+    distances = np.empty(len(features))
     for rows, block in distance_blocks(features, features):
         block[np.arange(len(block)), np.arange(rows.start, rows.stop)] = np.inf
-        found[rows] = np.partition(block, k - 1, axis=1)[:, k - 1]
-    return found
+        distances[rows] = np.partition(block, k - 1, axis=1)[:, k - 1]
+    return distances

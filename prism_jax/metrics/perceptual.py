@@ -15,11 +15,11 @@ from prism_jax.weights.lpips import load_lpips
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class PerceptualDistance:
-    """What is measured, under the name by which a report has to call it."""
+    """A distance and the name a report gives it."""
 
     name: str
     distance: Callable[[jax.Array, jax.Array], jax.Array]  # float [b, h, w, 3] twice, in [-1, 1] -> float32 [b]; jitted
-    note: str  # what a reader has to know; "" where the name says all
+    note: str  # explanation for the reader; "" if none is needed
 
 
 def perceptual_distance(

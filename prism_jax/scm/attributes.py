@@ -59,10 +59,10 @@ class AttributeModel:
     def counterfactual(
         self, attributes: Attributes, do: Mapping[str, jax.Array | float], keys: jax.Array
     ) -> dict[str, jax.Array]:
-        """What `attributes` would be had those in `do` been set to its values (one, or [b]), in their own units.
+        """Counterfactual `attributes` under the intervention `do` (values [] or [b]), in their own units.
 
         Raises:
-          ValueError: an attribute that is unknown, missing, or not within its values; traced values are not looked at.
+          ValueError: an attribute that is unknown, missing, or not within its values; traced values are not checked.
         """
         self.graph.check(do)
         given = {name: jnp.broadcast_to(jnp.asarray(value), (len(keys),)) for name, value in do.items()}
@@ -77,8 +77,7 @@ class AttributeModel:
     ) -> dict[str, jax.Array]:
         """The same from abducted `noise`, with `given[name]` set where `chosen[name]` ([] or [b], may be traced).
 
-        What is neither set nor below what is set keeps its value to the last bit, as its noise would give it but for
-        rounding.
+        Attributes that are neither set nor descendants keep their values exactly; recomputing them would round.
         """
         touched = self.affected(chosen)
         values: dict[str, jax.Array] = {}
@@ -100,10 +99,10 @@ class AttributeModel:
         return touched
 
     def check(self, attributes: Attributes) -> None:
-        """Raises ValueError where one is missing or cannot be; traced values are not looked at."""
+        """Raises ValueError where one is missing or cannot be; traced values are not checked."""
         missing = [name for name in self.graph.names if name not in attributes]
         if missing:
-            raise ValueError(f"attributes lack {', '.join(missing)}; noise is found from all that the graph has")
+            raise ValueError(f"attributes lack {', '.join(missing)}; abduction needs all attributes of the graph")
         self.graph.check({name: attributes[name] for name in self.graph.names}, observed=True)
 
     def _seen(self, node: Node, attributes: Attributes) -> tuple[jax.Array, jax.Array]:

@@ -1,4 +1,4 @@
-"""Losses of counterfactual training: does an image show what it was made to show (De Sousa Ribeiro et al. 2023).
+"""Losses of counterfactual training: agreement of predictors with the counterfactual (De Sousa Ribeiro et al. 2023).
 
 Attributes and predictors are frozen; the image mechanism learns through the image alone.
 """
@@ -17,7 +17,7 @@ from prism_jax.scm.predictions import Outputs
 def hard_loss(graph: Graph, outputs: Outputs, targets: Attributes) -> jax.Array:
     """-log q of all counterfactual attributes `targets` [b] together, mean over the batch.
 
-    It drives attributes that nobody set to certainty as well: attribute amplification.
+    It also drives attributes without intervention to certainty: attribute amplification.
     """
     return -jnp.mean(sum(predictions.log_prob(graph, outputs, targets).values()))
 
@@ -25,11 +25,11 @@ def hard_loss(graph: Graph, outputs: Outputs, targets: Attributes) -> jax.Array:
 def soft_loss(
     graph: Graph, outputs: Outputs, targets: Attributes, factual: Outputs, affected: Mapping[str, jax.Array]
 ) -> jax.Array:
-    """The loss against amplification (Xia et al. 2024): what nobody set is to look as much like itself as before.
+    """The soft loss against amplification (Xia et al. 2024), for attributes without intervention.
 
-    A discrete attribute's target is its class in `targets` where it is `affected` (set, or below what is set: bool []
-    or [b]), and else what the predictor says of the factual image (`factual`). Squared error in the scaled unit for
-    quantities, whose targets are always hard; cross entropy for classes; summed, mean over the batch.
+    A discrete attribute's target is its class in `targets` where it is `affected` (set, or a descendant: bool [] or
+    [b]), else the prediction for the factual image (`factual`). Squared error in the scaled unit for
+    continuous attributes, whose targets are always hard; cross entropy for classes; summed, mean over the batch.
     """
     total = 0.0
     for name, output in outputs.items():
@@ -45,14 +45,14 @@ def soft_loss(
 
 
 def lagrangian(
-    auxiliary: jax.Array, free_energy: jax.Array, multiplier: jax.Array, *, limit: float, damping: float
+    auxiliary: jax.Array, negative_elbo: jax.Array, multiplier: jax.Array, *, limit: float, damping: float
 ) -> jax.Array:
-    """The loss of: least `auxiliary` with `free_energy` <= limit (damped as in Platt and Barr 1987).
+    """Damped Lagrangian of minimising `auxiliary` subject to `negative_elbo` <= limit (Platt and Barr 1987).
 
-    Its gradient in the free energy is multiplier + damping (free_energy - limit); in the multiplier it is the excess,
-    free_energy - limit.
+    Its gradient in the negative ELBO is multiplier + damping (negative_elbo - limit); in the multiplier it is
+    negative_elbo - limit.
     """
-    slack = limit - free_energy
+    slack = limit - negative_elbo
     return auxiliary - (multiplier - jax.lax.stop_gradient(damping * slack)) * slack
 
 

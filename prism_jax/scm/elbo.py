@@ -1,4 +1,4 @@
-"""The free energy that the image mechanism minimises, in nats per dimension (pixels times channels)."""
+"""Negative ELBO of the image mechanism, in nats per dimension (pixels times channels)."""
 
 import dataclasses
 import math
@@ -20,11 +20,11 @@ class NegativeELBO:
     warmup: int = 0
     """Updates over which beta rises linearly from 0; 0: none."""
     free_bits: float = 0.0
-    """Nats that every channel of every latent may cost a batch's mean image before they count."""
+    """Nats per latent channel, averaged over the batch, below which the KL is not penalised."""
     dropped_from: int | None = None
-    """In a third of all batches the conditional prior does not see the parents from this index on."""
+    """Index from which parents are dropped from the conditional prior in a third of all batches."""
     parents_only: bool = False
-    """Latents stay at the prior's mean: learns what parents say, for a training that starts from there."""
+    """Latents stay at the prior's mean, so that only the effect of the parents is learned, as initial weights."""
 
     def __post_init__(self) -> None:
         if self.beta < 0 or self.warmup < 0 or self.free_bits < 0:
@@ -54,13 +54,13 @@ def dequantised(config: HVAEConfig, keys: jax.Array, x: jax.Array) -> jax.Array 
 
 def negative_log_likelihood(model: HVAE, state: jax.Array, x: jax.Array, uniform: jax.Array | None = None) -> jax.Array:
     """Nats per dimension [b] of images `x` [b, h, w, c] given the last state; `uniform` as `x`, for "logit" alone."""
-    found, likelihood = model.head(state), model.config.likelihood
+    pixels, likelihood = model.head(state), model.config.likelihood
     if likelihood == "mixture":
-        return -likelihoods.logistic_mixture(x, found).mean((1, 2)) / 3
-    loc = likelihoods.mixed(found, x)
+        return -likelihoods.logistic_mixture(x, pixels).mean((1, 2)) / 3
+    loc = likelihoods.mixed(pixels, x)
     if likelihood == "logit":
-        return -likelihoods.logit_gaussian(x, uniform, loc, found.log_scale).mean((1, 2, 3))
-    return -likelihoods.discretised_gaussian(x, loc, found.log_scale).mean((1, 2, 3))
+        return -likelihoods.logit_gaussian(x, uniform, loc, pixels.log_scale).mean((1, 2, 3))
+    return -likelihoods.discretised_gaussian(x, loc, pixels.log_scale).mean((1, 2, 3))
 
 
 def divergence(descent: Descent, size: int, free_bits: float = 0.0) -> tuple[jax.Array, jax.Array]:
@@ -75,7 +75,7 @@ def divergence(descent: Descent, size: int, free_bits: float = 0.0) -> tuple[jax
     return each, sum(jnp.maximum(level.mean(0), free_bits).sum() for level in levels) / size
 
 
-def free_energy(
+def negative_elbo(
     model: HVAE,
     x: jax.Array,
     parents: jax.Array,

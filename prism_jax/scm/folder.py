@@ -30,9 +30,9 @@ def load(folder: str | Path) -> AttributeModel:
     shapes = jax.eval_shape(lambda: AttributeModel.create(graph, rng.key(0)))
     leaves, tree = jax.tree_util.tree_flatten_with_path(shapes.params)
     wanted = {_name(path): leaf.shape for path, leaf in leaves}
-    found = {name: tensor.shape for name, tensor in tensors.items()}
-    if wanted != found:
-        wrong = {name for name, _ in wanted.items() ^ found.items()}
+    shapes_in_file = {name: tensor.shape for name, tensor in tensors.items()}
+    if wanted != shapes_in_file:
+        wrong = {name for name, _ in wanted.items() ^ shapes_in_file.items()}
         names = ", ".join(sorted({name.partition("/")[0] for name in wrong}))
         raise ValueError(f"{folder}: parameters do not fit the graph at {names}; train it again")
     return shapes.replace(params=tree.unflatten([jnp.asarray(tensors[name]) for name in wanted]))

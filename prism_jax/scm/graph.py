@@ -1,4 +1,4 @@
-"""A causal graph given as data: attributes, what they can be, their parents and mechanisms.
+"""A causal graph as data: attributes, their values, parents and mechanisms.
 
 Outside the model an attribute is in its own unit: a continuous one float32 [b] (years, pixels, grey levels), a discrete
 one the number of its class, int32 [b]. Inside, a continuous one is scaled so that its range is [-1, 1]; as a parent, a
@@ -62,7 +62,7 @@ class Discrete:
 
     def __post_init__(self) -> None:
         if len(self.names) < 2:
-            raise ValueError(f"classes {self.names} leave nothing to choose; name two or more")
+            raise ValueError(f"classes {self.names} must be two or more")
 
     @property
     def classes(self) -> int:
@@ -158,12 +158,12 @@ class Graph:
         raise ValueError(f"no attribute {name!r} in the graph; it has {', '.join(self.names)}")
 
     def encoded(self, attributes: Attributes, names: tuple[str, ...], count: int) -> jax.Array:
-        """float32 [b, channels]: what networks see of `names`, in that order; `count` is b, names may be none."""
+        """float32 [b, channels]: encoded values of `names`, in that order; `count` is b, names may be none."""
         parts = [self[name].values.encoded(attributes[name]) for name in names]
         return jnp.concatenate([jnp.zeros((count, 0)), *parts], axis=1)
 
     def parents_vector(self, attributes: Attributes) -> jax.Array:
-        """float32 [b, width]: what the image mechanism is conditioned on."""
+        """float32 [b, width]: the encoded parents of the image."""
         return self.encoded(attributes, self.image_parents, len(attributes[self.image_parents[0]]))
 
     def check(self, values: Mapping[str, jax.Array | np.ndarray | float], *, observed: bool = False) -> None:

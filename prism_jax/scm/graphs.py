@@ -35,7 +35,7 @@ def morphomnist() -> Graph:
 def mimic_cxr() -> Graph:
     """Age -> finding, which is pleural effusion against no finding; all four are parents of the image.
 
-    For CheXpert too, where race is known.
+    Also for CheXpert, where race is given.
     """
     finding = GumbelMax(logits=PerceptronConfig(hidden=(8, 16), activation="sigmoid"))
     return Graph(
@@ -59,7 +59,7 @@ def mimic_cxr() -> Graph:
 
 
 def phantom() -> Graph:
-    """The arrows of `data.phantom.equations`, with mechanisms that know nothing of its coefficients."""
+    """The arrows of `data.phantom.equations`, with learned mechanisms in place of its equations."""
     age = Continuous(low=18.0, high=90.0, unit="years")
     finding = GumbelMax(logits=PerceptronConfig(hidden=(16,)))
     binary = lambda name, *parents: Node(

@@ -21,7 +21,7 @@ ROUNDING = 8 * jnp.finfo(jnp.float32).eps
 class GumbelMax:
     """A class with probabilities softmax(logits(parents)); without parents a categorical or Bernoulli root.
 
-    For two classes this is one uniform held against a probability: P(1 under do | 1) = min(1, p' / p).
+    For two classes this compares one uniform with a probability: P(1 under do | 1) = min(1, p' / p).
     """
 
     logits: PerceptronConfig = PerceptronConfig()

@@ -1,4 +1,4 @@
-"""Counterfactual images: abduct the noise of an image, act on its parents, predict (arXiv 2306.15764, section 3).
+"""Counterfactual images by abduction, action and prediction (arXiv 2306.15764, section 3).
 
 With an exogenous prior the latents are noise, and what `predict` gives is the total effect. With a conditional prior
 they mediate: `predict` under new parents is the direct effect; `mediate` first moves the latents, then `predict` under
@@ -27,7 +27,7 @@ LEAST_SCALE = 1e-12
 
 @struct.dataclass
 class Noise:
-    """What stays as it is when parents change."""
+    """Abducted noise, which is unchanged by the intervention."""
 
     latents: tuple[jax.Array, ...]  # float32 [b, r, r, z_dim], the smallest first
     pixels: jax.Array  # float32 [b, h, w, c], in scales of each pixel
@@ -79,17 +79,17 @@ def counterfactual(
     config: CounterfactualConfig,
     t_u: float | jax.Array | None = None,
 ) -> Counterfactual:
-    """What images [b, h, w, c] in [-1, 1] with `parents` [b, p] would be with the parents `changed` [b, p].
+    """Counterfactuals of images [b, h, w, c] in [-1, 1] with `parents` [b, p] under the parents `changed` [b, p].
 
     Args:
       rng: one key, or one per image [b].
       t_u: in place of the config's; may be traced, so that one program serves several.
 
     Raises:
-      ValueError: a direct or indirect effect is asked of a model without mediators.
+      ValueError: a direct or indirect effect of a model without a conditional prior.
     """
     if config.effect != "total" and not model.config.conditional_prior:
-        raise ValueError(f"effect {config.effect} needs a conditional prior; use total: nothing mediates in this model")
+        raise ValueError(f"effect {config.effect} needs a conditional prior, which this model lacks; use total")
     keys, t_u = per_image(rng, len(x)), config.t_u if t_u is None else t_u
 
     def one(particle: jax.Array) -> jax.Array:
@@ -115,7 +115,7 @@ def abduct_with(
 
 
 def left_over(model: HVAE, descent: Descent, x: jax.Array, drawn: Sequence[jax.Array], t_z: float | jax.Array) -> Noise:
-    """What `abduct_with` gives, of the way down that inferred the latents of `x`."""
+    """The noise of `abduct_with`, from the posterior pass that inferred the latents of `x`."""
     loc, scale = point(model, descent.state)
     pixels = (x - loc) / jnp.maximum(scale, LEAST_SCALE)
     return Noise(
@@ -146,7 +146,7 @@ def mediate_with(
     The published code draws the latents again at temperature 1; here those of the abduction are moved.
 
     Raises:
-      ValueError: the prior does not see the parents, so that nothing mediates.
+      ValueError: the prior is not conditional, so that latents do not mediate.
     """
     if not model.config.conditional_prior:
         raise ValueError("latents mediate only with a conditional prior; use predict alone: its effect is total")
@@ -166,13 +166,13 @@ def sample(model: HVAE, parents: jax.Array, rng: jax.Array, *, temperature: floa
 
 def point(model: HVAE, state: jax.Array) -> tuple[jax.Array, jax.Array]:
     """The point estimate of pixels, cut to [-1, 1], and their scale, both [b, h, w, c], given the last state."""
-    found = model.head(state)
+    pixels = model.head(state)
     if model.config.likelihood == "mixture":
-        return likelihoods.mixture_mean(found)
-    loc = likelihoods.mixed(found)
+        return likelihoods.mixture_mean(pixels)
+    loc = likelihoods.mixed(pixels)
     if model.config.likelihood == "logit":
         loc = likelihoods.of_logit(loc)
-    return jnp.clip(loc, -1, 1), jnp.exp(found.log_scale)
+    return jnp.clip(loc, -1, 1), jnp.exp(pixels.log_scale)
 
 
 def averaged(draw_one: Callable[[jax.Array], jax.Array], particles: int) -> Counterfactual:

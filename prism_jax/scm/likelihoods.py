@@ -1,4 +1,4 @@
-"""How likely pixels are under what the image mechanism says of them. Pixels lie in [-1, 1], 256 grey levels."""
+"""Likelihoods of pixels under the image mechanism. Pixels lie in [-1, 1], 256 grey levels."""
 
 import math
 
@@ -18,8 +18,8 @@ LEAST_MASS = 1e-5  # of a logistic's bin, below which the density at its centre 
 def gaussian_kl(q: Gaussian, p: Gaussian) -> jax.Array:
     """KL(q || p) in nats, element by element."""
     # exp(2 log s), not the square of exp(log s): the latter overflows first.
-    spread = jnp.exp(2 * q.log_scale) + jnp.square(q.loc - p.loc)
-    return p.log_scale - q.log_scale - 0.5 + 0.5 * spread * jnp.exp(-2 * p.log_scale)
+    second_moment = jnp.exp(2 * q.log_scale) + jnp.square(q.loc - p.loc)
+    return p.log_scale - q.log_scale - 0.5 + 0.5 * second_moment * jnp.exp(-2 * p.log_scale)
 
 
 def mixed(pixels: Pixels, observed: jax.Array | None = None) -> jax.Array:
@@ -31,11 +31,11 @@ def mixed(pixels: Pixels, observed: jax.Array | None = None) -> jax.Array:
     if pixels.coefficients is None:
         return pixels.loc
     c = pixels.coefficients
-    known = lambda channel, predicted: predicted if observed is None else observed[..., channel]
+    channel_of = lambda channel, predicted: predicted if observed is None else observed[..., channel]
     cut = (lambda v: jnp.clip(v, -1, 1)) if observed is None else (lambda v: v)
     red = cut(pixels.loc[..., 0])
-    green = cut(pixels.loc[..., 1] + c[..., 0] * known(0, red))
-    blue = cut(pixels.loc[..., 2] + c[..., 1] * known(0, red) + c[..., 2] * known(1, green))
+    green = cut(pixels.loc[..., 1] + c[..., 0] * channel_of(0, red))
+    blue = cut(pixels.loc[..., 2] + c[..., 1] * channel_of(0, red) + c[..., 2] * channel_of(1, green))
     return jnp.stack([red, green, blue], axis=-1)
 
 

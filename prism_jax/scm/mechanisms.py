@@ -40,7 +40,7 @@ class SplineFlow:
         return _squash(value) if self.is_squashed else value
 
     def abduct(self, params: dict[str, jax.Array], value: jax.Array, parents: jax.Array, keys: jax.Array) -> jax.Array:
-        """The noise [b] that gave `value`; nothing about it is random."""
+        """The noise [b] that gave `value`, which is deterministic."""
         opened = _open(value)[0] if self.is_squashed else value
         return splines.inverse(splines.normalised(params, self.spline), opened)[0]
 
@@ -73,7 +73,7 @@ class AffineFlow:
         return _squash(value) if self.is_squashed else value
 
     def abduct(self, params: Layers, value: jax.Array, parents: jax.Array, keys: jax.Array) -> jax.Array:
-        """The noise [b] that gave `value`; nothing about it is random."""
+        """The noise [b] that gave `value`, which is deterministic."""
         mean, log_scale = self._moments(params, parents)
         return ((_open(value)[0] if self.is_squashed else value) - mean) * jnp.exp(-log_scale)
 
@@ -89,9 +89,10 @@ def _squash(x: jax.Array) -> jax.Array:
 def _open(value: jax.Array) -> tuple[jax.Array, jax.Array]:
     """The x with 2 sigmoid(x) - 1 = value, and the log of that map's slope there.
 
-    The extremes of a training set are -1 and 1 exactly, where there is no such x: shares stop just short of 0 and 1.
+    The extremes of a training set are -1 and 1 exactly, where there is no such x: (value + 1) / 2 is clipped just
+    inside 0 and 1.
     """
     float32 = jnp.finfo(jnp.float32)
-    share = jnp.clip((value + 1) / 2, float32.tiny, 1 - float32.eps)
-    x = jnp.log(share) - jnp.log1p(-share)
+    unit = jnp.clip((value + 1) / 2, float32.tiny, 1 - float32.eps)
+    x = jnp.log(unit) - jnp.log1p(-unit)
     return x, jnp.log(2.0) + jax.nn.log_sigmoid(x) + jax.nn.log_sigmoid(-x)

@@ -1,4 +1,4 @@
-"""What an example of a data set says of the attributes of a causal graph."""
+"""Values of a causal graph's attributes, from the attributes of an example."""
 
 from collections.abc import Mapping, Sequence
 
@@ -13,14 +13,14 @@ SEX = {"M": ("M", "male"), "F": ("F", "female")}  # as data sets store it: as gr
 
 
 def observe(attributes: schema.Attributes, graph: Graph) -> dict[str, float] | None:
-    """A value for every attribute of `graph`, in its own unit or the number of its class; None where one is not known.
+    """A value for every attribute of `graph`, in its own unit or the number of its class; None where one is unknown.
 
     `age`, `sex`, `view` and `race` are those slots; another name is a finding that is stated to be there or not. Where
     the data set has no finding of that name, its classes are findings: the one that is there, alone, or "no finding".
     """
-    found = {node.name: _value(node, attributes) for node in graph.nodes}
-    is_known = all(value is not None and not node_misfits(graph[name], value) for name, value in found.items())
-    return found if is_known else None
+    values = {node.name: _value(node, attributes) for node in graph.nodes}
+    is_known = all(value is not None and not node_misfits(graph[name], value) for name, value in values.items())
+    return values if is_known else None
 
 
 def columns(observed: Sequence[Mapping[str, float]], graph: Graph) -> dict[str, np.ndarray]:
@@ -49,7 +49,7 @@ def _value(node: Node, attributes: schema.Attributes) -> float | None:
 
 
 def _only(known: Mapping[str, bool | None]) -> tuple[str, ...]:
-    """The one finding that is there, or that there is none; nothing where there are more, or one is uncertain."""
+    """The one finding present, or "no finding"; empty where there are several, or one is uncertain."""
     there = [name for name, state in known.items() if state is not False]
     if not there:
         return ("no finding",) if known.get(FINDING) is False else ()

@@ -1,4 +1,4 @@
-"""Images with what is known of them in a causal graph, as arrays in memory."""
+"""Images with all attributes of a causal graph, as arrays in memory."""
 
 import dataclasses
 import sys
@@ -18,7 +18,7 @@ from prism_jax.scm.graph import Graph
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Observed:
-    """n images of which everything in the graph is known."""
+    """n images whose attributes in the graph are all known."""
 
     images: np.ndarray  # uint8 [n, h, w, 1]
     parents: np.ndarray  # float32 [n, p], as `Graph.parents_vector` has them
@@ -27,7 +27,7 @@ class Observed:
     subjects: np.ndarray | None = None  # [n], whom each is of; None: everyone once
 
     def arrays(self) -> dict[str, np.ndarray]:
-        """What `ArrayBatches` takes."""
+        """Arrays for `ArrayBatches`."""
         return {"image": self.images, "parents": self.parents, "id": self.ids}
 
     def labelled(self) -> dict[str, np.ndarray]:
@@ -37,7 +37,7 @@ class Observed:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Digits:
-    """Part of Morpho-MNIST, in the files as they are handed out."""
+    """A split of Morpho-MNIST, in its published files."""
 
     folder: str = "data/morphomnist"
     split: Literal["train", "val", "test"] = "train"
@@ -48,7 +48,7 @@ class Digits:
 
 
 def of_digits(data: Digits, graph: Graph) -> Observed:
-    """The digits of `data`; says which they are."""
+    """The digits of `data`; prints which they are."""
     part = morphomnist.read(data.folder, data.split)
     print(f"{data.folder} {data.split}: {part.origin}", file=sys.stderr)
     rows = slice(data.limit)
@@ -57,28 +57,28 @@ def of_digits(data: Digits, graph: Graph) -> Observed:
 
 
 def of_examples(source: Sequence[Example], graph: Graph, *, size: int, fit: transforms.Fit, name: str) -> Observed:
-    """The examples of which everything in `graph` is known, as pictures of `size`; says how many are not.
+    """The examples whose attributes in `graph` are all known, as images of `size`; prints how many are left out.
 
     Raises:
-      ValueError: there are none; `name` is what the message calls the source.
+      ValueError: there are none; `name` is the source in the message.
     """
     images, rows, ids, subjects = [], [], [], []
     for i in tqdm(range(len(source)), desc=f"reading {name}", unit="image", mininterval=5):
         example = source[i]
-        found = observations.observe(example.attributes, graph)
-        if found is None:
+        observed = observations.observe(example.attributes, graph)
+        if observed is None:
             continue
-        picture = transforms.to_input(transforms.decode(example.image), size, fit, factor=1)
-        images.append(to_uint8(picture[..., :1]))
-        rows.append(found)
+        image = transforms.to_input(transforms.decode(example.image), size, fit, factor=1)
+        images.append(to_uint8(image[..., :1]))
+        rows.append(observed)
         ids.append(example.id)
         subjects.append(example.patient)
     if not rows:
-        raise ValueError(f"no image of {name} has all of {', '.join(graph.names)}; name what it has")
+        raise ValueError(f"no image of {name} has all of {', '.join(graph.names)}; use another graph or data set")
     if len(rows) < len(source):
-        print(f"{len(source) - len(rows)} of {len(source)} images left out: not all is known of them", file=sys.stderr)
-    found = of_columns(np.stack(images), observations.columns(rows, graph), np.array(ids, np.int64), graph)
-    return dataclasses.replace(found, subjects=np.array(subjects))
+        print(f"{len(source) - len(rows)} of {len(source)} images left out: attributes unknown", file=sys.stderr)
+    observed = of_columns(np.stack(images), observations.columns(rows, graph), np.array(ids, np.int64), graph)
+    return dataclasses.replace(observed, subjects=np.array(subjects))
 
 
 def of_columns(images: np.ndarray, attributes: Mapping[str, np.ndarray], ids: np.ndarray, graph: Graph) -> Observed:

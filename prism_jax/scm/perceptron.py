@@ -17,7 +17,7 @@ Layers = tuple[dict[str, jax.Array], ...]  # of {"kernel": [in, out], "bias": [o
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class PerceptronConfig:
-    """Widths of the hidden layers (none: an affine map) and what follows each of them."""
+    """Widths of the hidden layers (none: an affine map) and their activation."""
 
     hidden: tuple[int, ...] = ()
     activation: Literal["gelu", "sigmoid"] = "gelu"
@@ -36,8 +36,8 @@ def init(config: PerceptronConfig, key: jax.Array, inputs: int, outputs: int) ->
 
 
 def _layer(key: jax.Array, inputs: int, outputs: int) -> dict[str, jax.Array]:
-    spread = 1 / max(inputs, 1) ** 0.5
-    kernel = jax.random.uniform(key, (inputs, outputs), minval=-spread, maxval=spread)
+    bound = 1 / max(inputs, 1) ** 0.5
+    kernel = jax.random.uniform(key, (inputs, outputs), minval=-bound, maxval=bound)
     return {"kernel": kernel, "bias": jnp.zeros(outputs)}
 
 

@@ -1,4 +1,4 @@
-"""What the phantom's own equations say of its attributes: the yardstick of fitted mechanisms. NumPy, float64."""
+"""True log-likelihoods of the phantom's attributes, to compare fitted mechanisms with. NumPy, float64."""
 
 from collections.abc import Mapping
 
@@ -28,11 +28,11 @@ def probabilities(attributes: Columns, equations: Equations) -> dict[str, np.nda
 
 def log_prob(attributes: Columns, equations: Equations) -> dict[str, np.ndarray]:
     """log p(attribute | parents) [n], the density of age in the unit in which its range is [-1, 1]."""
-    found = {}
+    log_prob = {}
     for name, p in probabilities(attributes, equations).items():
-        found[name] = np.where(np.asarray(attributes[name]) == 1, np.log(p), np.log1p(-p))
+        log_prob[name] = np.where(np.asarray(attributes[name]) == 1, np.log(p), np.log1p(-p))
     low, high = AGE_RANGE
-    share = (np.asarray(attributes["age"], np.float64) - low) / (high - low)
-    noise = (special.logit(share) - equations.age) / equations.age_spread
-    slope = 2 * share * (1 - share) * equations.age_spread
-    return found | {"age": stats.norm.logpdf(noise) - np.log(slope)}
+    unit = (np.asarray(attributes["age"], np.float64) - low) / (high - low)
+    noise = (special.logit(unit) - equations.age) / equations.age_spread
+    slope = 2 * unit * (1 - unit) * equations.age_spread
+    return log_prob | {"age": stats.norm.logpdf(noise) - np.log(slope)}

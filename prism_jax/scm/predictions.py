@@ -1,4 +1,4 @@
-"""What predictors say of attributes, as likelihoods and as values: pure functions of `models.predictors.Outputs`."""
+"""Predicted attributes as likelihoods and as values: pure functions of `models.predictors.Outputs`."""
 
 from collections.abc import Mapping
 
@@ -41,14 +41,14 @@ def read(
 
 def log_prob(graph: Graph, outputs: Outputs, attributes: Attributes) -> dict[str, jax.Array]:
     """log q(attribute | image) of each attribute, [b]; quantities in the scaled unit."""
-    found = {}
+    log_probs = {}
     for name, output in outputs.items():
         value = graph[name].values.scaled(attributes[name])
         if graph[name].values.classes:
-            found[name] = jnp.take_along_axis(jax.nn.log_softmax(logits(output)), value[:, None], axis=1)[:, 0]
+            log_probs[name] = jnp.take_along_axis(jax.nn.log_softmax(logits(output)), value[:, None], axis=1)[:, 0]
         else:
-            found[name] = jax.scipy.stats.norm.logpdf(value, output[:, 0], output[:, 1])
-    return found
+            log_probs[name] = jax.scipy.stats.norm.logpdf(value, output[:, 0], output[:, 1])
+    return log_probs
 
 
 def values(graph: Graph, outputs: Outputs) -> dict[str, jax.Array]:

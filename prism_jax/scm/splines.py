@@ -11,9 +11,9 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
-MIN_BIN = 1e-3  # share of the range that every bin has at least, in width and in height
+MIN_BIN = 1e-3  # least width and height of a bin, as a fraction of the range
 MIN_SLOPE = 1e-3
-END_SLOPE = 1 - MIN_SLOPE  # at the bounds, beside slope 1 outside: as published
+END_SLOPE = 1 - MIN_SLOPE  # at the bounds; slope 1 outside: as published
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -56,8 +56,8 @@ def normalised(raw: Mapping[str, jax.Array], config: SplineConfig) -> Knots:
 
 def _edges(raw: jax.Array, config: SplineConfig) -> jax.Array:
     """Knots [k + 1] on one axis; the outer two are the bounds exactly."""
-    share = MIN_BIN + (1 - MIN_BIN * config.bins) * jax.nn.softmax(raw)
-    inner = config.bound * (2 * jnp.cumsum(share)[:-1] - 1)
+    fractions = MIN_BIN + (1 - MIN_BIN * config.bins) * jax.nn.softmax(raw)
+    inner = config.bound * (2 * jnp.cumsum(fractions)[:-1] - 1)
     return jnp.concatenate([jnp.full(1, -config.bound), inner, jnp.full(1, config.bound)])
 
 
@@ -82,7 +82,7 @@ def inverse(knots: Knots, y: jax.Array) -> tuple[jax.Array, jax.Array]:
 
 
 def _within(values: jax.Array, knots: Knots) -> tuple[jax.Array, jax.Array]:
-    # What is outside is moved in before it is computed with: `where` alone would let a NaN into the gradient.
+    # Values outside are clipped before the computation: `where` alone would let a NaN into the gradient.
     bound = knots.x[-1]
     return jnp.abs(values) <= bound, jnp.clip(values, -bound, bound)
 
@@ -104,7 +104,7 @@ def _pieces(knots: Knots, at: jax.Array) -> dict[str, jax.Array]:
 
 
 def _weights(p: dict[str, jax.Array]) -> tuple[jax.Array, ...]:
-    """Weights of the middle and upper knot beside 1 for the lower, and the rise of y up to and from the middle."""
+    """Weights of the middle and upper knot (the lower has 1), and the rise of y up to and from the middle."""
     lam, mean_slope = p["split"], p["height"] / p["width"]
     upper = jnp.sqrt(p["d0"] / p["d1"])
     middle = (lam * p["d0"] + (1 - lam) * upper * p["d1"]) / mean_slope
@@ -127,7 +127,7 @@ def _theta_linear(p: dict[str, jax.Array], rise: jax.Array) -> jax.Array:
     lam = p["split"]
     middle, upper, before, after = _weights(p)
     is_first = rise <= before
-    rest = jnp.where(is_first, after, rise - before)  # any value in the piece where it is not asked for
+    rest = jnp.where(is_first, after, rise - before)  # any value of the piece where unused
     rise = jnp.where(is_first, rise, before)
     first = lam * rise / (rise + middle * (before - rise))
     second = lam + middle * (1 - lam) * rest / (upper * (after - rest) + middle * rest)

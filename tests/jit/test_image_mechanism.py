@@ -85,7 +85,7 @@ def test_parents_only_leaves_latents_at_the_priors_mean_and_trains_what_parents_
     def loss(state, scale):
         noise = tuple(jnp.full((3, *shape), scale) for shape in exogenous.config.latent_shapes)
         config = NegativeELBO(parents_only=True)
-        return elbo.free_energy(nnx.merge(graphdef, state), images, parents, noise, config=config, beta=1.0)[0]
+        return elbo.negative_elbo(nnx.merge(graphdef, state), images, parents, noise, config=config, beta=1.0)[0]
 
     step = jax.jit(jax.value_and_grad(loss))
     (value, grads), (noisy, _) = step(state, 0.0), step(state, 1.0)

@@ -89,7 +89,7 @@ def see(model, x, parents, drawn, t_z):
 @jax.jit
 def gradient(model, x, parents, drawn, beta):
     graphdef, params = nnx.split(model, nnx.Param)
-    loss = lambda p: elbo.free_energy(nnx.merge(graphdef, p), x, parents, drawn, config=NegativeELBO(), beta=beta)
+    loss = lambda p: elbo.negative_elbo(nnx.merge(graphdef, p), x, parents, drawn, config=NegativeELBO(), beta=beta)
     return jax.grad(loss, has_aux=True)(params)[0]
 
 

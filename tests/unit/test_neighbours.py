@@ -34,9 +34,9 @@ def test_neighbours_agree_with_scikit_learn(sets):
 
 def test_images_of_the_same_patient_are_no_neighbours(sets):
     own = np.arange(20) % 12
-    _, index = nearest(*sets, query_patients=own, bank_patients=np.arange(12))
+    _, index = nearest(*sets, query_patients=own, reference_patients=np.arange(12))
     assert not np.any(index[:, 0] == own)
-    lonely, _ = nearest(sets[0][:1], sets[1][:1], query_patients=np.array(["p"]), bank_patients=np.array(["p"]))
+    lonely, _ = nearest(sets[0][:1], sets[1][:1], query_patients=np.array(["p"]), reference_patients=np.array(["p"]))
     assert np.isinf(lonely[0, 0])
 
 

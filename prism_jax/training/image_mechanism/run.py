@@ -85,7 +85,7 @@ def train_step(
     prior_parents = None if first is None else elbo.dropped(parents, at_step("dropped"), first)
 
     def objective(params):
-        return elbo.free_energy(
+        return elbo.negative_elbo(
             nnx.merge(graphdef, params),
             x,
             parents,
