@@ -122,7 +122,7 @@ def binary(name, *parents):
         (lambda: Node(name="sex", values=Discrete(), mechanism=AffineFlow()), "sex is discrete but has a AffineFlow"),
         (lambda: Node(name="age", values=UNIT, mechanism=SplineFlow(), parents=("b",)), "a SplineFlow does not take"),
         (lambda: Continuous(low=1.0, high=1.0), "low must be below high"),
-        (lambda: Discrete(names=("only",)), "name two or more"),
+        (lambda: Discrete(names=("only",)), "must be two or more"),
     ],
 )
 def test_impossible_graphs_are_refused_with_one_line(make, message):
