@@ -45,6 +45,7 @@ FIELDS: Mapping[str, Mapping[str, str]] = {
         "per_change": "subjects_per_edit",
         "rows": "methods",
     },
+    "CaptionConfig": {"reports": "report_fraction"},
     "ClassifierRun": {"guard": "skip"},
     "ClassifierValidation": {"tested": "test_split"},
     "CounterfactualFinetuneRun": {"guard": "skip"},

@@ -68,7 +68,7 @@ def test_another_turn_draws_other_captions(folder):
     assert texts(chosen) != texts(chosen, turn=1)
 
 
-@pytest.mark.parametrize("captions", [{}, {"templates": (PLAIN, PRISM)}, {"reports": 1.0}])
+@pytest.mark.parametrize("captions", [{}, {"templates": (PLAIN, PRISM)}, {"report_fraction": 1.0}])
 def test_encoded_images_come_with_the_captions_of_the_images_themselves(folder, captions, tmp_path):
     chosen = data(folder, **captions)
     source = examples.open_split(chosen)

@@ -111,11 +111,11 @@ def test_captions_are_drawn_for_the_example_and_the_turn_alone():
 
 
 def test_reports_replace_a_fraction_of_the_captions_and_are_cut_at_a_sentence():
-    config = CaptionConfig(reports=0.5)
+    config = CaptionConfig(report_fraction=0.5)
     drawn = [caption(example(i, "Clear lungs. No effusion at all."), config, 12) for i in range(400)]
     assert drawn.count("Clear lungs. No effusion at all.") == pytest.approx(200, abs=40)
-    assert caption(example(1, "Clear lungs. " + "X " * 9), CaptionConfig(reports=1.0), 9) == ("Clear lungs.")
-    assert caption(example(), CaptionConfig(reports=1.0), 99) == PLAIN.describe(KNOWN)
+    assert caption(example(1, "Clear lungs. " + "X " * 9), CaptionConfig(report_fraction=1.0), 9) == ("Clear lungs.")
+    assert caption(example(), CaptionConfig(report_fraction=1.0), 99) == PLAIN.describe(KNOWN)
 
 
 def test_a_long_caption_loses_what_is_absent_or_uncertain_before_what_is_present():
@@ -132,7 +132,7 @@ def test_a_long_caption_loses_what_is_absent_or_uncertain_before_what_is_present
         templates.fitting(KNOWN, PLAIN, short(3))
 
 
-@pytest.mark.parametrize("options", [{"templates": ()}, {"reports": 1.5}])
+@pytest.mark.parametrize("options", [{"templates": ()}, {"report_fraction": 1.5}])
 def test_a_caption_configuration_that_makes_no_sense_is_refused(options):
     with pytest.raises(ValueError, match=next(iter(options))):
         CaptionConfig(**options)

@@ -29,7 +29,9 @@ def config() -> FinetuneRun:
         run="runs/mimic_sd15",
         model="models/stable-diffusion-v1-5",
         # Half of the captions are impressions of reports, cut at a sentence; the others labels, in four wordings.
-        data=Data(folder="data/mimic_cxr", size=512, captions=CaptionConfig(templates=PARAPHRASES, reports=0.5)),
+        data=Data(
+            folder="data/mimic_cxr", size=512, captions=CaptionConfig(templates=PARAPHRASES, report_fraction=0.5)
+        ),
         latents="runs/mimic_latents",
         batch_size=256,  # 32 a GPU on eight
         objective=DenoisingObjective(caption_dropout=0.1, min_snr=5.0),

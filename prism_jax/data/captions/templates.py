@@ -197,14 +197,14 @@ class CaptionConfig:
     """Captions of a training run. Edits are worded with PLAIN, so include it among several templates."""
 
     templates: tuple[Template, ...] = (PLAIN,)
-    reports: float = 0.0  # fraction of examples with a report that are captioned by it, cut to fit
+    report_fraction: float = 0.0  # fraction of examples with a report that are captioned by it, cut to fit
     seed: int = 0
 
     def __post_init__(self):
         if not self.templates:
             raise ValueError("templates must not be empty; use for example PLAIN")
-        if not 0 <= self.reports <= 1:
-            raise ValueError(f"reports must be between 0 and 1, got {self.reports}")
+        if not 0 <= self.report_fraction <= 1:
+            raise ValueError(f"report_fraction must be between 0 and 1, got {self.report_fraction}")
 
 
 def caption(example: Example, epoch: int = 0, *, config: CaptionConfig, fits: Callable[[str], bool]) -> str:
@@ -217,7 +217,7 @@ def caption(example: Example, epoch: int = 0, *, config: CaptionConfig, fits: Ca
       ValueError: a caption that does not fit even without findings.
     """
     rng = np.random.default_rng([config.seed, zlib.crc32(STREAM.encode()), example.id, epoch])
-    is_report, index = rng.random() < config.reports, int(rng.integers(len(config.templates)))
+    is_report, index = rng.random() < config.report_fraction, int(rng.integers(len(config.templates)))
     report = radiology_reports.cut(example.text, fits) if is_report and example.text else ""
     return report or fitting(example.attributes, config.templates[index], fits)
 
