@@ -133,7 +133,7 @@ def test_links_between_files_lead_somewhere():
     assert not [f"{page.name}: {link}" for page, link in links if not (page.parent / link).exists()]
 
 
-def test_the_generated_reference_has_every_command_and_configuration(monkeypatch):
+def test_the_generated_reference_has_every_command_configuration_and_option_that_pages_name(monkeypatch):
     monkeypatch.setenv("COLUMNS", "80")  # is set anew there
     monkeypatch.syspath_prepend(ROOT / "docs" / "_ext")
     prism_reference = importlib.import_module("prism_reference")
@@ -141,6 +141,13 @@ def test_the_generated_reference_has_every_command_and_configuration(monkeypatch
     commands = "\n".join(prism_reference._commands())
     for heading in ("prism data build folder", "prism train finetune", "prism eval audit", "prism doctor"):
         assert f"## {heading}\n" in commands
+    mentioned = {
+        option
+        for page in PAGES
+        for span in re.findall(r"`([^`\n]+)`", FENCE.sub("", page.read_text(encoding="utf-8")))
+        for option in re.findall(r"(?:^|\s)(--[a-z][\w.-]*)", span)
+    } - {"--logdir"}  # of TensorBoard
+    assert not [option for option in mentioned if not re.search(rf"{re.escape(option)}[\s,]", commands)]
     shipped = {f"{file.parent.name}/{file.stem}" for file in (ROOT / "prism_jax/configs").glob("*/[!_]*.py")}
     assert set(re.findall(r"^\*\*(\S+)\*\*:", "\n".join(prism_reference._configurations()), re.MULTILINE)) == shipped
 
