@@ -37,6 +37,7 @@ CLASSES: Mapping[str, str] = {
 """Class names, or "module:class" where the name alone was ambiguous."""
 
 FIELDS: Mapping[str, Mapping[str, str]] = {
+    "AuditRun": {"slight": "negligible"},
     "AxiomsRun": {"cycled": "composition_limit", "is_other": "is_different"},
     "BenchmarkRun": {
         "bank": "reference_set_size",

@@ -162,7 +162,7 @@ def test_the_page_holds_everything_it_shows(run):
         (dict(judges=()), r"judges \[\]: give two or more"),
         (dict(attributes=("mass",)), "judge one does not know mass; it knows cardiomegaly, pacemaker, age"),
         (dict(cohort="nowhere"), "nowhere is not a cohort run; make one with: prism eval counterfactuals"),
-        (dict(batch_size=0), "batch_size 0 shows no picture"),
+        (dict(batch_size=0), "batch_size must be 1 or more, got 0"),
         (dict(survey="nowhere"), "no data report nowhere"),
         (dict(make=CounterfactualRun(run="elsewhere")), "make.run is elsewhere; name one folder in both"),
     ],

@@ -106,21 +106,21 @@ def test_an_effect_that_placebos_have_too_is_not_called():
     assert any(one.startswith("A negative control has an effect.") for one in audit_narrative.found(matrix, (), ()))
 
 
-def test_a_sure_effect_on_logits_that_hardly_moves_a_probability_is_slight():
+def test_a_sure_effect_on_logits_that_hardly_moves_a_probability_is_negligible():
     cases = cohort()
     shown = scores_of(cases, {**PLANTED, ("remove cardiomegaly", "effusion"): 1.0})
     sure = 12.0 * (np.array(COLUMNS) == "effusion")  # the judges have no doubt of it before and after
     kinds = {kind: getattr(shown, kind) + sure for kind in ("original", "reconstruction", "edited")}
     matrix = measure(cases, dataclasses.replace(shown, **kinds), QUICK)
     place = ("remove cardiomegaly", "effusion")
-    assert matrix.is_slight(*place)
+    assert matrix.is_negligible(*place)
     assert not matrix.is_called(*place)
     assert matrix.is_called("remove cardiomegaly", "pacemaker")
     said = audit_narrative.found(matrix, (), ())
     assert re.match("Statistically certain, but negligibly small: removing cardiomegaly changes effusion by ", said[-1])
     (whole, *_) = audit_report.maps(matrix, QUICK)
     assert whole.cells[0][1].mark == "negligible"
-    strict = measure(cases, dataclasses.replace(shown, **kinds), QUICK, slight=1e-9)
+    strict = measure(cases, dataclasses.replace(shown, **kinds), QUICK, negligible=1e-9)
     assert strict.is_called(*place)
 
 

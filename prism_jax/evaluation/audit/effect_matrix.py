@@ -49,7 +49,7 @@ class Matrix:
         """Whether all judges see one effect of account, larger than that of the placebos where there are any."""
         return self.agreement[edit, column].verdict == EFFECT and self._is_beyond(edit, column)
 
-    def is_slight(self, edit: str, column: str) -> bool:
+    def is_negligible(self, edit: str, column: str) -> bool:
         """The same of an effect that is sure, and too small to be of account."""
         return self.agreement[edit, column].verdict == NEGLIGIBLE and self._is_beyond(edit, column)
 
@@ -68,23 +68,23 @@ class Matrix:
         return found is None or found.verdict in (EFFECT, NEGLIGIBLE)
 
 
-def measure(cases: Cases, scores: Scores, config: EffectConfig, *, slight: float = 0.02) -> Matrix:
-    """Judges every cell of a cohort; a probability that changes by less than `slight` is of no account."""
+def measure(cases: Cases, scores: Scores, config: EffectConfig, *, negligible: float = 0.02) -> Matrix:
+    """Judges every cell of a cohort; a probability that changes by less than `negligible` is of no account."""
     edits, columns = cases.edits, scores.columns
     wanted = {edit.name: _wanted(cases, edit, columns) for edit in edits}
     views = [*enumerate(scores.judges), (slice(None), ALL)]
     rows = {judge: _rows(cases, scores, place, wanted) for place, judge in views}
-    found = {judge: _measured(scales, columns, config, slight) for judge, scales in rows.items()}
+    found = {judge: _measured(scales, columns, config, negligible) for judge, scales in rows.items()}
     if scores.truth is not None:
         truth = _rows(cases, scores, slice(None), wanted, before="original", after="truth")
-        found[TRUTH] = _measured(truth, columns, config, slight)
+        found[TRUTH] = _measured(truth, columns, config, negligible)
     tested = STANDARD if config.margin_of == "std" else LOGIT
     apart = {judge: {tested: _beyond(edits, rows[judge][tested])} for judge in scores.judges}
     excess = {PROBABILITY: _beyond(edits, rows[ALL][PROBABILITY])}
     beyond, cells = (), ()
     if excess[PROBABILITY]:
-        beyond = agree(*(_measured(scales, columns, config, slight)[tested] for scales in apart.values()))
-        cells = _measured(excess, columns, config, slight)[PROBABILITY].cells
+        beyond = agree(*(_measured(scales, columns, config, negligible)[tested] for scales in apart.values()))
+        cells = _measured(excess, columns, config, negligible)[PROBABILITY].cells
     return Matrix(
         edits=edits,
         columns=columns,
@@ -99,7 +99,7 @@ def measure(cases: Cases, scores: Scores, config: EffectConfig, *, slight: float
 
 
 def _agreed(found: Mapping[str, Mapping[str, Effects]], judges: tuple[str, ...], tested: str) -> dict[Place, Agreement]:
-    """What the judges agree on. Logits of sure judges move far where probabilities hardly do: such effects are slight.
+    """The judges' consensus. Logits of confident judges move far where probabilities hardly do: negligible effects.
 
     That is a label of an effect that was found: cells are shown to have none by their logits alone.
     """
@@ -112,12 +112,12 @@ def _agreed(found: Mapping[str, Mapping[str, Effects]], judges: tuple[str, ...],
 
 
 def _measured(
-    scales: Mapping[str, Mapping[str, Row]], columns: tuple[str, ...], config: EffectConfig, slight: float
+    scales: Mapping[str, Mapping[str, Row]], columns: tuple[str, ...], config: EffectConfig, negligible: float
 ) -> dict[str, Effects]:
     """The effects on each scale. Margins are in the scale's unit, but for that of logits, which `config` says."""
     own = {
         STANDARD: dataclasses.replace(config, margin_of="unit"),
-        PROBABILITY: dataclasses.replace(config, margin_of="unit", margin=slight),
+        PROBABILITY: dataclasses.replace(config, margin_of="unit", margin=negligible),
     }
     found = {scale: effects.measure(rows, columns, own.get(scale, config)) for scale, rows in scales.items()}
     if PROBABILITY in found:

@@ -90,11 +90,11 @@ def found(
     sentences = [_side_effect(matrix, cell.edit, cell.column, links.get(_at(cell))) for cell in called]
     targets = [cell for cell in cells if cell.family == effects.ON and _is_effect(cell)]
     sentences += [_on_target(matrix, cell.edit, cell.column) for cell in targets if matrix.is_called(*_at(cell))]
-    sentences += [_hardly(matrix, cell.edit, cell.column) for cell in targets if matrix.is_slight(*_at(cell))]
+    sentences += [_hardly(matrix, cell.edit, cell.column) for cell in targets if matrix.is_negligible(*_at(cell))]
     sentences += filter(None, (_direction(matrix, direction, without) for direction in directions))
     controls = [cell for cell in cells if cell.family == effects.NEGATIVE_CONTROL and cell.verdict == effects.EFFECT]
     sentences += [f"A negative control has an effect. {_side_effect(matrix, *_at(cell), None)}" for cell in controls]
-    small = [_at(cell) for cell in cells if cell.family != effects.ON and matrix.is_slight(*_at(cell))]
+    small = [_at(cell) for cell in cells if cell.family != effects.ON and matrix.is_negligible(*_at(cell))]
     each = [f"{lower(doing(edit))} changes {named(column)} by {_moved(matrix, edit, column)}" for edit, column in small]
     return (*sentences, f"Statistically certain, but negligibly small: {'; '.join(each)}.") if each else (*sentences,)
 
@@ -186,7 +186,7 @@ def _undecided(matrix: Matrix, cell: consensus.Agreement) -> str:
         return "the judges disagree."
     if cell.verdict == effects.INCONCLUSIVE:
         return "inconclusive, neither an effect nor its absence is shown."
-    is_beyond = matrix.is_called(*_at(cell)) or matrix.is_slight(*_at(cell))
+    is_beyond = matrix.is_called(*_at(cell)) or matrix.is_negligible(*_at(cell))
     if cell.family != effects.NEGATIVE_CONTROL and _is_effect(cell) and not is_beyond:
         return "no more change than under negative controls."
     return ""

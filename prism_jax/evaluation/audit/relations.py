@@ -80,7 +80,7 @@ def verdict(matrix: Matrix, edit: str, column: str) -> str:
     """What the judges agree on, unless placebos do as much."""
     agreed = matrix.agreement[edit, column].verdict
     is_effect = agreed in (effects.EFFECT, effects.NEGLIGIBLE)
-    is_beyond = matrix.is_called(edit, column) or matrix.is_slight(edit, column)
+    is_beyond = matrix.is_called(edit, column) or matrix.is_negligible(edit, column)
     return "no more than negative controls" if is_effect and not is_beyond else agreed
 
 

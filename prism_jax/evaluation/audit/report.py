@@ -1,21 +1,114 @@
 """Parts of an audit's report: the effect matrix and the images behind its cells."""
 
+import json
 from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from prism_jax import config as configs
+from prism_jax import report
+from prism_jax.evaluation.audit import judge_errors as audit_judge_errors
 from prism_jax.evaluation.audit import narrative as audit_narrative
+from prism_jax.evaluation.audit import relations as audit_relations
+from prism_jax.evaluation.audit import tables as audit_tables
 from prism_jax.evaluation.audit.effect_matrix import ALL, PROBABILITY, STANDARD, TRUTH, Matrix
-from prism_jax.evaluation.audit.scores import Scores
+from prism_jax.evaluation.audit.measure import AuditResults
+from prism_jax.evaluation.audit.scores import Scores, true_images
 from prism_jax.evaluation.edited_cohort import AGE, Cases
 from prism_jax.report.effect_map import Exhibit, HeatCell, HeatMap, Mark, Shown, ranked
 from prism_jax.stats import effects
 from prism_jax.stats.consensus import Agreement
 from prism_jax.stats.effects import EffectConfig
 
+if TYPE_CHECKING:
+    from prism_jax.evaluation.audit.run import AuditRun
+
 MOST = 3  # images each of the largest, the middle and the smallest effect under a cell
 FULL = 1.5  # standardised effect of the strongest colour
+LOOK_FIRST = (
+    "Read “What was found” first; then click on a strongly coloured cell of the effect matrix that is not framed: an "
+    "attribute that the edit was not meant to change.",
+    "Every effect is the change from the reconstruction (the inverted image, sampled back without an edit) to the "
+    "edited image. It is an effect of the generative model, not a medical one.",
+)
 NAMES = {ALL: "all judges together", TRUTH: "the true counterfactuals"}
+
+
+def report_of(config: "AuditRun", results: AuditResults) -> report.Report:
+    """The report of an audit."""
+    cases, matrix, without = results.cases, results.matrix, results.unreliable
+    doubts = (
+        *audit_narrative.doubtful(results.errors, config.min_auroc),
+        *audit_narrative.unknown(matrix, cases, has_survey=results.survey is not None, without=without),
+    )
+    return report.Report(
+        title=config.title,
+        summary=summary(cases, matrix),
+        headline=audit_narrative.headline(matrix, cases, without),
+        look_first=LOOK_FIRST,
+        notes=(
+            report.Notes(
+                title="What was found",
+                sentences=audit_narrative.found(matrix, results.sides, results.directions, without),
+                if_empty="No effects other than the intended ones.",
+            ),
+            report.Notes(
+                title="What was ruled out",
+                sentences=audit_narrative.ruled_out(matrix, without),
+                if_empty="Nothing: for no attribute was the absence of an effect shown.",
+            ),
+            report.Notes(
+                title="What cannot be concluded",
+                sentences=doubts,
+                if_empty="Nothing: for every cell either an effect or its absence was shown.",
+            ),
+        ),
+        effects=_effect_map(config, results),
+        tables=_tables(config, results),
+        settings={
+            "audit": json.loads((Path(config.run) / configs.FILE_NAME).read_text()),
+            "cohort": json.loads((Path(config.cohort) / configs.FILE_NAME).read_text()),
+        },
+        versions=report.versions(),
+    )
+
+
+def _tables(config: "AuditRun", results: AuditResults) -> tuple[report.Table, ...]:
+    """All tables that have rows."""
+    cases, matrix = results.cases, results.matrix
+    interactions = audit_relations.interactions(matrix, config.effects)
+    tables = [
+        audit_tables.cells(matrix),
+        audit_tables.leakage(matrix, results.sides),
+        audit_tables.directions(results.directions),
+        None if interactions is None else audit_tables.interactions(interactions),
+        audit_tables.doses(audit_relations.doses(matrix, config.effects)),
+        audit_tables.groups(matrix, results.groups),
+        audit_tables.masks(cases, results.inside, config.effects.bootstrap),
+        audit_tables.errors(results.errors),
+        audit_tables.adjusted(audit_judge_errors.adjusted(matrix, cases, results.scores, config.effects)),
+        None if results.calls is None else audit_tables.calls(results.calls),
+        audit_tables.needed(matrix, config.effects),
+        audit_tables.attempts(cases),
+    ]
+    return tuple(table for table in tables if table is not None and table.rows)
+
+
+def _effect_map(config: "AuditRun", results: AuditResults) -> report.EffectMap:
+    cases, scores, matrix = results.cases, results.scores, results.matrix
+    truths = None if results.phantom is None else [*true_images(cases, results.phantom)]
+    behind, shown = exhibits(cases, scores, matrix, truths)
+    return report.EffectMap(
+        rows=tuple(edit.name for edit in matrix.edits),
+        controls=frozenset(edit.name for edit in matrix.edits if edit.is_negative_control),
+        columns=matrix.columns,
+        maps=maps(matrix, config.effects, results.unreliable),
+        note=note(config.effects, config.negligible),
+        exhibits=behind,
+        shown=shown,
+    )
 
 
 def maps(matrix: Matrix, config: EffectConfig, without: frozenset[str] = frozenset()) -> tuple[HeatMap, ...]:
@@ -34,14 +127,14 @@ def maps(matrix: Matrix, config: EffectConfig, without: frozenset[str] = frozens
     )
 
 
-def note(config: EffectConfig, slight: float) -> str:
+def note(config: EffectConfig, negligible: float) -> str:
     """How to read the effect matrix."""
     unit = "standard deviations" if config.margin_of == "std" else "on the logit scale"
     return (
         "Numbers: mean change of the judged probability in percentage points (age: in years), edit minus "
         "reconstruction. Colour: change of the logit in standard deviations over all reconstructions, full at "
-        f"{FULL:g}. Equivalence margin: {config.margin:g} {unit}. Effects below {100 * slight:g} percentage points of "
-        "probability are marked negligible. Click on a cell for the images behind it."
+        f"{FULL:g}. Equivalence margin: {config.margin:g} {unit}. Effects below {100 * negligible:g} percentage points "
+        "of probability are marked negligible. Click on a cell for the images behind it."
     )
 
 
@@ -125,7 +218,7 @@ def _mark(matrix: Matrix, view: str, edit: str, column: str, config: EffectConfi
         return "none"
     if one.verdict not in (effects.EFFECT, effects.NEGLIGIBLE):
         return "inconclusive"
-    if view == ALL and not (matrix.is_called(edit, column) or matrix.is_slight(edit, column)):
+    if view == ALL and not (matrix.is_called(edit, column) or matrix.is_negligible(edit, column)):
         return "control-like"
     if one.verdict == effects.NEGLIGIBLE:
         return "negligible"
@@ -162,16 +255,6 @@ def summary(cases: Cases, matrix: Matrix) -> str:
         f"How {counted(edits, 'edit')}{beside} change {counted(len(matrix.columns), 'attribute')} in "
         f"{counted(len(set(cases.images)), 'image')} of {counted(len(set(cases.patients)), 'patient')}, as scored by "
         f"{len(matrix.judges)} independent classifiers ({', '.join(matrix.judges)})."
-    )
-
-
-def look_first(matrix: Matrix) -> tuple[str, ...]:
-    """What to look at first, and how to read it."""
-    return (
-        "Read “What was found” first; then click on a strongly coloured cell of the effect matrix that is not framed: "
-        "an attribute that the edit was not meant to change.",
-        "Every effect is the change from the reconstruction (the inverted image, sampled back without an edit) to the "
-        "edited image. It is an effect of the generative model, not a medical one.",
     )
 
 

@@ -46,7 +46,7 @@ def score(
     everything, firsts = np.arange(len(cases)), cases.firsts
     owner = np.unique(cases.images, return_inverse=True)[1]  # [n] into `firsts`
     found: dict[str, list[np.ndarray]] = {kind: [] for kind in KINDS}
-    truths = None if phantom is None else [*true_pictures(cases, phantom)]
+    truths = None if phantom is None else [*true_images(cases, phantom)]
     true_scores = []
     for name, judge in judges.items():
         ask = lambda pictures, what, judge=judge, name=name: evaluation_judges.scores(
@@ -65,7 +65,7 @@ def score(
     )
 
 
-def true_pictures(cases: Cases, phantom: PhantomConfig) -> Iterable[np.ndarray]:
+def true_images(cases: Cases, phantom: PhantomConfig) -> Iterable[np.ndarray]:
     """The true counterfactual of every case, uint8 [h, w], in order; that of a negative control is the original."""
     for edit in cases.edits:
         rows = [cases.cases[i].row for i in cases.of(edit)]
