@@ -1,4 +1,4 @@
-"""Whether the peer computes what we compute: a peer that does something else is no measure."""
+"""Agreement of the PyTorch peer's results with ours: a speed comparison needs the same computation."""
 
 from pathlib import Path
 
@@ -27,7 +27,7 @@ BOUNDS = {
 def compare(
     sd: StableDiffusion, peer: peers.Peer, case: Case, scratch: Path, *, steps: int, guidance: float, inner_steps: int
 ) -> dict[str, float]:
-    """Relative differences (L2) between our null-text inversion and edit and the peer's, by what they are of."""
+    """Relative differences (L2) between our null-text inversion and edit and the peer's, by quantity."""
     options = dict(steps=steps, guidance=guidance, inner_steps=inner_steps)
     inversion = editing.invert(sd, case.latents, case.prompts, tolerance=-1.0, **options)
     ours = {
@@ -35,24 +35,24 @@ def compare(
         "null_context": inversion.null_context,
         "latents": editing.edit(sd, inversion, case.edits).latents,
     }
-    made = []
+    results = []
     for given in (None, ours):
         peers.write_case(sd, case, scratch / "check.npz", steps=steps, given=given)
         request = {"case": str(scratch / "check.npz"), "out": str(scratch / "checked.npz"), "mode": "eager"}
         answer = peer.ask(request | {"guidance": guidance, "inner_steps": inner_steps})
         if "error" in answer:
             raise ValueError(f"the peer failed: {answer['error']}")
-        made.append(peers.read_result(scratch / "checked.npz"))
-    own, from_ours = made
+        results.append(peers.read_result(scratch / "checked.npz"))
+    own, from_ours = results
     start = np.asarray(sd.encode_prompt([""]))
-    found = (
+    differences = (
         distance(ours["trajectory"], own["trajectory"]),
         distance(losses(sd, inversion, inner_steps), own["losses"]),
         distance(ours["null_context"] - start, own["null_context"] - start),
         distance(ours["latents"], own["latents"]),
         distance(ours["latents"], from_ours["latents"]),
     )
-    return dict(zip(BOUNDS, found, strict=True))
+    return dict(zip(BOUNDS, differences, strict=True))
 
 
 def losses(sd: StableDiffusion, inversion: editing.Inversion, inner_steps: int) -> jax.Array:

@@ -1,4 +1,4 @@
-"""Whether the audit's statistics keep what they promise: effect matrices with known truth, judged thousands of times.
+"""Calibration of the audit's statistics: error rates and coverage on simulated effect matrices with known truth.
 
 python -m benchmarks.audit_calibration                  5,000 matrices, some minutes on one core
 python -m benchmarks.audit_calibration --matrices 220
@@ -26,7 +26,7 @@ from prism_jax.stats.sign_flip_test import SignFlipConfig
 EDITS, COLUMNS = 6, 8
 MARGINAL, LARGER = 4, 8  # cells with an effect
 NOISE = 0.5  # sd of a change, its patient's part and its image's together, between-patient sd of scores about 1
-ICC, WITHIN = 0.5, 0.5  # share of the noise that is the patient's; sd of scores within a patient
+ICC, WITHIN = 0.5, 0.5  # intraclass correlation of the noise; std of scores within a patient
 SHAPES: Mapping[str, Callable] = {  # mean 0, sd 1
     "normal": lambda rng, size: rng.normal(size=size),
     "heavy tails (t3)": lambda rng, size: rng.standard_t(3, size=size) / np.sqrt(3),
@@ -84,15 +84,15 @@ class Options:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Share:
-    """A share over matrices and its Monte Carlo error (of the mean over independent matrices)."""
+class Rate:
+    """A rate over matrices and its Monte Carlo error (of the mean over independent matrices)."""
 
     value: float
     error: float
 
     @classmethod
-    def of(cls, matrices: Iterable[float]) -> "Share":
-        """The mean over matrices; NaN, where a matrix has none of what is asked, is left out."""
+    def of(cls, matrices: Iterable[float]) -> "Rate":
+        """The mean over matrices; NaN (a matrix without such cells) is left out."""
         known = np.array([one for one in matrices if not np.isnan(one)])
         if not len(known):
             return cls(value=float("nan"), error=float("nan"))
@@ -102,7 +102,7 @@ class Share:
         return "" if np.isnan(self.value) else f"{100 * self.value:.1f} ± {100 * self.error:.1f}"
 
 
-WHAT = {  # share of a matrix -> what is promised
+RATES = {  # rate -> its nominal value
     "false discoveries": "at most 5",
     "any false cell, max-T": "at most 5",
     "p ≤ 0.05 without effect": "5",
@@ -114,12 +114,12 @@ WHAT = {  # share of a matrix -> what is promised
 }
 
 
-def simulate(scenario: Scenario, matrices: int, options: Options) -> dict[str, Share]:
-    """The shares of `WHAT` over so many matrices."""
+def simulate(scenario: Scenario, matrices: int, options: Options) -> dict[str, Rate]:
+    """The rates of `RATES` over this many matrices."""
     rng = np.random.default_rng([options.seed, SCENARIOS.index(scenario) if scenario in SCENARIOS else len(SCENARIOS)])
     config = options.effects
     scores = [_judged(*draw(scenario, rng, config.margin), scenario.spread, config) for _ in range(matrices)]
-    return {what: Share.of(one[what] for one in scores) for what in WHAT}
+    return {what: Rate.of(one[what] for one in scores) for what in RATES}
 
 
 def draw(scenario: Scenario, rng: np.random.Generator, margin: float) -> tuple[dict[str, Row], np.ndarray]:
@@ -143,7 +143,7 @@ def draw(scenario: Scenario, rng: np.random.Generator, margin: float) -> tuple[d
 
 
 def _together(shape: Callable, size: tuple[int, int]) -> np.ndarray:
-    """Noise of which cells share a part: half of the variance, with either sign."""
+    """Noise with half of the variance common to all cells, with either sign."""
     signs = np.where(np.arange(size[1]) % 2, 1, -1)
     return np.sqrt(0.5) * (signs * shape((size[0], 1)) + shape(size))
 
@@ -166,7 +166,7 @@ def _judged(rows: dict[str, Row], truth: np.ndarray, spread: float, config: Effe
         share(called, larger),
         share(equal, is_null),
     )
-    return dict(zip(WHAT, scores, strict=True))
+    return dict(zip(RATES, scores, strict=True))
 
 
 def _holds(found: Effects, of: Callable, truth: np.ndarray) -> np.ndarray:
@@ -190,7 +190,7 @@ def intervals(options: Options, *, patients: Iterable[int] = (10, 20, 40, 100), 
 
 
 def _held(scenario: Scenario, kinds: Mapping[str, Callable], times: int, options: Options) -> list[tuple[float, float]]:
-    """(Share of intervals that hold 0, their median width over NOISE) of each kind; 50 cells a time."""
+    """(Fraction of intervals that cover 0, their median width over NOISE) of each kind; 50 cells at a time."""
     rng = np.random.default_rng([options.seed, scenario.patients])
     shape, cells = functools.partial(SHAPES[scenario.shape], rng), 50
     mean = lambda sums: sums[..., :cells] / sums[..., cells:]
@@ -209,19 +209,19 @@ def _held(scenario: Scenario, kinds: Mapping[str, Callable], times: int, options
     return list(zip(held.mean(axis=1), widths.mean(axis=1), strict=True))
 
 
-def table(results: Mapping[Scenario, Mapping[str, Share]]) -> str:
-    """The shares of all scenarios, per cent ± Monte Carlo error."""
+def table(results: Mapping[Scenario, Mapping[str, Rate]]) -> str:
+    """The rates of all scenarios, per cent ± Monte Carlo error."""
     rows = [
         (
             str(one.patients),
             "1" if one.most == 1 else f"1 to {one.most}",
             one.shape + (", no effects" if one.is_null else ""),
-            *(str(shares[what]) for what in WHAT),
+            *(str(shares[what]) for what in RATES),
         )
         for one, shares in results.items()
     ]
-    promised = ("", "", "promised", *WHAT.values())
-    return tables.markdown(("patients", "images of each", "changes", *WHAT), [promised, *rows])
+    nominal = ("", "", "nominal", *RATES.values())
+    return tables.markdown(("patients", "images of each", "changes", *RATES), [nominal, *rows])
 
 
 def main(options: Options) -> None:

@@ -1,4 +1,4 @@
-"""Seconds per image of every inversion method and its edit, beside PyTorch diffusers in the same run.
+"""Seconds per image of every inversion method and its edit, and of PyTorch diffusers in the same run.
 
     python -m benchmarks.editing --methods null_text direct --batches 1 4 16 --steps 10 --inner-steps 5 --peer torch
 
@@ -30,7 +30,7 @@ OURS = "prism_jax"
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Options:
-    """What is measured."""
+    """Options of the benchmark."""
 
     model: str = "phantom"
     """Diffusers folder, or sd15-random: SD 1.5's networks with random weights."""
@@ -180,7 +180,7 @@ def peer_run(options: Options, torch: peer.Peer, file: Path, mode: str) -> tuple
 
 
 def say(line: str) -> None:
-    """Progress, apart from the tables."""
+    """Prints progress to stderr."""
     print(line, file=sys.stderr, flush=True)
 
 
@@ -188,7 +188,7 @@ def _check(options: Options) -> None:
     peer.modes(options.peer_modes)
     unknown = sorted(set(options.methods) - set(editing.inversion.METHODS))
     if unknown:
-        raise ValueError(f"method {unknown[0]!r} is not known; use one of {', '.join(editing.inversion.METHODS)}")
+        raise ValueError(f"method {unknown[0]!r} is unknown; use one of {', '.join(editing.inversion.METHODS)}")
     for name in ("steps", "inner_steps", "repeats"):
         if getattr(options, name) < 1:
             raise ValueError(f"{name} is {getattr(options, name)}; use 1 or more")

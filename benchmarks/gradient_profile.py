@@ -1,4 +1,4 @@
-"""Where the time of a UNet's loss and gradient goes on a CPU core, by kind of operation.
+"""Profile of a UNet's loss and gradient on a CPU core, by kind of operation.
 
     taskset -c 0 python -m benchmarks.gradient_profile
 
@@ -43,11 +43,11 @@ def main(*, model: str = "phantom", size: int = 128, batch: int = 4, repeats: in
             if name in names:
                 spent[kind(names[name])] += microseconds / repeats / 1000
     body = [(*key, f"{value:.1f}", f"{value / spent.total():.0%}") for key, value in spent.most_common(rows)]
-    print(tables.markdown(("pass", "operation", "ms", "share"), body))
+    print(tables.markdown(("pass", "operation", "ms", "fraction"), body))
 
 
 def compiled(sd: StableDiffusion, batch: int, size: int) -> tuple[jax.stages.Compiled, tuple]:
-    """The program of loss and gradient to all weights, and what it takes."""
+    """The compiled loss and gradient to all weights, and its arguments."""
     graphdef, weights = nnx.split(sd.unet)
     latents = jnp.asarray(np.random.default_rng(0).normal(size=(batch, *sd.latent_shape(size, size))), jnp.float32)
     timesteps = jnp.linspace(1, 999, batch).astype(jnp.int32)
@@ -69,7 +69,7 @@ def events(folder: Path) -> Iterator[tuple[str, float]]:
 
 
 def kind(op_name: str) -> tuple[str, str]:
-    """Pass and primitive of an operation, by the path that JAX gives it; attention's are told apart by their vmap."""
+    """Pass and primitive of an operation, by the path that JAX gives it; attention is recognised by its vmap."""
     direction = "backward" if "transpose(jvp" in op_name else "forward"
     primitive = op_name.rpartition("/")[2]
     return direction, f"{primitive} of attention" if "vmap(" in op_name else primitive

@@ -31,7 +31,7 @@ VAE_FACTOR = 8
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Options:
-    """What is compiled."""
+    """Options of the benchmark."""
 
     model: str = subjects.SD15_RANDOM
     """Diffusers folder, or sd15-random."""
@@ -73,7 +73,7 @@ def lowered(options: Options, batch: int, remat: bool) -> jax.stages.Lowered:
 
 
 def shapes(config: UNetConfig, batch: int, side: int, steps: int) -> tuple:
-    """What the inversion program takes of arrays, as shapes."""
+    """Shapes of the inversion program's arguments."""
     shaped = lambda *shape: jax.ShapeDtypeStruct(shape, jnp.float32)
     contexts = (shaped(n, TOKENS, config.cross_attention_dim) for n in (batch, 1))
     latents = shaped(batch, side, side, config.in_channels)

@@ -1,4 +1,4 @@
-"""Our side of the PyTorch peer, which runs in a process of its own: thread pools, memory and libraries keep apart."""
+"""Our side of the PyTorch peer, which runs in a process of its own, with its own threads, memory and libraries."""
 
 import contextlib
 import json
@@ -32,7 +32,7 @@ class Peer:
         self.process = subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True, cwd=CHECKOUT)
 
     def ask(self, request: dict[str, Any]) -> dict[str, Any]:
-        """Raises ChildProcessError if the peer has ended; what else went wrong is in the answer, under "error"."""
+        """Raises ChildProcessError if the peer has ended; other errors are in the answer, under "error"."""
         print(json.dumps(request), file=self.process.stdin, flush=True)
         line = self.process.stdout.readline()
         if not line:
@@ -68,12 +68,12 @@ def started(
 
 
 def write_case(sd: StableDiffusion, case: Case, file: Path, *, steps: int, given: dict[str, Any] | None = None) -> None:
-    """Writes all that the peer needs for one batch: embeddings and tables are ready, which spares it their time.
+    """Writes the peer's inputs for one batch, with embeddings and tables, whose time it is thus spared.
 
     With `given` (trajectory and null_context of an inversion of ours) the peer's edit starts from there.
     """
     if sd.schedule.prediction_type != "epsilon":
-        raise ValueError(f"the peer knows only epsilon prediction, not {sd.schedule.prediction_type}")
+        raise ValueError(f"the peer supports epsilon prediction only, got {sd.schedule.prediction_type}")
     table = ddim.ddim_table(sd.schedule, steps)
     control = make_control(case.prompts, case.edits, sd.tokenizer, steps)
     branches = [[prompt, *(edit.prompt for edit in row)] for prompt, row in zip(case.prompts, case.edits, strict=True)]
@@ -99,7 +99,7 @@ def channels_first(array: jax.Array) -> np.ndarray:
 
 
 def read_result(file: Path) -> dict[str, np.ndarray]:
-    """What the peer made, in our layout: trajectory, null_context, losses, latents."""
+    """The peer's result, in our layout: trajectory, null_context, losses, latents."""
     arrays = np.load(file)
     spatial = ("trajectory", "latents")
     return {name: np.moveaxis(arrays[name], -3, -1) if name in spatial else arrays[name] for name in arrays.files}
@@ -108,5 +108,5 @@ def read_result(file: Path) -> dict[str, np.ndarray]:
 def modes(chosen: Sequence[str]) -> Sequence[str]:
     """`chosen`, or ValueError."""
     if unknown := set(chosen) - set(MODES):
-        raise ValueError(f"peer mode {sorted(unknown)[0]!r} is not known; use one of {', '.join(MODES)}")
+        raise ValueError(f"peer mode {sorted(unknown)[0]!r} is unknown; use one of {', '.join(MODES)}")
     return chosen

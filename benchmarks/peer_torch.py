@@ -1,4 +1,4 @@
-"""Null-text inversion and prompt-to-prompt edits with PyTorch diffusers' UNet: what our speed is compared with.
+"""Null-text inversion and prompt-to-prompt edits with PyTorch diffusers' UNet, the baseline of our speed.
 
 Written from the papers (arXiv 2211.09794, 2208.01626) to be as fast as the algorithm allows in PyTorch: weights frozen,
 nothing waits for the device inside a loop, batches of images where the authors take one, the prediction with text used
@@ -30,8 +30,11 @@ class Step(NamedTuple):
 
 
 class Control:
-    """What the attention layers do at present. Branches are Python values, numbers are tensors written in place:
-    a compiled network then has one program per kind of step, and no step compiles anew."""
+    """State of the attention control at the current step.
+
+    Branches are Python values, numbers are tensors written in place: a compiled network then has one program per
+    kind of step, and no step compiles anew.
+    """
 
     def __init__(self, case: dict[str, torch.Tensor]):
         self.tables = {name: case[name] for name in ("source_weight", "edit_weight", "replace_self")}
@@ -44,7 +47,7 @@ class Control:
         self.replace_self = torch.zeros_like(self.tables["replace_self"][0])  # [b, e]
 
     def enter(self, step: int) -> None:
-        """Sets what holds at one step of sampling."""
+        """Sets the state of one step of sampling."""
         self.shares, self.mixes = self.is_shared[step], self.is_mixed[step]
         for name, table in self.tables.items():
             getattr(self, name).copy_(table[step])
@@ -203,7 +206,7 @@ class Server:
         return predict
 
     def run(self, request: dict[str, Any]) -> dict[str, Any]:
-        """Inverts and edits the batch in a file, and says how long both took."""
+        """Inverts and edits the batch in a file, and returns the time of both."""
         arrays = np.load(request["case"])
         case = {name: torch.from_numpy(arrays[name]).to(self.device) for name in arrays.files}
         rows = zip(case["t"], arrays["alpha"].tolist(), arrays["alpha_prev"].tolist(), strict=True)
@@ -222,8 +225,8 @@ class Server:
             self.processor.control = None
         marks.append(self.now())
         if request.get("out"):
-            made = dict(trajectory=trajectory, null_context=null, losses=losses, latents=edited)
-            np.savez(request["out"], **{name: value.cpu().numpy() for name, value in made.items()})
+            arrays = dict(trajectory=trajectory, null_context=null, losses=losses, latents=edited)
+            np.savez(request["out"], **{name: value.cpu().numpy() for name, value in arrays.items()})
         return {"invert": marks[1] - marks[0], "edit": marks[2] - marks[1]}
 
     def now(self) -> float:

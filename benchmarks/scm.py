@@ -38,7 +38,7 @@ from prism_jax.weights import pretrained
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Options:
-    """What to measure."""
+    """Options of the benchmark."""
 
     config: str = "configs/mimic_cxr/image_mechanism.py"
     batch_size: int = 2
@@ -107,7 +107,7 @@ def counterfactual(graphdef: nnx.GraphDef) -> Callable:
 
 
 def forward(run: ImageMechanismRun) -> float:
-    """Operations of one free energy of one image, by hand."""
+    """Operations of the negative ELBO of one image, counted by hand."""
     shape = lambda *sides: jax.ShapeDtypeStruct(sides, np.float32)
     model, side = pretrained.abstract(HVAE, run.model), run.model.size
     noise = [shape(1, *latent) for latent in run.model.latent_shapes]

@@ -1,4 +1,4 @@
-"""What is timed: a model from a folder or of SD 1.5's size, and pictures with one edit each."""
+"""Subjects of the benchmarks: a model from a folder or of SD 1.5's size, and images with one edit each."""
 
 import dataclasses
 from typing import Any
@@ -34,7 +34,7 @@ def load(model: str, dtype: jnp.dtype, *, remat: bool = False) -> StableDiffusio
     """The model in the folder `model`, or one for "sd15-random"."""
     if model != SD15_RANDOM:
         return StableDiffusion.from_pretrained(model, dtype=dtype, remat=remat)
-    # What is not timed, or counts for nothing, is the shipped model's: tokenizer, VAE, schedule.
+    # Parts that take no time are the shipped model's: tokenizer, VAE, schedule.
     shipped = StableDiffusion.from_pretrained("phantom", dtype=dtype)
     text = TextConfig(vocab_size=len(shipped.tokenizer), dtype=dtype)
     return dataclasses.replace(
@@ -59,7 +59,7 @@ def untrained(network: type, config: Any) -> nnx.Module:
 
 
 def case(sd: StableDiffusion, batch: int, *, size: int, is_drawn: bool = True) -> Case:
-    """`batch` different phantoms of `size` pixels whose pacemaker is added or taken away.
+    """`batch` different phantoms of `size` pixels whose pacemaker is added or removed.
 
     With `is_drawn` off the latents are noise, for networks without meaning.
     """
@@ -78,7 +78,7 @@ def case(sd: StableDiffusion, batch: int, *, size: int, is_drawn: bool = True) -
 
 
 def _encoded(sd: StableDiffusion, images: np.ndarray) -> jax.Array:
-    """Latents of grey uint8 `images [b, h, w]`, one by one: a single program for all batches."""
+    """Latents of grayscale uint8 `images [b, h, w]`, one by one: a single program for all batches."""
     scaled = jnp.asarray(images, jnp.float32) / 127.5 - 1
     return jnp.concatenate([sd.encode_image(jnp.stack([image] * 3, -1)[None]) for image in scaled])
 

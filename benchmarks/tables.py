@@ -25,12 +25,12 @@ class Row:
 
     @property
     def compile(self) -> float:
-        """What the first call took longer than the median of the others."""
+        """Excess of the first call over the median of the others: compilation."""
         return max(0.0, self.first - sum(self.per_image) * self.batch)
 
 
 def speeds(rows: Sequence[Row], operations: dict[str, tuple[float, float]], peak: float) -> str:
-    """Times of all rows, and the share of `peak` they reach; `operations` per image are by hand, by method."""
+    """Times of all rows, and the fraction of `peak` they reach; `operations` per image are by hand, by method."""
     header = ["method", "program", "batch", "compile s", "invert s/image", "edit s/image", "both s/image"]
     header += ["invert TFLOP/s", "of peak", "edit TFLOP/s", "of peak"]
     body = []
@@ -52,9 +52,9 @@ def counts(methods: Sequence[str], hand: work.UnitCosts, compiler: work.UnitCost
             [f"unit: {unit.name.replace('_', ' ')}", *(f"{getattr(costs, unit.name) / 1e9:.4g}" for costs in columns)]
         )
     for method in methods:
-        made = [work.totals(method, costs, **sizes) for costs in columns]
+        counts = [work.totals(method, costs, **sizes) for costs in columns]
         for part, name in enumerate(("invert", "edit")):
-            body.append([f"{method}: {name}", *(f"{pair[part] / 1e9:.4g}" for pair in made)])
+            body.append([f"{method}: {name}", *(f"{pair[part] / 1e9:.4g}" for pair in counts)])
     return markdown(["GFLOP per image", "by hand", "by compiler"][: 1 + len(columns)], body)
 
 
@@ -76,7 +76,7 @@ def speedup(rows: Sequence[Row]) -> str:
 
 
 def markdown(header: Sequence[str], body: Sequence[Sequence[str]]) -> str:
-    """A table whose columns line up in plain text too."""
+    """A Markdown table with aligned columns."""
     widths = [max(len(row[i]) for row in (header, *body)) for i in range(len(header))]
     line = lambda cells: "| " + " | ".join(f"{c:<{w}}" for c, w in zip(cells, widths, strict=True)) + " |"
     return "\n".join([line(header), "|" + "|".join("-" * (w + 2) for w in widths) + "|", *map(line, body)])

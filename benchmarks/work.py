@@ -9,7 +9,7 @@ which have no loops, are counted, and multiplied. For t steps and k inner steps,
     edit_friendly           2t forwards                 its noisy path takes no network
     null_text               t + 2t forwards, t k gradients   per step: once with text, once to advance
     edit                    t edit steps                4 rows: source and edit, with and without text
-      of direct, edit_friendly   t led edit steps       3 rows: a source that is led needs none without text
+      of direct, edit_friendly   t locked edit steps    3 rows: a locked source needs none without text
 
 By hand: two for every multiplication in a matrix product or convolution, from the shapes alone, padding included.
 Weights are not differentiated, so a gradient costs about two forwards and not three. What is recomputed to save
@@ -54,7 +54,7 @@ class UnitCosts:
 
 
 def inversion_calls(method: str, steps: int, inner_steps: int) -> Calls:
-    """What inverting one image takes."""
+    """Operations of inverting one image."""
     forwards = {"ddim": 1, "negative_prompt": 1, "direct": 3, "edit_friendly": 2, "null_text": 3}[method]
     gradients = inner_steps if method == "null_text" else 0
     return Calls(forwards=forwards * steps, gradients=gradients * steps)
@@ -88,7 +88,7 @@ def unit_costs(config: UNetConfig, side: int, count: Count) -> UnitCosts:
 
 
 def by_compiler(function: Callable, shapes: tuple) -> float:
-    """The compiler's count: all arithmetic, and of convolutions only what does not fall on padding."""
+    """The compiler's count: all arithmetic, and of convolutions only those not on padding."""
     return float(jax.jit(function).lower(*shapes).compile().cost_analysis()["flops"])
 
 

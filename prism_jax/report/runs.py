@@ -18,6 +18,7 @@ from prism_jax.report.document import Table
 from prism_jax.stats.intervals import Estimate
 
 CONFIG, RESULT, METRICS, LOG = "config.json", "result.json", "metrics.json", "metrics.jsonl"
+OLD_METRICS = ("comparison.json", "axioms.json")  # of benchmarks and axioms before 0.2
 MANIFEST, MATRIX = "manifest.parquet", "matrix.csv"
 TOGETHER = "all judges"  # the judge shown of an audit's matrix, on the probability scale
 
@@ -76,8 +77,8 @@ def read(folder: Path, name: str) -> Run:
     """The run in `folder`, which `check` accepted."""
     if not (folder / CONFIG).is_file():
         return _edited_image(folder, name)
-    metrics, matrix = folder / METRICS, folder / MATRIX
-    tables = numbers.read(metrics) if metrics.is_file() else ()
+    metrics, matrix = _metrics_file(folder), folder / MATRIX
+    tables = () if metrics is None else numbers.read(metrics)
     settings = _json(folder / CONFIG)
     return Run(
         name=name,
@@ -88,6 +89,11 @@ def read(folder: Path, name: str) -> Run:
         log=_log(folder / LOG),
         edits=_manifest(folder / MANIFEST),
     )
+
+
+def _metrics_file(folder: Path) -> Path | None:
+    """The file of the run's tables; None where there is none."""
+    return next((folder / name for name in (METRICS, *OLD_METRICS) if (folder / name).is_file()), None)
 
 
 def _edited_image(folder: Path, name: str) -> Run:

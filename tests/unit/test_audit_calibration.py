@@ -5,10 +5,10 @@ from collections.abc import Mapping
 import pytest
 
 from benchmarks import audit_calibration as calibration
-from benchmarks.audit_calibration import Options, Scenario, Share, simulate
+from benchmarks.audit_calibration import Options, Rate, Scenario, simulate
 
 
-def assert_kept(found: Mapping[str, Share], scenario: Scenario, errors: float = 3.0):
+def assert_kept(found: Mapping[str, Rate], scenario: Scenario, errors: float = 3.0):
     """Every promise, up to so many Monte Carlo errors."""
     below = lambda what, limit: found[what].value <= limit + errors * max(found[what].error, 1e-3)
     assert below("false discoveries", 0.05)
@@ -38,7 +38,7 @@ def test_thousands_of_matrices_keep_the_promises(scenario):
     assert_kept(found, scenario)
 
 
-def test_the_table_has_a_line_for_each_scenario_and_one_for_what_is_promised():
+def test_the_table_has_a_line_for_each_scenario_and_one_of_nominal_rates():
     scenario = Scenario(patients=12, most=1)
     lines = calibration.table(
         {scenario: simulate(scenario, 2, Options(resamples=200, num_permutations=200))}

@@ -66,6 +66,14 @@ def test_tables_read_back_as_they_were_written(both):
     assert (table.title, table.columns) == (TABLE.title, TABLE.columns)
 
 
+@pytest.mark.parametrize("name", ["comparison.json", "axioms.json"])
+def test_tables_are_read_from_files_of_their_old_names(folders, tmp_path, name):
+    for file in ("config.json", "metrics.json"):
+        (tmp_path / file.replace("metrics.json", name)).write_bytes((folders[0] / file).read_bytes())
+    (table,) = runs.read(tmp_path, "old").tables
+    assert table.title == TABLE.title
+
+
 def test_csv_has_a_line_a_number_with_its_interval(folders):
     lines = (folders[0] / "metrics.csv").read_text().splitlines()
     assert lines[0] == ",".join(numbers.COLUMNS)

@@ -162,7 +162,7 @@ def check(config: AxiomsRun) -> tuple[AttributeModel, Evaluator]:
 
 
 def counterfactuals_folder(config: AxiomsRun) -> Path:
-    """The folder of the generated images; "made" in runs before December 2026."""
+    """The folder of the generated images; "made" in runs before 0.2."""
     old = Path(config.run) / "made"
     return old if old.is_dir() else Path(config.run) / "counterfactuals"
 

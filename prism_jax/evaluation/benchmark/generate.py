@@ -28,7 +28,7 @@ from prism_jax.evaluation.counterfactuals.cohort import slug
 Kind = Literal["null", "edited", "back"]
 KINDS: tuple[Kind, ...] = ("null", "edited", "back")
 DONE, SECONDS = "done.json", "seconds.jsonl"
-OLD_DONE = "made.json"  # in runs before December 2026, with "shown" for "expected"
+OLD_DONE = "made.json"  # in runs before 0.2, with "shown" for "expected"
 POLL_SECONDS = 0.02  # of the memory in use
 
 

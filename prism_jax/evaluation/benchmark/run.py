@@ -42,7 +42,7 @@ from prism_jax.stats.intervals import BootstrapConfig
 from prism_jax.weights.files import fingerprint
 
 FIXED = ("data", "split", "fit", "wording", "edits", "subjects_per_edit", "one_edit_per_subject")  # in one run folder
-METHODS, OLD_METHODS = "methods", "rows"  # folder of the images; its name in runs before December 2026
+METHODS, OLD_METHODS = "methods", "rows"  # folder of the images; its name in runs before 0.2
 Originals = Callable[[str, int], np.ndarray]  # from a subject's id and a size to its image, uint8
 
 
