@@ -47,10 +47,13 @@ class Checkpoints:
             best_fn=loss,  # without it Orbax writes no metrics
             best_mode="min",
             cleanup_tmp_directories=not is_reader,
+            create=not is_reader,
+            save_interval_steps=0 if is_reader else 1,
             read_only=is_reader,
         )
         handlers = {"state": ocp.StandardCheckpointHandler(), "iterator": ocp.JsonCheckpointHandler()}
-        self._manager = ocp.CheckpointManager(self.folder, options=options, item_handlers=handlers)
+        with _quiet() if is_reader else contextlib.nullcontext():  # Orbax warns that what is only read is read-only
+            self._manager = ocp.CheckpointManager(self.folder, options=options, item_handlers=handlers)
         self._under_way: int | None = None
 
     def latest(self) -> int | None:

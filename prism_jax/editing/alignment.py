@@ -180,7 +180,7 @@ def _align(source: Sequence[int], target: Sequence[int]) -> list[int]:
 
 def _tokens(text: str, tokenizer: Tokenizer) -> tuple[list[int], list[Span]]:
     """Ids of `text`, start and end token included, and the characters that each stands for."""
-    encoded = tokenizer(text, return_offsets_mapping=True)
+    encoded = tokenizer(text, return_offsets_mapping=True, verbose=False)
     if len(encoded.input_ids) > LENGTH:
         raise ValueError(
             f"prompt of {len(encoded.input_ids)} tokens, the limit is {LENGTH}; shorten it: {text[:60]!r}..."

@@ -41,7 +41,7 @@ class Word(NamedTuple):
 
 def words_of(prompt: str, tokenizer: Any) -> tuple[Word, ...]:
     """The words of `prompt` with a letter or digit, each occurrence by itself, without punctuation around it."""
-    offsets = tokenizer(prompt, return_offsets_mapping=True).offset_mapping
+    offsets = tokenizer(prompt, return_offsets_mapping=True, verbose=False).offset_mapping
     matches = re.finditer(r"[^\W_](?:\S*[^\W_])?", prompt)
     inside = lambda span: [i for i, (a, b) in enumerate(offsets) if a < b and span[0] <= a and b <= span[1]]
     return tuple(Word(match.group(), np.array(inside(match.span()), np.int32)) for match in matches)

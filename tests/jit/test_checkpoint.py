@@ -173,3 +173,14 @@ def test_raw_restore_gives_plain_dicts(tmp_path):
     save(tmp_path, 1, state)
     raw = Checkpoints(tmp_path).restore_raw(1)
     np.testing.assert_array_equal(raw["ema"]["layers"]["0"]["kernel"], jnp.asarray(state.ema["layers"][0]["kernel"]))
+
+
+def test_a_reader_of_checkpoints_logs_no_warnings(tmp_path, caplog):
+    writer = Checkpoints(tmp_path)
+    writer.save(1, {"x": jnp.ones(3)}, {})
+    writer.close()
+    caplog.clear()
+    reader = Checkpoints(tmp_path, is_reader=True)
+    assert reader.latest() == 1
+    reader.close()
+    assert not [record.message for record in caplog.records if record.levelname == "WARNING"]

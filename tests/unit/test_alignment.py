@@ -11,7 +11,7 @@ from prism_jax.editing import alignment
 CAPTION = "Chest X-ray of a 63-year-old man, AP view, with cardiomegaly, no effusion, pacemaker, no support lines"
 
 
-def letters(text, return_offsets_mapping):
+def letters(text, return_offsets_mapping, verbose=False):
     """A tokenizer as CLIP's, but with a token for every two letters of a word and every other character."""
     spans = [found.span() for found in re.finditer(r"[A-Za-z]{1,2}|[^A-Za-z\s]", text)]
     ids = [int.from_bytes(text[a:b].lower().encode()) for a, b in spans]

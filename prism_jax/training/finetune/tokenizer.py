@@ -41,7 +41,7 @@ def main(config: TokenizerRun) -> None:
         raise ValueError(f"{config.out} exists; choose a new folder or remove it")
     write(*learn(texts(config), config.vocab_size), Path(config.out))
     tokenizer = load_tokenizer(config.out)
-    longest = max(len(tokenizer(text).input_ids) for text in set(texts(config)))
+    longest = max(len(tokenizer(text, verbose=False).input_ids) for text in set(texts(config)))
     run_folder.announce(config.out, f"{len(tokenizer)} tokens, longest caption {longest} of 77")
 
 
