@@ -1,4 +1,7 @@
-"""`prism export`: what a run trained, as a diffusers folder or a LoRA file; averaged where the run kept an average."""
+"""`prism export`: a training run as a diffusers folder with its model card, or as a LoRA file.
+
+Weights are the run's average where it kept one.
+"""
 
 import dataclasses
 import os
@@ -34,15 +37,15 @@ class Options:
     out: Path
     """New folder for the model."""
     step: int | None = None
-    """Checkpoint to take; by default the newest."""
+    """Checkpoint to export; by default the newest."""
     best: bool = False
-    """Take the checkpoint of the lowest validation loss."""
+    """Export the checkpoint of the lowest validation loss."""
     lora: bool = False
-    """Of a run with low-rank changes (LoRA), write these alone, as a file that diffusers and peft load."""
+    """Write only the low-rank changes of a LoRA run, as a file that diffusers and peft load."""
     model: Path | None = None
     """Folder the run started from, if it has moved since."""
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
-    """Of the numbers in the files."""
+    """Data type of the stored weights."""
     held_out: int = 128
     """Validation images on which the autoencoder is measured for the model card, by which images of another kind are
     noticed; 0: none."""
