@@ -20,12 +20,12 @@ CHUNK = 64  # subjects rendered at once
 class PhantomConfig:
     """Subjects to render, and their causal model."""
 
-    preset: str = "default"  # structural equations; see phantom.Equations.preset
-    seed: int = 0
+    preset: str = "default"  # of the causal model: default, strong, none, reversed or balanced
+    seed: int = 0  # of all subjects
     size: int = 128  # pixels, images are square
-    train: int = 2000
-    val: int = 200
-    test: int = 200
+    train: int = 2000  # subjects, one image each
+    val: int = 200  # subjects
+    test: int = 200  # subjects
 
     def __post_init__(self):
         for split, count in self.counts.items():
