@@ -1,4 +1,4 @@
-"""What JAX would read of a cluster's environment for `--processes.coordinator cluster`, without joining anything."""
+"""The cluster that JAX would detect for `--processes.coordinator cluster`, from the environment; joins nothing."""
 
 import importlib.util
 from collections.abc import Mapping
@@ -8,14 +8,14 @@ SLURM = ("SLURM_JOB_ID", "SLURM_STEP_NODELIST", "SLURM_NTASKS", "SLURM_PROCID", 
 OPEN_MPI = ("OMPI_MCA_orte_hnp_uri", "OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_LOCAL_RANK")
 
 
-class Seen(NamedTuple):
+class Cluster(NamedTuple):
     """A cluster, and what is missing for its processes to find each other; "" if nothing is."""
 
     text: str
     remedy: str
 
 
-def seen(environment: Mapping[str, str]) -> Seen | None:
+def detect(environment: Mapping[str, str]) -> Cluster | None:
     """The cluster that this process was started in, or None."""
     if "SLURM_JOB_ID" in environment:
         return _slurm(environment)
@@ -27,35 +27,39 @@ def seen(environment: Mapping[str, str]) -> Seen | None:
 
 
 def proxies(environment: Mapping[str, str]) -> list[str]:
-    """Variables that may keep processes from meeting."""
+    """Variables that may keep processes from connecting."""
     return sorted(name for name in environment if name.lower() in ("http_proxy", "https_proxy", "all_proxy"))
 
 
-def _slurm(environment: Mapping[str, str]) -> Seen:
+def _slurm(environment: Mapping[str, str]) -> Cluster:
     missing = [name for name in SLURM if name not in environment]
     if missing:
-        return Seen(
+        return Cluster(
             f"SLURM, without {', '.join(missing)}", "start programs by srun, which sets these for every process"
         )
     _, nodes, count, index, local = (environment[name] for name in SLURM)
-    return Seen(f"SLURM, process {index} of {count} on {nodes}, takes GPU {local} unless --processes.devices says", "")
+    return Cluster(
+        f"SLURM, process {index} of {count} on {nodes}, takes GPU {local} unless --processes.devices says", ""
+    )
 
 
-def _open_mpi(environment: Mapping[str, str]) -> Seen:
+def _open_mpi(environment: Mapping[str, str]) -> Cluster:
     where = f"process {environment.get('OMPI_COMM_WORLD_RANK')} of {environment['OMPI_COMM_WORLD_SIZE']}"
     missing = [name for name in OPEN_MPI if name not in environment]
     if missing:
         remedy = "give --processes.coordinator HOST:PORT --processes.count N --processes.index I (Open MPI 5 and newer)"
-        return Seen(f"Open MPI, {where}, without {', '.join(missing)}", remedy)
+        return Cluster(f"Open MPI, {where}, without {', '.join(missing)}", remedy)
     local = environment["OMPI_COMM_WORLD_LOCAL_RANK"]
-    return Seen(f"Open MPI, {where}, takes GPU {local} unless --processes.devices says", "")
+    return Cluster(f"Open MPI, {where}, takes GPU {local} unless --processes.devices says", "")
 
 
-def _kubernetes(environment: Mapping[str, str]) -> Seen:
+def _kubernetes(environment: Mapping[str, str]) -> Cluster:
     if importlib.util.find_spec("kubernetes") is None:
-        return Seen(
+        return Cluster(
             "Kubernetes, without the package that asks it", "pip install 'jax[k8s]', if there are more processes"
         )
     if "JOB_COMPLETION_INDEX" not in environment:
-        return Seen("Kubernetes, not in an Indexed Job", "see launch/jobset.yaml, if there are more processes")
-    return Seen(f"Kubernetes, process {environment['JOB_COMPLETION_INDEX']} of its Job, takes all GPUs of its pod", "")
+        return Cluster("Kubernetes, not in an Indexed Job", "see launch/jobset.yaml, if there are more processes")
+    return Cluster(
+        f"Kubernetes, process {environment['JOB_COMPLETION_INDEX']} of its Job, takes all GPUs of its pod", ""
+    )

@@ -59,23 +59,23 @@ def read(file: Path) -> Entry:
       ValueError: a file without a summary or one of the three.
     """
     summary, _, rest = (ast.get_docstring(ast.parse(file.read_text(encoding="utf-8"))) or "").partition("\n\n")
-    found, key = {}, None
+    lines, key = {}, None
     for line in rest.splitlines():
         name, colon, value = line.partition(": ")
         if colon and name in KEYS:
-            key, found[name] = name, [value.strip()]
+            key, lines[name] = name, [value.strip()]
         elif key and line.startswith("    "):
-            if found[key][-1].endswith("\\"):
-                line = f"{found[key].pop()[:-1].strip()} {line.strip()}"
-            found[key].append(line.strip())
+            if lines[key][-1].endswith("\\"):
+                line = f"{lines[key].pop()[:-1].strip()} {line.strip()}"
+            lines[key].append(line.strip())
         else:
             key = None
-    if missing := [name for name in KEYS if name not in found]:
+    if missing := [name for name in KEYS if name not in lines]:
         raise ValueError(f"{file}: the docstring has no line {missing[0]}:")
     return Entry(
         name=f"{file.parent.name}/{file.stem}",
         summary=summary,
-        program=" ".join(found["Program"]),
-        needs=tuple(found["Needs"]),
-        takes=" ".join(found["Takes"]),
+        program=" ".join(lines["Program"]),
+        needs=tuple(lines["Needs"]),
+        takes=" ".join(lines["Takes"]),
     )

@@ -109,12 +109,12 @@ def devices() -> Iterator[Finding]:
     """The accelerators JAX sees, whether each computes, and whether one is there that JAX does not see."""
     asked = os.environ.get("JAX_PLATFORMS", "")
     try:
-        found = jax.devices()
+        available = jax.devices()
     except RuntimeError as error:
         remedy = f"unset JAX_PLATFORMS (now {asked!r})" if asked else f"pip install --upgrade '{PACKAGE}[cuda12]'"
         yield Finding(state="wrong", text=f"{NO_DEVICE}: {' '.join(str(error).split())}", remedy=remedy)
         return
-    for device in found:
+    for device in available:
         yield _device(device)
     if jax.default_backend() == "cpu" and (shutil.which("nvidia-smi") or Path("/dev/nvidia0").exists()):
         remedy = f"unset JAX_PLATFORMS (now {asked!r})" if asked else f"pip install '{PACKAGE}[cuda12]'"
@@ -135,7 +135,7 @@ def _device(device: jax.Device) -> Finding:
         return Finding(state="wrong", text=f"{text} does not compute: {' '.join(str(error).split())}", remedy=remedy)
     if total != 128.0**3:
         remedy = "take this device out of use: it computes wrongly"
-        return Finding(state="wrong", text=f"{text} says 128^3 = {total}", remedy=remedy)
+        return Finding(state="wrong", text=f"{text} computes 128^3 = {total}", remedy=remedy)
     return Finding(state="ok", text=text)
 
 
@@ -145,11 +145,11 @@ def processes() -> Iterator[Finding]:
     ids = ", ".join(str(device.local_hardware_id) for device in local)
     text = f"process {index} of {count}: {len(local)} of {len(jax.devices())} devices (local numbers {ids})"
     yield Finding(state="ok", text=text)
-    found = cluster.seen(os.environ)
-    if found is None:
+    detected = cluster.detect(os.environ)
+    if detected is None:
         yield Finding(state="ok", text="cluster: none; for several processes give --processes.count and --index")
         return
-    yield Finding(state="note" if found.remedy else "ok", text=f"cluster: {found.text}", remedy=found.remedy)
+    yield Finding(state="note" if detected.remedy else "ok", text=f"cluster: {detected.text}", remedy=detected.remedy)
     if names := cluster.proxies(os.environ):
         remedy = "unset them where processes of other nodes do not meet"
         yield Finding(state="note", text=f"cluster: {', '.join(names)} may keep processes apart", remedy=remedy)

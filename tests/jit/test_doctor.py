@@ -83,7 +83,7 @@ def test_the_process_and_its_devices_are_told(monkeypatch):
     ],
 )
 def test_a_cluster_is_seen_with_what_it_lacks(environment, said, remedy):
-    found = cluster.seen(environment)
+    found = cluster.detect(environment)
     assert said in found.text
     assert remedy in found.remedy
     assert bool(found.remedy) is bool(remedy)
@@ -92,10 +92,10 @@ def test_a_cluster_is_seen_with_what_it_lacks(environment, said, remedy):
 def test_kubernetes_wants_its_package_and_an_indexed_job(monkeypatch):
     pod = {"KUBERNETES_SERVICE_HOST": "x"}
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    assert "jax[k8s]" in cluster.seen(pod).remedy
+    assert "jax[k8s]" in cluster.detect(pod).remedy
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: name)
-    assert "jobset.yaml" in cluster.seen(pod).remedy
-    assert cluster.seen(pod | {"JOB_COMPLETION_INDEX": "1"}).remedy == ""
+    assert "jobset.yaml" in cluster.detect(pod).remedy
+    assert cluster.detect(pod | {"JOB_COMPLETION_INDEX": "1"}).remedy == ""
 
 
 def test_proxies_in_a_cluster_are_noted(monkeypatch):

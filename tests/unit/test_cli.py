@@ -46,7 +46,7 @@ def test_wrong_input_is_one_line_and_exit_code_2(args, said, capsys, tmp_path, m
     assert said in err
     assert err.count("\n") == 1
     assert not out
-    assert not any(tmp_path.iterdir())
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
 
 
 @pytest.mark.parametrize(
