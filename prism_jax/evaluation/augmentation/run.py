@@ -1,4 +1,4 @@
-"""Counterfactuals as data augmentation: `python -m eval.augmentation --config configs/NAME.py [--option value]`.
+"""Counterfactuals as data augmentation: `prism eval augmentation --config NAME [--option value]`.
 
 Trains classifiers of one finding that is confounded with another, with several seeds: on the real images alone, and
 with equally many plain samples of a model, counterfactuals by it, or (on phantoms) true counterfactuals added. Writes

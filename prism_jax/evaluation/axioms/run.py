@@ -1,4 +1,4 @@
-"""Axioms of counterfactuals of a structural causal model: `python -m eval.axioms --config configs/NAME.py ...`.
+"""Axioms of counterfactuals of a structural causal model: `prism eval axioms --config NAME ...`.
 
 Generates counterfactuals of every image of a split, intervening on each attribute in turn and on random sets, and
 measures effectiveness (agreement of independent predictors, and of pixel measures where they exist), composition and

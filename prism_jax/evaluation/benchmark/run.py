@@ -1,4 +1,4 @@
-"""Editors and causal models side by side: `python -m eval.benchmark --config configs/NAME.py [--option value]`.
+"""Editors and causal models side by side: `prism eval benchmark --config NAME [--option value]`.
 
 Language-guided editors (a Stable Diffusion, an inversion, strengths, perhaps masks), structural causal models (an image
 mechanism and attribute mechanisms), translators, and baselines (unchanged image, autoencoder alone, true

@@ -1,4 +1,4 @@
-"""Quality of a model's samples: `python -m eval.generation --config configs/NAME.py [--option value]`.
+"""Quality of a model's samples: `prism eval generation --config NAME [--option value]`.
 
 Samples the captions of a split and compares the images with its real images: distance of the two distributions (FID,
 KID, precision and recall, density and coverage), agreement of an independent classifier with the captions, and
