@@ -115,3 +115,12 @@ def delete_group(value: float, *samples: np.ndarray, count: int, level: float = 
     variance = sum((g - 1) / g * np.sum((s - np.mean(s)) ** 2) for g, s in zip(sizes, samples, strict=True))
     half = float(stats.t.ppf((1 + level) / 2, min(sizes) - 1) * np.sqrt(variance))
     return Estimate(value=value, low=value - half, high=value + half, count=count)
+
+
+def student_t_mean(values: np.ndarray, *, level: float) -> Estimate:
+    """Mean of independent `values` [k] with Student's interval; NaN bounds for a single one."""
+    count, mean = len(values), float(np.mean(values))
+    if count < 2:
+        return Estimate(value=mean, low=np.nan, high=np.nan, count=count)
+    half = float(stats.t.ppf((1 + level) / 2, count - 1) * np.std(values, ddof=1) / np.sqrt(count))
+    return Estimate(value=mean, low=mean - half, high=mean + half, count=count)

@@ -1,7 +1,6 @@
 """Sample size of an audit: patients needed to find an effect, by the noncentral t of a mean over patients."""
 
 import dataclasses
-from collections.abc import Sequence
 
 import numpy as np
 from scipy import special
@@ -96,10 +95,3 @@ def required_patients(
         low, high = (low, middle) if reached(middle) >= target_power else (middle, high)
     patients = max(high, 2)
     return SampleSize(effect=effect, images=images, patients=patients, power=reached(patients))
-
-
-def sample_size_table(
-    effects: Sequence[float], noise: Variability, *, images: Sequence[int] = (1, 2, 4), **options
-) -> tuple[SampleSize, ...]:
-    """`required_patients` for every effect and number of images of a patient."""
-    return tuple(required_patients(effect, noise, images=count, **options) for effect in effects for count in images)

@@ -31,6 +31,7 @@ from prism_jax.evaluation.counterfactuals.run import CounterfactualRun, Inversio
 from prism_jax.evaluation.edits import EditSpec
 from prism_jax.evaluation.sampling import Samples
 from prism_jax.metrics import classification
+from prism_jax.stats import intervals
 from prism_jax.stats.intervals import BootstrapConfig
 
 NAMES = ("cardiomegaly", "pacemaker")
@@ -139,7 +140,7 @@ def test_the_interval_over_seeds_is_that_of_a_paired_t_test():
     values = [[classification.auroc(column, test_images.labels) for column in arm] for arm in (one, two)]
     expected = stats.ttest_rel(*values).confidence_interval(0.9)
     np.testing.assert_allclose((found.low, found.high), (expected.low, expected.high))
-    assert np.isnan(augmentation_estimates.student(np.array([0.5]), level=0.9).low)
+    assert np.isnan(intervals.student_t_mean(np.array([0.5]), level=0.9).low)
 
 
 def test_a_patient_of_whom_a_finding_is_not_known_is_not_counted():

@@ -5,7 +5,7 @@ import pytest
 from scipy import stats
 
 from prism_jax.stats.effects import Row
-from prism_jax.stats.power import Variability, power, required_patients, sample_size_table, variance_components
+from prism_jax.stats.power import Variability, power, required_patients, variance_components
 
 NOISE = Variability(std=1.0, icc=0.0)
 
@@ -36,7 +36,8 @@ def test_more_patients_have_more_power_however_little_is_left_to_chance():
 
 
 def test_more_images_of_a_patient_help_less_the_more_alike_they_are():
-    alike, apart = (sample_size_table([0.3], Variability(std=1.0, icc=icc), images=(1, 4)) for icc in (0.9, 0.0))
+    needed = lambda icc, images: required_patients(0.3, Variability(std=1.0, icc=icc), images=images)
+    alike, apart = ([needed(icc, images) for images in (1, 4)] for icc in (0.9, 0.0))
     assert alike[1].patients > 0.9 * alike[0].patients
     assert apart[1].patients < 0.3 * apart[0].patients
 

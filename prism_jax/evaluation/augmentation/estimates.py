@@ -7,11 +7,10 @@ t), for other trainings on these patients. Neither includes another set of added
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
-from scipy import stats
 
 from prism_jax.evaluation.augmentation.test_sets import StudyTestImages
 from prism_jax.metrics import classification
-from prism_jax.stats.intervals import BootstrapConfig, Estimate, bootstrap
+from prism_jax.stats.intervals import BootstrapConfig, Estimate, bootstrap, student_t_mean
 
 Measure = Callable[[np.ndarray, np.ndarray, np.ndarray], float]
 """(probabilities, labels, groups), each [n] -> a number."""
@@ -66,16 +65,7 @@ def over_seeds(
     values = np.array([of(column) for column in plus])
     if minus:
         values = values - np.array([of(column) for column in minus])
-    return student(values, level=level)
-
-
-def student(values: np.ndarray, *, level: float) -> Estimate:
-    """Mean of independent `values` [k] with Student's interval; NaN bounds where there is one."""
-    count, mean = len(values), float(np.mean(values))
-    if count < 2:
-        return Estimate(value=mean, low=np.nan, high=np.nan, count=count)
-    half = float(stats.t.ppf((1 + level) / 2, count - 1) * np.std(values, ddof=1) / np.sqrt(count))
-    return Estimate(value=mean, low=mean - half, high=mean + half, count=count)
+    return student_t_mean(values, level=level)
 
 
 def by_group(test_images: StudyTestImages, plus: Sequence[np.ndarray], *, config: BootstrapConfig) -> list[Estimate]:
