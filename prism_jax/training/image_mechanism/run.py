@@ -123,8 +123,9 @@ def train(config: ImageMechanismRun, data: Observed, held: Observed, mesh: Mesh)
     tx, schedule = make_optimizer(config.optimizer, config.loop.steps)
     options = dict(schedule=schedule, ema_decay=config.ema_decay, skip=config.skip, decay=average_decay)
     graphdef, _ = nnx.split(pretrained.abstract(HVAE, config.model))
+    step = partial(train_step, graphdef=graphdef, config=config, update=partial(states.update, tx=tx, **options))
     fit(
-        partial(train_step, graphdef=graphdef, config=config, update=partial(states.update, tx=tx, **options)),
+        sharding.gather_params_first(step, mesh),
         create=partial(states.create, tx=tx, ema=True),
         initial=initial(config),
         frozen=None,
