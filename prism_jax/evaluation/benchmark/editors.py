@@ -125,8 +125,8 @@ def baseline_editor(
     images, attributes = truths(method.mode)
     truth = {query.key: image for query, image in zip(queries, images, strict=True)}
     truth |= {("", query.subject.id): originals(query.subject.id, size) for query in queries}
-    known = {query.key: found for query, found in zip(queries, attributes, strict=True)}
-    return BaselineEditor(size=size, change=lambda images: images, truth=truth, attributes=known)
+    expected = {query.key: each for query, each in zip(queries, attributes, strict=True)}
+    return BaselineEditor(size=size, change=lambda images: images, truth=truth, attributes=expected)
 
 
 def box(mask: np.ndarray, margin: float) -> np.ndarray:

@@ -53,10 +53,10 @@ def of_effectiveness(
     for one in seeds:
         for k, column in enumerate(inputs.columns):
             target, predicted = one.targets[rows, k], one.predictions["edited"].mean[rows, k]
-            known = ~np.isnan(target)
-            if known.any():
-                patients = inputs.patients[rows][known]
-                agreement = _agreement(column, predicted[known], target[known], patients, config)
+            labelled = ~np.isnan(target)
+            if labelled.any():
+                patients = inputs.patients[rows][labelled]
+                agreement = _agreement(column, predicted[labelled], target[labelled], patients, config)
                 by_column.setdefault(column, []).append(agreement)
     return {
         column: {label: mean_over_seeds([one[label] for one in parts]) for label in parts[0]}

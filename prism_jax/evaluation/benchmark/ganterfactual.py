@@ -43,13 +43,13 @@ class TranslationEditor:
     def generate(self, images: np.ndarray, queries: Sequence[Query]) -> np.ndarray:
         """A batch that needs several generators goes through each; its time includes them all."""
         ways = [self.way(query) for query in queries]
-        x, made = from_uint8(jnp.asarray(images))[..., None], np.empty_like(images)  # [b, h, w, 1]
+        x, edited = from_uint8(jnp.asarray(images))[..., None], np.empty_like(images)  # [b, h, w, 1]
         for attribute, is_wanted in dict.fromkeys(ways):
             both = self.generators[attribute]
             translated = np.asarray(_translated(both.add if is_wanted else both.remove, x))[..., 0]
             rows = [way == (attribute, is_wanted) for way in ways]
-            made[rows] = to_uint8(translated[rows])
-        return made
+            edited[rows] = to_uint8(translated[rows])
+        return edited
 
     def way(self, query: Query) -> tuple[str, bool]:
         """The attribute of the query, and whether the counterfactual has it."""

@@ -63,11 +63,11 @@ def _of_change(queries: Sequence[Query], edit: EditSpec, config: PhantomConfig) 
     numbers = np.array([query.subject.number for query in queries])
     do = intervention(edit.values(queries[0].source))  # the same for all: every phantom has the same attributes
     options = dict(seed=config.seed, size=config.size, equations=phantom.Equations.preset(config.preset))
-    made = {mode: phantom.generate(numbers, do=do, mode=mode, **options) for mode in MODES}
+    rendered = {mode: phantom.generate(numbers, do=do, mode=mode, **options) for mode in MODES}
     rows = [{"number": query.subject.number, "source_prompt": query.subject.prompt} for query in queries]
     return TrueCounterfactuals(
-        images={mode: found.images for mode, found in made.items()},
-        attributes={mode: _attributes(found.attributes, len(queries)) for mode, found in made.items()},
+        images={mode: batch.images for mode, batch in rendered.items()},
+        attributes={mode: _attributes(batch.attributes, len(queries)) for mode, batch in rendered.items()},
         effects={
             mode: ground_truth.true_effects(rows, edit, config, queries[0].subject.wording, mode=mode) for mode in MODES
         },

@@ -45,11 +45,13 @@ class JudgePanel:
         """Every judge's predictions for images uint8 [n, h, w]."""
         scores, features = [], []
         for judge in self.judges.values():
-            found = evaluation_judges.ask(judge, images, batch_size=self.batch_size, what="judging")
+            predictions = evaluation_judges.ask(judge, images, batch_size=self.batch_size, what="judging")
             scores.append(
-                evaluation_judges.probabilities(evaluation_judges.scores(judge, self.columns, found), self.columns)
+                evaluation_judges.probabilities(
+                    evaluation_judges.scores(judge, self.columns, predictions), self.columns
+                )
             )
-            features.append(found.features)
+            features.append(predictions.features)
         return Predictions(scores=np.stack(scores), features=features[0])
 
     def compare(self, images: np.ndarray, references: np.ndarray) -> dict[str, np.ndarray]:
@@ -64,10 +66,10 @@ class JudgePanel:
 
 def scales(size: int) -> int:
     """Number of MS-SSIM scales at this size; ValueError where there is none."""
-    found = ms_ssim.scales_within((1, size, size, 1))
-    if not found:
+    count = ms_ssim.scales_within((1, size, size, 1))
+    if not count:
         raise ValueError(f"size {size} is below MS-SSIM's window; use {image.WINDOW} pixels or more")
-    return found
+    return count
 
 
 def mean_error(images: np.ndarray, references: np.ndarray, where: np.ndarray | None = None) -> np.ndarray:

@@ -27,7 +27,7 @@ class BenchmarkInputs:
     originals: np.ndarray  # uint8 [n, h, w], one per query
     predictions: Predictions  # of those
     reference_set: Predictions  # of m real images
-    reference_values: np.ndarray  # float32 [m, c]: 1, 0 or years, NaN where it is not known
+    reference_values: np.ndarray  # float32 [m, c]: 1, 0 or years, NaN where unknown
     reference_patients: np.ndarray  # [m]
     truths: TrueCounterfactuals | None
     true_images: Mapping[Mode, np.ndarray]  # uint8 [n, h, w] at the common size; empty without ground truth
@@ -141,19 +141,19 @@ def minimality(
     divergence = np.full(len(changed), np.nan)
     for k, column in enumerate(inputs.columns):
         rows = changed[:, k] & (changed.sum(1) == 1)
-        known = ~np.isnan(inputs.reference_values[:, k])
-        if not rows.any() or not known.any():
+        labelled = ~np.isnan(inputs.reference_values[:, k])
+        if not rows.any() or not labelled.any():
             continue
-        reference = inputs.reference_values[known, k]
+        reference = inputs.reference_values[labelled, k]
         kind = (lambda x, bins_of=reference: axioms.in_bins(x, bins_of)) if column == AGE else (lambda x: x)
         divergence[rows] = axioms.minimality(
             inputs.predictions.features[rows],
             edited.features[rows],
-            inputs.reference_set.features[known],
+            inputs.reference_set.features[labelled],
             factual=kind(factual[rows, k]),
             target=kind(target[rows, k]),
             reference_values=kind(reference),
             patients=inputs.patients[rows],
-            reference_patients=inputs.reference_patients[known],
+            reference_patients=inputs.reference_patients[labelled],
         )
     return divergence

@@ -63,7 +63,7 @@ def with_known_parents(images: Images, graphs: Sequence[Graph]) -> Images:
     rows = tuple(i for i, a in enumerate(attributes) if all(observations.observe(a, graph) for graph in graphs))
     if not rows:
         names = ", ".join(sorted({name for graph in graphs for name in graph.names}))
-        raise ValueError(f"no image has all of {names} known, which a causal model here needs; name other data")
+        raise ValueError(f"no image has labels of all of {names}, which a causal model needs; name other data")
     return KnownImages(images, rows)
 
 

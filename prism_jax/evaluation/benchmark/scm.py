@@ -45,9 +45,9 @@ class CausalEditor:
         before, after = columns([a.source for a in queries], graph), columns([a.target for a in queries], graph)
         noise = self.attributes.abduct(before, self._keys(queries, "attributes"))
         chosen = {name: jnp.asarray(before[name] != after[name]) for name in graph.names}
-        found = jax.device_get(self.attributes.intervene(before, after, chosen, noise))
+        values = jax.device_get(self.attributes.intervene(before, after, chosen, noise))
         return [
-            restated(query.target, graph, {n: found[n][i] for n in graph.names if found[n][i] != after[n][i]})
+            restated(query.target, graph, {n: values[n][i] for n in graph.names if values[n][i] != after[n][i]})
             for i, query in enumerate(queries)
         ]
 
@@ -83,11 +83,11 @@ def columns(attributes: Sequence[Attributes], graph: Graph) -> dict[str, np.ndar
 
 def _observed(attributes: Attributes, graph: Graph) -> dict[str, float] | None:
     """As `observe`; where every named finding is absent, "no finding" is true."""
-    found = observations.observe(attributes, graph)
-    if found is None and not any(state is not False for state in attributes.findings.values()):
+    observed = observations.observe(attributes, graph)
+    if observed is None and not any(state is not False for state in attributes.findings.values()):
         none = dataclasses.replace(attributes, findings={**attributes.findings, FINDING: False})
-        found = observations.observe(none, graph)
-    return found
+        observed = observations.observe(none, graph)
+    return observed
 
 
 def restated(attributes: Attributes, graph: Graph, values: Mapping[str, float]) -> Attributes:

@@ -71,8 +71,10 @@ class Results:
     @property
     def measures(self) -> dict[str, tuple[str, str]]:
         """Name -> heading and unit of the available measures."""
-        known = {*next(iter(self.seeds.values()))[0].values, FID}
-        return {name: (title or self.distance.name, unit) for name, (title, unit) in MEASURES.items() if name in known}
+        available = {*next(iter(self.seeds.values()))[0].values, FID}
+        return {
+            name: (title or self.distance.name, unit) for name, (title, unit) in MEASURES.items() if name in available
+        }
 
     def of(self, edit: str) -> np.ndarray:
         """bool [n]: the queries of an edit."""
@@ -130,18 +132,18 @@ def described(method: Method) -> str:
 def _theme(results: Results, title: str, estimates_of: Mapping[str, MethodEstimates]) -> Table | None:
     """None where none of its measures is available."""
     names, note = THEMES[title]
-    known = [name for name in names if name in results.measures]
-    if "perceptual" in known and results.distance.note:
+    available = [name for name in names if name in results.measures]
+    if "perceptual" in available and results.distance.note:
         note = f"{note} {results.distance.note}"
-    return table(results, f"{title}: {ALL}", known, estimates_of, note) if known else None
+    return table(results, f"{title}: {ALL}", available, estimates_of, note) if available else None
 
 
 def table(
     results: Results, title: str, names: Sequence[str], estimates_of: Mapping[str, MethodEstimates], note: str
 ) -> Table:
     """Table of these measures of every method."""
-    told = results.measures
-    columns = ("Method", "Mode", *(Column(name=told[name][0], unit=told[name][1]) for name in names))
+    measures = results.measures
+    columns = ("Method", "Mode", *(Column(name=measures[name][0], unit=measures[name][1]) for name in names))
     rows = tuple(
         (method.name, mode_of(method), *(in_unit(name, estimates_of[method.name].mean[name]) for name in names))
         for method in results.methods
@@ -180,8 +182,8 @@ def costs(results: Results) -> Table:
 
 
 def _median(values: Sequence[float]) -> float | None:
-    known = [value for value in values if not np.isnan(value)]
-    return float(np.median(known)) if known else None
+    finite = [value for value in values if not np.isnan(value)]
+    return float(np.median(finite)) if finite else None
 
 
 def _seeds(results: Results, estimates_of: Mapping[str, MethodEstimates]) -> Table:
