@@ -1,5 +1,6 @@
 """Subjects of a cohort: images of a data set or of a CSV, and the edits of each."""
 
+import collections
 import csv
 import dataclasses
 import re
@@ -8,6 +9,8 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
+
+import numpy as np
 
 from prism_jax.data import schema
 from prism_jax.data.captions import edit_language
@@ -194,3 +197,14 @@ def why_unused(images: Images, edit: EditSpec) -> str:
             f"({len(known)} state {part.name} at all)"
         )
     return f"no image can be used to {edit.name}: no caption fits all of its parts"
+
+
+def drawn(patients: Sequence[str], count: int, *, seed: int = 0) -> list[int]:
+    """Indices of `count` images drawn at random over `patients` [n]: second images only where patients run out."""
+    order = np.random.default_rng(seed).permutation(len(patients))
+    seen: collections.Counter[str] = collections.Counter()
+    rounds = []
+    for i in order:
+        rounds.append((seen[patients[i]], int(i)))
+        seen[patients[i]] += 1
+    return [i for _, i in sorted(rounds, key=lambda pair: pair[0])[:count]]

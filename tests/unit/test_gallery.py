@@ -57,17 +57,6 @@ def test_two_edits_are_not_ranked():
     assert gallery.chosen([outcome(0, 1.0), outcome(1, 2.0)], None) == []
 
 
-def test_subjects_are_drawn_over_patients_before_anybody_comes_twice():
-    own = [
-        dataclasses.replace(outcome(i, 0.0), row=outcome(i, 0.0).row | dict(patient=f"p{i // 5}")) for i in range(20)
-    ]
-    shown = gallery.drawn(own, 6)
-    assert len({one.patient for one in shown[:4]}) == 4  # there are four patients
-    assert len({one.key for one in shown}) == 6
-    assert [one.key for one in gallery.drawn(own, 6)] == [one.key for one in shown]
-    assert [one.key for one in gallery.drawn(own, 6, seed=1)] != [one.key for one in shown]
-
-
 def test_those_selected_by_result_are_not_those_drawn():
     outcomes = [outcome(i, change) for i, change in enumerate((1.0, 5.0, 2.0, 9.0))]
     found = told(gallery.chosen(outcomes, None, without={outcomes[3].key}))

@@ -6,7 +6,7 @@ import pytest
 
 from prism_jax.data.captions.templates import PRISM
 from prism_jax.evaluation.edits import EditSpec
-from prism_jax.evaluation.subjects import ListedImages, choose, images_of
+from prism_jax.evaluation.subjects import ListedImages, choose, drawn, images_of
 from prism_jax.model_card import CaptionForm
 
 PROMPT = "Chest X-ray of a 63-year-old man, AP view, with"
@@ -112,3 +112,12 @@ def test_subjects_and_edits_are_worded_as_the_model_was_trained(tmp_path):
     assert edit.prompt == "Chest X-ray"
     with pytest.raises(ValueError, match=r"set age to 40: captions worded .* do not say it"):
         EditSpec(edit="set age 40", blend=None).edit_of(subject.attributes, subject.wording)
+
+
+def test_subjects_are_drawn_over_patients_before_anybody_comes_twice():
+    patients = [f"p{i // 5}" for i in range(20)]
+    shown = drawn(patients, 6)
+    assert len({patients[i] for i in shown[:4]}) == 4  # there are four patients
+    assert len(set(shown)) == 6
+    assert drawn(patients, 6) == shown != drawn(patients, 6, seed=1)
+    assert sorted(drawn(patients, 99)) == list(range(20))

@@ -1,4 +1,4 @@
-"""What an audit leaves beside its page: effects.parquet, a row an edit, judge and attribute; matrix.json and .csv."""
+"""Files of an audit beside its report: effects.parquet, one row per edit, judge and attribute; matrix.json and .csv."""
 
 import csv
 import io
@@ -24,7 +24,7 @@ ESTIMATES = ("effect", "standardised", "within")
 
 
 def effects_table(cases: Cases, scores: Scores, inside: Mapping[str, Inside]) -> "pa.Table":
-    """Every reading: before and after by probability and logit, labels, groups, and where the picture changed.
+    """Every score: before and after by probability and logit, labels, groups, and where the image changed.
 
     Ages stand in the columns `logit_*` and `probability_*` alike, in years.
     """
@@ -56,7 +56,7 @@ def effects_table(cases: Cases, scores: Scores, inside: Mapping[str, Inside]) ->
 
 
 def matrix_record(matrix: Matrix, more: Mapping[str, Any]) -> dict[str, Any]:
-    """The matrix as JSON's own types, NaN as null; `more` is what else the audit found."""
+    """The matrix as JSON's own types, NaN as null; `more` holds the other results."""
     encode_places = lambda found: [json_codec.encode(one) for one in found.values()]
     return {
         "format": FORMAT,
@@ -79,7 +79,7 @@ def matrix_record(matrix: Matrix, more: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def matrix_csv(matrix: Matrix) -> str:
-    """A line a judge, scale, edit and attribute."""
+    """One line per judge, scale, edit and attribute."""
     lines = io.StringIO()
     numbers = [f"{name}{end}" for name in ESTIMATES for end in ("", "_low", "_high")]
     plain = ("family", "images", "effective_sample_size", "std", "p", "q", "family_p", "margin", "verdict", "reason")
@@ -90,13 +90,13 @@ def matrix_csv(matrix: Matrix) -> str:
             for cell in found.cells:
                 estimates = [getattr(cell, name) for name in ESTIMATES]
                 values = [value for one in estimates for value in (one.value, one.low, one.high)]
-                told = [_written(value) for value in (*values, *(getattr(cell, name) for name in plain))]
-                writer.writerow([judge, scale, cell.edit, cell.column, cell.effect.count, *told])
+                written = [_written(value) for value in (*values, *(getattr(cell, name) for name in plain))]
+                writer.writerow([judge, scale, cell.edit, cell.column, cell.effect.count, *written])
     return lines.getvalue()
 
 
 def write_table(table: "pa.Table", path: Path) -> None:
-    """Writes Parquet, whole or not at all."""
+    """Writes Parquet atomically."""
     import pyarrow.parquet as pq
 
     with atomic_write(path) as partial:
@@ -104,11 +104,11 @@ def write_table(table: "pa.Table", path: Path) -> None:
 
 
 def write_text(text: str, path: Path) -> None:
-    """Writes text, whole or not at all."""
+    """Writes text atomically."""
     with atomic_write(path) as partial:
         partial.write_text(text, encoding="utf-8")
 
 
 def _written(value: Any) -> Any:
-    """Empty where a number is not known."""
+    """Empty for an unknown number."""
     return "" if isinstance(value, float) and not np.isfinite(value) else value

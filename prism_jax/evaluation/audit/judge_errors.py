@@ -18,7 +18,7 @@ from prism_jax.stats.misclassification import CorrectedChange, JudgedEdits, Labe
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Errors:
-    """Of one judge on one attribute of the original pictures; NaN where one kind of label is missing."""
+    """Errors of one judge on one attribute of the original images; NaN where one kind of label is missing."""
 
     judge: str
     column: str

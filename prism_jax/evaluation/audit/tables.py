@@ -73,8 +73,8 @@ def leakage(matrix: Matrix, sides: Sequence[Side]) -> Table:
     for side in sides:
         if not has_data and not matrix.is_called(side.edit, side.column):
             continue
-        told = (side.relation.data, side.relation.kind, side.relation.reason) if side.relation else (None, "", "")
-        rows.append((f"{side.edit}: {side.column}", side.leakage, *(told if has_data else ())))
+        relation = (side.relation.data, side.relation.kind, side.relation.reason) if side.relation else (None, "", "")
+        rows.append((f"{side.edit}: {side.column}", side.leakage, *(relation if has_data else ())))
     data = ("In the data", "Kind", "Reason") if has_data else ()
     note = "Change of the attribute per unit of change of the edit's target (probabilities; Fieller's interval)."
     if has_data:
@@ -141,8 +141,8 @@ def groups(matrix: Matrix, found: Mapping[tuple[str, str], Sequence[Heterogeneit
     for (edit, grouping), columns in found.items():
         for one in columns:
             if one.column in matrix.wanted[edit] or matrix.is_called(edit, one.column) or one.q <= 0.05:
-                told = "; ".join(f"{name} {_short(e)}" for name, e in zip(one.groups, one.effects, strict=True))
-                rows.append((f"{edit}: {spoken(one.column)}", grouping, told, one.p, one.q, one.reason))
+                each = "; ".join(f"{name} {_short(e)}" for name, e in zip(one.groups, one.effects, strict=True))
+                rows.append((f"{edit}: {spoken(one.column)}", grouping, each, one.p, one.q, one.reason))
     columns = ("Edit: attribute", "By", "Effect on logits (95 % interval; patients)", "p", "q", "Too few")
     note = (
         "p of all groups being alike (Welch), q over the attributes of an edit. Targets, effects found, and q ≤ 0.05."
@@ -235,8 +235,8 @@ def attempts(cases: Cases) -> Table:
     statuses = sorted({status for counts in cases.attempts.values() for status in counts} | {"done"})
     rows = []
     for edit, counts in cases.attempts.items():
-        pictures = sum(case.edit.name == edit for case in cases.cases)
-        rows.append((edit, sum(counts.values()), *(counts.get(status, 0) for status in statuses), pictures))
+        images = sum(case.edit.name == edit for case in cases.cases)
+        rows.append((edit, sum(counts.values()), *(counts.get(status, 0) for status in statuses), images))
     columns = ("Edit", "Attempts", *(status.capitalize() for status in statuses), "Images judged")
     note = "Every attempt with an image is judged, accepted or not; the cohort's manifest states why others failed."
     return Table(title="Attempts", columns=columns, rows=tuple(rows), note=note)

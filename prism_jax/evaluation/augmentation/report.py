@@ -10,6 +10,7 @@ from prism_jax import report
 from prism_jax.data import targets, transforms
 from prism_jax.data.captions.templates import PLAIN
 from prism_jax.data.loading import pipeline
+from prism_jax.evaluation import subjects
 from prism_jax.evaluation.augmentation import estimates as augmentation_estimates
 from prism_jax.evaluation.augmentation.test_sets import StudyTestImages, StudyTestSet, group_counts, group_names
 from prism_jax.evaluation.augmentation.trainings import ARMS, COUNTERFACTUALS, REAL, SAMPLES, TRUTH
@@ -67,6 +68,11 @@ def report_of(study: Study, cases: Cases, truth: Sequence[np.ndarray], shown: in
         title=study.title,
         summary=summary(study),
         headline=headline(study),
+        look_first=(
+            "Look first at the worst-group accuracy in the tables of differences: do counterfactuals help where plain "
+            "samples do not?",
+            "The counterfactuals themselves are evaluated in cohort/report.html.",
+        ),
         strips=strips(cases, truth, shown),
         samples=samples(study, shown),
         charts=(added_chart(study),),
@@ -75,13 +81,12 @@ def report_of(study: Study, cases: Cases, truth: Sequence[np.ndarray], shown: in
 
 
 def summary(study: Study) -> str:
-    """Summary of the study, under the title."""
+    """What was trained, in a sentence."""
     added = int(study.counts[COUNTERFACTUALS].sum())
     return (
         f"Classifiers of {study.target}, trained on {int(study.counts[REAL].sum()):,} images in which it and "
         f"{study.companion} are confounded, with {added:,} added images, the same number in every arm "
-        f"but the first; {len(study.seeds)} trainings each (seeds {', '.join(map(str, study.seeds))}). "
-        "The counterfactuals are evaluated in cohort/report.html."
+        f"but the first; {len(study.seeds)} trainings each (seeds {', '.join(map(str, study.seeds))})."
     )
 
 
@@ -203,7 +208,8 @@ def strips(cases: Cases, truth: Sequence[np.ndarray], shown: int) -> tuple[repor
     """The first `shown` subjects of every edit: original, counterfactual, and the true one where it exists."""
     strips = []
     for edit in cases.edits:
-        for i in cases.of(edit)[:shown]:
+        places = cases.of(edit)
+        for i in places[subjects.drawn(cases.patients[places].tolist(), shown)]:
             case = cases.cases[i]
             images = {name: cases.manifest.image(case.row[name]) for name in ("original", "edited")}
             if len(truth):

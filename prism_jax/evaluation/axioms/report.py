@@ -51,11 +51,14 @@ def report_of(results: Results, config: "AxiomsRun") -> report.Report:
         title=config.title,
         summary=(
             f"{len(results.data.ids)} images of {config.data.folder}, {config.data.split}; "
-            f"{len(config.images)} image mechanism{'s that differ in their seed' if len(config.images) > 1 else ''}. "
-            f"Interventions on each attribute in turn, with values drawn from training"
+            f"{len(config.images)} image mechanism{'s that differ in their seed' if len(config.images) > 1 else ''}."
+        ),
+        look_first=(
+            "Read effectiveness against its first row, the real images, which counterfactuals should not exceed.",
+            "Interventions are on each attribute in turn, with values drawn from training"
             f"{' other than the factual ones' if config.is_different else ''}, and on random sets. "
             f"Effect {how.effect}, t_u {how.t_u:g}, t_z {how.t_z:g}"
-            f"{f', alpha {how.alpha:g}' if results.mediates and how.effect != 'direct' else ''}. Images have 8 bits."
+            f"{f', alpha {how.alpha:g}' if results.mediates and how.effect != 'direct' else ''}; images have 8 bits.",
         ),
         headline=((f"{len(results.interventions)}", f"interventions, from do({spoken(first)}) on"),),
         strips=strips(results, config.shown),

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from prism_jax import report
+from prism_jax.evaluation import subjects
 from prism_jax.evaluation.benchmark.generate import Generated
 from prism_jax.evaluation.benchmark.ground_truth import MODES
 from prism_jax.evaluation.benchmark.measure import BenchmarkInputs
@@ -16,17 +17,18 @@ from prism_jax.evaluation.ground_truth import AUTOENCODER
 
 
 def report_of(results: Results, *, title: str, shown: int) -> report.Report:
-    """The report; `shown` subjects of each edit, the first by number."""
+    """The report; `shown` subjects of each edit, drawn at random over patients."""
     inputs = results.inputs
-    subjects = len({query.subject.id for query in inputs.queries})
+    count = len({query.subject.id for query in inputs.queries})
     return report.Report(
         title=title,
-        summary=summary(results, subjects),
+        summary=summary(results, count),
         headline=(
             (f"{len(results.methods)}", "methods, baselines included"),
-            (f"{subjects}", "subjects, the same for every method"),
+            (f"{count}", "subjects, the same for every method"),
             (f"{len(inputs.queries)}", f"counterfactuals per method, of {len(results.edits)} edits"),
         ),
+        look_first=look_first(results),
         strips=strips(results, shown),
         tables=tables(results),
     )
@@ -39,28 +41,37 @@ def tables(results: Results) -> tuple[report.Table, ...]:
     return (*of_all(results, by_edit[ALL]), *effectiveness_by_attribute(results), *each)
 
 
-def summary(results: Results, subjects: int) -> str:
-    """Summary of the benchmark, under the title."""
+def summary(results: Results, count: int) -> str:
+    """What was compared, in a sentence."""
     inputs = results.inputs
-    start = (
-        f"Every method got the same {subjects} 8-bit images and the same edits; the judges are "
-        f"{', '.join(inputs.panel.judges)}, at {inputs.size} × {inputs.size} pixels. "
+    return (
+        f"Every method got the same {count} 8-bit images and the same edits; the judges are "
+        f"{', '.join(inputs.panel.judges)}, at {inputs.size} × {inputs.size} pixels."
     )
-    if inputs.truths is None:
-        return start + "Real images have no ground truth: the unchanged image is the only baseline."
-    return start + (
-        "These are synthetic X-rays (phantoms) with a known structural causal model. In surgical mode only the edited "
-        "attribute changes, as a text edit states; in graph mode its descendants follow. Each method is compared with "
-        "the true counterfactual of its own mode, between two baselines: the unchanged image and the oracle, which "
-        "returns the true counterfactual."
+
+
+def look_first(results: Results) -> tuple[str, ...]:
+    """What to look at first, and how to read it."""
+    last = "The subjects shown are drawn at random over patients, none selected by its result."
+    if results.inputs.truths is None:
+        return "Real images have no ground truth: the unchanged image is the only baseline.", last
+    return (
+        "Read each method between two baselines: the unchanged image, and the oracle, which returns the true "
+        "counterfactual.",
+        "These are phantom X-rays with a known structural causal model. In surgical mode only the edited attribute "
+        "changes, as a text edit states; in graph mode its descendants follow. Each method is compared with the true "
+        "counterfactual of its own mode.",
+        last,
     )
 
 
 def strips(results: Results, shown: int) -> tuple[report.Strip, ...]:
-    """The images of the first subjects: original, every method (except trivial baselines), and the truth."""
+    """The images of subjects drawn at random: original, every method (except trivial baselines), and the truth."""
     strips = []
     for edit in results.edits:
-        places = np.flatnonzero(results.of(edit))[:shown]
+        places = np.flatnonzero(results.of(edit))
+        patients = [results.inputs.queries[place].subject.patient for place in places]
+        places = places[subjects.drawn(patients, shown)]
         strips += [_strip(results, edit, int(place)) for place in places]
     return tuple(strips)
 

@@ -1,4 +1,4 @@
-"""Where the words of an edit looked, as pictures: over the reconstruction what goes, over the edit all there is."""
+"""Cross-attention maps of an edit: removed words over the reconstruction, all edited words over the edit."""
 
 from collections.abc import Sequence
 
@@ -13,17 +13,17 @@ from prism_jax.report.figures import attention_image, contact_sheet, contrast
 from prism_jax.report.images import WordMap
 from prism_jax.stable_diffusion import StableDiffusion
 
-LABEL = 16  # pixels under a picture for its word
+LABEL = 16  # pixels under an image for its word
 
 
 def maps_of_edit(
-    sd: StableDiffusion, prompts: tuple[str, str], pictures: tuple[np.ndarray, np.ndarray]
+    sd: StableDiffusion, prompts: tuple[str, str], images: tuple[np.ndarray, np.ndarray]
 ) -> tuple[WordMap, ...]:
     """Maps of the words of the source prompt that go, over the reconstruction, and of all of the edited prompt.
 
-    `pictures` are the reconstruction and the edit, uint8 [h, w].
+    `images` are the reconstruction and the edit, uint8 [h, w].
     """
-    latents = sd.encode_image(jnp.asarray(rgb_from_uint8(np.stack(pictures))))
+    latents = sd.encode_image(jnp.asarray(rgb_from_uint8(np.stack(images))))
     tokens = np.asarray(word_maps.token_maps(sd, latents, prompts))  # [2, 77, h', w']
     made = []
     for i, phrases in enumerate(differing(*prompts, negations=True)):
@@ -32,13 +32,13 @@ def maps_of_edit(
             is_changed = changed.issuperset(word.tokens.tolist())
             if i == 1 or is_changed:
                 found = word_maps.mean_map(tokens[i], word.tokens)
-                shown = dict(image=pictures[i], is_edited=i == 1, is_changed=is_changed)
+                shown = dict(image=images[i], is_edited=i == 1, is_changed=is_changed)
                 made.append(WordMap(word=word.text, map=found, **shown))
     return tuple(made)
 
 
 def sheet(maps: Sequence[WordMap]) -> np.ndarray:
-    """All maps in one picture, uint8 [h, w, 3]. Under each its word, - if it goes and + if it is new, and contrast."""
+    """All maps in one image, uint8 [h, w, 3]. Under each its word, - if it goes and + if it is new, and contrast."""
     sign = lambda one: ("+ " if one.is_edited else "- ") if one.is_changed else ""
     return contact_sheet(
         [
@@ -48,7 +48,7 @@ def sheet(maps: Sequence[WordMap]) -> np.ndarray:
     )
 
 
-def _labelled(picture: np.ndarray, text: str) -> np.ndarray:
-    page = Image.fromarray(np.pad(picture, ((0, LABEL), (0, 0), (0, 0))))
-    ImageDraw.Draw(page).text((2, picture.shape[0] + 1), text, fill=(255, 255, 255))
+def _labelled(image: np.ndarray, text: str) -> np.ndarray:
+    page = Image.fromarray(np.pad(image, ((0, LABEL), (0, 0), (0, 0))))
+    ImageDraw.Draw(page).text((2, image.shape[0] + 1), text, fill=(255, 255, 255))
     return np.asarray(page)

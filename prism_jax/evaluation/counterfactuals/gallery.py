@@ -12,17 +12,6 @@ from prism_jax.metrics.counterfactual import CounterfactualMetrics
 from prism_jax.report.tables import number
 
 
-def drawn(outcomes: Sequence[Outcome], count: int, *, seed: int = 0) -> list[Outcome]:
-    """`count` outcomes drawn at random over patients: one of each, and second images only where patients run out."""
-    order = [outcomes[i] for i in np.random.default_rng(seed).permutation(len(outcomes))]
-    rounds: dict[str, int] = {}
-    ranked = []
-    for outcome in order:
-        rounds[outcome.patient] = rounds.get(outcome.patient, -1) + 1
-        ranked.append((rounds[outcome.patient], outcome))
-    return [outcome for _, outcome in sorted(ranked, key=lambda pair: pair[0])[:count]]
-
-
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Merit:
     """The measure that ranks edits."""

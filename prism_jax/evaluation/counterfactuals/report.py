@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from prism_jax import StableDiffusion, report
-from prism_jax.evaluation import ground_truth
+from prism_jax.evaluation import ground_truth, subjects
 from prism_jax.evaluation.counterfactuals import attention, gallery, measure
 from prism_jax.evaluation.counterfactuals.attention import Maps
 from prism_jax.evaluation.counterfactuals.manifest import DONE, FAILED, REFUSED, Manifest
@@ -34,9 +34,9 @@ def report_of(config: "CounterfactualRun", manifest: Manifest, sd: StableDiffusi
     names = [edit.name for edit in config.edits if not edit.is_negative_control and outcomes[edit.name]]
     errors = {name: measure.merged(outcomes[name]) for name in names} if phantom else {}
     fidelity = measure.fidelity(manifest, measure.first_rows(rows))
-    drawn = {name: gallery.drawn(each, config.shown) for name, each in outcomes.items()}
+    drawn = {name: _drawn(each, config.shown) for name, each in outcomes.items()}
     words = attention.maps_of(sd, drawn, min(config.attention, config.shown))
-    originals = [outcome.row for outcome in gallery.drawn(_one_per_image(outcomes), SAMPLES)]
+    originals = [outcome.row for outcome in _drawn(_one_per_image(outcomes), SAMPLES)]
     return report.Report(
         title=config.title,
         summary=summary(rows, is_phantom=phantom is not None),
@@ -51,6 +51,11 @@ def report_of(config: "CounterfactualRun", manifest: Manifest, sd: StableDiffusi
             for row in originals
         ),
     )
+
+
+def _drawn(outcomes: Sequence[Outcome], count: int) -> list[Outcome]:
+    """Outcomes drawn at random over patients."""
+    return [outcomes[i] for i in subjects.drawn([outcome.patient for outcome in outcomes], count)]
 
 
 def _one_per_image(outcomes: Outcomes) -> list[Outcome]:

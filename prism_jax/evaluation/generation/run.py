@@ -98,6 +98,13 @@ def check(config: GenerationRun) -> Classifier:
     return Classifier.from_pretrained(config.judge)
 
 
+LOOK_FIRST = (
+    "Read the FID against its first row, other real images: few images alone make it larger than 0.",
+    "Then look at the samples nearest to a training image: are they copies of it?",
+    "Samples are the first by number, none selected by its result.",
+)
+
+
 def report_of(
     config: GenerationRun,
     prompts: Sequence[str],
@@ -134,6 +141,7 @@ def report_of(
             f"compared with {len(real.images)} real images."
         ),
         headline=((f"{fid.value:.3g}", f"FID in the classifier's features ({floor.value:.3g} for other real images)"),),
+        look_first=LOOK_FIRST,
         samples=tuple(samples),
         strips=tuple(strips),
         tables=tuple(tables_of_run),
