@@ -93,8 +93,9 @@ def check(program: Program, config: Any, named: str) -> None:
     takers = programs.taking(type(config))
     if program in takers:
         return
-    kind = f"a configuration of {' and '.join(map(str, takers))}" if takers else f"a {type(config).__name__}"
-    raise ValueError(f"{named} is {kind}, not a configuration of {program}")
+    if takers:
+        raise ValueError(f"{named} is a configuration of {' and '.join(map(str, takers))}, not of {program}")
+    raise ValueError(f"{named} is a {type(config).__name__}, not a configuration of {program}")
 
 
 def shipped(program: Program) -> list[str]:
