@@ -118,8 +118,9 @@ def describe(program: Program, named: str) -> str:
 def remedy(named: str, error: str) -> str | None:
     """The command that a shipped configuration names for making the folder whose absence `error` reports."""
     from prism_jax.cli import configs
+    from prism_jax.config import shipped_name
 
-    entry = next((entry for entry in configs.entries() if entry.name == named), None)
+    entry = next((entry for entry in configs.entries() if entry.name == shipped_name(Path(named))), None)
     for command in entry.needs if entry else ():
         words = command.split()
         if "--out" in words and (out := words[words.index("--out") + 1]) in error and not Path(out).exists():

@@ -37,6 +37,7 @@ def run(args: str, capsys: pytest.CaptureFixture) -> tuple[int, str, str]:
             "(here: prism data build phantom --out runs/demo/data --preset",
         ),
         ("configs cardiology", "no configuration has cardiology"),
+        ("train finetune --config configs/demo/finetune.py", "(here: prism data build phantom --out runs/demo/data"),
     ],
 )
 def test_wrong_input_is_one_line_and_exit_code_2(args, said, capsys, tmp_path, monkeypatch):
