@@ -29,7 +29,7 @@ def config() -> AuditRun:
     )
     return AuditRun(
         run="runs/covid_audit",
-        title="What edits of real X-rays take along",
+        title="Side effects of edits of real X-rays",
         cohort=cohort.run,
         make=cohort,
         judges=(

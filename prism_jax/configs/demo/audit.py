@@ -31,7 +31,7 @@ def config() -> AuditRun:
     )
     return AuditRun(
         run="runs/demo/audit",
-        title="What the demo's edits take along",
+        title="Side effects of the demo's edits",
         cohort=cohort.run,
         make=cohort,
         judges=JUDGES,

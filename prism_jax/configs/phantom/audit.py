@@ -32,7 +32,7 @@ def config() -> AuditRun:
     )
     return AuditRun(
         run="runs/phantom_audit",
-        title="What the base model's edits take along",
+        title="Side effects of the base model's edits",
         cohort=cohort.run,
         make=cohort,
         judges=JUDGES,

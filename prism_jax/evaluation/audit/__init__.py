@@ -1,1 +1,1 @@
-"""The audit: what edits take along, cell by cell, and the page that says so."""
+"""The audit: effects and side effects of edits, cell by cell, and their report."""

@@ -31,7 +31,7 @@ class AuditRun:
     """Configuration of an audit."""
 
     run: str = "runs/audit"
-    title: str = "What edits take along"
+    title: str = "Side effects of text edits"
     cohort: str = "runs/counterfactuals"
     """Run folder of `prism eval counterfactuals`."""
     make: CounterfactualRun | None = None

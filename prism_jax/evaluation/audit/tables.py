@@ -67,7 +67,7 @@ def scaled(estimate: Estimate, column: str) -> Estimate:
 
 
 def leakage(matrix: Matrix, sides: Sequence[Side]) -> Table:
-    """What edits take along for each unit of their target, and whether the data do so."""
+    """Side effects per unit of change of the target, compared with associations in the data."""
     has_data = any(side.relation for side in sides)
     rows = []
     for side in sides:
