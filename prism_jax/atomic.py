@@ -8,13 +8,13 @@ from pathlib import Path
 
 @contextlib.contextmanager
 def atomic_write(file: str | os.PathLike) -> Iterator[Path]:
-    """A name beside `file` to write to; renamed to `file` when the block ends, removed where it fails.
+    """Yields a temporary path beside `file`, which is renamed to `file` when the block ends and removed if it fails.
 
     Makes the folder. Processes that write the same file do not disturb each other: the last one wins.
     """
     file = Path(file)
     file.parent.mkdir(parents=True, exist_ok=True)
-    partial = file.with_name(f".{os.getpid()}.{file.name}")  # the ending stays: some writers go by it
+    partial = file.with_name(f".{os.getpid()}.{file.name}")  # keeps the suffix: some writers choose the format by it
     try:
         yield partial
         os.replace(partial, file)

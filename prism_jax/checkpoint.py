@@ -21,7 +21,7 @@ VALIDATION_LOSS = "validation_loss"  # the metric by which the best checkpoints 
 _SIZES = "sizes.json"  # of all files of a checkpoint, written by us when Orbax is done
 _UNFINISHED = ".orbax-checkpoint-tmp"
 _COMPLETE = "_CHECKPOINT_METADATA"  # written last, before Orbax renames the folder to its step
-# What file systems and Orbax's storage layer (in a ValueError) say when there is no room.
+# Error texts of file systems and of Orbax's storage layer (in a ValueError) when the disk is full.
 _NO_ROOM = ("No space left on device", "File too large", "Disk quota exceeded")
 
 
@@ -52,7 +52,7 @@ class Checkpoints:
             read_only=is_reader,
         )
         handlers = {"state": ocp.StandardCheckpointHandler(), "iterator": ocp.JsonCheckpointHandler()}
-        with _quiet() if is_reader else contextlib.nullcontext():  # Orbax warns that what is only read is read-only
+        with _quiet() if is_reader else contextlib.nullcontext():  # Orbax warns when it opens read-only
             self._manager = ocp.CheckpointManager(self.folder, options=options, item_handlers=handlers)
         self._under_way: int | None = None
 
@@ -95,12 +95,12 @@ class Checkpoints:
             self._manager.save(step, args=items, metrics=dict(metrics) if metrics else None, force=True)
 
     def poll(self) -> None:
-        """Ends a save that is written, without waiting for one that is not; raises as `save` does."""
+        """Completes a finished background save; does not wait for an unfinished one; raises as `save` does."""
         if self._under_way is not None and not self._manager.is_saving_in_progress():
             self.wait()
 
     def wait(self) -> None:
-        """Waits until what was begun is on disk; raises as `save` does."""
+        """Waits until the save in progress is on disk; raises as `save` does."""
         if self._under_way is None:
             return
         with self._writing():
@@ -110,7 +110,7 @@ class Checkpoints:
 
     @contextlib.contextmanager
     def _writing(self) -> Iterator[None]:
-        """Turns what a failed save raises, at once or in the background, into one clear error."""
+        """Converts the errors of a failed save, immediate or in the background, into one clear error."""
         step = self._under_way
         try:
             with _quiet():
@@ -150,7 +150,7 @@ class Checkpoints:
             return self._manager.restore(step, args=ocp.args.Composite(state=ocp.args.StandardRestore(like))).state
 
     def close(self) -> None:
-        """Waits for what is under way, and releases Orbax's threads."""
+        """Waits for the save in progress, and releases Orbax's threads."""
         try:
             self.wait()
         finally:
@@ -176,7 +176,7 @@ class Checkpoints:
             return False
 
     def _note_sizes(self, step: int) -> None:
-        # Orbax reads a file that was cut short only when it needs what is missing, which may be late or never.
+        # Orbax notices a truncated file only when it reads the missing part, which may be late or never.
         folder = self.folder / str(step)
         if jax.process_index() == 0 and folder.is_dir():
             partial = self.folder / f".{step}.{_SIZES}"
@@ -220,7 +220,7 @@ class Checkpoints:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Keeps Orbax's threads from printing a traceback each; the error that is raised says it all."""
+    """Keeps Orbax's threads from printing one traceback each; the error that is raised is enough."""
     logger, hook = logging.getLogger("absl"), sys.unraisablehook
     level = logger.level
 

@@ -1,6 +1,6 @@
 """A classifier of chest X-rays: findings, sex and view as calibrated probabilities, age in years, features.
 
-Judges of counterfactuals, conditions of a search, and networks whose features measure distributions are all this.
+Used to judge counterfactuals, as a condition of a search, and for the features of distribution metrics.
 """
 
 import dataclasses
@@ -23,7 +23,7 @@ FAMILIES = {
     "convnext": (ConvNeXt, ConvNeXtConfig, ()),
 }
 STEM = "model"
-EDGE = 1e-6  # probabilities scaled by operating points stay so far from 0 and 1, where logits end
+EDGE = 1e-6  # probabilities scaled by operating points are clipped this far from 0 and 1, so that logits are finite
 
 # torchxrayvision.datasets.default_pathologies: the outputs of the published networks.
 TORCHXRAYVISION = (
@@ -87,7 +87,7 @@ class Classifier:
         size: int,
         age_scale: tuple[float, float] | None = None,
     ) -> "Classifier":
-        """A classifier that is not calibrated. The network's outputs are the targets and, with `age_scale`, the age.
+        """An uncalibrated classifier. The network's outputs are the targets and, with `age_scale`, the age.
 
         Raises:
           ValueError: the network has another number of outputs.

@@ -1,8 +1,8 @@
 """Run configurations: frozen dataclasses composed by a Python file, kept as JSON.
 
 A configuration file defines `config()`, which returns a frozen dataclass; options on the command line change it. Every
-run writes what it ran with to `config.json`, which is a configuration file as well. It names the class of the whole,
-and of a part that may be of several classes; all other classes follow from the annotations of the fields.
+run writes what it ran with to `config.json`, which is a configuration file as well. It names the class of the
+configuration, and of fields that may hold several classes; all other classes follow from the annotations of the fields.
 """
 
 import dataclasses
@@ -35,7 +35,7 @@ CLASSES = {program.config.partition(":")[2]: program.config.partition(":")[0] fo
     "Graph": "prism_jax.scm.graph",
     "MorphoConfig": "prism_jax.models.predictors",
 }
-"""Classes that a config.json may be of -> their modules. No other module is imported for one."""
+"""Classes that a config.json may name -> their modules. No other module is imported for it."""
 _CLASS = "class"  # the JSON key that names a dataclass
 _DTYPE = "dtype_name"  # how a dtype was written before 0.2: {"dtype_name": "float32"}
 
@@ -70,7 +70,7 @@ def load(named: str | Path) -> Any:
 
 
 def shipped_name(path: Path) -> str | None:
-    """The name of the shipped configuration `path` (`configs/demo/finetune.py` too); None where there is none."""
+    """The name of the shipped configuration at `path` (`configs/demo/finetune.py` too); None for any other path."""
     parts = path.with_suffix("").parts if path.suffix == ".py" else path.parts
     for prefix in (("prism_jax", "configs"), ("configs",)):
         parts = parts[len(prefix) :] if parts[: len(prefix)] == prefix else parts
@@ -122,12 +122,12 @@ def read(path: str | Path) -> Any:
 
 
 def check_same(config: Any, run: str | Path, names: Sequence[str], *, holds: str, kept: str = FILE_NAME) -> None:
-    """Refuses a run folder whose content other settings made.
+    """Refuses a run folder whose content was made with other settings.
 
     Args:
       config: the settings to resume with.
       names: the options that the content depends on.
-      holds: the content, in words.
+      holds: a description of the content, for the message.
       kept: pattern of its files in `run`; where there are none, any settings do.
 
     Raises:
@@ -155,7 +155,7 @@ def _class_name(content: Any) -> str:
 
 
 def converter() -> cattrs.Converter:
-    """Configurations as JSON's own types and back, but for the class of the whole."""
+    """Converter between configurations and JSON types; it does not write the class of the top-level configuration."""
     converter = json_codec.strict_converter()
     converter.register_structure_hook_factory(dataclasses.is_dataclass, partial(_dataclass_reader, converter))
     converter.register_structure_hook_factory(_is_ambiguous, partial(_union_reader, converter))
@@ -202,7 +202,7 @@ def _union_reader(converter: cattrs.Converter, kind: Any) -> Callable:
 
 
 def _members(kind: Any) -> dict[str, type]:
-    """The dataclasses of a union by name; none of any other type."""
+    """The dataclasses of a union by name; empty for any other type."""
     if typing.get_origin(kind) not in (types.UnionType, typing.Union):
         return {}
     return {member.__name__: member for member in typing.get_args(kind) if dataclasses.is_dataclass(member)}
@@ -220,7 +220,7 @@ def _with_dtypes(value: Any) -> Any:
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         fields = {field.name: _with_dtypes(getattr(value, field.name)) for field in dataclasses.fields(value)}
         return dataclasses.replace(value, **fields)
-    # jnp.float32 and friends are not dtypes but carry one.
+    # jnp.float32 and the like are not dtypes but have one.
     is_dtype = isinstance(value, type(jnp.float32))
     return jnp.dtype(value) if is_dtype else value
 

@@ -82,7 +82,7 @@ FIELDS: Mapping[str, Mapping[str, str]] = {
 """By today's class name: old field name -> today's."""
 
 REMOVED: Mapping[str, Mapping[str, object]] = {"SplineConfig": {"order": "linear"}}
-"""By today's class name: field that is gone -> its only value that today's code still means; dropped when reading."""
+"""By today's class name: removed field -> the only value that today's code still supports; dropped when reading."""
 
 VALUES: Mapping[str, Mapping[str, Mapping[str, str]]] = {
     "EffectConfig": {"control": {"discoveries": "fdr", "family": "fwer"}, "margin_of": {"spread": "std"}},

@@ -4,7 +4,7 @@ import dataclasses
 
 import jax
 
-FROM_CLUSTER = "cluster"  # in place of an address: SLURM, Open MPI, Kubernetes or a TPU pod say where and how many
+FROM_CLUSTER = "cluster"  # address and counts are read from SLURM, Open MPI, Kubernetes or a TPU pod
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -14,17 +14,18 @@ class DistributedConfig:
     count: int = 1
     index: int = 0
     coordinator: str | None = None
-    """HOST:PORT of process 0: all of them form one `jax.distributed` job; "cluster" reads that, count and index from
-    SLURM, Open MPI or Kubernetes."""
+    """HOST:PORT of process 0: all processes form one `jax.distributed` job; "cluster" reads address, count and index
+    from SLURM, Open MPI or Kubernetes."""
     devices: tuple[int, ...] | None = None
-    """The local devices of this process; by default all it sees, under SLURM and Open MPI one GPU by local index."""
+    """Local device ids of this process; by default all visible ones, under SLURM and Open MPI one GPU by local
+    index."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.index < self.count:
             raise ValueError(f"process {self.index} of {self.count} is not one; use an index from 0 to count - 1")
 
     def initialize(self) -> "DistributedConfig":
-        """Joins the job, if there is one; count and index as they are in it. Before any other use of devices.
+        """Joins the job, if any, before any other use of devices; returns this with the job's count and index.
 
         Raises:
           ValueError: there is no such cluster, or its processes did not meet.

@@ -1,12 +1,12 @@
-"""What every command and program starts with: errors as one line and an exit code, signals, the compilation cache.
+"""Entry point of all commands and programs: one-line errors with exit codes, signals, the compilation cache.
 
 Exit codes:
   0    success.
-  1    numbers went wrong (NaN, or too many skipped batches), or a defect of the program, then with a traceback.
-  2    wrong usage or input; a new start does not fix it.
+  1    numerical failure (NaN, or too many skipped batches), or a bug in the program, with a traceback.
+  2    wrong usage or input; restarting does not fix it.
   75   SIGTERM stopped it and its state was saved (EX_TEMPFAIL of sysexits.h): the same command resumes.
   130  Ctrl-C stopped it; a training saved its state first.
-Any other program that SIGTERM stops ends as the operating system has it, which shells call 143.
+Programs without state to save are ended by SIGTERM itself, which shells report as 143.
 """
 
 import hashlib
@@ -64,13 +64,13 @@ def exit_code(program: Callable[[], int | None]) -> int:
         return program() or 0
     try:
         return program() or 0
-    except SystemExit as stop:  # from the parser of options, after its own message or help
+    except SystemExit as stop:  # raised by the option parser, after it printed its message or help
         return int(stop.code or 0)
     except Stopped as stopped:
         return _say(str(stopped), stopped.code)
     except KeyboardInterrupt:
         return _say("interrupted", INTERRUPTED)
-    except BrokenPipeError:  # the reader of our output, head for instance, has ended
+    except BrokenPipeError:  # the program that reads our output, such as head, has ended
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except (ValueError, OSError) as error:
@@ -90,13 +90,13 @@ def _say(text: str, code: int) -> int:
 
 
 def enable_compilation_cache() -> None:
-    """Has JAX keep compiled programs in the user's cache folder, unless JAX_COMPILATION_CACHE_DIR is set.
+    """Makes JAX keep compiled programs in the user's cache folder, unless JAX_COMPILATION_CACHE_DIR is set.
 
     An empty JAX_COMPILATION_CACHE_DIR turns it off. JAX reads the variable when it is imported.
     """
     if CACHE in os.environ:
         return
-    # By kind of processor: a home folder may serve many machines, and programs for CPUs use all that theirs can do.
+    # One folder per CPU model: machines may share a home folder, and compiled programs use CPU-specific instructions.
     cpuinfo = Path("/proc/cpuinfo")
     lines = cpuinfo.read_text().splitlines() if cpuinfo.is_file() else [platform.processor()]
     flags = [line for line in lines if line.startswith(("flags", "Features"))][:1] or lines[:1]

@@ -25,7 +25,7 @@ def by_hand(function: Callable, shapes: tuple, *, trips: int | None = None) -> f
 
 def unet_forward(config: UNetConfig, side: int) -> float:
     """One prediction for one image with latents of `side`."""
-    # In float32, which fused kernels, whose work does not show in their shapes, do not take.
+    # In float32: half precision may use fused kernels, whose work cannot be counted from shapes.
     unet = pretrained.abstract(UNet2DCondition, dataclasses.replace(config, remat=False, dtype=jnp.float32))
     shaped = lambda *shape: jax.ShapeDtypeStruct(shape, jnp.float32)
     latents, context = shaped(1, side, side, config.in_channels), shaped(1, TOKENS, config.cross_attention_dim)
@@ -38,14 +38,14 @@ def unet_training(config: UNetConfig, side: int) -> float:
 
 
 def peak_training_rate(config: UNetConfig, side: int, batch_size: int, devices: int) -> float | None:
-    """Training steps per second at the matrix peak of all devices; None on CPUs, where that peak says little."""
+    """Training steps per second at the matrix peak of all devices; None on CPUs, where that peak is not meaningful."""
     if jax.default_backend() == "cpu":
         return None
     return matrix_peak(config.dtype) * devices / (batch_size * unet_training(config, side))
 
 
 def matrix_peak(dtype: jnp.dtype, repeats: int = 5) -> float:
-    """Operations per second of one large matrix product in `dtype` on one device: the best of some."""
+    """Operations per second of one large matrix product in `dtype` on one device: the best of several runs."""
     n = 2048 if jax.default_backend() == "cpu" else 8192
     matrix = jax.random.normal(jax.random.key(0), (n, n)).astype(dtype)
     square = jax.jit(lambda x: x @ x)
@@ -54,7 +54,7 @@ def matrix_peak(dtype: jnp.dtype, repeats: int = 5) -> float:
 
 
 def seconds(function: Callable, *args: Any) -> float:
-    """The time one call takes until its arrays are there."""
+    """Seconds that one call takes, until its arrays are computed."""
     start = time.perf_counter()
     jax.block_until_ready(function(*args))
     return time.perf_counter() - start

@@ -1,4 +1,4 @@
-"""Whether an image is of the kind that a model was trained on, by the detail that its autoencoder loses.
+"""Check that an image resembles a model's training images, by the detail that the model's autoencoder loses.
 
 An autoencoder keeps the fine detail of images like its training data and blurs that of others. Lost detail is the
 squared error of encoding and decoding over the variance within cells of one latent: 0 for a perfect copy, about 1 for
@@ -18,7 +18,7 @@ LEAST_VARIANCE = 1.0  # squared grey levels; a nearly uniform image has no detai
 
 
 def lost_detail(originals: np.ndarray, autoencoded: np.ndarray, factor: int) -> np.ndarray:
-    """By image, float64 [b], of uint8 images [b, h, w] and an autoencoder that shrinks sides by `factor`."""
+    """Lost detail of each image, float64 [b], of uint8 images [b, h, w]; the autoencoder shrinks sides by `factor`."""
     originals, autoencoded = np.asarray(originals, np.float64), np.asarray(autoencoded, np.float64)
     b, height, width = originals.shape
     cells = originals.reshape(b, height // factor, factor, width // factor, factor)
@@ -46,12 +46,12 @@ def autoencode(sd: StableDiffusion, images: np.ndarray) -> np.ndarray:
 
 
 def limit(known: AutoencoderError) -> float:
-    """The most detail that an image of the model's kind loses."""
+    """Largest lost detail at which an image still counts as of the model's kind."""
     return max(LIMIT * known.p99, LIMIT_OF_MEAN * known.mean)
 
 
 def why_another_kind(loss: float, known: AutoencoderError | None) -> str | None:
-    """Why an image with this lost detail is not of the model's kind; None where it is, or where no card says."""
+    """The reason why an image with this lost detail is not of the model's kind, or None; None without a card too."""
     if known is None or loss <= limit(known):
         return None
     return (

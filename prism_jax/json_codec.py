@@ -19,7 +19,7 @@ SCALARS = {bool: bool, int: int, str: str, float: int | float}  # annotation -> 
 
 
 def strict_converter() -> cattrs.Converter:
-    """A converter that takes every value as it is: it turns no string into a number and no text into a tuple."""
+    """A converter without coercion: it turns no string into a number and no text into a tuple."""
     converter = cattrs.Converter(forbid_extra_keys=True, unstruct_collection_overrides={tuple: list})
     configure_union_passthrough(bool | int | float | str | None, converter)
     for kind in SCALARS:
@@ -51,14 +51,14 @@ def scalar(value: Any, kind: type) -> Any:
 
 
 def reasons(error: Exception) -> str:
-    """What a converter refused and where, in one line."""
+    """The values that a converter refused and where they are, in one line."""
     return "; ".join(cattrs.transform_error(error, path="", format_exception=lambda reason, _: str(reason))).replace(
         " @ .", " at "
     )
 
 
 def encode(value: Any) -> Any:
-    """`value` as JSON's own types."""
+    """`value` as JSON types."""
     return _RECORDS.unstructure(value)
 
 
@@ -81,7 +81,7 @@ def write(content: Mapping[str, Any], path: str | Path) -> None:
 
 
 def _complete(kind: type) -> Callable:
-    """Reads a dataclass all of whose fields are there: a record leaves none to its default."""
+    """Reads a dataclass and requires all of its fields: records do not rely on defaults."""
     fill, names = make_dict_structure_fn(kind, _RECORDS, _cattrs_forbid_extra_keys=True), _names(kind)
 
     def structure(value: Any, _: Any) -> Any:

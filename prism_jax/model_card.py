@@ -1,4 +1,4 @@
-"""Model card: how a model is to be used, what it was trained on, and how well its autoencoder keeps a picture.
+"""Model card: intended use, training data, edit defaults, and the reconstruction error of the autoencoder.
 
 `prism_card.json` in the model's diffusers folder, where PyTorch diffusers ignores it.
 """
@@ -29,11 +29,11 @@ class EditDefaults:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class CaptionForm:
-    """How the captions of the training data read."""
+    """Form of the captions of the training data."""
 
     template: Template = PLAIN
     findings: tuple[str, ...] = ()
-    """The model's own words for findings, in the order of its captions; empty: not known."""
+    """Names of findings as the training captions spell them, in their order; empty: not known."""
     always_stated: tuple[str, ...] = ()
     """Attributes (age, sex, view, race, findings) that every training caption states."""
     example: str = ""
@@ -41,7 +41,7 @@ class CaptionForm:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class TrainingRecord:
-    """What the model was trained on."""
+    """Training data and base model."""
 
     data: str = ""
     images: int | None = None
@@ -63,7 +63,7 @@ class AutoencoderError:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Example:
-    """A picture that ships with the model."""
+    """An example image that ships with the model."""
 
     image: str
     """File in the model's folder."""
@@ -72,7 +72,7 @@ class Example:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ModelCard:
-    """Everything a program needs to know of a model beside its weights."""
+    """Everything a program needs to know about a model besides its weights."""
 
     description: str = ""
     size: int | None = None

@@ -1,9 +1,9 @@
 """One device mesh with the axes `data` and `fsdp`, and the shardings of batches and training state on it.
 
 Every device works on its own part of a batch. The training state is sharded along `fsdp` and replicated along `data`.
-Once per step parameters are gathered as a whole and gradients are reduced to each device's shard (the memory of ZeRO,
-Rajbhandari et al. 2020, arXiv 1910.02054). Parameters, moments and average so take 1/fsdp of the memory, but within a
-step every device holds one whole copy of the parameters: layers are not gathered one by one.
+Once per step all parameters are gathered, and gradients are reduced to each device's shard (as in ZeRO, Rajbhandari et
+al. 2020, arXiv 1910.02054). Parameters, moments and average thus take 1/fsdp of the memory between steps, but within a
+step every device holds a full copy of the parameters: they are not gathered layer by layer.
 """
 
 import dataclasses
@@ -29,22 +29,24 @@ class ShardingConfig:
     fsdp: int = 1
     """Devices over which parameters, moments and average are sharded; 1: every device holds all of them.
 
-    Within a step every device still holds one whole copy of the parameters."""
+    Within a step every device still holds a full copy of the parameters."""
     rules: tuple[tuple[str, str], ...] = ((".*", "fsdp"),)
-    """(regular expression over the dotted path of an array, "fsdp" or "replicate"); the first match counts."""
+    """(regular expression searched in the dotted path of an array, "fsdp" or "replicate"); the first rule that matches
+    applies."""
     min_size: int = 2**16
-    """Arrays with fewer elements are replicated: their messages would cost more than their memory."""
+    """Arrays with fewer elements are replicated: communicating them would cost more than the memory they take."""
 
     def __post_init__(self) -> None:
         unknown = [tactic for _, tactic in self.rules if tactic not in ("fsdp", "replicate")]
         if unknown:
-            raise ValueError(f"sharding.rules: {unknown[0]!r} is not a tactic; use fsdp or replicate")
+            raise ValueError(f"sharding.rules: {unknown[0]!r} is not a sharding rule; use fsdp or replicate")
 
 
 def make_mesh(devices: Sequence[jax.Device] | None = None, *, fsdp: int = 1) -> Mesh:
     """All devices (or `devices`), `fsdp` of them along that axis and the others along `data`.
 
-    Axis types are given: JAX would default to explicit ones. ValueError if `fsdp` does not divide the devices.
+    Axis types are set to Auto, since JAX defaults to explicit ones. ValueError if `fsdp` does not divide the number of
+    devices.
     """
     devices = jax.devices() if devices is None else devices
     if fsdp < 1 or len(devices) % fsdp:
@@ -72,7 +74,7 @@ def _spec(name: str, shape: tuple[int, ...], mesh: Mesh, config: ShardingConfig)
 
 
 def all_gather_params(tree: Any, specs: Any) -> Any:
-    """Within `jax.shard_map`: whole arrays from the shards that `specs` describe."""
+    """Within `jax.shard_map`: full arrays from the shards that `specs` describe."""
 
     def gather(part: jax.Array, spec: PartitionSpec) -> jax.Array:
         return jax.lax.all_gather(part, "fsdp", axis=len(spec) - 1, tiled=True) if "fsdp" in spec else part
@@ -81,7 +83,7 @@ def all_gather_params(tree: Any, specs: Any) -> Any:
 
 
 def reduce_scatter_grads(tree: Any, specs: Any) -> Any:
-    """Within `jax.shard_map`: the sum of whole arrays over all devices, each device's shard of it as in `specs`."""
+    """Within `jax.shard_map`: sums full arrays over all devices and keeps each device's shard, as in `specs`."""
 
     def reduce(array: jax.Array, spec: PartitionSpec) -> jax.Array:
         if "fsdp" not in spec:
@@ -95,7 +97,7 @@ def reduce_scatter_grads(tree: Any, specs: Any) -> Any:
 def gather_params_first(step: Callable[..., Any], mesh: Mesh) -> Callable[..., Any]:
     """`step(state, ...)` for a sharded `state`: its parameters are gathered once, before their first use.
 
-    Left to itself, XLA's partitioner splits single layers along the axis that the batch is sharded over too, and sends
+    Otherwise XLA's partitioner also splits single layers along the axis over which the batch is sharded, and sends
     activations between devices (benchmarks/SCALING.md).
     """
 

@@ -1,4 +1,4 @@
-"""The bundle a user holds: text encoder, VAE, UNet, tokenizer and noise schedule of one Stable Diffusion."""
+"""One Stable Diffusion model: text encoder, VAE, UNet, tokenizer and noise schedule."""
 
 import dataclasses
 import json
@@ -107,7 +107,7 @@ class StableDiffusion:
             pretrained.write_json(dict(self.card), folder / CARD_FILE)
 
     def on(self, mesh: Mesh) -> "StableDiffusion":
-        """The same with its networks whole on every device of `mesh`."""
+        """The same model with its networks replicated over the devices of `mesh`."""
         put = lambda network: jax.device_put(network, sharding.replicated(mesh))
         networks = {name: put(getattr(self, name)) for name in ("unet", "vae", "text_encoder", "schedule")}
         return dataclasses.replace(self, **networks)
@@ -141,7 +141,7 @@ class StableDiffusion:
         return _encode_image(self.vae, images)
 
     def decode(self, latents: jax.Array) -> jax.Array:
-        """Images of latents, in and slightly around [-1, 1]."""
+        """Decoded images of latents; values may lie slightly outside [-1, 1]."""
         return _decode(self.vae, latents)
 
     def predict_noise(self, latents: jax.Array, timesteps: jax.Array | int, context: jax.Array) -> jax.Array:
@@ -211,7 +211,7 @@ def tokenize(tokenizer: Any, prompts: Sequence[str], *, length: int, truncate: b
     check_prompts(prompts)
     padded = np.full((len(prompts), length), tokenizer.pad_token_id, np.int32)
     for row, prompt in zip(padded, prompts, strict=True):
-        # Asked to pad or cut, a tokenizer keeps that as its state, which other threads would find there.
+        # A tokenizer keeps padding and truncation as state, which other threads would see.
         ids = tokenizer(prompt, verbose=False).input_ids
         if len(ids) > length and not truncate:
             raise ValueError(f"prompt of {len(ids)} tokens, the limit is {length}; shorten it: {prompt[:60]!r}...")

@@ -1,4 +1,4 @@
-"""Which way every attention layer of a Stable Diffusion is computed on this backend, and why."""
+"""Attention kernel that each layer of a Stable Diffusion uses on this backend, and the reason."""
 
 import dataclasses
 from collections.abc import Iterator
@@ -18,7 +18,7 @@ CUDNN, MAPS, PARTS = "cuDNN flash attention", "XLA, whole maps", "XLA, maps in p
 
 
 class Layer(NamedTuple):
-    """Attention layers that are alike."""
+    """Attention layers of the same shape."""
 
     name: str
     queries: int
@@ -30,7 +30,7 @@ class Layer(NamedTuple):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Networks:
-    """The options of the networks that attend."""
+    """Options of the networks that have attention layers."""
 
     unet: UNetConfig = UNetConfig()
     vae: AutoencoderConfig = AutoencoderConfig()
@@ -52,7 +52,7 @@ def layers(networks: Networks) -> Iterator[Layer]:
     unet, vae, text = networks.unet, networks.vae, networks.text_encoder
     last = len(unet.block_out_channels) - 1
     for level, channels in enumerate(unet.block_out_channels):
-        # The middle, of the deepest level's size, attends even where that level does not.
+        # The middle block, at the deepest resolution, has attention even where that level has none.
         if not unet.cross_attention[level] and level != last:
             continue
         tokens, heads = (unet.sample_size // 2**level) ** 2, unet.num_heads[level]
@@ -66,7 +66,7 @@ def layers(networks: Networks) -> Iterator[Layer]:
 
 
 def path(layer: Layer, dtype: jnp.dtype) -> tuple[str, str]:
-    """How `layer` is computed for one image in `dtype`, and why so: "" for the fused kernel."""
+    """Kernel that computes `layer` for one image in `dtype`, and the reason; "" for the fused kernel."""
     backend = jax.default_backend()
     if attention.uses_cudnn(dtype, layer.width):
         return CUDNN, ""

@@ -21,12 +21,12 @@ class Options:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Entry:
-    """What the docstring of a configuration states."""
+    """Content of the docstring of a configuration."""
 
     name: str  # for --config: folder/file
     summary: str
     program: str  # "prism train finetune"
-    needs: tuple[str, ...]  # commands to run before, in order, or what has to be there
+    needs: tuple[str, ...]  # commands to run before, in order, or required files
     takes: str  # time on CPU and GPU
 
 
@@ -43,7 +43,7 @@ def run(options: Options) -> int:
 
 
 def entries() -> Iterator[Entry]:
-    """The configurations in order of their names. Nothing of them is imported."""
+    """The configurations in order of their names; none is imported."""
     for file in sorted(FOLDER.glob("*/*.py")):
         if file.stem != "__init__":
             yield read(file)
@@ -52,8 +52,8 @@ def entries() -> Iterator[Entry]:
 def read(file: Path) -> Entry:
     """The entry of a file.
 
-    Its docstring is a summary of one line, then the lines `Program:`, `Needs:` and `Takes:`, each of which may go on in
-    indented lines; the rest is free text.
+    Its docstring is a summary of one line, then the lines `Program:`, `Needs:` and `Takes:`, each of which may continue
+    on indented lines; the rest is free text.
 
     Raises:
       ValueError: a file without a summary or one of the three.

@@ -21,7 +21,7 @@ class FromSource(Generic[Config]):
     """A data set from a folder with a table and images."""
 
     source: Path
-    """Folder that holds the table and the images; it is only read."""
+    """Folder that holds the table and the images; nothing is written to it."""
     out: Path
     """New folder for the data set."""
     config: tyro.conf.OmitArgPrefixes[Config]
@@ -57,7 +57,7 @@ Options = (
         FromSource[FolderConfig],
         _command("folder", "X-rays of your own: SOURCE holds a table with one row per image, and image files."),
     ]
-    | Annotated[Generated, _command("phantom", "Drawn X-rays with a known structural causal model.")]
+    | Annotated[Generated, _command("phantom", "Synthetic X-rays from a known structural causal model.")]
 )
 
 

@@ -36,7 +36,7 @@ class Options:
     model: Path | None = None
     """Diffusers folder whose attention layers are checked; by default those of SD 1.5."""
     dtype: Literal["float32", "bfloat16", "float16"] = "bfloat16"
-    """Precision that they are to compute in."""
+    """Compute precision for which the attention layers are checked."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -66,7 +66,7 @@ def run(options: Options) -> int:
 
 
 def packages() -> Iterator[Finding]:
-    """Whether what the package asks for is installed and new enough, first the core, then each extra."""
+    """Installed versions of the required packages compared with the requirements: the core, then each extra."""
     try:
         version = importlib.metadata.version(PACKAGE)
     except importlib.metadata.PackageNotFoundError:
@@ -84,7 +84,7 @@ def packages() -> Iterator[Finding]:
 
 
 def _requirements() -> tuple[list[Requirement], dict[str, list[Requirement]]]:
-    """What the package declares: the core, and what each extra adds."""
+    """Declared requirements: those of the core, and those that each extra adds."""
     needs = [Requirement(line) for line in importlib.metadata.requires(PACKAGE) or ()]
     core = [need for need in needs if need.marker is None or need.marker.evaluate({"extra": ""})]
     rest = [need for need in needs if need not in core]
@@ -92,7 +92,7 @@ def _requirements() -> tuple[list[Requirement], dict[str, list[Requirement]]]:
 
 
 def _compare(needs: Iterable[Requirement]) -> tuple[list[str], list[str]]:
-    """What is there as "name version", and what is missing or too old, in words."""
+    """Installed packages as "name version", and a text for each one that is missing or too old."""
     have, lacking = [], []
     for need in needs:
         try:
@@ -140,7 +140,7 @@ def _device(device: jax.Device) -> Finding:
 
 
 def processes() -> Iterator[Finding]:
-    """Which process of how many this is and what devices it has, and the cluster it was started in. Joins nothing."""
+    """Index and count of processes, local devices, and the detected cluster. Does not join the cluster's job."""
     local, index, count = jax.local_devices(), jax.process_index(), jax.process_count()
     ids = ", ".join(str(device.local_hardware_id) for device in local)
     text = f"process {index} of {count}: {len(local)} of {len(jax.devices())} devices (local numbers {ids})"
@@ -156,7 +156,7 @@ def processes() -> Iterator[Finding]:
 
 
 def attention_layers(networks: Networks, dtype: jnp.dtype) -> Iterator[Finding]:
-    """How every attention layer is computed, and whether another precision would be faster."""
+    """Kernel of every attention layer, and a note if another precision would be faster."""
     is_slowed = False
     for layer in attention_paths.layers(networks):
         path, reason = attention_paths.path(layer, dtype)
@@ -170,7 +170,7 @@ def attention_layers(networks: Networks, dtype: jnp.dtype) -> Iterator[Finding]:
 
 
 def memory() -> Iterator[Finding]:
-    """The machine's memory, where the system tells it."""
+    """The machine's memory, on Linux."""
     if sys.platform != "linux":
         return
     total = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
@@ -184,7 +184,7 @@ def memory() -> Iterator[Finding]:
 
 
 def disk() -> Iterator[Finding]:
-    """Room where runs are written by default."""
+    """Free disk space in the folder where runs are written by default."""
     free = shutil.disk_usage(Path.cwd()).free
     text = f"disk: {_gib(free)} free in {Path.cwd()}"
     if free < DISK_FLOOR:
@@ -194,7 +194,7 @@ def disk() -> Iterator[Finding]:
 
 
 def compilation_cache() -> Iterator[Finding]:
-    """Where compiled programs are kept between starts."""
+    """Folder of the compilation cache."""
     folder = jax.config.jax_compilation_cache_dir
     if not folder:
         remedy = "unset JAX_COMPILATION_CACHE_DIR, or set it to a folder, to compile each program once"

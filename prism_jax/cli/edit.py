@@ -32,7 +32,7 @@ class Options:
     """Edits one image by text: by what to change (--remove, --add, --set, --drop), or by a new caption (--edit).
 
     Writes original, reconstruction, edit and difference (PNG), all four on one sheet (before_after.png) and
-    result.json. Compare the edit with the reconstruction: that one shows what inverting alone has changed.
+    result.json. Compare the edit with the reconstruction, which shows the changes due to inversion alone.
 
     First try: prism edit --example --remove pacemaker --out first
     """
@@ -52,7 +52,7 @@ class Options:
     set: Words = ()
     """A new age, sex or view: `--set age=40`."""
     drop: Words = ()
-    """What the caption shall no longer mention: a finding, age, sex or view."""
+    """An attribute to leave out of the caption: a finding, age, sex or view."""
     out: Path
     """New folder for the results."""
     overwrite: bool = False
@@ -60,17 +60,17 @@ class Options:
     model: str = "phantom"
     """Name of a shipped model, or a diffusers folder."""
     any_image: bool = False
-    """Edit images that are not of the kind the model was trained on, too."""
+    """Also edit images that do not resemble the model's training images; otherwise they are refused."""
     method: Literal["ddim", "null_text", "negative_prompt", "direct", "edit_friendly"] | None = None
     """Inversion method. This and the next options default to the model card."""
     steps: int | None = None
-    """Diffusion steps, each way."""
+    """Diffusion steps of the inversion, and as many of the edit."""
     guidance: float | None = None
     """Classifier-free guidance."""
     inner_steps: int | None = None
     """Optimisation steps of null_text per diffusion step, at most."""
     kind: Literal["refine", "replace"] = "refine"
-    """Whether the edit adds and removes words, or replaces words one by one."""
+    """Prompt-to-prompt edit: refine adds and removes words, replace swaps words one for one."""
     cross_steps: float | None = None
     """Fraction of the steps that reuse the source's cross-attention maps (prompt-to-prompt `cross_replace_steps`)."""
     self_steps: float | None = None
@@ -80,28 +80,31 @@ class Options:
     reweight: dict[str, float] = dataclasses.field(default_factory=dict)
     """Words of the edit and the factor on their attention: `no 2.0`."""
     blend: float | None = None
-    """Confines the change to where changed words hold more than this fraction of their largest attention; try 0.3."""
+    """Local blend: the image changes only where the attention to changed words exceeds this fraction of its maximum;
+    try 0.3."""
     blend_words: tuple[str, ...] = ()
-    """Words of the prompt to confine it by instead; needs --edit-words."""
+    """Words of the prompt whose attention defines that region instead; needs --edit-words."""
     edit_words: tuple[str, ...] = ()
-    """Words of the edit to confine it by."""
+    """Words of the edited caption whose attention defines that region."""
     mask: Path | None = None
-    """Image of the same size, bright where guidance may act: the finding. The rest is kept, unless --keep."""
+    """Mask image of the same size, bright where the edit may act, for example on the finding. The rest is kept from the
+    source, unless --keep is given."""
     keep: Path | None = None
-    """Image of the same size, bright where the source is kept."""
+    """Mask image of the same size, bright where the source is kept."""
     size: int | None = None
-    """Side in pixels; by default the model's. The image keeps its aspect ratio on black."""
+    """Side in pixels; by default the model's. The image is padded with black to a square."""
     dtype: Literal["float32", "bfloat16"] = "float32"
     """Precision of the networks."""
     seed: int = 0
-    """For methods that draw noise."""
+    """Seed of the inversion methods that draw noise."""
     attention: bool = False
-    """Also writes attention.png: where each word of the edit looked, and each that goes; a few passes more."""
+    """Also writes attention.png: cross-attention maps of the words of the edit and of the removed words; takes a little
+    longer."""
     dicom_out: bool = False
     """Also writes the edit as edit.dcm: a derived secondary capture with new UIDs, described as synthetic
     counterfactual, without patient tags."""
     keep_patient: bool = False
-    """With --dicom-out: edit.dcm keeps the tags of patient and study of the DICOM image."""
+    """With --dicom-out: edit.dcm keeps the patient and study tags of the DICOM source."""
 
 
 def run(options: Options) -> int:
@@ -161,7 +164,7 @@ def edit_and_write(options: Options, folder: Path, card: ModelCard, image: XrayF
 
 
 def check(options: Options, folder: Path) -> None:
-    """Raises ValueError for what can be known to be wrong before anything is read."""
+    """Raises ValueError for options that are wrong whatever the image, before anything is read."""
     if (options.image is None) != options.example:
         raise ValueError("give one image file to edit, or --example for the image that ships with the model")
     if not folder.is_dir():
@@ -216,7 +219,7 @@ def resolved(options: Options, card: ModelCard) -> EditDefaults:
 
 
 def announce(options: Options, card: ModelCard | None, defaults: EditDefaults) -> None:
-    """Says what is going to happen, with which settings, and how long it takes."""
+    """Prints the planned steps, the settings and the expected time."""
     how = f"{defaults.method}, {defaults.steps} steps, guidance {defaults.guidance:g}"
     say(f"{request(options)} in {options.image.name}, with the model {options.model}: {how}")
     if card is None:
@@ -278,7 +281,7 @@ def mask_of(file: Path, image: XrayFile) -> np.ndarray:
 
 
 def check_kind(options: Options, sd: StableDiffusion, pixels: np.ndarray, card: ModelCard) -> tuple[float, bool]:
-    """The detail that the autoencoder loses, and whether the image is of the kind that the model knows.
+    """The detail that the autoencoder loses, and whether the image resembles the model's training images.
 
     Raises:
       ValueError: it is not, and --any-image was not given.
@@ -304,7 +307,7 @@ def settings(options: Options, defaults: EditDefaults) -> dict[str, Any]:
 
 
 def conclude(options: Options, lines: Sequence[str], result: Mapping[str, Any]) -> None:
-    """Prints what was done, whether it succeeded, what to open and what to do next."""
+    """Prints the edit, whether it succeeded, the file to open and the next command."""
     psnr, change = result["metrics"]["reconstruction"]["psnr"], result["metrics"]["edit"]["l1"]
     for line in lines:
         print(line)

@@ -41,14 +41,14 @@ class Options:
     best: bool = False
     """Export the checkpoint of the lowest validation loss."""
     lora: bool = False
-    """Write only the low-rank changes of a LoRA run, as a file that diffusers and peft load."""
+    """Write only the LoRA weights of a LoRA run, as a file that diffusers and peft load."""
     model: Path | None = None
     """Folder the run started from, if it has moved since."""
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
     """Data type of the stored weights."""
     held_out: int = 128
-    """Validation images on which the autoencoder is measured for the model card, by which images of another kind are
-    noticed; 0: none."""
+    """Validation images on which the autoencoder's error is measured for the model card; images with a much larger
+    error are refused later. 0: none."""
 
 
 def run(options: Options) -> int:
@@ -73,7 +73,7 @@ def run(options: Options) -> int:
 
 
 def model_card_of(options: Options, config: FinetuneRun, sd: StableDiffusion, step: int) -> ModelCard:
-    """The card of the exported model; without its data it knows less, which is said."""
+    """The card of the exported model; without the training data some entries are missing, and a note is printed."""
     base = model_card.of(sd)  # still that of the model the run started from
     if not card.has_data(config):
         print(
@@ -86,7 +86,7 @@ def model_card_of(options: Options, config: FinetuneRun, sd: StableDiffusion, st
 
 
 def write_lora(options: Options, config: FinetuneRun) -> int:
-    """Writes the low-rank changes alone, which needs no model; returns the exit code."""
+    """Writes the LoRA weights alone, which needs no model; returns the exit code."""
     if config.lora is None:
         raise ValueError(f"{options.run} trained no low-rank changes (its lora is null); leave --lora out")
     step, factors = trained_weights(options.run, options.step, best=options.best)
@@ -113,7 +113,7 @@ def config_of(run: Path) -> FinetuneRun:
 
 
 def base_model(options: Options, config: FinetuneRun) -> Path:
-    """The folder that holds what the run did not train."""
+    """The model folder with the parameters that the run did not train."""
     base = model_folder(options.model or config.model)
     if not base.is_dir():
         raise ValueError(f"{base}, which {options.run} started from, is not here; give --model its folder")

@@ -76,7 +76,7 @@ def report(program: Program, config: Any, named: str) -> None:
 
 
 def split(args: Sequence[str]) -> tuple[str | None, list[str]]:
-    """What `--config` names, if it is there, and all other arguments."""
+    """The value of `--config`, or None, and all other arguments."""
     args = list(args)
     for at, word in enumerate(args):
         if word == CONFIG:
@@ -108,7 +108,7 @@ def shipped(program: Program) -> list[str]:
 
 
 def describe(program: Program, named: str) -> str:
-    """What help says above the options."""
+    """Description of a program, shown above the options in --help."""
     return (
         f"{program.purpose[0].upper()}{program.purpose[1:]}. The defaults below are those of {named}; "
         f"--config CONFIG --help shows another's. Configurations that ship: {', '.join(shipped(program))}."
