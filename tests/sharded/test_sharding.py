@@ -59,7 +59,7 @@ def test_host_arrays_are_put_where_they_are_placed():
 def test_a_mesh_or_a_tactic_that_cannot_be_is_refused():
     with pytest.raises(ValueError, match=r"fsdp 3 does not divide 8 devices; use one of \[1, 2, 4, 8\]"):
         sharding.make_mesh(fsdp=3)
-    with pytest.raises(ValueError, match="'tensor' is not a tactic"):
+    with pytest.raises(ValueError, match="'tensor' is not a sharding rule"):
         ShardingConfig(rules=((".*", "tensor"),))
 
 
