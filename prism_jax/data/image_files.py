@@ -13,7 +13,7 @@ def read_image(folder: Path, name: str) -> np.ndarray:
     if not record:
         with Image.open(folder / file) as image:
             return np.asarray(image)
-    from array_record.python.array_record_module import ArrayRecordReader  # here: PNG files need no such package
+    from array_record.python.array_record_module import ArrayRecordReader  # not needed for PNG files
 
     reader = ArrayRecordReader(str(folder / file))
     try:

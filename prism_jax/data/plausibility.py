@@ -9,7 +9,7 @@ CHEST = ("CHEST", "THORAX", "LUNG", "RIB", "HEART")  # in Body Part Examined
 
 
 def why_no_radiograph(file: XrayFile) -> str | None:
-    """The reason why a file cannot be a chest X-ray, or None. The content of the image is not examined."""
+    """The reason why a file cannot be a chest X-ray, or None. The image content is not examined."""
     height, width = file.pixels.shape
     if min(height, width) < MIN_SIDE:
         return f"it is {width}x{height} pixels, the minimum is {MIN_SIDE}x{MIN_SIDE}"

@@ -1,4 +1,4 @@
-"""The one example schema that every builder writes and every reader gets."""
+"""Example schema, common to all builders and readers."""
 
 from __future__ import annotations
 

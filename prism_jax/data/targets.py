@@ -15,7 +15,7 @@ SEX, VIEW = "sex", "view"  # M against F; AP, also supine, against PA
 
 
 def state_of(target: str, attributes: Attributes) -> bool | None:
-    """Whether a target holds; None where it is unknown or uncertain, and for views other than AP and PA.
+    """State of a target: True, False, or None if it is unknown or uncertain, or the view is neither AP nor PA.
 
     Names of findings are compared as captions spell them: "support_lines" is "support lines".
     """

@@ -57,9 +57,9 @@ def decode_file(data: bytes, *, bit_depth: int = 16) -> XrayFile:
     """The image in an encoded PNG, JPEG, TIFF or DICOM file.
 
     `bit_depth` is the number of bits of a 16-bit file that carry the image (12 for many detectors): white is
-    `2**bit_depth - 1`. The scale is fixed: stretching each image to its own range would change all of it
-    when one device in it changes. DICOM files state their own; see `dicom.read`. Raises a one-line ValueError
-    for anything that is not one complete image.
+    `2**bit_depth - 1`. The scale is fixed: if each image were stretched to its own range, a change of one device would
+    change the grey levels of the whole image. DICOM files state their own; see `dicom.read`. Raises a one-line
+    ValueError for anything that is not one complete image.
     """
     if dicom_read.is_dicom(data):
         radiograph = dicom_read.read(data)

@@ -1,4 +1,4 @@
-"""An edit's side effects compared with the associations of the data: known, amplified, hidden, or not shown.
+"""Side effects of edits compared with associations in the data: known, amplified, hidden, or not shown.
 
 Both are slopes: the change of the fraction of images with B per unit change of the fraction with A. In the data that
 is the regression of B on A, the adjusted correlation times sd(B) / sd(A); in the edits it is the ratio of the mean
@@ -20,7 +20,7 @@ KNOWN, AMPLIFIED, HIDDEN, NOT_SHOWN, UNDECIDED = "known", "amplified", "hidden",
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Relation:
-    """An association in the model's edits beside that in the data."""
+    """An association in the model's edits compared with that in the data."""
 
     kind: Literal["known", "amplified", "hidden", "not shown", "undecided"]
     model: Estimate  # slope in the edits

@@ -49,7 +49,7 @@ def _summary(survey: Survey) -> str:
 
 
 def _look_first(survey: Survey) -> tuple[str, ...]:
-    """The strongest association, what was not compared, and why it matters."""
+    """The strongest association, the number of pairs not compared, and the consequence for edits."""
     return tuple(filter(None, (_strongest(survey), _not_compared(survey), TAKEN_ALONG)))
 
 
@@ -67,7 +67,7 @@ def _strongest(survey: Survey) -> str:
 
 
 def _not_compared(survey: Survey) -> str:
-    """How many pairs were left out, and how to include findings that captions never state as absent."""
+    """Number of pairs left out, and how to include findings that captions never state as absent."""
     left = [pair for pair in survey.associations if pair.reason]
     if not left:
         return ""

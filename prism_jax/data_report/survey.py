@@ -56,11 +56,11 @@ class SurveyConfig:
         if self.max_images < 1 or self.threads < 1:
             raise ValueError(f"max_images {self.max_images} and threads {self.threads} must be 1 or more")
         duplicates.check(self.similarity)
-        _ = self.coding, self.association_config  # check themselves
+        _ = self.coding, self.association_config  # validate their values
 
     @property
     def coding(self) -> variables.Coding:
-        """How findings count in associations."""
+        """Coding of findings in associations."""
         return variables.Coding(uncertain=self.uncertain, unmentioned=self.unmentioned)
 
     @property

@@ -15,7 +15,7 @@ Kind = Literal["finding", "view", "sex", "race", "age", "burned-in text"]
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Coding:
-    """How uncertain and unmentioned findings count; unknown by default."""
+    """Coding of uncertain and unmentioned findings; unknown by default."""
 
     uncertain: Literal["unknown", "absent", "present"] = "unknown"
     unmentioned: Literal["unknown", "absent"] = "unknown"  # "absent" suits labels mined from reports
@@ -39,7 +39,7 @@ class Variable:
 
     @property
     def is_binary(self) -> bool:
-        """Whether the values are 1, 0 or NaN."""
+        """True if all values are 1, 0 or NaN."""
         return self.kind != "age"
 
 

@@ -1,1 +1,1 @@
-"""Training programs, one folder each, and the loop they share (`prism_jax.training.loop`)."""
+"""Training programs, one folder each, and their common training loop (`prism_jax.training.loop`)."""

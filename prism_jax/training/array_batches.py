@@ -10,7 +10,7 @@ import numpy as np
 class ArrayBatches:
     """Endless iterator over shuffled batches of `arrays`, all of one length n; "id" is added where there is none.
 
-    Each epoch is a permutation of its own, drawn from (seed, epoch); what is left at its end is dropped. The
+    Each epoch has its own permutation, drawn from (seed, epoch); an incomplete last batch is dropped. The
     position is one integer, so `get_state` and `set_state` resume exactly. On many hosts each takes its part of
     every batch.
     """

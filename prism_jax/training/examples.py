@@ -1,4 +1,4 @@
-"""Examples of a built data set as arrays in memory, and as a stream."""
+"""Training examples of a built data set: as arrays in memory, and as a stream of batches."""
 
 import dataclasses
 from collections import Counter
@@ -29,7 +29,7 @@ class ExtraDataset:
 
     folder: str
     weight: float = 1.0
-    """Examples drawn from it for each one drawn from the first data set."""
+    """Number of examples drawn from it for each example of the main data set."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -41,20 +41,20 @@ class Data:
     size: int = 128
     """Side in pixels of the square images."""
     fit: Literal["pad", "crop"] = "pad"
-    """How images become square."""
+    """Pad images with black to a square, or crop their centre."""
     limit: int | None = None
-    """Use only the first so many examples."""
+    """Number of examples to use, the first ones; None: all."""
     captions: CaptionConfig = CaptionConfig()
     crop: str | None = None
     """Crop images to the bounding box of this mask, for example lungs."""
     extra: tuple[ExtraDataset, ...] = ()
     """Further data sets to draw from."""
     balanced_sampling_on: str | None = None
-    """Draw images with and without this finding equally often; images for which it is not stated are not drawn."""
+    """Draw images with and without this finding equally often; images in which it is unknown are not drawn."""
     num_workers: int = 0
     """Worker processes that decode images; 0: threads of this process."""
     class_weight_on: str | None = None
-    """Weight examples so that those with this finding, without it, and without a statement contribute equally."""
+    """Weight the loss so that examples with this finding, without it, and in which it is unknown contribute equally."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -86,7 +86,7 @@ def open_split(data: Data) -> Sequence[Example]:
 
 
 class Stream:
-    """Endless batches as training takes them: "image" float32 [b, h, w, 1] in [-1, 1], or "latents" and perhaps
+    """Endless training batches: "image" float32 [b, h, w, 1] in [-1, 1], or "latents" and perhaps
     "logvar"; "tokens" int32 [b, 77], "id" int64 [b] and "weight" float32 [b].
 
     An adapter: the pipeline yields text and attributes, the training step wants numbers.
@@ -212,12 +212,12 @@ def finding_classes(name: str, known: Sequence[Attributes]) -> np.ndarray:
 
 
 def finding_state(name: str, findings: Mapping[str, Any]) -> bool | None:
-    """Whether a finding is present, by its name in captions; None where that is not stated."""
+    """State of a finding, by its name in captions: True, False, or None if it is not stated."""
     return {phrases.spoken(key): value for key, value in findings.items()}.get(phrases.spoken(name))
 
 
 def tokenize_cached(tokenize: Tokenize, known: Mapping[str, np.ndarray], texts: list[str]) -> np.ndarray:
-    """The tokens of `texts`, from those that are `known` where they are."""
+    """The tokens of `texts`; those in `known` are not computed again."""
     new = [text for text in dict.fromkeys(texts) if text not in known]
     known = {**known, **dict(zip(new, tokenize(new), strict=True))} if new else known
     return np.stack([known[text] for text in texts])

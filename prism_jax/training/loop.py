@@ -1,4 +1,4 @@
-"""The training loop of every trainer.
+"""Training loop, common to all trainers.
 
 The order matters: step n + 1 is dispatched before the metrics of step n are fetched, so that the device never waits for
 logging; but checkpoints and hooks, which read the state, come after the metrics of all steps so far have been checked.
@@ -30,7 +30,7 @@ COMPILATION_TIMEOUT_MS = 3_600_000  # processes wait this long for the last one 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class LoopConfig:
-    """Length of a run, its logging and its checkpoints."""
+    """Number of steps, logging and checkpoints."""
 
     steps: int = 1000
     log_every: int = 20
@@ -39,13 +39,13 @@ class LoopConfig:
     keep: int = 2
     """Number of newest checkpoints to keep."""
     keep_best: int = 1
-    """Number of checkpoints to keep beside these, those of the lowest validation loss."""
+    """Number of checkpoints with the lowest validation loss to keep as well."""
     tensorboard: bool = True
     """Write metrics and sample images for TensorBoard too."""
     profile: tuple[int, int] | None = None
     """First and last step to profile; the profile is written to profile/."""
     allow_changes: bool = False
-    """Resume a run although settings such as the learning rate differ from those it was started with."""
+    """Resume a run even if settings such as the learning rate have changed since its start."""
 
     def __post_init__(self) -> None:
         for name in ("steps", "log_every", "checkpoint_every", "keep"):
@@ -54,7 +54,7 @@ class LoopConfig:
 
 
 class Batches(Protocol):
-    """Data iterator: this host's part of each batch as a dict of NumPy arrays, and a position to return to."""
+    """Data iterator: this host's part of each batch as a dict of NumPy arrays; its state can be saved and restored."""
 
     def __next__(self) -> Mapping[str, np.ndarray]: ...
     def get_state(self) -> Any: ...
@@ -97,7 +97,7 @@ def fit(
       sharding_config: of the state; None: replicated.
       prepare: pure `(frozen, batch, rng, state.step) -> batch`, compiled separately and run before each step: the
         encoder's output must not depend on how the compiler fuses the step.
-      validate: runs before the checkpoint of its step, which keeps the validation loss that it returns.
+      validate: runs before the checkpoint of its step, which stores the validation loss that it returns.
       hooks: run after the checkpoint, so that their failure costs no step.
       max_consecutive_skips: skipped batches in a row that stop the run.
       peak: steps per second at the matrix peak of all devices; the fraction reached is logged as "mfu".
@@ -112,7 +112,7 @@ def fit(
         state, start, where = _first_state(create, initial, saved, batches, mesh, sharding_config or ShardingConfig())
         del initial
         if start >= config.steps and jax.process_index() == 0:
-            print(f"{run} is trained to step {start} already; to train on, raise --loop.steps", file=sys.stderr)
+            print(f"{run} is already trained to step {start}; to continue, raise --loop.steps", file=sys.stderr)
         every_hook = hooks if validate is None else (validate, *hooks)
         periods = {config.checkpoint_every, *(hook.every for hook in every_hook)} - {0}
         advance = _compiled(step_fn, prepare, mesh, where)
@@ -213,7 +213,7 @@ def _compiled(step_fn: Callable, prepare: Callable | None, mesh: Mesh, where: An
                 placed = prepare(frozen, placed, root, state.step)
             if run is None:
                 run = step_fn.lower(state, frozen, placed, root).compile()
-                # On CPUs a process that starts while another one compiles gives up on it after half a minute (Gloo).
+                # On CPUs (Gloo) a process that runs the step while another one still compiles times out after 30 s.
                 multihost.get_barrier_sync_fn()(key="training step", timeout_ms=COMPILATION_TIMEOUT_MS)
             return run(state, frozen, placed, root)
 

@@ -10,7 +10,7 @@ import optax
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class OptimizerConfig:
-    """How parameters are updated."""
+    """AdamW and learning-rate schedule."""
 
     peak: float = 1e-4
     """Learning rate after the warm-up."""
@@ -23,11 +23,11 @@ class OptimizerConfig:
     b2: float = 0.999
     eps: float = 1e-8
     weight_decay: float = 0.0
-    """Decoupled decay of matrices and kernels; biases and norms are spared."""
+    """Decoupled weight decay of matrices and kernels; not applied to biases and norms."""
     clip: float = 1.0
-    """Largest global norm of the gradient."""
+    """Gradients are clipped to this global norm."""
     first_moment: jnp.dtype = jnp.dtype("float32")
-    """bfloat16 saves a sixth of the training state."""
+    """Type of Adam's first moment; bfloat16 saves a sixth of the memory of the training state."""
 
 
 def make_optimizer(config: OptimizerConfig, steps: int) -> tuple[optax.GradientTransformation, optax.Schedule]:

@@ -1,4 +1,4 @@
-"""The folder of a training run: one process at a time, one training in it, and the summary at its end."""
+"""Run folder of a training: lock, check of the settings on resume, and the final summary."""
 
 import contextlib
 import dataclasses

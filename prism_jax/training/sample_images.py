@@ -1,4 +1,4 @@
-"""PNG sheets that a training run leaves behind: images and their reconstructions, grids of samples."""
+"""PNG sheets written during training: images and their reconstructions, grids of samples."""
 
 from pathlib import Path
 

@@ -18,7 +18,7 @@ MEAN_DECAY = 0.98  # of the running mean of the gradient norm
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class SkipConfig:
-    """Which batches are skipped: their update is discarded. A loss or gradient that is not finite always is."""
+    """Criteria for skipping a batch (discarding its update). Non-finite losses and gradients are always skipped."""
 
     spike_factor: float = 20.0
     """Skip a batch whose gradient norm is above this factor times the running mean of the norm."""

@@ -48,13 +48,13 @@ class Instruction:
         return f"set {self.name} to {value}"
 
     def is_stated(self, attributes: Attributes) -> bool:
-        """Whether a caption of `attributes` mentions the attribute."""
+        """True if a caption of `attributes` mentions the attribute."""
         if self.name in phrases.SLOTS:
             return getattr(attributes, self.name) is not None
         return synonyms.find(self.name, attributes.findings) is not None
 
     def is_known(self, attributes: Attributes) -> bool:
-        """Whether `attributes` state the attribute with certainty."""
+        """True if `attributes` state the attribute with certainty."""
         if self.name in phrases.SLOTS:
             return self.is_stated(attributes)
         name = synonyms.find(self.name, attributes.findings)
@@ -66,7 +66,7 @@ class Instruction:
         return {name or synonyms.main_name(self.name): self.value}
 
     def has_effect(self, attributes: Attributes) -> bool:
-        """Whether the caption changes, capitals aside."""
+        """True if the caption changes in more than capitals."""
         before, after = PLAIN.describe(attributes), PLAIN.describe(phrases.changed(attributes, self.change(attributes)))
         return before.casefold() != after.casefold()
 

@@ -56,7 +56,7 @@ def person(attributes: Attributes) -> str:
 
 
 def read_person(text: str) -> Attributes | None:
-    """Age, race and sex of a text that `person` writes; None for any other text."""
+    """Age, race and sex read from a text that `person` wrote; None for any other text."""
     match = _PERSON.fullmatch(text)
     if match is None:
         return None

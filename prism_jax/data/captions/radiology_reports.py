@@ -1,4 +1,4 @@
-"""Radiology reports: extracting a section, and cutting it to the length of a prompt."""
+"""Radiology reports: extracting a section, and truncating it to the length of a prompt."""
 
 from __future__ import annotations
 

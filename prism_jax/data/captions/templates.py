@@ -1,6 +1,6 @@
 """Caption templates: attributes as text and back, and the choice of a caption for training.
 
-A template is a text with slots in braces; what stands in brackets is left out where its slot is unknown:
+A template is a text with slots in braces; text in square brackets is left out if its slot is unknown:
 
     Chest X-ray of {person}[, {view} view][, with {findings}]
     Chest X-ray of a 63-year-old man, AP view, with cardiomegaly, no effusion, pacemaker, possible edema
@@ -36,11 +36,11 @@ class Template:
     text: str
     male: str = "male"  # word for the slot sex
     female: str = "female"
-    spelling: Literal["spoken", "source"] = "spoken"  # of findings: as people say them, or as in the data set
+    spelling: Literal["spoken", "source"] = "spoken"  # of findings: as spoken in English, or as in the data set
     absent: str | None = "no {}"  # wording of an absent finding; None: left out
     uncertain: str | None = "possible {}"  # the same for an uncertain one
     no_finding: str | None = "no finding"  # wording of "no finding"; None: left out
-    omitted: tuple[str, ...] = ()  # findings that are always left out, as captions spell them
+    omitted: tuple[str, ...] = ()  # findings that captions never mention, as captions spell them
 
     def __post_init__(self):
         slots = _SLOT.findall(self.text)
@@ -101,7 +101,7 @@ class Template:
         return attributes
 
     def stated(self, attributes: Attributes) -> Attributes:
-        """The part of `attributes` that their caption states, so `parse(describe(attributes))`."""
+        """The part of `attributes` that their caption states: `parse(describe(attributes))`."""
         slots = set(_SLOT.findall(self.text)) | ({"age", "sex", "race"} if "{person}" in self.text else set())
         stated = {slot: getattr(attributes, slot) for slot in phrases.SLOTS if slot in slots}
         if stated.get("age") is not None:
@@ -194,10 +194,10 @@ KNOWN = (*PARAPHRASES, PRISM)
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class CaptionConfig:
-    """Captions of a training run. Edits are worded with PLAIN, so include it among several templates."""
+    """Caption templates of a training run. Edits use the template PLAIN: include it if you list several templates."""
 
     templates: tuple[Template, ...] = (PLAIN,)
-    report_fraction: float = 0.0  # fraction of examples with a report that are captioned by it, cut to fit
+    report_fraction: float = 0.0  # fraction of examples with a report whose caption is the report, truncated to fit
     seed: int = 0
 
     def __post_init__(self):

@@ -1,6 +1,6 @@
 """Radiographs in DICOM files: display-ready grey levels and tags.
 
-Every fault of a file is a ValueError of one line: pixel data is decoded only if the tags that describe it are valid,
+Every defect of a file raises a one-line ValueError: pixel data is decoded only if the tags that describe it are valid,
 and any error of pydicom or a decoder is reported as damage.
 """
 
@@ -43,17 +43,17 @@ class Radiograph:
 
 
 def is_dicom(data: bytes) -> bool:
-    """Whether the bytes have the prefix of a DICOM file."""
+    """True if the bytes have the prefix of a DICOM file."""
     return data[PREFIX] == b"DICM"
 
 
 def read(data: bytes) -> Radiograph:
     """Pixels and tags of a DICOM file.
 
-    Grey levels go through the modality rescale or table, then the first VOI table or window of the file; without
-    one, the range of the stored bits becomes 0 to 255 for every file: stretching each image to its own range would
-    change all of it when one device in it changes. MONOCHROME1 is inverted. An image that is upside down, on its side
-    or mirrored by its Patient Orientation is turned upright.
+    Grey levels go through the modality rescale or table, then the first VOI table or window of the file; without one,
+    the range of the stored bits is mapped to 0 to 255 for every file: if each image were stretched to its own range, a
+    change of one device would change the grey levels of the whole image. MONOCHROME1 is inverted. An image that is
+    upside down, on its side or mirrored by its Patient Orientation is turned upright.
 
     Raises:
       ValueError: one line, for a file that is not DICOM, damaged, or without a single grey or colour image.
@@ -106,7 +106,7 @@ def parse(data: bytes) -> Dataset:
         raise ValueError("is not a DICOM file (no DICM at byte 128)")
     try:
         return pydicom.dcmread(io.BytesIO(data))
-    except Exception as error:  # any type, from broken lengths
+    except Exception as error:  # errors of any type, caused by broken lengths
         raise ValueError(f"is a damaged DICOM file ({one_line(error)})") from None
 
 
@@ -176,7 +176,7 @@ def _decode_jpeg_of_12_bits(dataset: Dataset) -> np.ndarray:
     except ModuleNotFoundError:
         raise ValueError("JPEG Extended of 12 bits needs a decoder: pip install imagecodecs") from None
     frame = next(generate_frames(dataset.PixelData, number_of_frames=1))
-    if END_OF_IMAGE not in frame[-4:]:  # the decoder would fill what is missing with grey
+    if END_OF_IMAGE not in frame[-4:]:  # the decoder would fill missing data with grey
         raise ValueError("its JPEG data is cut off")
     return imagecodecs.jpeg8_decode(frame)
 

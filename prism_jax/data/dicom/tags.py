@@ -64,7 +64,7 @@ def parse_age(text: str) -> float | None:
 
 
 def is_on_its_side(orientation: tuple[str, str] | None) -> bool:
-    """Whether rows of the stored image run along the body."""
+    """True if rows of the stored image run along the body."""
     return orientation is not None and orientation[0] in "HF" and orientation[1] in "LRAP"
 
 

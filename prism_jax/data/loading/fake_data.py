@@ -13,7 +13,7 @@ from prism_jax.data import schema
 
 @dataclasses.dataclass(frozen=True)
 class FakeExamples:
-    """`count` examples that share a few JPEG images [side, side] with the detail of an X-ray; see `fake_examples`."""
+    """`count` examples that reuse a few JPEG images [side, side] with the detail of an X-ray; see `fake_examples`."""
 
     count: int
     images: tuple[bytes, ...]

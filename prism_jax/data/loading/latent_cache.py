@@ -1,9 +1,9 @@
-"""Cache of encoded images on disk, so that training neither decodes nor encodes them in every epoch.
+"""Disk cache of VAE latents, so that training does not decode and encode the images in every epoch.
 
 cache.json                       data set, networks and settings of the encoding
 latents-000003.array_record      one image a record: float16 [h, w, c] of the scaled posterior mean, or of mean and
                                  log-variance one after the other
-latents-000003.parquet           written last: attributes and texts of its images, from which captions are made
+latents-000003.parquet           written last: attributes and texts of its images, the source of captions
 captions.parquet                 once all shards are done: every caption of a first epoch once, with its tokens
 """
 

@@ -29,7 +29,7 @@ def describe(example: schema.Example, epoch: int) -> str:
 
 
 def open_split(folder: str | Path, split: str) -> Sequence[schema.Example]:
-    """Random access to the examples of one split, in the order of the build, images still encoded."""
+    """Random access to the examples of one split, in build order, with images still encoded."""
     import tensorflow_datasets as tfds
 
     built_folder.check(folder)
@@ -76,9 +76,8 @@ def batches(
     depend on the number of processes as long as `process_count` times `batch_size` stays the same.
 
     A mixture has no epochs: it needs `shuffle` and `epochs=None`. `crop` names a mask; each image is cropped to it
-    (transforms.crop_to). Images are prepared in `threads`, or in `num_workers` processes with that many threads
-    each; a program with workers needs `if __name__ == "__main__"`, since they are spawned. Neither changes the
-    batches.
+    (transforms.crop_to). Images are prepared in `threads`, or in `num_workers` processes with that many threads each; a
+    program with workers needs `if __name__ == "__main__"`, since they are spawned. Batches do not depend on either.
     """
     transforms.frame(size, factor=factor)
     if isinstance(examples, mixture.Mixture) and (not shuffle or epochs is not None):

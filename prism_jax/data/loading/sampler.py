@@ -67,7 +67,7 @@ class Pool:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class WeightedSampler:
-    """Endless draws from several pools in proportion to their weights, in every batch as nearly as possible.
+    """Endless draws from several pools in proportion to their weights, as closely as possible within every batch.
 
     Each pass over a pool has its own shuffled order; a small pool with a large weight is repeated more often.
     """
@@ -89,7 +89,8 @@ class WeightedSampler:
 
 
 def weighted_turn(place: int, weights: Sequence[int]) -> tuple[int, int]:
-    """(Number at a place of an endless sequence that interleaves the weights evenly, its earlier occurrences)."""
+    """(Index at `place` of an endless sequence that interleaves the weights evenly, number of its earlier
+    occurrences)."""
     left = sum(weights)
     before, after = place, place + 1
     for number, weight in enumerate(weights):

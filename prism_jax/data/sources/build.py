@@ -53,10 +53,10 @@ class Built:
 def build(name: str, source: str | Path | None, out: str | Path, config: Any = None, **options) -> Built:
     """Builds the data set `name`, a key of CONFIGS, into the new folder `out`.
 
-    `config` is an instance of the class in CONFIGS, or `options` are its fields and those of the configurations in
-    it. `source` is the folder with table and images (None for the phantom). `out` gets the ArrayRecord files,
-    `build.json` (name, configuration, digest) and `errors.csv` (row, path and reason of every unusable image). When
-    anything fails, `out` is not made; finished shards stay beside it for the next try.
+    `config` is an instance of the class in CONFIGS, or `options` are its fields and those of the configurations in it.
+    `source` is the folder with table and images (None for the phantom). `out` gets the ArrayRecord files, `build.json`
+    (name, configuration, digest) and `errors.csv` (row, path and reason of every unusable image). If anything fails,
+    `out` is not created; finished shards stay beside it for the next attempt.
     """
     out = Path(out)
     if name not in CONFIGS:
@@ -129,12 +129,12 @@ def _from_json(kind: type, record: dict[str, Any]) -> Any:
 
 @contextlib.contextmanager
 def _work_folder(out: Path) -> Iterator[Path]:
-    """A folder beside `out` that only this process uses. It stays behind only with finished shards in it."""
+    """A folder beside `out` that only this process uses. It is kept only if it holds finished shards."""
     work = out.parent / f".{out.name}-building"
     work.mkdir(parents=True, exist_ok=True)
     with open(work / "lock", "w") as lock:
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # released when the process ends, however it does
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # released when the process ends, also after a crash
         except OSError:
             raise ValueError(f"another process is building {out}; wait for it, or choose another folder") from None
         try:
@@ -147,7 +147,7 @@ def _work_folder(out: Path) -> Iterator[Path]:
 def _write(name: str, source: str | Path | None, config: Any, work: Path, out: Path) -> Built:
     builder = _builder(name, source, config, work)
     shutil.rmtree(Path(builder.data_dir).parent, ignore_errors=True)  # of a build that was killed
-    with contextlib.redirect_stdout(io.StringIO()):  # TFDS announces a download that is none
+    with contextlib.redirect_stdout(io.StringIO()):  # TFDS announces a download although there is none
         builder.download_and_prepare()
     folder = Path(builder.data_dir)
     record = {
@@ -166,9 +166,9 @@ def _write(name: str, source: str | Path | None, config: Any, work: Path, out: P
 def _builder(name: str, source: str | Path | None, config: Any, work: Path) -> Any:
     from prism_jax.data.sources import (
         tfds_builders as builders,
-    )  # imports TFDS, which readers of this module need not pay for
+    )  # imported here: TFDS is slow to import, and readers of this module do not need it
 
-    builders.tfds.disable_progress_bar()  # ours knows the total
+    builders.tfds.disable_progress_bar()  # our own progress bar knows the total
     kinds = {
         "chexpert": builders.PrismChexpert,
         "mimic_cxr": builders.PrismMimicCxr,

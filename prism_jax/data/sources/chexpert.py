@@ -2,8 +2,8 @@
 
 CheXpert-v1.0 comes in four archives; their folders may lie beside each other in the source folder.
 
-Values that are not taken as they stand: age 0 is missing, 90 means 90 or more; sex Unknown is unknown; a lateral image
-has the view "lateral", a frontal one with the view LL or RL has none. No Finding as in `label_policy.read`.
+Values that are changed on reading: age 0 is missing, 90 means 90 or more; sex Unknown is unknown; a lateral image has
+the view "lateral", a frontal one with the view LL or RL has none. No Finding as in `label_policy.read`.
 """
 
 from __future__ import annotations

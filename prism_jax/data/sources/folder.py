@@ -1,4 +1,4 @@
-"""A user's own folder: a table with one row per image, and the images."""
+"""Source "folder": the user's own images and a table with one row per image."""
 
 from __future__ import annotations
 
@@ -21,24 +21,24 @@ SEXES = {"m": "M", "male": "M", "f": "F", "female": "F", "": None, "unknown": No
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class FolderConfig:
-    """Columns of the table and how to read them. None: the table has no such column."""
+    """Column names of the table and how to read them. None: the table has no such column."""
 
     csv: str = "metadata.csv"  # table, relative to the source folder: .csv or .jsonl, also with .gz
-    path: str = "{path}"  # image, relative to the source folder; braces name columns: "images/{id}.jpg"
-    patient_column: str = "patient"  # identifier; splits never separate images of one patient
-    patient_pattern: str = ".+"  # regex for the identifying part of that cell: r"\d+" takes 326 from 326a
-    study_column: str | None = None  # identifier of the examination
+    path: str = "{path}"  # path of the image, relative to the source folder; braces name columns: "images/{id}.jpg"
+    patient_column: str = "patient"  # patient identifier; all images of a patient are in one split
+    patient_pattern: str = ".+"  # regex for the identifying part of that cell: r"\d+" reads 326 from 326a
+    study_column: str | None = None  # study (examination) identifier
     sex_column: str | None = "sex"  # M, F, male, female or empty
     age_column: str | None = "age"  # years
     view_column: str | None = "view"  # AP, PA, ...
     race_column: str | None = None
     text_column: str | None = None  # report or note
-    spacing_columns: tuple[str, ...] = ()  # mm between the original's rows and between its columns, or one for both
-    findings_column: str | None = "findings"  # a list; empty: unknown, "No Finding": none present
-    separator: str = ";"  # between the findings of a list
-    findings: tuple[str, ...] | None = None  # all names that may occur in the list; None: any
-    unlisted_absent: bool = False  # one of `findings` that a list leaves out is absent, not unmentioned
-    flags: tuple[str, ...] = ()  # columns of one finding each, yes, no or uncertain: "tube=endotracheal tube"
+    spacing_columns: tuple[str, ...] = ()  # pixel spacing in mm: one column, or one for rows and one for columns
+    findings_column: str | None = "findings"  # list of findings; empty: unknown, "No Finding": none present
+    separator: str = ";"  # separator of the findings in a list
+    findings: tuple[str, ...] | None = None  # all findings that the list may contain; None: any
+    unlisted_absent: bool = False  # findings missing from the list count as absent, not as unmentioned
+    flags: tuple[str, ...] = ()  # one column per finding with yes, no or uncertain: "tube=endotracheal tube"
     masks: tuple[str, ...] = ()  # "lungs=masks/{id}.png": PNG files of the image's size; an empty cell: no mask
     mask_column: str | None = None  # yes/no: only images with yes have masks; None: all have
     policy: LabelPolicy = LabelPolicy()

@@ -27,12 +27,12 @@ Error = tuple[int, str, str]  # line in its table, path, reason
 class IngestConfig:
     """Splits, stored size and error budget, common to all sources."""
 
-    fractions: tuple[float, float, float] = (0.8, 0.1, 0.1)  # of the patients, for train, val, test
+    fractions: tuple[float, float, float] = (0.8, 0.1, 0.1)  # fractions of the patients in train, val and test
     split_seed: int = 0
-    max_side: int | None = 1024  # pixels of the longer side; larger images are stored smaller
-    bit_depth: int = 16  # bits that carry the image in 16-bit files
+    max_side: int | None = 1024  # largest stored side in pixels; larger images are shrunk
+    bit_depth: int = 16  # significant bits of 16-bit files: 12 for many detectors
     max_bad: float = 0.05  # largest fraction of rows with unusable files
-    threads: int | None = None  # that read files; None: one per core
+    threads: int | None = None  # threads that read files; None: one per core
 
     def __post_init__(self):
         if min(self.fractions) < 0 or abs(sum(self.fractions) - 1) > 1e-6:

@@ -56,17 +56,17 @@ _STATES = {"1.0": True, "1": True, "0.0": False, "0": False, "-1.0": None, "-1":
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class LabelPolicy:
-    """How uncertain and unmentioned findings are stored.
+    """Label policy: how uncertain and unmentioned findings are stored.
 
-    "ignore" keeps it so; "positive" and "negative" store it as present or absent, as U-Ones and U-Zeros of
-    CheXpert do. The tuples override it by finding: "Atelectasis=positive".
+    "ignore" stores them as uncertain and unmentioned; "positive" and "negative" store them as present or absent, as
+    U-Ones and U-Zeros of CheXpert do. The tuples override the policy of single findings: "Atelectasis=positive".
     """
 
     uncertain: Treatment = "ignore"
     uncertain_of: tuple[str, ...] = ()
-    unmentioned: Treatment = "ignore"  # never of "finding": no label is no statement that the chest is normal
+    unmentioned: Treatment = "ignore"  # not applied to "finding": a missing label does not say that the chest is normal
     unmentioned_of: tuple[str, ...] = ()
-    normal: Treatment = "ignore"  # of findings other than devices, unmentioned where No Finding is stated
+    normal: Treatment = "ignore"  # policy for unmentioned findings (not devices) of images labelled No Finding
 
     def __post_init__(self):
         for option in ("uncertain", "unmentioned", "normal"):

@@ -1,7 +1,8 @@
 """A data set written in shards, so that an interrupted build resumes.
 
 Each shard is an ArrayRecord file of at most SHARD_ROWS rows of one split, with a JSON file beside it that is written
-last: the digest of its rows and configuration, its number of examples, and the rows without one with the reason.
+last: the digest of its rows and configuration, its number of examples, and the rows without an example, with the
+reason.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ def write_shards(rows: Sequence[Row], read: Read, folder: Path, *, origin: str, 
 
     Raises:
       ValueError: more than `max_bad` of the rows cannot be read, or none can; `errors.csv` in `folder` then lists
-        those found so far, and finished shards stay for the next try.
+        those found so far, and finished shards are kept for the next attempt.
     """
     folder.mkdir(parents=True, exist_ok=True)
     shards: list[Shard] = []
@@ -71,7 +72,7 @@ def _chunks(rows: Sequence[Row]) -> Iterator[tuple[str, str, Sequence[Row]]]:
 
 
 def _finished(folder: Path, name: str, rows: Sequence[Row], digest: str, read: Read) -> Shard | None:
-    """The finished shard of the same rows and configuration, unless a row that it lacks can be read by now."""
+    """The finished shard of the same rows and configuration; None if a row that failed before can be read now."""
     note, file = folder / f"{name}.json", folder / f"{name}.array_record"
     if not (note.is_file() and file.is_file()):
         return None

@@ -68,7 +68,7 @@ def load(source: str | Path, name: str, columns: Sequence[str]) -> tuple[Path, T
 
 
 def parse_rows(file: Path, table: Table, parse: Callable[[int, dict[str, str]], Parsed]) -> list[Parsed]:
-    """`parse(index, cells)` of every row; its ValueError gets the row's number as a spreadsheet counts."""
+    """`parse(index, cells)` of every row; the row number, as a spreadsheet counts, is added to its ValueError."""
     parsed = []
     for index, cells in enumerate(table.rows):
         try:

@@ -1,4 +1,4 @@
-"""TFDS builders that write ArrayRecord, without TensorFlow: images are handed over as encoded bytes.
+"""TFDS builders that write ArrayRecord, without TensorFlow: images are passed as encoded bytes.
 
 Importing this module registers them: `tfds.data_source("prism_chexpert", data_dir=...)` then reads what
 `prism data build chexpert --out ...` wrote, with that folder as data_dir, or with the one that holds it as
@@ -108,12 +108,12 @@ class PrismPhantom(FileReaderBuilder):
 
 
 def shards_folder(builder: FileReaderBuilder) -> Path:
-    """The folder of finished shards until all are there."""
+    """The folder of finished shards until all are written."""
     return Path(builder.data_dir_root) / f".{builder.name}-shards"
 
 
 def _origin(builder: RowsBuilder) -> str:
-    """What the records depend on besides rows and files: every option but `max_bad` and `threads`."""
+    """Options on which the records depend besides rows and files: all but `max_bad` and `threads`."""
     same = dataclasses.replace(builder.options.ingest, max_bad=0.0, threads=None)
     options = dataclasses.asdict(dataclasses.replace(builder.options, ingest=same))
     return f"{builder.name} {VERSION} {Path(builder.source).resolve()} {options}"

@@ -1,4 +1,4 @@
-"""Small changes of training images that no label depends on. Nothing is mirrored: hearts lie on the left."""
+"""Augmentation that preserves the labels. Images are never mirrored: the heart lies on the left."""
 
 import dataclasses
 from collections.abc import Callable
@@ -9,7 +9,7 @@ import jax.numpy as jnp
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Augmentation:
-    """The largest of each random change; all zero: images stay as they are."""
+    """Largest size of each random change; all zero: no augmentation."""
 
     shift: float = 0.04
     """Along each side, as a fraction of it; the edge is repeated."""

@@ -15,8 +15,8 @@ def calibrated(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Temperature and shift, float32 [n] each, of the calibrated `logit / temperature + shift`.
 
-    A target that lacks one of the classes is not fitted, and named on stderr: its logits only lose what the weight of
-    positive examples adds to them, its logarithm.
+    A target without examples of both classes is not fitted, and is named on stderr: only the logarithm of the positive
+    weight is subtracted from its logits.
 
     Args:
       logits: float [m, n].
@@ -36,8 +36,8 @@ def calibrated(
 def platt(logits: np.ndarray, labels: np.ndarray) -> tuple[float, float]:
     """The temperature and shift of the highest likelihood of 0/1 `labels` [m], float64.
 
-    Labels are drawn in from 0 and 1 as Platt does (1999, eq. 5): where classes are apart, plain ones would have the
-    temperature fall to 0. It stays below e^3, nearly flat, where logits tell nothing.
+    Labels are drawn in from 0 and 1 as Platt does (1999, eq. 5): with plain labels the temperature of separable classes
+    would fall to 0. It is at most e^3, nearly flat, which is reached if the logits carry no information.
     """
     logits, labels = np.asarray(logits, np.float64), np.asarray(labels, np.float64)
     positives = labels.sum()

@@ -1,4 +1,4 @@
-"""Images with what is known about them, as a classifier's training takes them: a stream, and arrays in memory."""
+"""Labelled images for classifier training: a stream of batches, and arrays in memory."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
@@ -88,7 +88,8 @@ def held_out(data: Data) -> HeldOut:
 
 
 def positive_weights(labels: np.ndarray, at_most: float) -> np.ndarray:
-    """float32 [n]: how much more an example with a target weighs than one without, so that both weigh the same.
+    """float32 [n]: weight of positive examples of each target relative to negative ones, so that both classes weigh the
+    same.
 
     Args:
       labels: float32 [m, n], 1, 0 or NaN.

@@ -1,7 +1,7 @@
 """Trains a classifier: `prism train classifier --config NAME [--section.option value ...]`.
 
-The run folder gets, besides what every run has, `model/`, the classifier of the best checkpoint (highest mean AUROC of
-the averaged weights on the split val), calibrated on that split, and `test.json`, what was measured on the split test.
+Besides the files of every run, the run folder gets `model/`, the classifier of the best checkpoint (highest mean AUROC
+of the averaged weights on the split val), calibrated on that split, and `test.json`, its metrics on the split test.
 """
 
 import dataclasses
@@ -54,9 +54,9 @@ class ClassifierValidation:
     every: int = 250
     """Steps between measurements; a multiple of loop.checkpoint_every's, so that the best checkpoint can be kept."""
     limit: int | None = None
-    """Images, the first of the split val; None: all."""
+    """Number of validation images, the first of the split val; None: all."""
     test_split: str | None = "test"
-    """The split on which the finished classifier is measured; None: on none."""
+    """The split on which the finished classifier is measured; None: it is not measured."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -68,9 +68,9 @@ class ClassifierRun:
     network: DenseNetConfig | ConvNeXtConfig = DenseNetConfig.small()
     """Its number of classes is taken from the targets."""
     targets: tuple[str, ...] | None = None
-    """Findings as the data set names them, "sex" and "view"; None: all of which it has a yes and a no."""
+    """Findings as the data set names them, "sex" and "view"; None: all that have positive and negative examples."""
     age: bool = True
-    """Predict the age too."""
+    """Also predict age."""
     size: int = 128
     """Side in pixels to which the classifier resizes images."""
     data: Data = Data()
@@ -145,7 +145,8 @@ def check(config: ClassifierRun, mesh: Mesh) -> None:
 
 
 def task_of(config: ClassifierRun, known: Sequence[Attributes]) -> Task:
-    """The task that the data sets; ValueError where it has nothing to learn of a target that is asked for."""
+    """Targets and scales from the training data; ValueError if a requested target lacks positive or negative
+    examples."""
     there = targets.available(known)
     if config.targets is None:
         report_left_out(known, there)
@@ -164,7 +165,8 @@ def task_of(config: ClassifierRun, known: Sequence[Attributes]) -> Task:
 
 
 def report_left_out(known: Sequence[Attributes], trained: Sequence[str]) -> None:
-    """Prints the findings of the data set that are not trained, and which statement is missing."""
+    """Prints the findings of the data set that are not trained, and whether positive or negative examples are
+    missing."""
     missing = {}
     for name in dict.fromkeys(name for attributes in known for name in attributes.findings if name not in trained):
         column = targets.values(known, [name])

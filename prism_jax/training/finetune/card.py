@@ -52,12 +52,12 @@ def card_of(config: FinetuneRun, sd: StableDiffusion, base: ModelCard | None, st
 
 
 def has_data(config: FinetuneRun) -> bool:
-    """Whether the data set of a run is still where it was."""
+    """True if the data set of a run still exists at its path."""
     return (Path(config.data.folder) / build.BUILD_FILE).is_file()
 
 
 def card_without_data(config: FinetuneRun, base: ModelCard | None, step: int) -> ModelCard:
-    """What a card can say without the data: no caption form, no measured autoencoder, no judges."""
+    """The card without the training data: no caption form, no autoencoder error, no judges."""
     name = Path(config.data.folder).name
     return ModelCard(
         description=f"{Path(config.model).name} fine-tuned on {name}",
@@ -78,7 +78,7 @@ def measured(config: FinetuneRun, sd: StableDiffusion, name: str, held_out: int)
 
 
 def caption_form(attributes: Iterable[Attributes], template: Template) -> CaptionForm:
-    """How captions in this template state these attributes: which findings in which order, and what always."""
+    """Form of captions in this template: findings in their order, and attributes that are always stated."""
     stated = [template.stated(each) for each in attributes]
     counts = Counter(name for each in stated for name in (*_slots(each), *each.findings))
     findings = tuple(dict.fromkeys(name for each in stated for name in each.findings))

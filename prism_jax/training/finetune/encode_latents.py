@@ -1,7 +1,7 @@
 """Encodes a data set once, for training: `prism train encode_latents --config NAME`, a configuration of train.finetune.
 
-Writes the folder `latents` of the configuration, shard by shard. A stopped run resumes where it was. Processes share
-the shards without communicating: `--processes.count N --processes.index I`.
+Writes the folder `latents` of the configuration, shard by shard. A stopped run resumes where it was. Several processes
+split the shards between them without communicating: `--processes.count N --processes.index I`.
 """
 
 import sys
@@ -26,7 +26,7 @@ from prism_jax.training.finetune.run import FinetuneRun
 
 
 def main(config: FinetuneRun) -> None:
-    """Encodes what is not encoded yet."""
+    """Encodes the images that are not in the cache yet."""
     if config.latents is None:
         raise ValueError("latents is None; say where they go: --latents FOLDER")
     processes = config.processes.initialize()

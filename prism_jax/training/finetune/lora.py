@@ -1,4 +1,4 @@
-"""Selection of the trained parameters: those that patterns match, or low-rank changes of some (LoRA).
+"""Selection of the trained parameters: those that match a pattern, or LoRA weights.
 
 LoRA: Hu et al. 2021, arXiv 2106.09685. Parameters are nested dicts of arrays by network.
 """
@@ -18,18 +18,18 @@ from prism_jax.weights.lora import changed as changed
 
 UNET = (r"^unet\.",)
 UNET_AND_TEXT = (r"^unet\.", r"^text_encoder\.")
-CROSS_ATTENTION = (r"^unet\..*\.attn2\.",)  # where the text comes in
+CROSS_ATTENTION = (r"^unet\..*\.attn2\.",)  # the cross-attention layers
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Lora:
-    """Changes of rank `rank` of matrices, instead of the matrices themselves."""
+    """LoRA: trains a low-rank change of each target matrix instead of the matrix."""
 
     rank: int = 16
     alpha: float | None = None
     """The change is multiplied by alpha / rank; None: by 1."""
     targets: str = r"^unet\..*\.attn[12]\.(to_q|to_k|to_v|to_out)\.kernel$"
-    """Regular expression of the matrices; these are those that diffusers adapts."""
+    """Regular expression over the dotted paths of the matrices; the default is the set that diffusers adapts."""
 
     def __post_init__(self) -> None:
         if self.rank < 1:

@@ -1,6 +1,6 @@
 """Trains a small Stable Diffusion, given a VAE: `prism train pretrain --config phantom/pretrain`.
 
-Makes an untrained model folder, `initial/` in the run folder, and fine-tunes that, text encoder included.
+Creates an untrained model, `initial/` in the run folder, and trains its UNet and text encoder.
 """
 
 import dataclasses

@@ -43,7 +43,7 @@ NETWORKS = ("unet", "text_encoder")  # the VAE is never trained here
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class FinetuneRun:
-    """Everything a run of this program depends on."""
+    """Configuration of a fine-tuning run."""
 
     run: str = "runs/finetune"
     seed: int = 0
@@ -51,21 +51,21 @@ class FinetuneRun:
     """Diffusers folder to start from."""
     data: Data = Data()
     latents: str | None = None
-    """Folder of the encoded images, which train.encode_latents writes; where it is not there, each batch is encoded
-    anew."""
+    """Folder of cached latents, written by `prism train encode_latents`. If it does not exist, or for None, images are
+    encoded in every step."""
     batch_size: int = 16
-    """Over all devices, in one update."""
+    """Images per update, over all devices and accumulation steps."""
     accumulate: int = 1
-    """Parts in which a batch goes through the networks, one after the other."""
+    """Gradient accumulation steps: the batch is split into this many parts, whose gradients are added."""
     trained: tuple[str, ...] = finetune_lora.UNET
     """Regular expressions over the dotted paths of the parameters to train, for example ^unet\\..*\\.attn2\\."""
     lora: Lora | None = None
-    """Train low-rank changes of matrices instead."""
+    """Train LoRA weights instead of the parameters that `trained` matches."""
     objective: DenoisingObjective = DenoisingObjective()
     dtype: jnp.dtype = jnp.dtype("float32")
     """Compute dtype: bfloat16 on accelerators. Parameters, moments and loss are float32."""
     remat: bool = False
-    """Recompute the UNet's blocks in the backward pass, for memory."""
+    """Recompute the UNet's blocks in the backward pass: less memory, more time."""
     ema_decay: float | None = 0.9999
     optimizer: OptimizerConfig = OptimizerConfig()
     skip: states.SkipConfig = states.SkipConfig()
@@ -89,7 +89,7 @@ def train(config: FinetuneRun, mesh: Mesh) -> states.TrainState:
     check(config, mesh)
     run_folder.check_same_training(config, fixed=("model", "seed", "trained", "lora"))
     sd = StableDiffusion.from_pretrained(config.model, dtype=config.dtype, remat=config.remat)
-    sd.tokenize(config.samples.prompts)  # too long a prompt fails here, not at the first grid
+    sd.tokenize(config.samples.prompts)  # a prompt that is too long fails here, not at the first grid
     tx, schedule = make_optimizer(config.optimizer, config.loop.steps)
     batches, is_encoded = make_batches(config, sd)
     side = sd.latent_shape(config.data.size, config.data.size)[0]
@@ -156,10 +156,10 @@ def check(config: FinetuneRun, mesh: Mesh) -> None:
         )
     if config.latents is not None and config.data.extra:
         raise ValueError(
-            f"a cache of latents is of one data set, not of {len(config.data.extra)} more; use --latents None"
+            f"a latent cache holds one data set, but data.extra adds {len(config.data.extra)}; use --latents None"
         )
     if config.lora is not None and config.trained != finetune_lora.UNET:
-        raise ValueError("trained and lora both say what is trained; leave one as it is")
+        raise ValueError("trained and lora both select the trained parameters; set only one of them")
 
 
 def split(sd: StableDiffusion) -> tuple[dict[str, nnx.GraphDef], dict[str, Any]]:
@@ -170,7 +170,7 @@ def split(sd: StableDiffusion) -> tuple[dict[str, nnx.GraphDef], dict[str, Any]]
 
 
 def trained_part(config: FinetuneRun, weights: dict[str, Any]) -> tuple[Any, dict[str, Any], Callable]:
-    """The first parameters to train, on the host; those that stay; and how both make all, `(trained, rest) -> all`."""
+    """Initial trained parameters, on the host; frozen parameters; and the function `(trained, frozen) -> all`."""
     if config.lora is not None:
         initial = finetune_lora.low_rank(weights, config.lora, config.seed)
         return jax.device_get(initial), weights, lambda a, b: finetune_lora.changed(b, a, config.lora.scale)
@@ -197,12 +197,12 @@ def make_batches(config: FinetuneRun, sd: StableDiffusion) -> tuple[Batches, boo
 
 
 def text_to_ids(sd: StableDiffusion) -> Callable[[list[str]], np.ndarray]:
-    """`sd.tokenize`, without holding the weights of `sd`."""
+    """`sd.tokenize` as a function that keeps no reference to the weights of `sd`."""
     return partial(tokenize, sd.tokenizer, length=sd.text_encoder.config.max_position_embeddings)
 
 
 def cache_of(config: FinetuneRun, sd: StableDiffusion) -> LatentCache:
-    """The latents of this model and data in `config.latents`; nothing is read of them or written."""
+    """The latent cache of this model and data in `config.latents`; does not read or write it."""
     data = config.data
     return LatentCache(
         folder=Path(config.latents),

@@ -17,7 +17,7 @@ from prism_jax.training import state as states
 from prism_jax.training.log import Mean
 
 STREAMS = ("caption dropout", "posterior", "noise", "noise offset", "timestep")
-NOISE_LEVELS = 4  # equal parts of the timesteps, for which losses are logged apart
+NOISE_LEVELS = 4  # equal ranges of timesteps, whose losses are logged separately
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -27,13 +27,13 @@ class DenoisingObjective:
     caption_dropout: float = 0.1
     """Fraction of examples trained with the empty prompt, for classifier-free guidance."""
     min_snr: float | None = None
-    """Weigh timesteps by min(SNR, this) (Hang et al. 2023, arXiv 2303.09556: 5); None: all alike."""
+    """Min-SNR weighting of the loss with this gamma (Hang et al. 2023, arXiv 2303.09556, use 5); None: no weighting."""
     noise_offset: float = 0.0
-    """Deviation of a further noise that is the same all over a channel, for learning overall brightness."""
+    """Standard deviation of offset noise, constant over each channel, which helps to learn overall brightness."""
     sample_posterior: bool = False
     """Draw latents from the encoder's posterior, instead of taking its mean."""
     flip: float = 0.0
-    """Fraction of images mirrored. Off, because hearts have a side."""
+    """Fraction of images that are mirrored. 0 by default: anatomy is not symmetric."""
 
     def __post_init__(self) -> None:
         for name in ("caption_dropout", "flip"):
@@ -61,14 +61,14 @@ def train_step(
     "id" uint32 [b], "weight" float32 [b].
 
     Each device computes the gradient of its own examples with whole parameters (ZeRO): sharded parameters are gathered
-    once, gradients are reduced and scattered once, and nothing else but a few scalars is sent.
+    once, gradients are reduce-scattered once, and only a few scalars are communicated besides.
 
     Args:
       frozen: "networks", the parameters of those not trained; "schedule"; "no_caption", the tokens of "" [77].
       graphdefs: the structure of every network by name.
       weights_of: (state.params, frozen["networks"]) -> all parameters by network.
-      parts: the batch goes through the networks in so many parts, whose gradients are added before they are sent.
-      specs: how state.params are cut.
+      parts: gradient accumulation steps; the gradients of the parts are added before they are reduced over devices.
+      specs: sharding specs of state.params.
     """
     at_step = lambda name: rng.at_step(rng.stream(key, name), state.step)
     keys = {name: at_step(name) for name in STREAMS}

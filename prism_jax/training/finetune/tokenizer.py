@@ -1,4 +1,4 @@
-"""Makes a small tokenizer in CLIP's format: `prism train tokenizer --config NAME`.
+"""Trains a small tokenizer in CLIP's format: `prism train tokenizer --config NAME`.
 
 Byte-pair encoding (Sennrich et al. 2016, algorithm 1) of the captions of data sets. All 256 bytes are tokens,
 so that no prompt has unknown ones.
@@ -22,7 +22,7 @@ WORD_END = "</w>"
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class TokenizerRun:
-    """What the tokenizer is learned from."""
+    """Data, size and extra words of the tokenizer."""
 
     out: str = "runs/tokenizer"
     """New folder."""
@@ -31,7 +31,7 @@ class TokenizerRun:
     limit: int = 5000
     """Captions taken from each."""
     words: tuple[str, ...] = ()
-    """Further words, each to become one token as far as vocab_size allows."""
+    """Words that should be single tokens, as far as vocab_size allows."""
     vocab_size: int = 1024
 
 

@@ -36,7 +36,7 @@ class FinetuneValidation:
     every: int = 1000
     """Steps between evaluations; a multiple of loop.checkpoint_every, so that the best checkpoint is kept. 0: never."""
     limit: int = 256
-    """Images, the first ones of the split val."""
+    """Number of validation images, the first of the split val."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -45,7 +45,7 @@ class SampleGrid:
 
     every: int = 1000
     prompts: tuple[str, ...] = ("",)
-    """One column each."""
+    """Prompts, one column of the grid each."""
     rows: int = 2
     steps: int = 25
     guidance: float = 7.5

@@ -1,4 +1,4 @@
-"""Images without and with an attribute, as arrays in memory, and batches of as many of one kind as of the other."""
+"""Images without and with an attribute: arrays in memory, and batches with equally many of both kinds."""
 
 import dataclasses
 import sys
@@ -15,7 +15,7 @@ from prism_jax.training.examples import Data
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Sides:
-    """n images of which it is known whether they have the attribute."""
+    """n images, each labelled as with or without the attribute."""
 
     images: np.ndarray  # uint8 [n, h, w, 1]
     has: np.ndarray  # bool [n]
@@ -32,7 +32,7 @@ class Sides:
 
 
 def load(data: Data, attribute: str) -> Sides:
-    """The images of `data`; says how many are of which kind.
+    """The images of `data`; prints the number of each kind.
 
     Raises:
       ValueError: there is no such data set, or it has no image with the attribute, or none without.

@@ -24,10 +24,11 @@ class Pool:
 
 
 def exchanged(pool: Pool, images: jax.Array, keys: jax.Array) -> tuple[jax.Array, Pool]:
-    """For every one of `images` [b, h, w, c], in their order, that image or an older one; and the pool after it.
+    """For each of `images` [b, h, w, c] in order, that image or an older one; and the pool afterwards.
 
-    Until the pool is full, an image is kept and given back. From then on one of two is given back and not kept; the
-    other takes the place of a kept one, drawn evenly, which is given back instead. `keys` [b], one for each image.
+    Until the pool is full, each image is stored and returned. Then, with probability 1/2, an image is returned without
+    being stored; otherwise it replaces a stored image, drawn uniformly, which is returned instead. `keys` [b], one for
+    each image.
     """
     size = len(pool.images)
 

@@ -1,4 +1,4 @@
-"""Trains two generators that add an attribute to images and take it away, after GANterfactual (Mertes et al. 2022,
+"""Trains two generators that add an attribute to images and remove it, after GANterfactual (Mertes et al. 2022,
 arXiv 2012.11905): `prism train ganterfactual --config NAME [--section.option value ...]`.
 
 A CycleGAN between unpaired images without and with the attribute, and a frozen classifier in the generators' loss. That
@@ -49,18 +49,19 @@ class GANterfactualRun:
     run: str = "runs/ganterfactual"
     seed: int = 7
     classifier: str = "runs/classifier/model"
-    """Folder model/ of a run of train.classifier, which knows the attribute; others must measure what comes out."""
+    """Folder model/ of a run of train.classifier with the attribute among its targets, used in the loss; evaluate the
+    results with other classifiers."""
     data: Data = Data(size=64)
     model: CycleGANConfig = CycleGANConfig()
-    """Its `attribute` is what is added and taken away."""
+    """Its `attribute` is the one that is added and removed."""
     objective: GANterfactualObjective = GANterfactualObjective()
     optimizer: OptimizerConfig = OptimizerConfig(peak=2e-4, warmup=0, decay="constant", b1=0.5, clip=float("inf"))
     """For generators and discriminators alike."""
     skip: states.SkipConfig = states.SkipConfig(spike_factor=float("inf"))
-    """Gradients of adversaries jump: only batches with numbers that are not finite are skipped."""
+    """Adversarial gradients vary strongly: only batches with non-finite loss or gradient are skipped."""
     loop: LoopConfig = LoopConfig()
     batch_size: int = 8
-    """Images of each kind."""
+    """Images with and images without the attribute, each, per batch."""
     validation: GANterfactualValidation = GANterfactualValidation()
     processes: DistributedConfig = DistributedConfig()
 
@@ -130,7 +131,7 @@ def untrained(config: GANterfactualRun) -> dict[str, Any]:
 
 
 def finish(config: GANterfactualRun, state: GanState, networks: Networks, predict: Callable, held: Sides) -> None:
-    """Writes the generators, which classifier they were trained with, and how far they got with it."""
+    """Writes the generators, the name of the classifier in their loss, and that classifier's validation results."""
     predictions = predict(state.generators.params)  # by all processes together
     report = ganterfactual_validation.measured(predictions, held, config)
     if jax.process_index() != 0:

@@ -30,13 +30,13 @@ class GANterfactualObjective:
     """Weights of the generators' losses beside the adversarial one, which has 1; each is the sum of both ways."""
 
     cycle: float = 10.0
-    """Mean absolute error of an image that was translated there and back."""
+    """Cycle loss: mean absolute error of an image translated there and back."""
     identity: float = 1.0
-    """Mean absolute error of an image that a generator had nothing to do on: it is what it makes others into."""
+    """Identity loss: mean absolute error of the output for an image that already is of the generator's target kind."""
     classifier: float = 1.0
-    """Cross-entropy of what the frozen classifier says of translated images."""
+    """Classifier loss: cross-entropy of the frozen classifier's prediction for translated images."""
     pool: int = 50
-    """Translated images of each kind that discriminators may be shown again."""
+    """Size of the history buffer of translated images of each kind, for the discriminators."""
 
     def __post_init__(self) -> None:
         if min(self.cycle, self.identity, self.classifier) < 0 or self.pool < 1:

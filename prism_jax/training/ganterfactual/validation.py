@@ -35,10 +35,10 @@ class GANterfactualValidation:
     """Images that training never sees, each translated into the other kind."""
 
     every: int = 500
-    """Steps. 0: only the finished generators."""
+    """Steps between validations; 0: only the finished generators are validated."""
     split: Literal["val", "test"] = "val"
     limit: int | None = None
-    """Images, the first of the split; None: all."""
+    """Number of validation images, the first of the split; None: all."""
     shown: int = 8
     """Images of each kind in samples/, above their translations."""
     intervals: BootstrapConfig = BootstrapConfig(resamples=500)

@@ -61,7 +61,7 @@ class CounterfactualFinetuneRun:
     mechanisms: str = "runs/mechanisms/model"
     """Folder model/ of a run of train.mechanisms."""
     predictors: str = "runs/predictors/model"
-    """Folder model/ of a run of train.predictors; others must measure what comes out."""
+    """Folder model/ of a run of train.predictors, used in the loss; evaluate the results with other predictors."""
     data: Data | Digits = Data(size=64)
     objective: CounterfactualObjective = CounterfactualObjective()
     shift: int = 0
@@ -193,9 +193,10 @@ def taken_apart(trained: Trained, mesh: Mesh) -> tuple[Networks, Any, Judged]:
 
 
 def limit_of(config: CounterfactualFinetuneRun, predict: Callable, params: Any, frozen: Judged) -> np.float32:
-    """The limit asked for, or `slack` beyond the free energy of validation images before training, which is then said.
+    """The requested limit, or, if None, the free energy of validation images before training plus `slack`.
 
-    The published limits are of training images: those of unseen ones are looser by what the model overfits.
+    Prints the limit. Published limits refer to training images; on validation images they are looser because the model
+    overfits.
     """
     if config.objective.limit is not None:
         return np.float32(config.objective.limit)

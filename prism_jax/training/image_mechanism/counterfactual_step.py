@@ -37,7 +37,7 @@ class CounterfactualObjective:
     limit: float | None = None
     """Nats per dimension; None: the free energy of the validation images before training, and `slack` more."""
     slack: float = 0.0
-    """Nats per dimension. Where training cannot reach a limit the multiplier grows, until all batches are skipped."""
+    """Nats per dimension. If training cannot meet the limit, the multiplier grows until all batches are skipped."""
     damping: float = 100.0
     """Weight of the quadratic penalty beyond the limit."""
     alpha: float = 0.5
@@ -162,8 +162,8 @@ def imagined(
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
     """Counterfactuals [b, h, w, c] of `x` with `parents` under the parents `changed` [b, p]; nll and KL [b] of `x`.
 
-    All noise has scale 1; `keys(name)` gives a key for each image. One way down the decoder gives both the free energy
-    and the noise of the image, so the prior sees all its parents: none is dropped as in the training before.
+    All noise has scale 1; `keys(name)` gives a key for each image. One decoder pass gives both the free energy and the
+    noise of the image, so the prior is given all parents: none is dropped, unlike in the preceding training.
     """
     drawn = elbo.draw(model.config, keys("posterior"))
     descent = model.infer(x, parents, drawn)

@@ -28,10 +28,10 @@ class ImageMechanismValidation:
     """Free energy under the averaged weights, and sample sheets: images above their reconstructions."""
 
     every: int = 1000
-    """Steps; loop.checkpoint_every is a multiple of it. 0: never."""
+    """Steps between validations; must divide loop.checkpoint_every. 0: never."""
     split: Literal["val", "test"] = "val"
     limit: int = 512
-    """Images, the first of the split."""
+    """Number of validation images, the first of the split."""
     shown: int = 8
 
 
@@ -67,7 +67,8 @@ def predict_fn(config: Any, graphdef: nnx.GraphDef, mesh: Mesh) -> Callable[[Any
 
 
 def held_key(seed: int, mesh: Mesh) -> jax.Array:
-    """The key of unseen images' noise. An argument of what is compiled, so that runs of other seeds are spared that."""
+    """The key of the validation noise; an argument of the compiled program, so that another seed does not recompile
+    it."""
     return jax.jit(lambda: rng.stream(rng.key(seed), "held"), out_shardings=sharding.replicated(mesh))()
 
 

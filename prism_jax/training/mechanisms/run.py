@@ -1,7 +1,8 @@
 """Fits the attribute mechanisms of a causal graph: `prism train mechanisms --config NAME ...`.
 
 The run folder gets `model/` (the graph and its parameters, read by `scm.folder.load`), `metrics.jsonl`, and
-`validation.json`: nats that each attribute of unseen subjects costs, and on phantoms how much less the truth would.
+`validation.json`: the negative log-likelihood of each attribute for held-out subjects in nats, and on phantoms its gap
+to the true equations.
 """
 
 import dataclasses

@@ -1,12 +1,12 @@
-"""Trains networks that read attributes off images: `prism train predictors --config NAME ...`.
+"""Trains networks that predict attributes from images: `prism train predictors --config NAME ...`.
 
 They are in the loss of counterfactual training (`prism train counterfactual_finetune`). Its results must be measured
 by other predictors, trained with another seed in another folder: the ones in the loss are biased in its favour (Xia et
 al., MICCAI 2024, arXiv 2403.09422).
 
 The run folder gets, besides what every run has, `model/`: config.json and safetensors of the averaged weights of the
-lowest validation loss, and the graph that says what they read; and `validation.json`, what they read off the validation
-images, by which that checkpoint was chosen.
+lowest validation loss, and the graph with the attributes they predict; and `validation.json`, their metrics on the
+validation images, by which that checkpoint was chosen.
 """
 
 import dataclasses
@@ -50,7 +50,7 @@ class PredictorsRun:
     run: str = "runs/predictors"
     seed: int = 7
     graph: Graph = graphs.phantom()
-    """Its attributes are what is read."""
+    """Its attributes are the ones that are predicted."""
     data: Data | Digits = Data(size=64)
     model: MorphoConfig | ChestConfig = ChestConfig.phantom()
     shift: int = 0
@@ -176,7 +176,7 @@ def usable(state: PredictorState) -> dict:
 def finish(
     config: PredictorsRun, best: PredictorState, graphdef: nnx.GraphDef, held: Observed, predict: Callable
 ) -> None:
-    """Writes the averaged network of the best checkpoint, and what it reads off the images `held`."""
+    """Writes the averaged network of the best checkpoint, and its metrics on the images `held`."""
     report = predictors_validation.measured(predict(usable(best), held), held, config)  # by all processes together
     if jax.process_index() != 0:
         return

@@ -31,10 +31,10 @@ class PredictorsValidation:
     """Images that training never sees, under the averaged weights."""
 
     every: int = 500
-    """Steps; loop.checkpoint_every is a multiple of it. 0: never."""
+    """Steps between validations; must divide loop.checkpoint_every. 0: never."""
     split: Literal["val", "test"] = "val"
     limit: int | None = None
-    """Images, the first of the split; None: all."""
+    """Number of validation images, the first of the split; None: all."""
     intervals: BootstrapConfig = BootstrapConfig(resamples=500)
 
 

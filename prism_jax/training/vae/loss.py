@@ -17,7 +17,7 @@ class ReconstructionLoss:
     l1: float = 1.0
     l2: float = 1.0
     edge: float = 1.0
-    """L1 of the differences between neighbouring pixels, which thin wires would else drown in."""
+    """Weight of the L1 error of image gradients, so that thin wires count."""
     detail: float = 40.0
     """Extra weight of pixels, per unit of contrast to their 5x5 surroundings: wires and tubes fill few pixels, and a
     plain mean would let them vanish."""
@@ -27,7 +27,7 @@ class ReconstructionLoss:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Window:
-    """The part of an image that a step sees."""
+    """Random crop, shift and contrast of the training images."""
 
     crop: int | None = None
     """Side in pixels of a random square, or None: whole images."""

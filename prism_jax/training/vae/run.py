@@ -36,7 +36,7 @@ from prism_jax.training.sample_images import write_pairs
 from prism_jax.training.vae.loss import ReconstructionLoss, Window, augment, reconstruction_loss, to_float
 from prism_jax.weights import pretrained
 
-NUM_STATS_IMAGES = 4096  # training images from which the latents' spread is taken
+NUM_STATS_IMAGES = 4096  # training images used to estimate the latents' standard deviation
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
