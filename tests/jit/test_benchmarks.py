@@ -110,7 +110,7 @@ def test_the_speedup_compares_the_best_batch_sizes():
 
 
 def test_an_unknown_method_is_refused_before_anything_is_loaded():
-    with pytest.raises(ValueError, match="not known"):
+    with pytest.raises(ValueError, match="is unknown; use one of ddim"):
         program.main(program.Options(model="nowhere", methods=("guess",)))
 
 
