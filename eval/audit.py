@@ -1,8 +1,6 @@
 """`python -m eval.audit`: the same as `prism eval audit`."""
 
-import sys
-
 from prism_jax.cli.run_program import main
 
 if __name__ == "__main__":
-    sys.exit(main("eval", "audit"))
+    main("eval", "audit")

@@ -1,8 +1,6 @@
 """`python -m eval.counterfactuals`: the same as `prism eval counterfactuals`."""
 
-import sys
-
 from prism_jax.cli.run_program import main
 
 if __name__ == "__main__":
-    sys.exit(main("eval", "counterfactuals"))
+    main("eval", "counterfactuals")

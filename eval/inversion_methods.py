@@ -1,8 +1,6 @@
 """`python -m eval.inversion_methods`: the same as `prism eval inversion_methods`."""
 
-import sys
-
 from prism_jax.cli.run_program import main
 
 if __name__ == "__main__":
-    sys.exit(main("eval", "inversion_methods"))
+    main("eval", "inversion_methods")

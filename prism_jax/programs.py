@@ -23,8 +23,8 @@ class Program:
         return f"prism {self.command} {self.name}"
 
 
-def _train(name: str, module: str, config: str, purpose: str, next: str = "") -> Program:
-    module = f"prism_jax.training.{module}"
+def _train(name: str, config: str, purpose: str, next: str, module: str = "") -> Program:
+    module = f"prism_jax.training.{module or f'{name}.run'}"
     return Program(command="train", name=name, module=module, config=f"{module}:{config}", purpose=purpose, next=next)
 
 
@@ -35,7 +35,6 @@ def _eval(name: str, config: str, purpose: str) -> Program:
 
 _FINETUNE = _train(
     "finetune",
-    "finetune.run",
     "FinetuneRun",
     "fine-tune Stable Diffusion on X-rays and captions",
     "prism export --run {run} --out DIR",
@@ -52,66 +51,60 @@ PROGRAMS = (
     _FINETUNE,
     _train(
         "pretrain",
-        "finetune.pretrain",
         "PretrainRun",
         "train a small Stable Diffusion from scratch, given a VAE",
         "prism export --run {run} --out DIR",
+        "finetune.pretrain",
     ),
     _train(
         "tokenizer",
-        "finetune.tokenizer",
         "TokenizerRun",
         "build a small tokenizer in CLIP's format",
         "prism train pretrain --config phantom/pretrain --tokenizer {run}",
+        "finetune.tokenizer",
     ),
     _train(
         "vae",
-        "vae.run",
         "VAERun",
         "train the VAE of a Stable Diffusion",
         "prism train pretrain --config phantom/pretrain --vae {run}/vae",
     ),
     _train(
         "classifier",
-        "classifier.run",
         "ClassifierRun",
         "train a classifier of findings, sex, view and age",
         "prism eval audit, with {run}/model as one of its judges",
     ),
     _train(
         "ganterfactual",
-        "ganterfactual.run",
         "GANterfactualRun",
         "train a CycleGAN that adds and removes a finding",
         "prism eval benchmark --config phantom/benchmark_ganterfactual",
     ),
     _train(
         "mechanisms",
-        "mechanisms.run",
         "MechanismsRun",
         "fit the attribute mechanisms of a causal graph",
         "prism train image_mechanism",
     ),
     _train(
         "image_mechanism",
-        "image_mechanism.run",
         "ImageMechanismRun",
         "train the image mechanism of a causal model",
         "prism eval axioms, or prism train counterfactual_finetune, with --image {run}/model",
     ),
     _train(
         "predictors",
-        "predictors.run",
         "PredictorsRun",
         "train attribute predictors for counterfactual_finetune",
         "prism train counterfactual_finetune, with --predictors {run}/model",
     ),
     _train(
         "counterfactual_finetune",
-        "image_mechanism.counterfactual_run",
         "CounterfactualFinetuneRun",
         "fine-tune an image mechanism for its counterfactuals",
         "prism eval axioms, with {run}/model as an image mechanism",
+        "image_mechanism.counterfactual_run",
     ),
     _eval("counterfactuals", "CounterfactualRun", "invert, edit and measure the images of a data set"),
     _eval("inversion_methods", "InversionMethodsRun", "compare inversion methods on phantoms"),

@@ -1,8 +1,6 @@
 """`python -m train.finetune`: the same as `prism train finetune`."""
 
-import sys
-
 from prism_jax.cli.run_program import main
 
 if __name__ == "__main__":
-    sys.exit(main("train", "finetune"))
+    main("train", "finetune")

@@ -1,8 +1,6 @@
 """`python -m train.predictors`: the same as `prism train predictors`."""
 
-import sys
-
 from prism_jax.cli.run_program import main
 
 if __name__ == "__main__":
-    sys.exit(main("train", "predictors"))
+    main("train", "predictors")

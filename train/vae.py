@@ -1,8 +1,6 @@
 """`python -m train.vae`: the same as `prism train vae`."""
 
-import sys
-
 from prism_jax.cli.run_program import main
 
 if __name__ == "__main__":
-    sys.exit(main("train", "vae"))
+    main("train", "vae")

@@ -214,8 +214,8 @@ def check_image(options: Options, image: XrayFile) -> None:
 def resolved(options: Options, card: ModelCard) -> EditDefaults:
     """Method, steps and strengths: those of the options, else of the model card."""
     names = [field.name for field in dataclasses.fields(EditDefaults)]
-    given = {name: getattr(options, name) for name in names}
-    return dataclasses.replace(card.edit, **{name: value for name, value in given.items() if value is not None})
+    options = model_card.filled(options, card.edit, names)
+    return EditDefaults(**{name: getattr(options, name) for name in names})
 
 
 def announce(options: Options, card: ModelCard | None, defaults: EditDefaults) -> None:

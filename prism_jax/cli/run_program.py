@@ -1,9 +1,10 @@
 """`prism train NAME` and `prism eval NAME`: reads the configuration, checks that it is the program's, runs it."""
 
 import importlib
+import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from prism_jax import entrypoint, programs
 from prism_jax.programs import Program
@@ -12,9 +13,9 @@ CONFIG = "--config"
 PURPOSES = {"train": "trains a model", "eval": "evaluates models"}
 
 
-def main(command: str, name: str, args: Sequence[str] | None = None) -> int:
-    """Runs a program with the options `args`, by default those of the process; returns the exit code."""
-    return entrypoint.run(lambda options: run(programs.find(command, name), options), args)
+def main(command: str, name: str) -> NoReturn:
+    """Runs a program with the options of the process and leaves with its exit code."""
+    sys.exit(entrypoint.run(lambda options: run(programs.find(command, name), options)))
 
 
 def dispatch(command: str, args: Sequence[str]) -> int:

@@ -13,7 +13,7 @@ import numpy as np
 from prism_jax.data.captions.phrases import spoken
 from prism_jax.data_report.pairwise_associations import Association
 from prism_jax.stats.effects import EFFECT, NEGLIGIBLE, NO_EFFECT
-from prism_jax.stats.intervals import Estimate
+from prism_jax.stats.intervals import NO_ESTIMATE, Estimate
 
 KNOWN, AMPLIFIED, HIDDEN, NOT_SHOWN, UNDECIDED = "known", "amplified", "hidden", "not shown", "undecided"
 
@@ -39,11 +39,11 @@ def relate(
     larger in the edits. *Amplified*: its slope in the edits is shown to be the larger one. *Hidden*: the edits have
     it, the data do not, or have it the other way round. *Not shown*: equivalence says the edits do not have it.
     """
-    data = _nothing() if association is None else slope(association, target, is_adjusted=is_adjusted)
+    data = NO_ESTIMATE if association is None else slope(association, target, is_adjusted=is_adjusted)
     name = "is_significant_adjusted" if is_adjusted else "is_significant"
     is_associated = association is not None and getattr(association, name)
     relation = lambda kind, reason, excess=None: Relation(
-        kind=kind, model=model, data=data, excess=excess or _nothing(), reason=reason
+        kind=kind, model=model, data=data, excess=excess or NO_ESTIMATE, reason=reason
     )
     if verdict == NO_EFFECT:
         return relation(NOT_SHOWN, "the edits change it by less than the margin")
@@ -73,7 +73,7 @@ def slope(association: Association, target: str, *, is_adjusted: bool = True) ->
     """
     correlation = association.adjusted if is_adjusted else association.correlation
     if association.cells is None or not correlation.count:
-        return dataclasses.replace(_nothing(), count=correlation.count)
+        return dataclasses.replace(NO_ESTIMATE, count=correlation.count)
     both, first, second, neither = association.cells
     total = both + first + second + neither
     fractions = np.array([both + first, both + second]) / total
@@ -97,7 +97,3 @@ def _excess(model: Estimate, data: Estimate) -> Estimate:
     lowest = gap - np.hypot(value - low, data_high - data_value)
     highest = gap + np.hypot(high - value, data_value - data_low)
     return Estimate(value=float(gap), low=float(lowest), high=float(highest), count=min(model.count, data.count))
-
-
-def _nothing() -> Estimate:
-    return Estimate(value=float("nan"), low=float("nan"), high=float("nan"), count=0)

@@ -7,7 +7,6 @@ Needs: the COVID-19 image data collection (or a folder in its layout), DIR in th
 Takes: not measured
 """
 
-from prism_jax.models.densenet import DenseNetConfig
 from prism_jax.training.classifier.augment import Augmentation
 from prism_jax.training.classifier.run import ClassifierRun, ClassifierValidation
 from prism_jax.training.examples import Data
@@ -18,9 +17,7 @@ from prism_jax.training.optimizer import OptimizerConfig
 def config() -> ClassifierRun:
     return ClassifierRun(
         run="runs/covid_classifier",
-        network=DenseNetConfig.small(),
         data=Data(folder="data/covid", size=128),
-        size=128,
         batch_size=16,
         augmentation=Augmentation(shift=0.06, rotation=8.0, contrast=0.25, brightness=0.15),
         optimizer=OptimizerConfig(peak=2e-3, warmup=50, decay="cosine", final=0.01, weight_decay=0.05),

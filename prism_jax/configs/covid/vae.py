@@ -22,7 +22,6 @@ def config() -> VAERun:
         window=Window(crop=64, contrast=0.1),
         optimizer=OptimizerConfig(peak=1e-3, warmup=100, decay="cosine", final=0.01, weight_decay=1e-4),
         loop=LoopConfig(steps=1500, log_every=50, checkpoint_every=250),
-        batch_size=16,
         ema_decay=0.995,
         sample_every=500,
     )

@@ -21,7 +21,6 @@ def config() -> FinetuneRun:
         run="runs/demo/finetune",
         model="phantom",
         data=Data(folder="runs/demo/data", size=128),
-        batch_size=16,
         latents="runs/demo/latents",
         ema_decay=0.99,
         optimizer=OptimizerConfig(peak=2e-4, warmup=30, decay="cosine", final=0.05, weight_decay=0.01),

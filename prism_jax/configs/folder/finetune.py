@@ -15,7 +15,7 @@ import jax.numpy as jnp
 
 from prism_jax.training.examples import Data
 from prism_jax.training.finetune.run import FinetuneRun
-from prism_jax.training.finetune.validation import FinetuneValidation, SampleGrid
+from prism_jax.training.finetune.validation import SampleGrid
 from prism_jax.training.loop import LoopConfig
 from prism_jax.training.optimizer import OptimizerConfig
 
@@ -26,11 +26,9 @@ def config() -> FinetuneRun:
         model="models/stable-diffusion-v1-5",
         data=Data(folder="data/my_xrays", size=512),
         latents="runs/folder_latents",
-        batch_size=16,
         dtype=jnp.dtype(jnp.bfloat16),
         remat=True,  # for memory, at the cost of a third more work
         optimizer=OptimizerConfig(peak=5e-5, warmup=500, decay="cosine", weight_decay=0.01),
         loop=LoopConfig(steps=20000, log_every=50, checkpoint_every=1000),
-        validation=FinetuneValidation(every=1000),
         samples=SampleGrid(every=1000, prompts=("Chest X-ray",)),
     )

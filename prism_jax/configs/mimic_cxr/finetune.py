@@ -19,7 +19,7 @@ from prism_jax.data.captions.templates import PARAPHRASES, CaptionConfig
 from prism_jax.training.examples import Data
 from prism_jax.training.finetune.run import FinetuneRun
 from prism_jax.training.finetune.step import DenoisingObjective
-from prism_jax.training.finetune.validation import FinetuneValidation, Reconstructions, SampleGrid
+from prism_jax.training.finetune.validation import Reconstructions, SampleGrid
 from prism_jax.training.loop import LoopConfig
 from prism_jax.training.optimizer import OptimizerConfig
 
@@ -40,7 +40,6 @@ def config() -> FinetuneRun:
         optimizer=OptimizerConfig(peak=5e-5, warmup=1000, decay="cosine", weight_decay=1e-2),
         # MIMIC-CXR-JPG has 377110 images; 60000 updates of 256 are some 40 epochs of them.
         loop=LoopConfig(steps=60000, log_every=50, checkpoint_every=1000),
-        validation=FinetuneValidation(every=1000),
         samples=SampleGrid(
             every=2000, prompts=("Chest X-ray of a patient with cardiomegaly", "Chest X-ray of a patient")
         ),

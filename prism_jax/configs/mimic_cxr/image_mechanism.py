@@ -30,7 +30,6 @@ def config() -> ImageMechanismRun:
             decoder="1b2,6b4,12b8,24b12,48b8,96b4,192b2",
             widths=(32, 64, 96, 128, 160, 192, 512),
             parents=6,
-            z_dim=16,
             z_max_res=96,
         ),
         objective=NegativeELBO(beta=9.0),

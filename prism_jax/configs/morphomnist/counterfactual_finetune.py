@@ -12,7 +12,6 @@ The published code cannot train a model whose latents mediate, as these do, in t
 
 from prism_jax.scm.observed import Digits
 from prism_jax.training.image_mechanism.counterfactual_run import CounterfactualFinetuneRun
-from prism_jax.training.image_mechanism.counterfactual_step import CounterfactualObjective
 from prism_jax.training.image_mechanism.validation import ImageMechanismValidation
 from prism_jax.training.loop import LoopConfig
 from prism_jax.training.optimizer import OptimizerConfig
@@ -25,11 +24,8 @@ def config() -> CounterfactualFinetuneRun:
         mechanisms="runs/morphomnist_mechanisms/model",
         predictors="runs/morphomnist_predictors/model",
         data=Digits(folder="data/morphomnist", size=32),
-        objective=CounterfactualObjective(targets="hard", beta=1.0, damping=100.0),
         shift=2,
         optimizer=OptimizerConfig(peak=1e-4, decay="constant", b1=0.9, b2=0.9, clip=350.0, weight_decay=0.01),
-        ascent=1e-2,
-        batch_size=32,
         loop=LoopConfig(steps=5000, log_every=50, checkpoint_every=500),
         validation=ImageMechanismValidation(every=500),
     )

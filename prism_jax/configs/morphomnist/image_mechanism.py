@@ -13,7 +13,6 @@ from prism_jax.scm import graphs
 from prism_jax.scm.elbo import NegativeELBO
 from prism_jax.scm.observed import Digits
 from prism_jax.training.image_mechanism.run import ImageMechanismRun
-from prism_jax.training.image_mechanism.validation import ImageMechanismValidation
 from prism_jax.training.loop import LoopConfig
 from prism_jax.training.optimizer import OptimizerConfig
 
@@ -24,16 +23,10 @@ def config() -> ImageMechanismRun:
         graph=graphs.morphomnist(),
         data=Digits(folder="data/morphomnist", size=32),
         model=HVAEConfig(
-            encoder="32b3d2,16b3d2,8b3d2,4b3d4,1b4",
-            decoder="1b4,4b4,8b4,16b4,32b4",
-            widths=(16, 32, 64, 128, 256),
-            parents=12,
             conditional_prior=True,
         ),
         objective=NegativeELBO(beta=1.0, dropped_from=2),  # the digit
         shift=2,
         optimizer=OptimizerConfig(peak=1e-3, decay="constant", b1=0.9, b2=0.9, clip=350.0, weight_decay=0.01),
-        batch_size=32,
         loop=LoopConfig(steps=100_000, log_every=50, checkpoint_every=1000),
-        validation=ImageMechanismValidation(every=1000),
     )

@@ -28,7 +28,6 @@ def config() -> ImageMechanismRun:
             encoder="32b1d2,16b1d2,8b1d2,4b1d4,1b1",
             decoder="1b1,4b2,8b2,16b2,32b1",
             widths=(8, 16, 32, 64, 128),
-            parents=12,
             parents_max_res=32,
             bottleneck=2,
         ),

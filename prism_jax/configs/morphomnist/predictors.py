@@ -13,7 +13,6 @@ from prism_jax.scm.observed import Digits
 from prism_jax.training.loop import LoopConfig
 from prism_jax.training.optimizer import OptimizerConfig
 from prism_jax.training.predictors.run import PredictorsRun
-from prism_jax.training.predictors.validation import PredictorsValidation
 
 
 def config() -> PredictorsRun:
@@ -24,7 +23,5 @@ def config() -> PredictorsRun:
         model=MorphoConfig(size=32),
         shift=2,
         optimizer=OptimizerConfig(peak=1e-3, decay="constant", clip=200.0, weight_decay=0.1),
-        batch_size=32,
         loop=LoopConfig(steps=10_000, log_every=50, checkpoint_every=500),
-        validation=PredictorsValidation(every=500),
     )

@@ -21,7 +21,6 @@ def config() -> ClassifierRun:
         age=False,
         data=Data(folder="data/augmentation_strong", size=64, extra=(ExtraDataset(folder="data/augmentation_strong"),)),
         size=64,
-        batch_size=32,
         augmentation=Augmentation(rotation=3.0),
         optimizer=OptimizerConfig(peak=4e-3, warmup=50, decay="cosine", final=0.01, weight_decay=0.05),
         loop=LoopConfig(steps=600, log_every=50, checkpoint_every=150, tensorboard=False),

@@ -5,24 +5,20 @@ Needs: prism data build phantom --out data/phantom_balanced --preset balanced --
 Takes: minutes on two CPU cores; on a GPU not measured
 """
 
+import dataclasses
+
+from prism_jax.configs.phantom import classifier
 from prism_jax.models.convnext import ConvNeXtConfig
-from prism_jax.training.classifier.augment import Augmentation
-from prism_jax.training.classifier.run import ClassifierRun, ClassifierValidation
-from prism_jax.training.examples import Data
-from prism_jax.training.loop import LoopConfig
-from prism_jax.training.optimizer import OptimizerConfig
+from prism_jax.training.classifier.run import ClassifierRun
 
 
 def config() -> ClassifierRun:
-    return ClassifierRun(
+    first = classifier.config()
+    return dataclasses.replace(
+        first,
         run="runs/phantom_classifier_second",
         seed=1,
         network=ConvNeXtConfig.small(),
-        data=Data(folder="data/phantom_balanced", size=128),
-        size=96,
-        batch_size=32,
-        augmentation=Augmentation(rotation=3.0),
-        optimizer=OptimizerConfig(peak=4e-3, warmup=100, decay="cosine", final=0.01, weight_decay=0.05),
-        loop=LoopConfig(steps=1400, log_every=50, checkpoint_every=100),
-        validation=ClassifierValidation(every=100),
+        optimizer=dataclasses.replace(first.optimizer, warmup=100, weight_decay=0.05),
+        loop=dataclasses.replace(first.loop, steps=1400),
     )

@@ -21,7 +21,6 @@ def config() -> CounterfactualRun:
         edits=edits(),
         subjects_per_edit=64,
         inversion=INVERSION,
-        training=None,
     )
 
 

@@ -30,7 +30,6 @@ def trained_on(data: str, *, run: str) -> FinetuneRun:
         run=f"runs/{run}",
         model="phantom",
         data=Data(folder=f"data/{data}", size=128, captions=CaptionConfig(templates=(UNSAID,))),
-        batch_size=16,
         latents=f"data/{data}_latents",
         ema_decay=0.99,
         optimizer=OptimizerConfig(peak=2e-4, warmup=30, decay="cosine", final=0.05, weight_decay=0.01),

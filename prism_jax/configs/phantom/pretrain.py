@@ -45,7 +45,6 @@ def config() -> PretrainRun:
             optimizer=OptimizerConfig(peak=1e-3, warmup=300, decay="cosine", final=0.05, weight_decay=0.01),
             loop=LoopConfig(steps=4800, log_every=50, checkpoint_every=500),
             samples=SampleGrid(
-                every=1000,
                 prompts=(
                     f"Chest X-ray of a 40-year-old man, PA view, with {HEALTHY}",
                     f"Chest X-ray of a 70-year-old woman, AP view, with {HEALTHY.replace('no card', 'card')}",

@@ -20,7 +20,5 @@ def config() -> TokenizerRun:
     return TokenizerRun(
         out="runs/phantom_tokenizer",
         data=("data/phantom_balanced",),
-        limit=5000,
         words=tuple(WORDS.split()),
-        vocab_size=1024,
     )

@@ -9,7 +9,7 @@ from prism_jax.models.autoencoder import AutoencoderConfig
 from prism_jax.training.examples import Data
 from prism_jax.training.loop import LoopConfig
 from prism_jax.training.optimizer import OptimizerConfig
-from prism_jax.training.vae.run import VAERun, VAEValidation, Window
+from prism_jax.training.vae.run import VAERun, Window
 
 
 def config() -> VAERun:
@@ -19,11 +19,8 @@ def config() -> VAERun:
             block_out_channels=(16, 32, 64, 64), layers_per_block=1, norm_num_groups=8, sample_size=128
         ),
         data=Data(folder="data/phantom_balanced", size=128),
-        validation=VAEValidation(every=2000),
         window=Window(crop=64),
         optimizer=OptimizerConfig(peak=2e-3, warmup=200, decay="cosine", final=0.01, weight_decay=1e-4),
         loop=LoopConfig(steps=8300, log_every=50, checkpoint_every=250, keep=2),
-        batch_size=16,
-        ema_decay=0.999,
         sample_every=2000,
     )

@@ -6,11 +6,9 @@ Takes: not measured
 """
 
 from prism_jax.models.hvae_config import HVAEConfig
-from prism_jax.scm import graphs
 from prism_jax.scm.elbo import NegativeELBO
 from prism_jax.training.examples import Data
 from prism_jax.training.image_mechanism.run import ImageMechanismRun
-from prism_jax.training.image_mechanism.validation import ImageMechanismValidation
 from prism_jax.training.loop import LoopConfig
 from prism_jax.training.optimizer import OptimizerConfig
 
@@ -18,7 +16,6 @@ from prism_jax.training.optimizer import OptimizerConfig
 def config() -> ImageMechanismRun:
     return ImageMechanismRun(
         run="runs/phantom128_scm",
-        graph=graphs.phantom(),
         data=Data(folder="data/phantom", size=128),
         model=HVAEConfig(
             encoder="128b1d2,64b2d2,32b3d2,16b3d2,8b2d2,4b1d4,1b1",
@@ -30,7 +27,5 @@ def config() -> ImageMechanismRun:
         ),
         objective=NegativeELBO(beta=5.0),
         optimizer=OptimizerConfig(peak=1e-3, decay="constant", b1=0.9, b2=0.9, clip=350.0, weight_decay=0.05),
-        batch_size=32,
         loop=LoopConfig(steps=60000, log_every=50, checkpoint_every=1000),
-        validation=ImageMechanismValidation(every=1000),
     )

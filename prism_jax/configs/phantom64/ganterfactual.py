@@ -11,10 +11,8 @@ neither of the shipped judges: a classifier that took part in training must not 
 it. A quarter of the published width and four of six blocks, for a CPU; CycleGANConfig.published(size=64) has all.
 """
 
-from prism_jax.models.cyclegan import CycleGANConfig
 from prism_jax.training.examples import Data
 from prism_jax.training.ganterfactual.run import GANterfactualRun
-from prism_jax.training.ganterfactual.validation import GANterfactualValidation
 from prism_jax.training.loop import LoopConfig
 
 
@@ -23,8 +21,6 @@ def config() -> GANterfactualRun:
         run="runs/phantom64_ganterfactual",
         classifier="runs/phantom_classifier_in_loss/model",
         data=Data(folder="data/phantom_64", size=64),
-        model=CycleGANConfig(attribute="cardiomegaly", size=64),
         batch_size=4,
         loop=LoopConfig(steps=10000, log_every=50, checkpoint_every=500),
-        validation=GANterfactualValidation(every=500),
     )

@@ -11,7 +11,6 @@ start hold the findings, and setting a finding changes nothing. phantom64/counte
 """
 
 from prism_jax.models.hvae_config import HVAEConfig
-from prism_jax.scm import graphs
 from prism_jax.scm.elbo import NegativeELBO
 from prism_jax.training.examples import Data
 from prism_jax.training.image_mechanism.run import ImageMechanismRun
@@ -23,7 +22,6 @@ from prism_jax.training.optimizer import OptimizerConfig
 def config() -> ImageMechanismRun:
     return ImageMechanismRun(
         run="runs/phantom64_scm",
-        graph=graphs.phantom(),
         data=Data(folder="data/phantom_64", size=64),
         initial="runs/phantom64_parents/model",
         model=HVAEConfig(

@@ -7,11 +7,8 @@ Takes: not measured
 For counterfactual training. Evaluate its result with others: --seed 8 --run runs/phantom64_predictors_second.
 """
 
-from prism_jax.models.predictors import ChestConfig
-from prism_jax.scm import graphs
 from prism_jax.training.examples import Data
 from prism_jax.training.loop import LoopConfig
-from prism_jax.training.optimizer import OptimizerConfig
 from prism_jax.training.predictors.run import PredictorsRun
 from prism_jax.training.predictors.validation import PredictorsValidation
 
@@ -19,11 +16,7 @@ from prism_jax.training.predictors.validation import PredictorsValidation
 def config() -> PredictorsRun:
     return PredictorsRun(
         run="runs/phantom64_predictors",
-        graph=graphs.phantom(),
         data=Data(folder="data/phantom_64", size=64),
-        model=ChestConfig.phantom(),
-        optimizer=OptimizerConfig(peak=1e-3, decay="constant", clip=200.0, weight_decay=0.05),
-        batch_size=32,
         loop=LoopConfig(steps=5000, log_every=50, checkpoint_every=250),
         validation=PredictorsValidation(every=250),
     )

@@ -16,6 +16,14 @@ BINARY = ("sex", "cardiomegaly", "effusion", "pacemaker", "support_lines", "view
 MODES = ("graph", "surgical")
 AGE_RANGE = (18.0, 90.0)
 GROUPS = 3
+# Binary attribute -> its causes, in the order of the sum; causes come before their effects.
+CAUSES = {
+    "cardiomegaly": ("age", "sex"),
+    "effusion": ("age", "cardiomegaly"),
+    "pacemaker": ("age", "cardiomegaly"),
+    "support_lines": ("effusion", "cardiomegaly"),
+    "view": ("support_lines", "effusion"),
+}
 
 NOTHING: Mapping[str, float] = MappingProxyType({})
 
@@ -60,23 +68,8 @@ class Equations:
     @classmethod
     def none(cls) -> "Equations":
         """No arrow between attributes; each bias is the logit of the attribute's rate under `default`."""
-        return cls(
-            cardiomegaly=-0.80,
-            cardiomegaly_age=0.0,
-            cardiomegaly_sex=0.0,
-            effusion=-0.57,
-            effusion_age=0.0,
-            effusion_cardiomegaly=0.0,
-            pacemaker=-1.70,
-            pacemaker_age=0.0,
-            pacemaker_cardiomegaly=0.0,
-            support_lines=-0.66,
-            support_lines_effusion=0.0,
-            support_lines_cardiomegaly=0.0,
-            view=-0.10,
-            view_support_lines=0.0,
-            view_effusion=0.0,
-        )
+        slopes = {f"{effect}_{cause}": 0.0 for effect, causes in CAUSES.items() for cause in causes}
+        return cls(cardiomegaly=-0.80, effusion=-0.57, pacemaker=-1.70, support_lines=-0.66, view=-0.10, **slopes)
 
     @classmethod
     def reversed(cls) -> "Equations":
@@ -215,15 +208,8 @@ def _solve(u: Exogenous, e: Equations, override: Callable) -> dict[str, jax.Arra
     sex = happens("sex", e.sex)
     low, high = AGE_RANGE
     age = settle("age", low + (high - low) * jax.nn.sigmoid(e.age + e.age_spread * u.age))
-    a = (age - 60.0) / 15.0
-    card = happens("cardiomegaly", e.cardiomegaly + e.cardiomegaly_age * a + e.cardiomegaly_sex * sex)
-    eff = happens("effusion", e.effusion + e.effusion_age * a + e.effusion_cardiomegaly * card)
-    pm = happens("pacemaker", e.pacemaker + e.pacemaker_age * a + e.pacemaker_cardiomegaly * card)
-    lines = happens(
-        "support_lines",
-        e.support_lines + e.support_lines_effusion * eff + e.support_lines_cardiomegaly * card,
-    )
-    view = happens("view", e.view + e.view_support_lines * lines + e.view_effusion * eff)
-    group = settle("group", jnp.floor(u.group * GROUPS))
-    values = (sex, age, card, eff, pm, lines, view, group)
-    return dict(zip(ATTRIBUTES, values, strict=True))
+    values = {"sex": sex, "age": (age - 60.0) / 15.0}
+    for name, causes in CAUSES.items():
+        slopes = (getattr(e, f"{name}_{cause}") * values[cause] for cause in causes)
+        values[name] = happens(name, sum(slopes, start=getattr(e, name)))
+    return values | {"age": age, "group": settle("group", jnp.floor(u.group * GROUPS))}

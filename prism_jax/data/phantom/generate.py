@@ -12,6 +12,7 @@ import numpy as np
 from prism_jax.data.phantom.equations import (
     ATTRIBUTES,
     BINARY,
+    NOTHING,
     Equations,
     Exogenous,
     check_intervention,
@@ -74,31 +75,22 @@ def generate(
     return Subjects(images=images, attributes=facts, truth=extra)
 
 
-def effect_mask(
-    indices: Sequence[int] | np.ndarray,
-    attribute: str,
-    *,
-    seed: int = 0,
-    size: int = 128,
-    equations: Equations = DEFAULT,
-    batch: int = 64,
-) -> np.ndarray:
+def effect_mask(indices: Sequence[int] | np.ndarray, attribute: str, **options: Any) -> np.ndarray:
     """Bool [n, h, w]: where switching `attribute` alone changes the noise-free display by more than 3/255.
 
-    The other attributes stay factual. Raises ValueError for an attribute that is not binary.
+    The other attributes stay factual; `options` are those of `change_mask`. Raises ValueError for an attribute that is
+    not binary.
     """
     if attribute not in BINARY:
         raise ValueError(f"no effect mask for {attribute!r}; use one of {', '.join(BINARY)}")
-    indices, plan = _checked(indices, seed, size, batch, {}, "surgical")
-    facts, _ = _in_chunks(partial(_settle, equations=equations), batch, seed, indices, plan)
-    on, off = (facts | {attribute: np.full(indices.shape, value, np.int32)} for value in (1, 0))
-    return _in_chunks(partial(_compare, size=size), batch, seed, indices, on, off)
+    return change_mask(indices, {attribute: 1}, before={attribute: 0}, **options)
 
 
 def change_mask(
     indices: Sequence[int] | np.ndarray,
     do: Mapping[str, float | np.ndarray],
     *,
+    before: Mapping[str, float | np.ndarray] = NOTHING,
     seed: int = 0,
     size: int = 128,
     equations: Equations = DEFAULT,
@@ -106,13 +98,14 @@ def change_mask(
 ) -> np.ndarray:
     """Bool [n, h, w]: where setting the attributes in `do`, and no others, changes the noise-free display by > 3/255.
 
-    Empty where the subject has these values already. Raises ValueError as `generate` does.
+    `before` sets attributes of the subject first. Empty where the subject has the values of `do` already. Raises
+    ValueError as `generate` does.
     """
-    indices, plan = _checked(indices, seed, size, batch, do, "surgical")
-    _, factual = _checked(indices, seed, size, batch, {}, "surgical")
-    settle = partial(_settle, equations=equations)
-    (after, _), (before, _) = (_in_chunks(settle, batch, seed, indices, part) for part in (plan, factual))
-    return _in_chunks(partial(_compare, size=size), batch, seed, indices, after, before)
+    facts = []
+    for change in (do, before):
+        indices, plan = _checked(indices, seed, size, batch, change, "surgical")
+        facts.append(_in_chunks(partial(_settle, equations=equations), batch, seed, indices, plan)[0])
+    return _in_chunks(partial(_compare, size=size), batch, seed, indices, *facts)
 
 
 def _checked(
