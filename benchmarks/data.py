@@ -20,6 +20,8 @@ import tyro
 from benchmarks.tables import markdown
 from prism_jax.data.loading import fake_data
 from prism_jax.data.sources import build
+from prism_jax.data.sources.folder import FolderConfig
+from prism_jax.data.sources.ingest import IngestConfig
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -90,7 +92,8 @@ def write(folder: Path, count: int, size: int) -> None:
             (folder / "files" / f"{example.id:05d}.jpg").write_bytes(example.image)
             table.writerow((f"{example.id:05d}.jpg", example.patient))
     columns = dict.fromkeys(("sex_column", "age_column", "view_column", "findings_column"))
-    build.build("folder", folder / "files", folder / "built", fractions=(1.0, 0.0, 0.0), **columns)
+    config = FolderConfig(ingest=IngestConfig(fractions=(1.0, 0.0, 0.0)), **columns)
+    build.build("folder", folder / "files", folder / "built", config)
 
 
 def measure(row: Setting, folder: Path, options: Options) -> dict[str, float]:

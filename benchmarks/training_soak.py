@@ -25,6 +25,7 @@ from prism_jax import config as configs
 from prism_jax import entrypoint
 from prism_jax.checkpoint import Checkpoints
 from prism_jax.data.sources.build import build
+from prism_jax.data.sources.phantom import PhantomConfig
 from prism_jax.training.examples import Data
 from prism_jax.training.finetune.run import FinetuneRun
 from prism_jax.training.finetune.validation import FinetuneValidation, SampleGrid
@@ -51,7 +52,7 @@ class Options:
 def main(options: Options) -> None:
     if options.out.exists():
         raise ValueError(f"{options.out} exists; choose a new folder")
-    build("phantom", None, options.out / "data", train=64, val=0, test=0)
+    build("phantom", None, options.out / "data", PhantomConfig(train=64, val=0, test=0))
     finish(start(options, "alone"))
     draw, codes = random.Random(options.seed), []
     while len(codes) < options.times:

@@ -8,8 +8,9 @@ from prism_jax.data.captions.phrases import changed
 from prism_jax.data.captions.templates import PLAIN
 from prism_jax.data.loading import pipeline
 from prism_jax.data.sources import phantom as sources_phantom
-from prism_jax.data.sources.build import build, digest, read_build
+from prism_jax.data.sources.build import digest, read_build
 from prism_jax.data.sources.phantom import PhantomConfig
+from tests.build_dataset import build
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,6 @@ import pytest
 from prism_jax import config as configs
 from prism_jax.classifier import Classifier
 from prism_jax.data import phantom, transforms
-from prism_jax.data.sources.build import build
 from prism_jax.evaluation import edited_cohort as cohorts
 from prism_jax.evaluation import judges as evaluation_judges
 from prism_jax.evaluation.audit import masks as audit_masks
@@ -28,6 +27,7 @@ from prism_jax.models.densenet import DenseNet, DenseNetConfig
 from prism_jax.stats.effects import EffectConfig
 from prism_jax.stats.intervals import BootstrapConfig
 from prism_jax.stats.sign_flip_test import SignFlipConfig
+from tests.build_dataset import build
 from tests.conftest import untrained
 
 TARGETS = ("cardiomegaly", "pacemaker")

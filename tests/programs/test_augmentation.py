@@ -15,7 +15,6 @@ from prism_jax import pretrained, report
 from prism_jax.data import transforms
 from prism_jax.data.loading import pipeline
 from prism_jax.data.schema import Attributes
-from prism_jax.data.sources.build import build
 from prism_jax.evaluation.augmentation import datasets as augmentation_datasets
 from prism_jax.evaluation.augmentation import estimates as augmentation_estimates
 from prism_jax.evaluation.augmentation import label_agreement as augmentation_label_agreement
@@ -33,6 +32,7 @@ from prism_jax.evaluation.sampling import Samples
 from prism_jax.metrics import classification
 from prism_jax.stats import intervals
 from prism_jax.stats.intervals import BootstrapConfig
+from tests.build_dataset import build
 
 NAMES = ("cardiomegaly", "pacemaker")
 FEW = BootstrapConfig(resamples=50)

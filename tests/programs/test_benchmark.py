@@ -17,7 +17,6 @@ from prism_jax.classifier import Classifier
 from prism_jax.data import transforms
 from prism_jax.data.captions.templates import PLAIN
 from prism_jax.data.schema import Attributes
-from prism_jax.data.sources.build import build
 from prism_jax.evaluation.benchmark import (
     editors,
     ground_truth,
@@ -48,6 +47,7 @@ from prism_jax.scm.attributes import AttributeModel
 from prism_jax.scm.image_mechanism import CounterfactualConfig, Effect
 from prism_jax.stats.intervals import BootstrapConfig
 from prism_jax.weights import hvae
+from tests.build_dataset import build
 from tests.conftest import untrained
 
 SIZE = 32

@@ -14,9 +14,10 @@ from PIL import Image
 
 from prism_jax.data.loading import pipeline
 from prism_jax.data.sources import chexpert, ingest, shard_writer, tfds_builders
-from prism_jax.data.sources.build import ERRORS_FILE, build, digest, read_build
+from prism_jax.data.sources.build import ERRORS_FILE, digest, read_build
 from prism_jax.data.sources.chexpert import ChexpertConfig
 from prism_jax.data.sources.ingest import IngestConfig
+from tests.build_dataset import build
 from tests.unit import test_chexpert
 
 COUNT = 2000
@@ -25,9 +26,10 @@ SLOW_BUILD = """
 import sys, time
 from prism_jax.data.sources import ingest
 from prism_jax.data.sources.build import build
+from prism_jax.data.sources.chexpert import ChexpertConfig
 read = ingest.read_example
 ingest.read_example = lambda *args: (time.sleep(0.002), read(*args))[1]
-build("chexpert", *sys.argv[1:3], threads=1)
+build("chexpert", *sys.argv[1:3], ChexpertConfig(ingest=ingest.IngestConfig(threads=1)))
 """
 BAD = {  # place in the table -> how the file is spoilt
     3: lambda file: file.unlink(),

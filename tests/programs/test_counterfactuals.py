@@ -9,7 +9,6 @@ import pytest
 
 from prism_jax import config as configs
 from prism_jax.classifier import Classifier
-from prism_jax.data.sources.build import build
 from prism_jax.distributed import DistributedConfig
 from prism_jax.evaluation.counterfactuals import batch_size, cohort
 from prism_jax.evaluation.counterfactuals import run as counterfactuals_run
@@ -21,6 +20,7 @@ from prism_jax.evaluation.subjects import BuiltImages
 from prism_jax.metrics.choice import Thresholds
 from prism_jax.model_card import AutoencoderError, EditDefaults, ModelCard
 from prism_jax.models.densenet import DenseNet, DenseNetConfig
+from tests.build_dataset import build
 from tests.conftest import untrained
 
 

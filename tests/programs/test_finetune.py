@@ -14,7 +14,6 @@ from prism_jax import config as configs
 from prism_jax import sharding, stable_diffusion
 from prism_jax.checkpoint import Checkpoints
 from prism_jax.cli import export
-from prism_jax.data.sources.build import build
 from prism_jax.models.autoencoder import AutoencoderConfig, AutoencoderKL
 from prism_jax.models.text_encoder import TextConfig
 from prism_jax.models.unet import UNetConfig
@@ -40,6 +39,7 @@ from prism_jax.training.finetune import (
 from prism_jax.training.finetune.lora import Lora
 from prism_jax.training.finetune.step import DenoisingObjective
 from prism_jax.weights import lora, pretrained
+from tests.build_dataset import build
 from tests.conftest import ONE_LEVEL
 
 SIZE = 16

@@ -10,7 +10,6 @@ import pytest
 from prism_jax import rng
 from prism_jax.classifier import Classifier
 from prism_jax.data.loading import pipeline
-from prism_jax.data.sources.build import build
 from prism_jax.evaluation import sampling
 from prism_jax.evaluation.generation import features as generation_features
 from prism_jax.evaluation.generation import run as generation_run
@@ -21,6 +20,7 @@ from prism_jax.metrics.distribution import DistributionConfig
 from prism_jax.metrics.memorisation import Memorisation
 from prism_jax.models.convnext import ConvNeXt, ConvNeXtConfig
 from prism_jax.stats.intervals import BootstrapConfig
+from tests.build_dataset import build
 from tests.conftest import untrained
 
 QUICK = DistributionConfig(k=2, groups=4, bootstrap=BootstrapConfig(resamples=50))

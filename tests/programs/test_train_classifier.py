@@ -15,7 +15,6 @@ from prism_jax.checkpoint import VALIDATION_LOSS
 from prism_jax.classifier import Classifier
 from prism_jax.data import targets
 from prism_jax.data.schema import Attributes
-from prism_jax.data.sources.build import build
 from prism_jax.models.densenet import DenseNetConfig
 from prism_jax.training.classifier import (
     augment as classifier_augment,
@@ -34,6 +33,7 @@ from prism_jax.training.classifier.run import ClassifierRun, ClassifierValidatio
 from prism_jax.training.examples import Data, ExtraDataset
 from prism_jax.training.loop import LoopConfig
 from prism_jax.training.optimizer import OptimizerConfig
+from tests.build_dataset import build
 
 COUNT = 40
 STILL = Augmentation(shift=0, rotation=0, contrast=0, brightness=0)

@@ -8,7 +8,7 @@ import pytest
 
 from prism_jax.data.loading import pipeline
 from prism_jax.data.sources import folder
-from prism_jax.data.sources.build import build
+from tests.build_dataset import build
 from tests.programs.test_builders import (  # noqa: F401 (collected here with the published table's tree)
     COUNT,
     built,

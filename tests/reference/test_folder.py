@@ -8,8 +8,8 @@ from PIL import Image
 from prism_jax.data import transforms
 from prism_jax.data.loading import pipeline
 from prism_jax.data.sources import folder
-from prism_jax.data.sources.build import build
 from prism_jax.data.sources.folder import FolderConfig
+from tests.build_dataset import build
 from tests.reference.conftest import shared_folder
 from tests.unit.test_folder import write_table
 

@@ -1,7 +1,7 @@
 """The data report on real X-rays."""
 
-from prism_jax.data.sources.build import build
 from prism_jax.data_report import survey
+from tests.build_dataset import build
 from tests.reference.conftest import shared_folder
 
 

@@ -10,7 +10,6 @@ import pytest
 from flax import nnx
 
 from prism_jax import rng, sharding
-from prism_jax.data.sources.build import build
 from prism_jax.models.cyclegan import CycleGANConfig
 from prism_jax.training import loop
 from prism_jax.training.examples import Data
@@ -20,6 +19,7 @@ from prism_jax.training.ganterfactual import validation as ganterfactual_validat
 from prism_jax.training.ganterfactual.data import UnpairedBatches
 from prism_jax.weights import cyclegan as weights
 from prism_jax.weights.files import fingerprint
+from tests.build_dataset import build
 from tests.conftest import compiled_once
 from tests.programs.test_train_ganterfactual import ATTRIBUTE, data, drawn_on_the_host, folder, judge, small  # noqa: F401
 

@@ -12,9 +12,9 @@ from prism_jax.data.captions import templates
 from prism_jax.data.captions.templates import PLAIN, PRISM, CaptionConfig
 from prism_jax.data.loading.latent_cache import LatentCache, Settings, row_of
 from prism_jax.data.schema import Attributes
-from prism_jax.data.sources.build import build
 from prism_jax.training import examples
 from prism_jax.training.examples import Data, ExtraDataset
+from tests.build_dataset import build
 
 FACTOR = 8
 

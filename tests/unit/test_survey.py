@@ -12,11 +12,11 @@ from PIL import Image
 from prism_jax import json_codec, report
 from prism_jax.cli import main as cli_main
 from prism_jax.data import transforms
-from prism_jax.data.sources.build import build
 from prism_jax.data_report import images as data_report_images
 from prism_jax.data_report import report as data_report_report
 from prism_jax.data_report import scan, survey
 from prism_jax.data_report.survey import Survey, SurveyConfig
+from tests.build_dataset import build
 from tests.unit.test_burned_in_text import chest, written
 from tests.unit.test_report import Page
 

@@ -13,11 +13,13 @@ import io
 import json
 import os
 import shutil
-import typing
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import cattrs
+
+from prism_jax import json_codec
 from prism_jax.data import built_folder
 from prism_jax.data.sources.chexpert import ChexpertConfig
 from prism_jax.data.sources.folder import FolderConfig
@@ -50,13 +52,13 @@ class Built:
         return line + (f"; {self.errors} left out, see {self.folder / ERRORS_FILE}" if self.errors else "")
 
 
-def build(name: str, source: str | Path | None, out: str | Path, config: Any = None, **options) -> Built:
+def build(name: str, source: str | Path | None, out: str | Path, config: Any = None) -> Built:
     """Builds the data set `name`, a key of CONFIGS, into the new folder `out`.
 
-    `config` is an instance of the class in CONFIGS, or `options` are its fields and those of the configurations in it.
-    `source` is the folder with table and images (None for the phantom). `out` gets the ArrayRecord files, `build.json`
-    (name, configuration, digest) and `errors.csv` (row, path and reason of every unusable image). If anything fails,
-    `out` is not created; finished shards stay beside it for the next attempt.
+    `config` is an instance of the class in CONFIGS, None for its defaults. `source` is the folder with table and images
+    (None for the phantom). `out` gets the ArrayRecord files, `build.json` (name, configuration, digest) and
+    `errors.csv` (row, path and reason of every unusable image). If anything fails, `out` is not created; finished
+    shards stay beside it for the next attempt.
     """
     out = Path(out)
     if name not in CONFIGS:
@@ -65,18 +67,21 @@ def build(name: str, source: str | Path | None, out: str | Path, config: Any = N
         raise ValueError(f"{out} already exists; choose another folder or remove it")
     if name != "phantom" and source is None:
         raise ValueError(f"{name} needs a source: the folder that holds the table and the images")
-    config = config or _from_options(CONFIGS[name], options)
     with _work_folder(out) as work:
-        return _write(name, source, config, work, out)
+        return _write(name, source, config or CONFIGS[name](), work, out)
 
 
 def read_build(folder: str | Path) -> tuple[str, Any]:
     """Name and configuration with which the data set in `folder` was built."""
     record = _record(folder)
     try:
-        return record["name"], _from_json(CONFIGS[record["name"]], record["config"])
-    except (TypeError, KeyError) as error:
-        raise ValueError(f"{folder} was built by another version ({error}); build it again") from None
+        fields = {RENAMED.get(name, name): value for name, value in record["config"].items()}
+        return record["name"], json_codec.strict_converter().structure(fields, CONFIGS[record["name"]])
+    except cattrs.BaseValidationError as error:
+        reason = json_codec.reasons(error)
+    except KeyError as error:
+        reason = str(error)
+    raise ValueError(f"{folder} was built by another version ({reason}); build it again")
 
 
 def digest(folder: str | Path) -> str:
@@ -99,34 +104,6 @@ def _record(folder: str | Path) -> dict:
     return json.loads(file.read_text())
 
 
-def _from_options(kind: type, options: dict[str, Any]) -> Any:
-    """The configuration of class `kind` with these fields, of its own or of the configurations in it."""
-    left, fields = dict(options), {}
-    for field in dataclasses.fields(kind):
-        default = field.default
-        if dataclasses.is_dataclass(default):
-            inner = {name: left.pop(name) for name in [f.name for f in dataclasses.fields(default)] if name in left}
-            fields[field.name] = left.pop(field.name, dataclasses.replace(default, **inner))
-        elif field.name in left:
-            fields[field.name] = left.pop(field.name)
-    if left:
-        names = ", ".join(field.name for field in dataclasses.fields(kind))
-        raise ValueError(f"unknown option {', '.join(sorted(left))}; {kind.__name__} has {names}")
-    return kind(**fields)
-
-
-def _from_json(kind: type, record: dict[str, Any]) -> Any:
-    """The configuration of class `kind` from its JSON, field names of older versions included."""
-    types = typing.get_type_hints(kind)
-    fields = {}
-    for name, value in record.items():
-        name = RENAMED.get(name, name)
-        if isinstance(value, dict):
-            value = _from_json(types[name], value)
-        fields[name] = tuple(value) if isinstance(value, list) else value
-    return kind(**fields)
-
-
 @contextlib.contextmanager
 def _work_folder(out: Path) -> Iterator[Path]:
     """A folder beside `out` that only this process uses. It is kept only if it holds finished shards."""
@@ -145,7 +122,10 @@ def _work_folder(out: Path) -> Iterator[Path]:
 
 
 def _write(name: str, source: str | Path | None, config: Any, work: Path, out: Path) -> Built:
-    builder = _builder(name, source, config, work)
+    from prism_jax.data.sources import tfds_builders  # imports TFDS, which readers of this module need not pay for
+
+    tfds_builders.tfds.disable_progress_bar()  # ours knows the total
+    builder = tfds_builders.BUILDERS[name](source=source, options=config, data_dir=str(work))
     shutil.rmtree(Path(builder.data_dir).parent, ignore_errors=True)  # of a build that was killed
     with contextlib.redirect_stdout(io.StringIO()):  # TFDS announces a download although there is none
         builder.download_and_prepare()
@@ -161,23 +141,6 @@ def _write(name: str, source: str | Path | None, config: Any, work: Path, out: P
     os.rename(folder, out)
     counts = {split: info.num_examples for split, info in builder.info.splits.items()}
     return Built(folder=out, counts=counts, errors=len(builder.errors))
-
-
-def _builder(name: str, source: str | Path | None, config: Any, work: Path) -> Any:
-    from prism_jax.data.sources import (
-        tfds_builders as builders,
-    )  # imported here: TFDS is slow to import, and readers of this module do not need it
-
-    builders.tfds.disable_progress_bar()  # our own progress bar knows the total
-    kinds = {
-        "chexpert": builders.PrismChexpert,
-        "mimic_cxr": builders.PrismMimicCxr,
-        "nih": builders.PrismNih,
-        "folder": builders.PrismFolder,
-    }
-    if name == "phantom":
-        return builders.PrismPhantom(options=config, data_dir=str(work))
-    return kinds[name](source=source, options=config, data_dir=str(work))
 
 
 def _digest(folder: Path) -> str:

@@ -22,8 +22,7 @@ import tensorflow_datasets as tfds
 from tensorflow_datasets.core.dataset_builder import FileReaderBuilder
 
 from prism_jax.data import schema
-from prism_jax.data.sources import chexpert, folder, ingest, mimic_cxr, nih, shard_writer
-from prism_jax.data.sources import phantom as sources_phantom
+from prism_jax.data.sources import chexpert, folder, ingest, mimic_cxr, nih, phantom, shard_writer
 
 VERSION = "2.0.0"  # of the stored schema
 
@@ -45,7 +44,10 @@ class RowsBuilder(FileReaderBuilder, skip_registration=True):
         super().__init__(**{"file_format": "array_record"} | kwargs)
 
     def _info(self) -> tfds.core.DatasetInfo:
-        return _info(self, " ".join((self.__doc__ or "").split()))
+        # Order is kept: the first test subjects of a report are the first ones by number.
+        return tfds.core.DatasetInfo(
+            builder=self, description=self.__doc__, features=schema.features(), disable_shuffling=True
+        )
 
     def _build_data_dir(self, given_data_dir: str | None) -> tuple[str, str]:
         return _built_folder(self, given_data_dir) or super()._build_data_dir(given_data_dir)
@@ -86,30 +88,23 @@ class PrismFolder(RowsBuilder):
     config, read_rows = folder.FolderConfig, staticmethod(folder.read_rows)
 
 
-class PrismPhantom(FileReaderBuilder):
+class PrismPhantom(RowsBuilder):
     """Phantom chest X-rays with a known structural causal model."""
 
-    VERSION = tfds.core.Version(VERSION)
-    code_path = None  # see the top
-
-    def __init__(self, *, options: sources_phantom.PhantomConfig | None = None, **kwargs):
-        self.options, self.errors = options or sources_phantom.PhantomConfig(), []
-        super().__init__(**{"file_format": "array_record"} | kwargs)
-
-    def _info(self) -> tfds.core.DatasetInfo:
-        return _info(self, self.__doc__)
-
-    def _build_data_dir(self, given_data_dir: str | None) -> tuple[str, str]:
-        return _built_folder(self, given_data_dir) or super()._build_data_dir(given_data_dir)
+    config = phantom.PhantomConfig
 
     def _download_and_prepare(self, dl_manager, download_config=None) -> None:
-        rows, read = sources_phantom.rows(self.options), partial(sources_phantom.examples, config=self.options)
+        rows, read = phantom.rows(self.options), partial(phantom.examples, config=self.options)
         self.errors = _write_shards(self, rows, read, f"{self.name} {VERSION} {self.options}", 0.0)
 
 
-def shards_folder(builder: FileReaderBuilder) -> Path:
-    """The folder of finished shards until all are written."""
-    return Path(builder.data_dir_root) / f".{builder.name}-shards"
+BUILDERS = {
+    "chexpert": PrismChexpert,
+    "mimic_cxr": PrismMimicCxr,
+    "nih": PrismNih,
+    "folder": PrismFolder,
+    "phantom": PrismPhantom,
+}
 
 
 def _origin(builder: RowsBuilder) -> str:
@@ -123,7 +118,8 @@ def _write_shards(
     builder: FileReaderBuilder, rows: Sequence[ingest.Row], read: shard_writer.Read, origin: str, max_bad: float
 ) -> list[ingest.Error]:
     """Writes the records of `rows` into the builder's folder; returns the rows without one."""
-    shards = shard_writer.write_shards(rows, read, shards_folder(builder), origin=origin, max_bad=max_bad)
+    unfinished = Path(builder.data_dir_root) / f".{builder.name}-shards"
+    shards = shard_writer.write_shards(rows, read, unfinished, origin=origin, max_bad=max_bad)
     builder.info.set_splits(tfds.core.splits.SplitDict(_moved(builder, shards)))
     return shard_writer.errors_of(shards)
 
@@ -142,13 +138,6 @@ def _moved(builder: FileReaderBuilder, shards: list[shard_writer.Shard]) -> list
         size = sum(path.stat().st_size for path in Path(builder.data_dir).glob(f"*-{split}.array_record-*"))
         infos.append(tfds.core.SplitInfo(name=split, shard_lengths=lengths, num_bytes=size, filename_template=template))
     return infos
-
-
-def _info(builder: tfds.core.DatasetBuilder, description: str) -> tfds.core.DatasetInfo:
-    # Order is kept: the first test subjects of a report are the first ones by number.
-    return tfds.core.DatasetInfo(
-        builder=builder, description=description, features=schema.features(), disable_shuffling=True
-    )
 
 
 def _built_folder(builder: tfds.core.DatasetBuilder, data_dir: str | None) -> tuple[str, str] | None:
