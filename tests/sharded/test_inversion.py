@@ -8,7 +8,7 @@ from tests.conftest import relative_distance
 from tests.jit.test_inversion import eight_images
 
 
-@pytest.mark.parametrize("method", ["null_text", "edit_friendly"])
+@pytest.mark.parametrize("method", ["null_text", "edit_friendly", "direct", "negative_prompt", "ddim"])
 def test_eight_devices_invert_and_edit_like_one(method, tiny_sd):
     latents, prompts, options, edits = eight_images(method)
     inversion = editing.invert(tiny_sd, latents, prompts, **options)
