@@ -12,7 +12,9 @@ class DistributedConfig:
     """Number of processes, and the index of this one."""
 
     count: int = 1
+    """Number of processes of the job."""
     index: int = 0
+    """Index of this process, from 0."""
     coordinator: str | None = None
     """HOST:PORT of process 0: all processes form one `jax.distributed` job; "cluster" reads address, count and index
     from SLURM, Open MPI or Kubernetes."""

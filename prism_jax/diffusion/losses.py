@@ -1,4 +1,4 @@
-"""The loss a denoising network is trained with."""
+"""Training loss of a denoising network."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The region an edit may change: local blend (prompt-to-prompt, section 5), and given masks.
+"""Region that an edit may change: local blend (prompt-to-prompt, section 5), and given masks.
 
 Given masks work as in RadEdit (Perez-Garcia et al. 2024, arXiv 2312.12865): guidance acts in the edit mask only, and in
 the keep mask every step is set back to the source. Between them the image follows the edit without guidance.
@@ -19,7 +19,7 @@ class EditRegion:
     edit_words: jax.Array  # [b, e, k] 1 where a token of the edited prompt is a blend word
     threshold: jax.Array  # [b, e] of the attention relative to its largest value
     first_step: jax.Array  # int32 [b, e] first step that is blended
-    is_blended: jax.Array  # bool [b, e] whether this edit is blended at all
+    is_blended: jax.Array  # bool [b, e] True for edits with a local blend
     guided: jax.Array  # [b, e, h, w] 1 where guidance acts: the edit mask
     allowed: jax.Array  # [b, e, h, w] 1 where the edit may change the latents: all but the keep mask
 

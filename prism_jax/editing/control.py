@@ -21,7 +21,7 @@ class Control:
     mapper: jax.Array  # [b, e, k, k]: source token -> token of the edit
     source_weight: jax.Array  # [t, b, e, k]: weight of the mapped source attention
     edit_weight: jax.Array  # [t, b, e, k]: weight of the edit's own attention
-    replace_self: jax.Array  # bool [t, b, e]: whether self-attention is the source's
+    replace_self: jax.Array  # bool [t, b, e]: True where the source's self-attention is used
 
     def at(self, step: jax.Array) -> "Control":
         """The control of one step: the same fields, without their leading `t`."""

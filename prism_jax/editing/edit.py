@@ -35,7 +35,7 @@ class Blend:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Edit:
-    """An edited prompt, and how strongly the image is kept to the source."""
+    """An edited prompt, and the strengths with which the image is kept close to the source."""
 
     prompt: str
     kind: str = "refine"  # "replace" swaps words one for one and needs prompts of equally many words
@@ -43,9 +43,9 @@ class Edit:
     self_steps: float = 0.5  # fraction of steps with the source's self-attention
     reweight: Mapping[str, float] | None = None  # factors on the attention to words of the edited prompt
     mask: np.ndarray | None = None  # [h, w] of the image or the latents; guidance acts only where it is above 0
-    keep: np.ndarray | None = None  # [h, w]; the source stays where it is above 0; by default where `mask` is not
+    keep: np.ndarray | None = None  # [h, w]; the source is kept where it is above 0; None: where `mask` is 0
     blend: Blend | None = None
-    guidance: float | None = None  # as the inversion's if None; the source keeps that
+    guidance: float | None = None  # of the edit; None: that of the inversion, which the source always uses
     offsets: float = 1.0  # fraction of the inversion's offsets added to the edit too (direct, edit_friendly)
 
     def __post_init__(self) -> None:
@@ -80,11 +80,10 @@ def edit(
     skip: int = 0,
     mesh: Mesh | None = None,
 ) -> EditResult:
-    """Applies `edits[i]` to image `i` of the inversion, each by itself; every image has equally many.
+    """Applies each of `edits[i]` to image `i` of the inversion, independently; every image needs equally many edits.
 
-    `skip` leaves out the noisiest steps: edits then start closer to the image, and can change less of it. `mesh` is
-    that of the inversion.
-    New prompts, strengths, masks and images of the same shapes run the same compiled program.
+    `skip` leaves out that many of the noisiest steps: edits then start closer to the image, and can change less of it.
+    `mesh` must be that of the inversion. New prompts, strengths, masks and images of the same shapes do not recompile.
 
     Raises:
       ValueError: lists that do not match, prompts too long, words to reweight that are not in the prompt, fractions
@@ -93,7 +92,7 @@ def edit(
     counts = sorted({len(row) for row in edits})
     if len(edits) != len(inversion.prompts) or len(counts) != 1 or counts[0] == 0:
         raise ValueError(
-            f"edits for {len(edits)} images, {counts} per image, but {len(inversion.prompts)} images are inverted; "
+            f"edits for {len(edits)} images, {counts} per image, but the inversion has {len(inversion.prompts)}; "
             "give one list per image, all equally long and not empty"
         )
     if not 0 <= skip < inversion.steps:
@@ -157,7 +156,7 @@ def _attention_table(source: str, edit: Edit, steps: int, tokenizer: Any) -> tup
     else:
         places, aligned = alignment.refinement(source, edit.prompt, tokenizer)
         mapper = np.zeros((alignment.LENGTH, alignment.LENGTH), np.float32)
-        mapper[places, np.arange(alignment.LENGTH)] = aligned  # a token of place -1 is not aligned: zero
+        mapper[places, np.arange(alignment.LENGTH)] = aligned  # an unaligned token has place -1 and gets zero
     factors = alignment.equalizer(edit.prompt, edit.reweight or {}, tokenizer)  # [k]
     active = alignment.time_word_alphas(edit.prompt, steps, edit.cross_steps, tokenizer)[:steps]  # [t, k]
     start, end = alignment.step_window(edit.self_steps, steps)
@@ -190,7 +189,7 @@ def _region(source: str, edit: Edit, steps: int, tokenizer: Any, size: tuple[int
 
 
 def _marked(text: str, words: Sequence[str], tokenizer: Any) -> np.ndarray:
-    """1 at the tokens of `words` in `text`, float32 [k]; a word that is absent marks nothing."""
+    """1 at the tokens of `words` in `text`, else 0, float32 [k]; words that are absent are ignored."""
     marks = np.zeros(alignment.LENGTH, np.float32)
     for word in words:
         marks[alignment.word_indices(text, word, tokenizer)] = 1
@@ -211,7 +210,7 @@ def _touched(mask: np.ndarray | None, size: tuple[int, int]) -> np.ndarray:
 
 @partial(jax.jit, static_argnames=("eta", "mesh"))
 def _edit(*args: Any, eta: float, mesh: Mesh | None) -> jax.Array:
-    """`_edit_part` on each device's images."""
+    """`_edit_part`, mapped over the devices of `mesh`."""
     images, of_steps, whole = sharding.BATCH, sharding.STEP_BATCH, sharding.REPLICATED
     path = SourcePath(table=whole, null_context=of_steps, target=of_steps, offset=of_steps)
     control = Control(mapper=images, source_weight=of_steps, edit_weight=of_steps, replace_self=of_steps)
@@ -239,7 +238,7 @@ def _edit_part(
         guidance *= jnp.pad(region.guided, ((0, 0), (1, 0), (0, 0), (0, 0)), constant_values=1)[..., None]
     side = blend.map_side(*size[:2]) if region is not None else None
     is_locked = path.target is not None
-    first = 1 if is_locked else 0  # first branch that needs an unconditional estimate: a locked source does not
+    first = 1 if is_locked else 0  # a locked source needs no unconditional estimate, so its branch is skipped
 
     def advance(carry, scanned):
         latents, scores = carry  # [b, n, h, w, c]

@@ -21,10 +21,15 @@ class Samples:
     """Options of sampling images from captions."""
 
     steps: int = 20
+    """Sampling steps."""
     guidance: float = 2.0
+    """Classifier-free guidance scale."""
     sampler: str = "dpm_solver"
+    """ddim or dpm_solver."""
     seed: int = 0
+    """Seed of the initial noise."""
     batch_size: int = 16
+    """Images per batch."""
 
 
 def sample(sd: StableDiffusion, prompts: Sequence[str], config: Samples, key: jax.Array, folder: Path) -> list[Path]:

@@ -1,7 +1,7 @@
 """Axioms of counterfactuals: composition, reversibility, effectiveness, and minimality.
 
 Axioms of Galles and Pearl as measured by Monteiro et al. 2023 (arXiv 2303.01274) and Melistas et al. 2024 (arXiv
-2403.20287). Functions of arrays and callables, so that a diffusion editor and a structural causal model share them.
+2403.20287). Functions of arrays and callables, for diffusion editors and structural causal models alike.
 Images are float32 `[b, h, w, c]` in [-1, 1]; distances of pixels are in grey levels.
 """
 
@@ -182,7 +182,7 @@ def minimality(
 
 
 def in_bins(values: np.ndarray, training: np.ndarray, *, bins: int = 10) -> np.ndarray:
-    """Which of the training values' quantile bins each value lies in, int64 [n]."""
+    """Index of the quantile bin of the training values that each value lies in, int64 [n]."""
     edges = np.quantile(np.asarray(training, np.float64), np.linspace(0, 1, bins + 1)[1:-1])
     return np.searchsorted(edges, np.asarray(values, np.float64), side="right")
 

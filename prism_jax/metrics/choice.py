@@ -1,4 +1,4 @@
-"""The choice among candidate counterfactuals of one image by their scores. NumPy, on the host."""
+"""Selection among candidate counterfactuals of one image by their scores. NumPy, on the host."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -8,7 +8,7 @@ import numpy as np
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Thresholds:
-    """The least score with which a candidate still passes; defaults are PRISM's."""
+    """Lowest scores with which a candidate passes; defaults are PRISM's."""
 
     image: float = 0.6  # edited image and source image
     text: float = 0.1  # each image and its own prompt

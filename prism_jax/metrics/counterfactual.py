@@ -1,7 +1,7 @@
 """Errors to the true counterfactual, inside and outside the mask of the changed attribute.
 
-Everything is per subject on 8-bit grey images, and measured beside the *reconstruction* (the inverted image
-sampled back without an edit), which is what doing nothing would have scored. NumPy, on the host.
+Everything is per subject on 8-bit grey images, and reported together with the *reconstruction* (the inverted image
+sampled back without an edit), the score of no edit. NumPy, on the host.
 """
 
 import dataclasses
@@ -98,7 +98,7 @@ class CounterfactualMetrics:
 def effect_agreement(
     predicted: np.ndarray, true: np.ndarray, *, subjects: np.ndarray, config: BootstrapConfig | None = None
 ) -> dict[str, Estimate]:
-    """How the effects [n] that a model's counterfactuals have on an attribute compare with the true ones [n].
+    """Agreement of the effects [n] of a model's counterfactuals on an attribute with the true effects [n].
 
     Both in the attribute's own units (probability, years, ratio). "predicted" and "true" are the mean effects, "bias"
     the mean of predicted less true, "error" the mean size of that, subject by subject. NaN is left out of all.

@@ -1,7 +1,7 @@
-"""How a set of generated images lies among real ones, in the feature space of a classifier. float64, on the host.
+"""Distance of generated from real images in the feature space of a classifier. float64, on the host.
 
-FID and KID say how far apart the two are; precision and density how real what was made looks, recall and coverage how
-much of what is real was made.
+FID and KID measure the distance of the two distributions; precision and density the realism of generated images, recall
+and coverage their diversity.
 """
 
 import dataclasses
@@ -16,7 +16,7 @@ from prism_jax.stats.intervals import BootstrapConfig, Estimate, bootstrap, prop
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class DistributionConfig:
-    """How two sets are compared."""
+    """Options of the comparison of two sets."""
 
     k: int = 5
     """k of the k-nearest-neighbour radius in precision, recall, density and coverage."""
@@ -155,7 +155,8 @@ def _thinned(side: FeatureSet, most: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _drawn(patients: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
-    """How often each row is drawn, [1 + count, n]: once in the first line, then as its patient in each resample."""
+    """Number of times that each row is drawn, [1 + count, n]: once in the first line, then as its patient in each
+    resample."""
     names, owner = np.unique(patients, return_inverse=True)
     drawn = rng.multinomial(len(names), np.full(len(names), 1 / len(names)), size=count)
     return np.concatenate([np.ones((1, len(owner))), drawn[:, owner]])

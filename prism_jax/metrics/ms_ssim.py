@@ -42,7 +42,7 @@ def ms_ssim(
 
 
 def scales_within(shape: tuple[int, ...]) -> int:
-    """How many scales, 0 to 5, images `[b, h, w, c]` of this shape have."""
+    """Number of scales, 0 to 5, that images `[b, h, w, c]` of this shape allow."""
     side, count = min(shape[1:3]), 0
     while side >= WINDOW and count < len(BETAS):
         side, count = side // 2, count + 1

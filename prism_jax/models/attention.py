@@ -16,7 +16,7 @@ LARGEST_MAPS_CPU = 2**18  # on CPUs larger maps leave the cache; a gradient need
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Site:
-    """Where in the UNet an attention layer sits; known while tracing."""
+    """Position of an attention layer in the UNet; known at trace time."""
 
     place: str  # "down", "mid" or "up"
     is_cross: bool
@@ -38,7 +38,7 @@ class AttentionControl(Protocol):
 
 
 def uses_cudnn(dtype: jnp.dtype, head_dim: int) -> bool:
-    """Whether cuDNN's flash attention is allowed: on a GPU, in half precision, with a head width it takes.
+    """True if cuDNN's flash attention can be used: on a GPU, in half precision, with a supported head width.
 
     Widths must be multiples of 8 up to 128. Wider heads (160 in SD 1.5's deepest layers, of few tokens) need compute
     capability 9.0 and a recent cuDNN; XLA's path costs them little.

@@ -68,7 +68,7 @@ class AutoencoderConfig:
 
     @property
     def factor(self) -> int:
-        """How many pixels a latent spans along a side."""
+        """Downsampling factor: pixels per latent along a side."""
         return 2 ** (len(self.block_out_channels) - 1)
 
 

@@ -1,4 +1,4 @@
-"""CLIP: the text and the image encoder whose projections share one space (transformers' `CLIPModel`).
+"""CLIP: text and image encoder that project into one space (transformers' `CLIPModel`).
 
 Radford et al. 2021, arXiv 2103.00020.
 """

@@ -1,7 +1,7 @@
 """The hierarchical VAE that is the image mechanism (De Sousa Ribeiro et al., ICML 2023, arXiv 2306.15764).
 
-A state h runs down the decoder and sees the parents; a second path carries the latents alone, and is what the prior
-of an exogenous model reads: p(z_i | z_<i) then cannot depend on the parents.
+The decoder's state h depends on latents and parents; a second path carries the latents alone and is the input of an
+exogenous model's prior, so that p(z_i | z_<i) cannot depend on the parents.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -21,7 +21,7 @@ Choose = Callable[[int, Gaussian, Gaussian | None], jax.Array]
 
 @struct.dataclass
 class Descent:
-    """One way down the decoder. Tuples have one entry for each latent, the smallest resolution first."""
+    """Result of one pass through the decoder. Tuples have one entry for each latent, the smallest resolution first."""
 
     state: jax.Array  # [b, h, w, widths[0]], input of the head
     latents: tuple[jax.Array, ...]  # float32 [b, r, r, z_dim]

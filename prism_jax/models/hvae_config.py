@@ -63,7 +63,7 @@ class HVAEConfig:
 
     @classmethod
     def tiny(cls, parents: int = 3, **options: Any) -> "HVAEConfig":
-        """The least model that has everything: 8 x 8 pixels, three resolutions."""
+        """The smallest model with all parts: 8 x 8 pixels, three resolutions."""
         return cls(
             **dict(encoder="8b1d2,4b1d4,1b1", decoder="1b1,4b1,8b1", widths=(4, 4, 8), z_dim=2) | options,
             parents=parents,

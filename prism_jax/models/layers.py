@@ -1,4 +1,4 @@
-"""The blocks that the VAE and the UNet share, with diffusers' parameter names."""
+"""Blocks of both the VAE and the UNet, with diffusers' parameter names."""
 
 from typing import Any
 

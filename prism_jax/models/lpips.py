@@ -25,7 +25,7 @@ class Conv:
     stride: int = 1
     padding: int = 1
     pool: int = 0  # side of the max pooling, of stride 2, before it; 0: none
-    is_tap: bool = True  # whether images are compared behind it
+    is_tap: bool = True  # True if features are compared after it
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -310,6 +310,7 @@ def _call(block: nnx.Module, *args) -> Any:
 
 
 def _recomputed(block: nnx.Module, *args) -> Any:
-    """As `nnx.remat`, which writes to the module and so cannot be used in a loop on one from outside of it."""
+    """Like `nnx.remat`, which cannot be used here: it writes to the module, which a loop may have captured from
+    outside."""
     graphdef, state = nnx.split(block)
     return jax.checkpoint(lambda state, args: nnx.merge(graphdef, state)(*args))(state, args)

@@ -1,11 +1,11 @@
-"""What an edit changes in a prompt, word by word."""
+"""Words that an edit changes in a prompt."""
 
 import difflib
 from typing import NamedTuple
 
 
 class Words(NamedTuple):
-    """A run of words of a prompt; `is_changed` if the other prompt does not have it there."""
+    """A run of words of a prompt; `is_changed` if the other prompt lacks it at this place."""
 
     text: str
     is_changed: bool

@@ -10,7 +10,7 @@ INK = "#7b8490"  # mid grey: readable on a light and on a dark page
 GRID = "rgba(123, 132, 144, 0.22)"
 MOST_POINTS = 4000
 SIGNED = ((0.0, "#3b82c4"), (0.5, "rgba(123, 132, 144, 0.12)"), (1.0, "#d9642b"))
-LEAST_LIMIT = 0.3  # the strongest colour is that of the greatest number, but never of less than this
+LEAST_LIMIT = 0.3  # the colour scale ends at the largest value, but not below this
 COUNTS = ((0.0, "rgba(123, 132, 144, 0.12)"), (1.0, "#3f9c6b"))
 
 
@@ -56,7 +56,7 @@ def _bars(bars: Bars) -> go.Figure:
     _laid_out(figure, "", bars.y_label).update_layout(
         barmode="stack" if bars.is_stacked else "group", hovermode="x unified", showlegend=True
     )
-    return figure.update_xaxes(type="category")  # or "0 to 9" might be read as something else
+    return figure.update_xaxes(type="category")  # otherwise plotly might parse "0 to 9" as another type
 
 
 def _matrix(matrix: Matrix) -> go.Figure:

@@ -12,7 +12,7 @@ from prism_jax.report.runs import Run
 from prism_jax.report.tables import number
 from prism_jax.stats.intervals import BootstrapConfig, Estimate, bootstrap
 
-EVERY_RUN_ITS_OWN = ("run", "title", "out")  # settings without influence on results
+EVERY_RUN_ITS_OWN = ("run", "title", "out")  # settings that do not influence results
 PAIRED = {
     "psnr": ("Reconstruction PSNR", "dB"),
     "mean_change": ("Mean change by the edit", "grey levels"),
@@ -25,7 +25,7 @@ class ComparisonConfig:
     """Options of the comparison page."""
 
     shown: int = 4
-    """Subjects of each edit whose images are shown: the first that the runs share."""
+    """Number of subjects per edit whose images are shown: the first that all runs have."""
     resamples: int = 2000
     """Bootstrap resamples behind the intervals of paired differences."""
 
@@ -52,7 +52,7 @@ def _look_first(runs: Sequence[Run]) -> tuple[str, ...]:
             "subjects, the table of paired differences does the comparison."
         )
     if any(run.edits for run in runs):
-        sentences.append("The subjects shown are the first that the runs share; none was selected by its result.")
+        sentences.append("The subjects shown are the first that all runs have; none was selected by its result.")
     return tuple(sentences)
 
 
@@ -120,7 +120,7 @@ def _in_unit(cell: Cell, unit: str) -> Cell:
 
 
 def paired_table(runs: Sequence[Run], config: ComparisonConfig) -> Table | None:
-    """Differences to the first run over the edits that both have; None where runs share none."""
+    """Differences from the first run over the edits that both have; None if there are none."""
     first, *others = runs
     before = _by_key(first)
     rows = []
@@ -150,7 +150,7 @@ def _by_key(run: Run) -> dict[Key, Mapping[str, Any]]:
 
 
 def strips(runs: Sequence[Run], shown: int) -> tuple[Strip, ...]:
-    """The first subjects of each edit that all runs with images share: the original, then the edit of each run."""
+    """The first subjects of each edit that all runs with images have: the original, then the edit of each run."""
     edited = [run for run in runs if run.edits]
     by_key = [_by_key(run) for run in edited]
     shared = [key for key in (by_key[0] if by_key else ()) if all(key in rows for rows in by_key)]

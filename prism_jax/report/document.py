@@ -102,7 +102,7 @@ class Check:
 
     @property
     def is_met(self) -> bool:
-        """Judged on the value; NaN (nothing measured) meets nothing."""
+        """True if the value meets the target; NaN (nothing measured) never does."""
         above = self.at_least is None or self.estimate.value >= self.at_least
         below = self.at_most is None or self.estimate.value <= self.at_most
         return above and below and not np.isnan(self.estimate.value)

@@ -1,4 +1,4 @@
-"""The effect matrix as a page shows it: cells to click on, and the images behind each cell."""
+"""Effect matrix of a page: clickable cells, and the images behind each cell."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -93,7 +93,7 @@ class EffectMap:
 
 
 def ranked(changes: np.ndarray, most: int) -> list[tuple[int, str]]:
-    """Which of `changes` [n] to show, the largest first: `most` each of the largest, the middle and the smallest.
+    """Selects which of `changes` [n] to show: up to `most` each of the largest, the middle and the smallest.
 
     Returns (index, rank) pairs; NaN is never shown, and nothing is shown twice.
     """
@@ -103,7 +103,7 @@ def ranked(changes: np.ndarray, most: int) -> list[tuple[int, str]]:
     groups = (("largest", range(min(most, n))), ("middle", range(start, min(start + most, n))),
               ("smallest", range(max(n - most, 0), n)))  # fmt: skip
     ranks: dict[int, str] = {}
-    for name, places in (groups[0], groups[2], groups[1]):  # few cases: the ends are named first
+    for name, places in (groups[0], groups[2], groups[1]):  # the extremes come first if cases are few
         for place in places:
             ranks.setdefault(place, name)
     return [(int(order[place]), ranks[place]) for place in sorted(ranks)]

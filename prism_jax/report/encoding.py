@@ -1,4 +1,4 @@
-"""How a page embeds its images: lossless while they are few, as JPEG and reduced where there are many."""
+"""Encoding of the images that a page embeds: lossless PNG if there are few, else JPEG, reduced in size if necessary."""
 
 import base64
 import dataclasses

@@ -1,4 +1,4 @@
-"""A `Report` as one HTML file that needs nothing else: no network, no files beside it."""
+"""A `Report` as one self-contained HTML file, which needs no network and no other files."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def render(report: Report) -> str:
 
 def _template() -> jinja2.Template:
     """The one template; it escapes all text, and a missing value is an error."""
-    import jinja2  # here: `prism edit` takes its difference map from this package and needs no page
+    import jinja2  # imported here: `prism edit` uses this package without rendering a page
 
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(TEMPLATES),
@@ -119,7 +119,7 @@ def _map(effects: EffectMap, index: int) -> dict[str, Any]:
 
 
 def _cell(cell: HeatCell, limit: float) -> dict[str, Any]:
-    """How a cell is drawn: hue by direction, opacity by size."""
+    """Style of a cell: hue by direction, opacity by size."""
     fraction = 0.0 if math.isnan(cell.value) else min(abs(cell.value) / limit, 1.0)
     return {
         "side": "up" if cell.value > 0 else "down",

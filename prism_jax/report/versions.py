@@ -1,4 +1,4 @@
-"""What a result was made with: packages, interpreter, platform, devices."""
+"""Software and hardware of a result: package versions, interpreter, platform, devices."""
 
 import importlib.metadata
 import platform
@@ -22,7 +22,7 @@ PACKAGES = (
 
 
 def versions() -> dict[str, str]:
-    """Name -> version of every package of ours that is installed, then python, platform and devices."""
+    """Name -> version of every installed dependency, then python, platform and devices."""
     installed = {}
     for name in PACKAGES:
         try:

@@ -24,7 +24,7 @@ class AttributeModel:
 
     @classmethod
     def create(cls, graph: Graph, key: jax.Array) -> "AttributeModel":
-        """With parameters before training."""
+        """The model with initial parameters."""
         widths = {node.name: sum(graph[name].values.width for name in node.parents) for node in graph.nodes}
         params = {
             node.name: node.mechanism.init(rng.stream(key, node.name), widths[node.name], node.values.classes)
@@ -91,7 +91,7 @@ class AttributeModel:
         return values
 
     def affected(self, chosen: Mapping[str, bool | jax.Array]) -> dict[str, jax.Array]:
-        """Whether each attribute or an ancestor of it is chosen: bool [] or [b]."""
+        """Attributes that are chosen or have a chosen ancestor: bool [] or [b] by name."""
         touched: dict[str, jax.Array] = {}
         for node in self.graph.order:
             reasons = (touched[parent] for parent in node.parents)
@@ -99,7 +99,7 @@ class AttributeModel:
         return touched
 
     def check(self, attributes: Attributes) -> None:
-        """Raises ValueError where one is missing or cannot be; traced values are not checked."""
+        """Raises ValueError for an attribute that is missing or out of range; traced values are not checked."""
         missing = [name for name in self.graph.names if name not in attributes]
         if missing:
             raise ValueError(f"attributes lack {', '.join(missing)}; abduction needs all attributes of the graph")

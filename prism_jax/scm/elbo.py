@@ -18,13 +18,14 @@ class NegativeELBO:
 
     beta: float = 1.0
     warmup: int = 0
-    """Updates over which beta rises linearly from 0; 0: none."""
+    """Updates over which beta rises linearly from 0; 0: no warm-up."""
     free_bits: float = 0.0
     """Nats per latent channel, averaged over the batch, below which the KL is not penalised."""
     dropped_from: int | None = None
     """Index from which parents are dropped from the conditional prior in a third of all batches."""
     parents_only: bool = False
-    """Latents stay at the prior's mean, so that only the effect of the parents is learned, as initial weights."""
+    """Fix latents at the prior's mean, so that only the effect of the parents is learned, to initialise another
+    training."""
 
     def __post_init__(self) -> None:
         if self.beta < 0 or self.warmup < 0 or self.free_bits < 0:
@@ -33,7 +34,7 @@ class NegativeELBO:
             )
 
     def beta_at(self, update: jax.Array) -> jax.Array:
-        """beta after so many updates."""
+        """beta at this update."""
         return self.beta * jnp.minimum(1.0, (update + 1) / self.warmup) if self.warmup else jnp.float32(self.beta)
 
 

@@ -21,7 +21,7 @@ Attributes = Mapping[str, jax.Array]  # by name, each [b] in its own unit
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Continuous:
-    """A quantity from `low` to `high`; those two are -1 and 1 inside the model."""
+    """A quantity from `low` to `high`, which are scaled to -1 and 1 inside the model."""
 
     low: float
     high: float
@@ -45,7 +45,7 @@ class Continuous:
         return self.scaled(value)[:, None]
 
     def misfit(self, value: np.ndarray) -> np.ndarray:
-        """Where a value is out of range."""
+        """True where a value is out of range."""
         value, low, high = (np.asarray(x, np.float32) for x in (value, self.low, self.high))  # as data are stored
         return ~((value >= low) & (value <= high))
 
@@ -85,7 +85,7 @@ class Discrete:
         return value[:, None].astype(jnp.float32) if self.classes == 2 else jax.nn.one_hot(value, self.classes)
 
     def misfit(self, value: np.ndarray) -> np.ndarray:
-        """Where a value is not the number of a class."""
+        """True where a value is not the number of a class."""
         return ~np.isin(value, range(self.classes))
 
     @property
@@ -151,7 +151,7 @@ class Graph:
         return sum(self[name].values.width for name in self.image_parents)
 
     def __getitem__(self, name: str) -> Node:
-        """The node of that name; ValueError for one that is not there."""
+        """The node of that name; ValueError if there is none."""
         for node in self.nodes:
             if node.name == name:
                 return node
@@ -167,7 +167,7 @@ class Graph:
         return self.encoded(attributes, self.image_parents, len(attributes[self.image_parents[0]]))
 
     def check(self, values: Mapping[str, jax.Array | np.ndarray | float], *, observed: bool = False) -> None:
-        """Raises ValueError for an unknown attribute, or a value it cannot have; traced values are not looked at.
+        """Raises ValueError for an unknown attribute, or a value out of its range; traced values are not checked.
 
         An observed quantity may be beyond its range where its mechanism reaches there; one that is set may not.
         """

@@ -1,11 +1,11 @@
 """Counterfactual images by abduction, action and prediction (arXiv 2306.15764, section 3).
 
-With an exogenous prior the latents are noise, and what `predict` gives is the total effect. With a conditional prior
-they mediate: `predict` under new parents is the direct effect; `mediate` first moves the latents, then `predict` under
-the new parents is the total and under the old ones the indirect effect.
+With an exogenous prior the latents are noise, and `predict` gives the total effect. With a conditional prior the
+latents are mediators: `predict` under the new parents gives the direct effect; after `mediate`, which changes the
+latents, `predict` gives the total effect under the new parents and the indirect effect under the old ones.
 
-t_u scales the noise of pixels: with 1 the null intervention returns the image whatever the network, so that
-composition measures nothing; state it with every result.
+t_u scales the pixel noise: with 1 the null intervention returns the image for any network, so composition is trivially
+perfect; report t_u with every result.
 """
 
 import dataclasses
@@ -38,18 +38,18 @@ class Noise:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class CounterfactualConfig:
-    """How a counterfactual is drawn; the published evaluation's values."""
+    """Options of counterfactuals; the defaults are those of the published evaluation."""
 
     effect: Effect = "total"
-    """The last two with a conditional prior alone."""
+    """Direct and indirect effects need a conditional prior."""
     t_z: float = 0.1
-    """Scale of the noise of latents."""
+    """Scale of the latent noise."""
     t_u: float = 0.1
-    """Scale of the noise of pixels that is put back."""
+    """Scale of the abducted pixel noise that is added again."""
     alpha: float = 0.65
-    """Weight of the posterior where latents mediate."""
+    """Weight of the posterior against the prior when latents are mediated (conditional prior)."""
     particles: int = 1
-    """Draws that are averaged."""
+    """Number of posterior draws that are averaged."""
 
     def __post_init__(self) -> None:
         if self.effect not in get_args(Effect):
@@ -63,7 +63,7 @@ class CounterfactualConfig:
 
 @struct.dataclass
 class Counterfactual:
-    """Means over particles, and their variance: the uncertainty that is left given the parents."""
+    """Mean and variance over particles; the variance is the uncertainty that remains given the parents."""
 
     images: jax.Array  # float32 [b, h, w, c] in [-1, 1]
     variance: jax.Array  # float32 [b, h, w, c], 0 for one particle
@@ -83,7 +83,7 @@ def counterfactual(
 
     Args:
       rng: one key, or one per image [b].
-      t_u: in place of the config's; may be traced, so that one program serves several.
+      t_u: replaces the config's; may be traced, so that one compiled program serves several values.
 
     Raises:
       ValueError: a direct or indirect effect of a model without a conditional prior.
@@ -103,7 +103,7 @@ def counterfactual(
 
 
 def abduct(model: HVAE, x: jax.Array, parents: jax.Array, rng: jax.Array, t_z: float | jax.Array) -> Noise:
-    """The noise of images [b, h, w, c] with `parents` [b, p]; `rng`: one key, or one per image [b]."""
+    """Abduction: the noise of images [b, h, w, c] with `parents` [b, p]; `rng`: one key, or one per image [b]."""
     return abduct_with(model, x, parents, draw(model.config, per_image(rng, len(x))), t_z)
 
 
@@ -128,28 +128,28 @@ def left_over(model: HVAE, descent: Descent, x: jax.Array, drawn: Sequence[jax.A
 
 
 def predict(model: HVAE, noise: Noise, parents: jax.Array, *, t_u: float | jax.Array) -> jax.Array:
-    """Images [b, h, w, c] in [-1, 1] of this noise under `parents` [b, p]."""
+    """Prediction: images [b, h, w, c] in [-1, 1] of this noise under `parents` [b, p]."""
     loc, scale = point(model, model.decode(noise.latents, parents).state)
     return jnp.clip(loc + t_u * scale * noise.pixels, -1, 1)
 
 
 def mediate(model: HVAE, noise: Noise, parents: jax.Array, rng: jax.Array, *, alpha: float | jax.Array) -> Noise:
-    """The same noise with the latents that new parents [b, p] would bring about; `rng` as of `abduct`."""
+    """The noise with its latents changed to those under new parents [b, p]; `rng` as in `abduct`."""
     return mediate_with(model, noise, parents, draw(model.config, per_image(rng, len(parents))), alpha=alpha)
 
 
 def mediate_with(
     model: HVAE, noise: Noise, parents: jax.Array, drawn: Sequence[jax.Array], *, alpha: float | jax.Array
 ) -> Noise:
-    """`mediate` with given standard normal noise for the way down the prior.
+    """`mediate` with given standard normal noise for sampling the prior.
 
-    The published code draws the latents again at temperature 1; here those of the abduction are moved.
+    The published code draws new latents at temperature 1; here the abducted latents are changed instead.
 
     Raises:
       ValueError: the prior is not conditional, so that latents do not mediate.
     """
     if not model.config.conditional_prior:
-        raise ValueError("latents mediate only with a conditional prior; use predict alone: its effect is total")
+        raise ValueError("latents mediate only with a conditional prior; predict alone gives the total effect")
     priors = model.sample(parents, drawn, temperature=noise.t_z).priors
     between = [_between(q, p, alpha) for q, p in zip(noise.posteriors, priors, strict=True)]
     latents = tuple(each.at(e, noise.t_z) for each, e in zip(between, noise.drawn, strict=True))
@@ -157,7 +157,7 @@ def mediate_with(
 
 
 def sample(model: HVAE, parents: jax.Array, rng: jax.Array, *, temperature: float = 1.0, t_u: float = 0.0) -> jax.Array:
-    """Images [b, h, w, c] in [-1, 1] drawn from the model under `parents` [b, p]; `rng` as of `abduct`."""
+    """Images [b, h, w, c] in [-1, 1] drawn from the model under `parents` [b, p]; `rng` as in `abduct`."""
     keys = jax.vmap(jax.random.split, out_axes=1)(per_image(rng, len(parents)))
     loc, scale = point(model, model.sample(parents, draw(model.config, keys[0]), temperature=temperature).state)
     noise = jax.vmap(lambda key: jax.random.normal(key, loc.shape[1:]))(keys[1])
@@ -165,7 +165,8 @@ def sample(model: HVAE, parents: jax.Array, rng: jax.Array, *, temperature: floa
 
 
 def point(model: HVAE, state: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """The point estimate of pixels, cut to [-1, 1], and their scale, both [b, h, w, c], given the last state."""
+    """The point estimate of pixels, clipped to [-1, 1], and their scale, both [b, h, w, c], from the decoder's last
+    state."""
     pixels = model.head(state)
     if model.config.likelihood == "mixture":
         return likelihoods.mixture_mean(pixels)
@@ -190,11 +191,11 @@ def averaged(draw_one: Callable[[jax.Array], jax.Array], particles: int) -> Coun
 
 
 def per_image(rng: jax.Array, count: int) -> jax.Array:
-    """One key per image [b]; of a single key, those of its rows."""
+    """One key per image [b]: `rng` itself, or keys derived from a single key by row."""
     return rng if rng.ndim else jax.vmap(jax.random.fold_in, (None, 0))(rng, jnp.arange(count, dtype=jnp.uint32))
 
 
 def _between(q: Gaussian, p: Gaussian, alpha: float | jax.Array) -> Gaussian:
-    """alpha of the posterior and 1 - alpha of the prior (arXiv 2306.15764, appendix on mediators)."""
+    """Gaussian of alpha * posterior + (1 - alpha) * prior (arXiv 2306.15764, appendix on mediators)."""
     variance = jnp.square(alpha) * jnp.exp(2 * q.log_scale) + jnp.square(1 - alpha) * jnp.exp(2 * p.log_scale)
     return Gaussian(loc=alpha * q.loc + (1 - alpha) * p.loc, log_scale=0.5 * jnp.log(variance))

@@ -23,7 +23,7 @@ def gaussian_kl(q: Gaussian, p: Gaussian) -> jax.Array:
 
 
 def mixed(pixels: Pixels, observed: jax.Array | None = None) -> jax.Array:
-    """Locations of RGB channels, each moved by the channels before it; other images' as they are.
+    """Locations of RGB channels, each shifted by the channels before it; unchanged for other images.
 
     Args:
       observed: float32 [b, h, w, 3]; None: the predicted channels, each cut to [-1, 1], stand in.

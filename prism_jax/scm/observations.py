@@ -30,7 +30,7 @@ def columns(observed: Sequence[Mapping[str, float]], graph: Graph) -> dict[str, 
 
 
 def node_misfits(node: Node, value: float) -> bool:
-    """Whether the value is out of the attribute's range."""
+    """True if the value is out of the attribute's range."""
     return bool(node.values.misfit(np.array([value])).any())
 
 
@@ -49,7 +49,7 @@ def _value(node: Node, attributes: schema.Attributes) -> float | None:
 
 
 def _only(known: Mapping[str, bool | None]) -> tuple[str, ...]:
-    """The one finding present, or "no finding"; empty where there are several, or one is uncertain."""
+    """The only finding present, or "no finding"; empty if there are several, or one is uncertain."""
     there = [name for name, state in known.items() if state is not False]
     if not there:
         return ("no finding",) if known.get(FINDING) is False else ()

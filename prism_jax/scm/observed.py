@@ -24,7 +24,7 @@ class Observed:
     parents: np.ndarray  # float32 [n, p], as `Graph.parents_vector` has them
     attributes: Mapping[str, np.ndarray]  # [n], in their own units
     ids: np.ndarray  # int64 [n]
-    subjects: np.ndarray | None = None  # [n], whom each is of; None: everyone once
+    subjects: np.ndarray | None = None  # [n] subject of each image; None: each image is another subject
 
     def arrays(self) -> dict[str, np.ndarray]:
         """Arrays for `ArrayBatches`."""
@@ -42,9 +42,9 @@ class Digits:
     folder: str = "data/morphomnist"
     split: Literal["train", "val", "test"] = "train"
     size: int = 32
-    """Side in pixels; digits of 28 are padded."""
+    """Side in pixels; the 28 x 28 digits are padded."""
     limit: int | None = None
-    """Take only so many, the first."""
+    """Number of digits to use, the first ones; None: all."""
 
 
 def of_digits(data: Digits, graph: Graph) -> Observed:

@@ -1,4 +1,4 @@
-"""The small networks that give a mechanism its parameters from the encoded parents: parameters are plain pytrees."""
+"""Small networks that compute a mechanism's parameters from the encoded parents; their weights are plain pytrees."""
 
 import dataclasses
 from functools import partial
@@ -28,7 +28,7 @@ class PerceptronConfig:
 
 
 def init(config: PerceptronConfig, key: jax.Array, inputs: int, outputs: int) -> Layers:
-    """Parameters before training; without inputs, all that counts is the last bias."""
+    """Initial parameters; without inputs only the last bias has an effect."""
     widths = (inputs, *config.hidden, outputs)
     pairs = list(pairwise(widths))
     keys = jax.random.split(key, len(pairs))

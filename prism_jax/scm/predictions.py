@@ -12,7 +12,7 @@ Outputs = Mapping[str, jax.Array]
 
 
 def check(config: MorphoConfig | ChestConfig, graph: Graph) -> None:
-    """Raises ValueError unless the predictor reads the attributes of the graph, each in its classes."""
+    """Raises ValueError unless the predictor predicts the attributes of the graph, with the same classes."""
     wanted = {node.name: node.values.classes for node in graph.nodes}
     unlike = sorted(name for name, _ in wanted.items() ^ config.heads.items())
     unknown = [name for name in config.conditioning if name not in wanted]

@@ -1,4 +1,4 @@
-"""Consensus of independent judges, so that one judge's artefact is not reported as an effect of the edit.
+"""Consensus of independent judges, so that an artefact of one judge is not reported as an effect of the edit.
 
 An effect is called where every judge finds it with the same sign: the intersection-union test, whose p-value is the
 largest of theirs (Berger 1982). It needs no assumption on the dependence between judges.
@@ -45,8 +45,8 @@ class Agreement:
 def agree(*judges: Effects) -> tuple[Agreement, ...]:
     """The consensus of the judges on every cell.
 
-    A cell has no effect where all judges find it within the margin. The judges disagree where one of them finds an
-    effect and the consensus does not.
+    A cell has no effect where all judges find it within the margin. The judges disagree if one of them finds an effect
+    and the consensus does not.
 
     Raises:
       ValueError: fewer than two judges, or cells that are not the same.

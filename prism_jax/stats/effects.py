@@ -28,7 +28,7 @@ Verdict = Literal["effect", "negligible effect", "no effect", "inconclusive", "i
 class EffectConfig:
     """Confidence level, error control, equivalence margin and sample size of the verdicts."""
 
-    level: float = 0.95  # of the intervals
+    level: float = 0.95  # confidence level of the intervals
     alpha: float = 0.05  # an effect is significant where its q (or family-wise p) is at most this
     control: Literal["fdr", "fwer"] = "fdr"  # false discovery rate (q) or family-wise error rate (family_p)
     margin: float = 0.2  # equivalence margin: changes within ± this are negligible
@@ -86,12 +86,12 @@ class Cell:
 
     @property
     def is_equivalent(self) -> bool:
-        """Whether the effect lies within the margin by two one-sided tests (Schuirmann 1987)."""
+        """True if the effect lies within the margin by two one-sided tests (Schuirmann 1987)."""
         return _is_within(self.within, self.margin)
 
     @property
     def is_called(self) -> bool:
-        """Whether an effect was found, negligible or not."""
+        """True if the effect is significant, negligible or not."""
         return self.verdict in (EFFECT, NEGLIGIBLE)
 
 
@@ -248,7 +248,7 @@ def _verdict(is_significant: bool, is_equivalent: bool) -> Verdict:
 
 
 def _too_few(patients: int, effective: float, config: EffectConfig) -> str:
-    """Why the patients of a cell are too few; "" if they are not."""
+    """The reason why the patients of a cell are too few; "" if they are enough."""
     if effective >= config.min_patients:
         return ""
     if patients < config.min_patients:

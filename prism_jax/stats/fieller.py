@@ -48,7 +48,7 @@ class Asymmetry:
 def asymmetry(
     of_a: Row, of_b: Row, *, a: int, b: int, config: EffectConfig | None = None, min_target_z: float = 2.0
 ) -> Asymmetry:
-    """Compares the edit `of_a` of column `a` with the edit `of_b` of column `b`, on the same patients or others.
+    """Compares the edit `of_a` of column `a` with the edit `of_b` of column `b`, on the same or different patients.
 
     Both changes of a ratio are of one column, so the judges' scales cancel. Patients are resampled whole, those of both
     edits together.

@@ -23,11 +23,14 @@ NO_ESTIMATE = Estimate(value=float("nan"), low=float("nan"), high=float("nan"), 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class BootstrapConfig:
-    """Number of resamples, confidence level, and seed: the same inputs always give the same interval."""
+    """Options of a bootstrap. The same inputs always give the same interval."""
 
     resamples: int = 2000
+    """Number of bootstrap resamples."""
     level: float = 0.95
+    """Confidence level."""
     seed: int = 0
+    """Seed of the resamples."""
 
 
 def bootstrap(

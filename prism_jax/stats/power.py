@@ -1,4 +1,4 @@
-"""Sample size of an audit: patients needed to find an effect, by the noncentral t of a mean over patients."""
+"""Sample size of an audit: patients needed to detect an effect, by the noncentral t of a mean over patients."""
 
 import dataclasses
 

@@ -10,8 +10,8 @@ from prism_jax.stats.intervals import Estimate
 def mean_over_seeds(estimates: Sequence[Estimate]) -> Estimate:
     """The mean over seeds of the value and of both bounds; `count` is the least.
 
-    The interval stays that of the subjects, which are the same for every seed: it does not shrink with more of them,
-    and says nothing of how much seeds differ. That is `std_over_seeds`. Seeds without a value are left out.
+    The interval stays that of the subjects, which are the same for every seed: it does not shrink with more seeds and
+    does not describe the variation between seeds, which is `std_over_seeds`. Seeds without a value are left out.
 
     Raises:
       ValueError: there are none.

@@ -22,10 +22,12 @@ ROUNDING = 1e-9  # statistics closer than this are ties
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class SignFlipConfig:
-    """Number of sign patterns drawn; all 2^P where that is not more. Also the seed of the draws."""
+    """Options of the sign-flip test."""
 
     num_permutations: int = 20_000
+    """Number of random sign patterns; all 2^P patterns are enumerated if that is fewer."""
     seed: int = 0
+    """Seed of the sign patterns."""
 
     def __post_init__(self):
         if (count := self.num_permutations) < 100:

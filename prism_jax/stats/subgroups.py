@@ -16,7 +16,7 @@ from prism_jax.stats.sign_flip_test import benjamini_hochberg
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Heterogeneity:
-    """One attribute's mean change in each group, and whether the groups differ."""
+    """Mean change of one attribute in each group, and the test of a difference between groups."""
 
     column: str
     groups: tuple[str, ...]

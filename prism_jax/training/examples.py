@@ -37,7 +37,9 @@ class Data:
     """One split of a data set that `prism data build` made."""
 
     folder: str = "data/phantom"
+    """Data set built by `prism data build`."""
     split: Literal["train", "val", "test"] = "train"
+    """Split whose images are used."""
     size: int = 128
     """Side in pixels of the square images."""
     fit: Literal["pad", "crop"] = "pad"

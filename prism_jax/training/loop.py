@@ -33,9 +33,11 @@ class LoopConfig:
     """Number of steps, logging and checkpoints."""
 
     steps: int = 1000
+    """Number of training steps (updates)."""
     log_every: int = 20
     """Steps per line of metrics.jsonl, which holds means over them."""
     checkpoint_every: int = 500
+    """Steps between checkpoints."""
     keep: int = 2
     """Number of newest checkpoints to keep."""
     keep_best: int = 1

@@ -19,9 +19,13 @@ class OptimizerConfig:
     decay: Literal["constant", "cosine", "linear"] = "cosine"
     """How the rate falls from `peak` at the end of the warm-up to `final * peak` at the last step."""
     final: float = 0.0
+    """Learning rate at the last step, as a fraction of `peak`."""
     b1: float = 0.9
+    """Decay rate of Adam's first moment."""
     b2: float = 0.999
+    """Decay rate of Adam's second moment."""
     eps: float = 1e-8
+    """Adam's epsilon."""
     weight_decay: float = 0.0
     """Decoupled weight decay of matrices and kernels; not applied to biases and norms."""
     clip: float = 1.0

@@ -1,4 +1,4 @@
-"""How diffusers and transformers name and lay out the parameters of our networks.
+"""Parameter names and layouts of diffusers and transformers, mapped to those of our networks.
 
 Attribute names mirror theirs, so that the map is three short tables: pieces of a name that differ, the name of a leaf,
 and the transpose that goes with a leaf's rank.

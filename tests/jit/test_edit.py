@@ -173,7 +173,7 @@ def test_input_that_does_not_fit_is_refused_before_work(tiny_sd, inversion):
     with pytest.raises(ValueError, match=r"offsets must be between 0 and 1, got 1.5"):
         Edit(prompt="x", offsets=1.5)
     for edits, said in (
-        ([[good]], r"edits for 1 images, \[1\] per image, but 2 images are inverted"),
+        ([[good]], r"edits for 1 images, \[1\] per image, but the inversion has 2"),
         ([[good], [good, good]], r"edits for 2 images, \[1, 2\] per image"),
         ([[], []], r"edits for 2 images, \[0\] per image"),
     ):

@@ -31,7 +31,9 @@ class AuditRun:
     """Configuration of an audit."""
 
     run: str = "runs/audit"
+    """Run folder."""
     title: str = "Side effects of text edits"
+    """Title of the report."""
     cohort: str = "runs/counterfactuals"
     """Run folder of `prism eval counterfactuals`."""
     make: CounterfactualRun | None = None

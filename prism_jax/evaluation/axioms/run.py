@@ -67,7 +67,9 @@ class AxiomsRun:
     """Options of the evaluation of axioms."""
 
     run: str = "runs/axioms"
+    """Run folder."""
     title: str = "Counterfactuals of a structural causal model"
+    """Title of the report."""
     data: Digits | DatasetSplit = DatasetSplit()
     """The images. New values are drawn from those of the split "train"."""
     images: tuple[str, ...] = ()
@@ -82,10 +84,13 @@ class AxiomsRun:
     t_us: tuple[float, ...] = (0.0, 0.1, 1.0)
     """Scales of pixel noise at which composition is measured; with 1 it is trivially 0."""
     cycles: tuple[int, ...] = (1, 10)
+    """Numbers of null interventions in a row after which composition is measured."""
     composition_limit: int | None = None
     """Number of images whose composition is measured, the first; None: all."""
     seed: int = 0
+    """Seed of interventions and noise."""
     batch_size: int = 64
+    """Images per batch."""
     bootstrap: BootstrapConfig = BootstrapConfig(resamples=1000)
     shown: int = 4
     """Images of each intervention in the report, the first."""

@@ -51,7 +51,9 @@ class BenchmarkRun:
     """Options of a benchmark."""
 
     run: str = "runs/benchmark"
+    """Run folder."""
     title: str = "Language-guided editing and a structural causal model"
+    """Title of the report."""
     data: str = "data/phantom"
     """Folder that `prism data build` wrote, or a CSV of image files with their captions."""
     split: str = "test"
@@ -72,6 +74,7 @@ class BenchmarkRun:
     reference_set_size: int | None = None
     """Real images for FID and minimality, the first of the split; None: all."""
     batch_size: int = 8
+    """Images per batch."""
     bootstrap: BootstrapConfig = BootstrapConfig(resamples=1000)
     shown: int = 3
     """Subjects of each edit whose images are in the report: the first by number."""

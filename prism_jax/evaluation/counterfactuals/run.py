@@ -62,10 +62,15 @@ class Inversion:
     """Options of `editing.invert`; None: what the model card says, else the defaults of `model_card.EditDefaults`."""
 
     method: str | None = None
+    """ddim, null_text, negative_prompt, direct or edit_friendly."""
     steps: int | None = None
+    """Diffusion steps of the inversion, and as many of the edit."""
     guidance: float | None = None
+    """Classifier-free guidance scale."""
     inner_steps: int | None = None
+    """Largest number of null_text updates per diffusion step."""
     tolerance: float = 1e-5
+    """Loss at which the updates of null_text stop."""
 
     def with_defaults(self, defaults: EditDefaults) -> "Inversion":
         """The same with what it leaves open as a model card states it."""
@@ -77,7 +82,9 @@ class CounterfactualRun:
     """Configuration of a cohort of counterfactuals."""
 
     run: str = "runs/counterfactuals"
+    """Run folder."""
     title: str = "Counterfactual chest X-rays"
+    """Title of the report."""
     model: str = "model"
     """Diffusers folder."""
     data: str = "data/phantom"
@@ -87,6 +94,7 @@ class CounterfactualRun:
     any_image: bool = False
     """Also edit images that are not of the kind the model was trained on; otherwise they are recorded as refused."""
     fit: transforms.Fit = "pad"
+    """Pad images with black to a square, or crop their centre."""
     wording: Template = PLAIN
     """Caption template, one that the model was trained on."""
     edits: tuple[EditSpec, ...] = ()

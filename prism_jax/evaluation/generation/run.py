@@ -35,8 +35,11 @@ class GenerationRun:
     """Options of the evaluation of samples."""
 
     run: str = "runs/generation"
+    """Run folder."""
     title: str = "Images from captions"
+    """Title of the report."""
     model: str = "phantom"
+    """Name of a shipped model, or a diffusers folder."""
     data: str = "data/phantom"
     split: str = "test"
     """Source of captions and real images. Memorisation is measured against the split "train"."""

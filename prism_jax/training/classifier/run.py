@@ -64,7 +64,9 @@ class ClassifierRun:
     """Everything a run of this program depends on."""
 
     run: str = "runs/classifier"
+    """Run folder."""
     seed: int = 0
+    """Seed of all random draws."""
     network: DenseNetConfig | ConvNeXtConfig = DenseNetConfig.small()
     """Its number of classes is taken from the targets."""
     targets: tuple[str, ...] | None = None
@@ -75,9 +77,11 @@ class ClassifierRun:
     """Side in pixels to which the classifier resizes images."""
     data: Data = Data()
     batch_size: int = 32
+    """Images per update, over all devices."""
     augmentation: Augmentation = Augmentation()
     objective: ClassifierObjective = ClassifierObjective()
     ema_decay: float | None = 0.99
+    """Decay of the exponential moving average of the parameters; None: no average."""
     optimizer: OptimizerConfig = OptimizerConfig(peak=2e-3, final=0.01, weight_decay=0.02)
     skip: states.SkipConfig = states.SkipConfig()
     loop: LoopConfig = LoopConfig()

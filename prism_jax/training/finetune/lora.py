@@ -26,6 +26,7 @@ class Lora:
     """LoRA: trains a low-rank change of each target matrix instead of the matrix."""
 
     rank: int = 16
+    """Rank of the changes."""
     alpha: float | None = None
     """The change is multiplied by alpha / rank; None: by 1."""
     targets: str = r"^unet\..*\.attn[12]\.(to_q|to_k|to_v|to_out)\.kernel$"

@@ -46,7 +46,9 @@ class FinetuneRun:
     """Configuration of a fine-tuning run."""
 
     run: str = "runs/finetune"
+    """Run folder."""
     seed: int = 0
+    """Seed of all random draws: data order, noise, dropout."""
     model: str = "model"
     """Diffusers folder to start from."""
     data: Data = Data()
@@ -67,6 +69,7 @@ class FinetuneRun:
     remat: bool = False
     """Recompute the UNet's blocks in the backward pass: less memory, more time."""
     ema_decay: float | None = 0.9999
+    """Decay of the exponential moving average of the parameters, which is validated and exported; None: no average."""
     optimizer: OptimizerConfig = OptimizerConfig()
     skip: states.SkipConfig = states.SkipConfig()
     sharding: ShardingConfig = ShardingConfig()

@@ -33,6 +33,7 @@ class TokenizerRun:
     words: tuple[str, ...] = ()
     """Words that should be single tokens, as far as vocab_size allows."""
     vocab_size: int = 1024
+    """Largest number of tokens."""
 
 
 def main(config: TokenizerRun) -> None:

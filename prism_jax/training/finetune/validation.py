@@ -44,12 +44,17 @@ class SampleGrid:
     """A grid of images sampled with the averaged weights, written to samples/STEP.png."""
 
     every: int = 1000
+    """Steps between grids; 0: never."""
     prompts: tuple[str, ...] = ("",)
     """Prompts, one column of the grid each."""
     rows: int = 2
+    """Rows of the grid: images per prompt."""
     steps: int = 25
+    """Sampling steps."""
     guidance: float = 7.5
+    """Classifier-free guidance scale."""
     seed: int = 0
+    """Seed of the initial noise."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -57,10 +62,15 @@ class Reconstructions:
     """Validation images inverted by null-text inversion and sampled back, written to reconstructions/STEP.png."""
 
     every: int = 0
+    """Steps between reconstructions; 0: never."""
     count: int = 4
+    """Number of images."""
     steps: int = 20
+    """Diffusion steps of the inversion, and as many of sampling."""
     guidance: float = 3.0
+    """Classifier-free guidance scale."""
     inner_steps: int = 10
+    """Largest number of null-text updates per diffusion step."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

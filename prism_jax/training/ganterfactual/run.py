@@ -47,7 +47,9 @@ class GANterfactualRun:
     """Everything a run of this program depends on."""
 
     run: str = "runs/ganterfactual"
+    """Run folder."""
     seed: int = 7
+    """Seed of all random draws."""
     classifier: str = "runs/classifier/model"
     """Folder model/ of a run of train.classifier with the attribute among its targets, used in the loss; evaluate the
     results with other classifiers."""

@@ -55,7 +55,9 @@ class CounterfactualFinetuneRun:
     """Everything a run of this program depends on."""
 
     run: str = "runs/counterfactual"
+    """Run folder."""
     seed: int = 7
+    """Seed of all random draws."""
     image: str = "runs/scm/model"
     """Folder model/ of a run of train.image_mechanism, which training starts from."""
     mechanisms: str = "runs/mechanisms/model"
@@ -71,8 +73,10 @@ class CounterfactualFinetuneRun:
     """Learning rate of the multiplier; its AdamW has the optimizer's betas and no decay."""
     skip: states.SkipConfig = states.SkipConfig(spike_factor=float("inf"), max_grad_norm=500.0, max_consecutive=50)
     ema_decay: float = 0.999
+    """Decay of the exponential moving average of the parameters."""
     loop: LoopConfig = LoopConfig()
     batch_size: int = 32
+    """Images per update, over all devices."""
     validation: ImageMechanismValidation = ImageMechanismValidation()
     processes: DistributedConfig = DistributedConfig()
 

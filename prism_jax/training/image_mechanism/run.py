@@ -45,7 +45,9 @@ class ImageMechanismRun:
     """Everything a run of this program depends on."""
 
     run: str = "runs/scm"
+    """Run folder."""
     seed: int = 7
+    """Seed of all random draws."""
     graph: Graph = graphs.phantom()
     """Its image parents condition the model."""
     data: Data | Digits = Data(size=64)
@@ -59,9 +61,11 @@ class ImageMechanismRun:
     optimizer: OptimizerConfig = OptimizerConfig(peak=1e-3, decay="constant", b1=0.9, b2=0.9, clip=350.0)
     skip: states.SkipConfig = states.SkipConfig(spike_factor=float("inf"), max_grad_norm=500.0, max_consecutive=50)
     ema_decay: float = 0.999
+    """Decay of the exponential moving average of the parameters."""
     loop: LoopConfig = LoopConfig()
     sharding: ShardingConfig = ShardingConfig()
     batch_size: int = 32
+    """Images per update, over all devices."""
     validation: ImageMechanismValidation = ImageMechanismValidation()
     processes: DistributedConfig = DistributedConfig()
 

@@ -48,7 +48,9 @@ class PredictorsRun:
     """Everything a run of this program depends on."""
 
     run: str = "runs/predictors"
+    """Run folder."""
     seed: int = 7
+    """Seed of all random draws."""
     graph: Graph = graphs.phantom()
     """Its attributes are the ones that are predicted."""
     data: Data | Digits = Data(size=64)
@@ -62,6 +64,7 @@ class PredictorsRun:
     image_mechanism."""
     loop: LoopConfig = LoopConfig()
     batch_size: int = 32
+    """Images per update, over all devices."""
     validation: PredictorsValidation = PredictorsValidation()
     processes: DistributedConfig = DistributedConfig()
 

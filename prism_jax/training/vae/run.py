@@ -44,8 +44,10 @@ class VAEValidation:
     """Reconstruction of images that training never sees."""
 
     every: int = 2000
+    """Steps between validations."""
     split: Literal["val", "test"] = "val"
     limit: int = 256
+    """Number of validation images, the first of the split."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -53,7 +55,9 @@ class VAERun:
     """Everything a run of this program depends on."""
 
     run: str = "runs/autoencoder"
+    """Run folder."""
     seed: int = 0
+    """Seed of all random draws."""
     start: str | None = None
     """Folder of a trained VAE to start from; its configuration replaces `model`."""
     model: AutoencoderConfig = AutoencoderConfig()
@@ -64,8 +68,11 @@ class VAERun:
     optimizer: OptimizerConfig = OptimizerConfig(peak=1e-3)
     loop: LoopConfig = LoopConfig()
     batch_size: int = 16
+    """Images per update, over all devices."""
     ema_decay: float | None = 0.999
+    """Decay of the exponential moving average of the parameters; None: no average."""
     sample_every: int = 1000
+    """Steps between sheets of held-out images and their reconstructions."""
     processes: DistributedConfig = DistributedConfig()
 
 
