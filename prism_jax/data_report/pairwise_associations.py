@@ -13,23 +13,6 @@ from prism_jax.stats.intervals import Estimate
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class AssociationConfig:
-    """Confidence level, minimum counts and covariates of the associations."""
-
-    level: float = 0.95  # of the intervals; significant is a Holm-corrected p of at most 1 - level
-    min_patients: int = 10  # with each value of both attributes; pairs with fewer are not compared
-    adjust: tuple[str, ...] = ("view", "age", "sex")
-
-    def __post_init__(self):
-        if not 0 < self.level < 1:
-            raise ValueError(f"level must be between 0 and 1, for example 0.95, got {self.level}")
-        if self.min_patients < 2:
-            raise ValueError(f"min_patients must be at least 2, got {self.min_patients}")
-        if unknown := sorted(set(self.adjust) - {"view", "age", "sex"}):
-            raise ValueError(f"cannot adjust for {', '.join(unknown)}; adjust for any of view, age, sex")
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
 class Association:
     """Association of two attributes over the images where both are known.
 
@@ -67,15 +50,21 @@ def measure_all(
     variables: Sequence[Variable],
     covariates: Mapping[str, np.ndarray],
     patients: np.ndarray,
-    config: AssociationConfig,
+    *,
+    level: float = 0.95,
+    min_patients: int = 10,
+    adjust: Sequence[str] = ("view", "age", "sex"),
     progress: Callable[[], object] = lambda: None,
 ) -> tuple[Association, ...]:
-    """The associations of all pairs; `patients` int [n] numbers the patient of each image."""
+    """The associations of all pairs; `patients` int [n] numbers the patient of each image.
+
+    `level`, `min_patients` and `adjust` as in `survey.SurveyConfig`.
+    """
     measured = []
     for first, second in pairs(variables):
-        measured.append(_measure(first, second, covariates, patients, config))
+        measured.append(_measure(first, second, covariates, patients, level, min_patients, adjust))
         progress()
-    alpha = 1 - config.level
+    alpha = 1 - level
     plain, adjusted = (
         associations.holm(np.array([getattr(pair, name) for pair in measured])) for name in ("p", "adjusted_p")
     )
@@ -96,23 +85,25 @@ def _measure(
     second: Variable,
     covariates: Mapping[str, np.ndarray],
     patients: np.ndarray,
-    config: AssociationConfig,
+    level: float,
+    min_patients: int,
+    adjust: Sequence[str],
 ) -> Association:
     known = ~np.isnan(first.values) & ~np.isnan(second.values)
-    reason = _too_few(first, second, known, patients, config.min_patients)
+    reason = _too_few(first, second, known, patients, min_patients)
     plain, ratio, adjusted = NO_CORRELATION, associations.NO_ESTIMATE, NO_CORRELATION
     names, rows = (), known
     x, y = first.values, second.values
     if not reason:
-        plain = associations.correlation(x[known], y[known], patients[known], level=config.level)
-        names, rows = _usable_covariates(first, second, covariates, known, config.adjust)
-        if not _too_few(first, second, rows, patients, config.min_patients):
+        plain = associations.correlation(x[known], y[known], patients[known], level=level)
+        names, rows = _usable_covariates(first, second, covariates, known, adjust)
+        if not _too_few(first, second, rows, patients, min_patients):
             columns = np.concatenate([np.empty((len(x), 0)), *(covariates[name] for name in names)], axis=1)[rows]
-            adjusted = associations.correlation(x[rows], y[rows], patients[rows], columns, level=config.level)
+            adjusted = associations.correlation(x[rows], y[rows], patients[rows], columns, level=level)
     cells = None
     if first.is_binary and second.is_binary:
         cells = _cells(x[known], y[known])
-        ratio = ratio if reason else associations.odds_ratio(x[known], y[known], patients[known], level=config.level)
+        ratio = ratio if reason else associations.odds_ratio(x[known], y[known], patients[known], level=level)
     return Association(
         first=first.name,
         second=second.name,

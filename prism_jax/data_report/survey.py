@@ -17,7 +17,7 @@ from tqdm import tqdm
 from prism_jax import json_codec
 from prism_jax.data.captions.phrases import spoken
 from prism_jax.data_report import counts, duplicates, pairwise_associations, scan, variables
-from prism_jax.data_report.pairwise_associations import Association, AssociationConfig
+from prism_jax.data_report.pairwise_associations import Association
 from prism_jax.data_report.scan import ImageRecord
 
 FILE_NAME = "report.json"
@@ -43,11 +43,7 @@ class SurveyConfig:
     unmentioned: Literal["unknown", "absent"] = "unknown"  # unmentioned findings count as this
     level: float = 0.95  # of intervals; significant is a Holm-corrected p of at most 1 - level
     min_patients: int = 10  # with each value of both attributes; pairs with fewer are not compared
-    adjust: tuple[Literal["view", "age", "sex"], ...] = (
-        "view",
-        "age",
-        "sex",
-    )  # covariates
+    adjust: tuple[Literal["view", "age", "sex"], ...] = ("view", "age", "sex")  # covariates
     similarity: float = 0.95  # of near duplicates; 0.8 also finds crops and rotations, and other images of the patient
     max_images: int = 24  # images of each kind on the page
     threads: int = 2  # that read images and search for duplicates
@@ -56,17 +52,17 @@ class SurveyConfig:
         if self.max_images < 1 or self.threads < 1:
             raise ValueError(f"max_images {self.max_images} and threads {self.threads} must be 1 or more")
         duplicates.check(self.similarity)
-        _ = self.coding, self.association_config  # validate their values
+        if not 0 < self.level < 1:
+            raise ValueError(f"level must be between 0 and 1, for example 0.95, got {self.level}")
+        if self.min_patients < 2:
+            raise ValueError(f"min_patients must be at least 2, got {self.min_patients}")
+        if unknown := sorted(set(self.adjust) - {"view", "age", "sex"}):
+            raise ValueError(f"cannot adjust for {', '.join(unknown)}; adjust for any of view, age, sex")
 
     @property
     def coding(self) -> variables.Coding:
         """Coding of findings in associations."""
         return variables.Coding(uncertain=self.uncertain, unmentioned=self.unmentioned)
-
-    @property
-    def association_config(self) -> AssociationConfig:
-        """Settings of the pairwise associations."""
-        return AssociationConfig(level=self.level, min_patients=self.min_patients, adjust=self.adjust)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -134,7 +130,13 @@ def survey(folder: str | Path, config: SurveyConfig | None = None) -> tuple[Surv
     with tqdm(total=len(pairwise_associations.pairs(columns)), unit="pair", desc="comparing attributes") as bar:
         covariates = variables.covariates(attributes, min_images=config.min_patients)
         associations = pairwise_associations.measure_all(
-            columns, covariates, scan.patients(images), config.association_config, progress=bar.update
+            columns,
+            covariates,
+            scan.patients(images),
+            level=config.level,
+            min_patients=config.min_patients,
+            adjust=config.adjust,
+            progress=bar.update,
         )
     near, has_more = _duplicates(images, config)
     result = Survey(

@@ -9,7 +9,6 @@ import pytest
 from prism_jax import report
 from prism_jax.data.schema import Attributes
 from prism_jax.data_report import pairwise_associations, variables
-from prism_jax.data_report.pairwise_associations import AssociationConfig
 from prism_jax.data_report.survey import Survey, SurveyConfig
 from prism_jax.evaluation.audit import narrative as audit_narrative
 from prism_jax.evaluation.audit import relations as audit_relations
@@ -324,9 +323,7 @@ def survey_of(linked: bool) -> Survey:
         Attributes(findings={"Enlarged_Heart": bool(a), "Pacer": bool(b)}) for a, b in zip(heart, device, strict=True)
     ]
     columns = variables.variables(known, None, variables.Coding())
-    found = pairwise_associations.measure_all(
-        columns, variables.covariates(known, min_images=10), np.arange(400), AssociationConfig()
-    )
+    found = pairwise_associations.measure_all(columns, variables.covariates(known, min_images=10), np.arange(400))
     empty = dict.fromkeys(("splits", "completeness", "distributions", "findings", "duplicates", "burned_in_text"), ())
     return Survey(data="data", built={}, config=SurveyConfig(), shared_patients=0, associations=found,
                   has_more_duplicates=False, **empty)  # fmt: skip

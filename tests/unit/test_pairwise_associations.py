@@ -11,7 +11,7 @@ from prism_jax.data.phantom import equations
 from prism_jax.data.schema import Attributes
 from prism_jax.data.sources import phantom as sources_phantom
 from prism_jax.data_report import pairwise_associations, variables
-from prism_jax.data_report.pairwise_associations import AssociationConfig
+from prism_jax.data_report.survey import SurveyConfig
 from prism_jax.data_report.variables import Coding
 
 SUBJECTS = 2000
@@ -22,7 +22,7 @@ def of(attributes: list[Attributes], patients: np.ndarray | None = None, **confi
     columns = variables.variables(attributes, None, Coding())
     adjusters = variables.covariates(attributes, min_images=10)
     patients = np.arange(len(attributes)) if patients is None else patients
-    found = pairwise_associations.measure_all(columns, adjusters, patients, AssociationConfig(**config))
+    found = pairwise_associations.measure_all(columns, adjusters, patients, **config)
     return {(one.first, one.second): one for one in found}
 
 
@@ -160,4 +160,4 @@ def test_what_is_mostly_unknown_is_not_adjusted_for():
 )
 def test_a_configuration_that_makes_no_sense_is_refused(config, message):
     with pytest.raises(ValueError, match=message):
-        AssociationConfig(**config)
+        SurveyConfig(**config)

@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from prism_jax.data_report.pairwise_associations import AssociationConfig, measure_all
+from prism_jax.data_report.pairwise_associations import measure_all
 from prism_jax.data_report.relations import relate, slope
 from prism_jax.data_report.variables import Variable
 from prism_jax.stats.intervals import Estimate
@@ -17,7 +17,7 @@ def association(link: float, images: int = 4000):
     b = (rng.random(images) < 0.1 + link * a).astype(float)
     variables = [Variable(name=name, kind="finding", values=values) for name, values in (("Heart A", a), ("B", b))]
     covariates = {"view": np.zeros((images, 0)), "age": rng.normal(size=(images, 2)), "sex": np.zeros((images, 1))}
-    return measure_all(variables, covariates, np.arange(images), AssociationConfig())[0]
+    return measure_all(variables, covariates, np.arange(images))[0]
 
 
 def model(value: float, half: float = 0.1) -> Estimate:

@@ -65,12 +65,7 @@ def _described(pixels: np.ndarray) -> Dataset:
     capture.ImageType = ["DERIVED", "SECONDARY"]
     capture.SeriesDescription = DESCRIPTION
     capture.DerivationDescription = f"{DESCRIPTION} by prism_jax {metadata.version('prism-jax')}; not an acquired image"
-    capture.Rows, capture.Columns = pixels.shape
-    capture.SamplesPerPixel, capture.PhotometricInterpretation, capture.PixelRepresentation = 1, "MONOCHROME2", 0
-    capture.BitsAllocated, capture.BitsStored, capture.HighBit = 8, 8, 7
-    data = np.ascontiguousarray(pixels, np.uint8).tobytes()
-    capture.PixelData = data + b"\0" * (len(data) % 2)
-    capture["PixelData"].VR = "OB"
+    capture.set_pixel_data(np.ascontiguousarray(pixels, np.uint8), "MONOCHROME2", 8, generate_instance_uid=False)
     return capture
 
 

@@ -44,7 +44,7 @@ class NihConfig:
 
 def read_rows(source: str | Path, config: NihConfig) -> list[Row]:
     """All rows of the table. Raises a ValueError for the first cell that makes no sense."""
-    file = _table(source, config)
+    file = tables.find(source, *([config.table] if config.table else TABLES))
     table = tables.read(file)
     tables.check_columns(file, table, (*COLUMNS, *SIZE, *SPACING))
     places = _places(Path(source))
@@ -103,16 +103,6 @@ def _number(column: str, cell: str) -> float:
         return float(cell)
     except ValueError:
         raise ValueError(f"{column} {cell!r} is not a number") from None
-
-
-def _table(source: str | Path, config: NihConfig) -> Path:
-    if config.table:
-        return tables.find(source, config.table)
-    for name in TABLES:
-        for file in (Path(source) / name, Path(source) / f"{name}.gz"):
-            if file.is_file():
-                return file
-    return tables.find(source, TABLES[0])  # raises, with the tables that exist
 
 
 def _places(source: Path) -> dict[str, str]:

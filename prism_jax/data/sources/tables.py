@@ -48,15 +48,16 @@ def read(file: Path, *, separator: str = ";") -> Table:
     return table
 
 
-def find(source: str | Path, name: str) -> Path:
-    """The file `name`, or `name` with .gz, in the folder `source`; a ValueError lists the tables that are there."""
+def find(source: str | Path, *names: str) -> Path:
+    """The first of the files `names`, each perhaps with .gz, in the folder `source`; a ValueError lists its tables."""
     if not Path(source).is_dir():
         raise ValueError(f"source folder {source} does not exist")
-    for file in (Path(source) / name, Path(source) / f"{name}.gz"):
-        if file.is_file():
-            return file
+    for name in names:
+        for file in (Path(source) / name, Path(source) / f"{name}.gz"):
+            if file.is_file():
+                return file
     tables = sorted(other.name for other in Path(source).iterdir() if other.name.removesuffix(".gz").endswith(SUFFIXES))
-    raise ValueError(f"no table {Path(source) / name}; the folder has {', '.join(tables) or 'no table'}")
+    raise ValueError(f"no table {Path(source) / names[0]}; the folder has {', '.join(tables) or 'no table'}")
 
 
 def load(source: str | Path, name: str, columns: Sequence[str]) -> tuple[Path, Table]:
@@ -86,15 +87,9 @@ def check_columns(file: Path, table: Table, needed: Sequence[str]) -> None:
 
 
 def _csv(lines: Iterator[str]) -> Table:
-    reader = csv.reader(lines)
-    columns = tuple(next(reader, ()))
-    width = len(columns)
-    rows = []
-    for cells in reader:
-        if cells:  # blank lines are skipped
-            cells += [""] * (width - len(cells))
-            rows.append({column: cell.strip() for column, cell in zip(columns, cells, strict=False)})
-    return Table(columns, rows)
+    reader = csv.DictReader(lines, restval="")  # skips blank lines
+    columns = tuple(reader.fieldnames or ())
+    return Table(columns, [{column: row[column].strip() for column in columns} for row in reader])
 
 
 def _json_lines(lines: Iterator[str], separator: str) -> Table:
