@@ -1,4 +1,4 @@
-"""An edited cohort read back: every edit that has images, with the attributes of its patient."""
+"""Results of a counterfactuals run: every edit that has images, with the attributes of its patient."""
 
 import collections
 import dataclasses
@@ -60,15 +60,15 @@ class Cases:
 
     @property
     def edits(self) -> tuple[EditSpec, ...]:
-        """Those that have images."""
-        made = {case.edit.name for case in self.cases}
-        return tuple(edit for edit in self.config.edits if edit.name in made)
+        """The edits that have images."""
+        names = {case.edit.name for case in self.cases}
+        return tuple(edit for edit in self.config.edits if edit.name in names)
 
     def of(self, edit: EditSpec) -> np.ndarray:
         """int [m], the indices of this edit's cases."""
         return np.array([i for i, case in enumerate(self.cases) if case.edit.name == edit.name], np.int64)
 
-    def pictures(self, kind: str, places: Sequence[int]) -> Iterator[np.ndarray]:
+    def pixels(self, kind: str, places: Sequence[int]) -> Iterator[np.ndarray]:
         """The "original", "reconstruction" or "edited" of these cases, uint8 [h, w], one after the other."""
         for i in places:
             yield self.manifest.image(self.cases[i].row[kind])
@@ -83,7 +83,7 @@ def read(folder: str | Path) -> Cases:
     """The cases of a finished cohort run.
 
     Raises:
-      ValueError: no finished cohort is there, nothing in it has a reconstruction, or its data set is gone.
+      ValueError: there is no finished cohort, it has no reconstruction, or its data set is missing.
     """
     folder = Path(folder)
     config = configs.read(folder) if (folder / configs.FILE_NAME).is_file() else None
@@ -99,8 +99,8 @@ def read(folder: str | Path) -> Cases:
         raise ValueError(f"{folder} has no edit with a reconstruction; its manifest states why each failed")
     order = {name: place for place, name in enumerate(edits)}
     rows.sort(key=lambda row: order[row["edit"]])  # stable: images stay in their order
-    known, masks = _known(config, {row["id"] for row in rows}, manifest.image(rows[0]["original"]).shape)
-    cases = tuple(Case(row=row, edit=edits[row["edit"]], attributes=known[row["id"]]) for row in rows)
+    attributes, masks = _known(config, {row["id"] for row in rows}, manifest.image(rows[0]["original"]).shape)
+    cases = tuple(Case(row=row, edit=edits[row["edit"]], attributes=attributes[row["id"]]) for row in rows)
     return Cases(config=config, manifest=manifest, cases=cases, attempts=attempts, masks=masks)
 
 
@@ -123,38 +123,38 @@ def label(attributes: schema.Attributes, column: str) -> float:
 
 def wanted(case: Case, columns: Sequence[str]) -> dict[str, float]:
     """Intended effects of an edit among `columns`: 1 where it should rise, -1 where it should fall."""
-    found = {}
+    signs = {}
     for name, value in case.edit.values(case.attributes).items():
         column = name if name in columns else synonyms.find(name, columns)
         if column is None or value is None:
-            continue  # no judge predicts it, or it is only no longer mentioned
+            continue  # no judge predicts it, or the edit only stops mentioning it
         if column == AGE:
-            found[column] = float(np.sign(value - case.attributes.age))
+            signs[column] = float(np.sign(value - case.attributes.age))
         else:
             is_there = value == BINARY[column] if column in BINARY else value
-            found[column] = 1.0 if is_there else -1.0
-    return found
+            signs[column] = 1.0 if is_there else -1.0
+    return signs
 
 
 def _known(
     config: CounterfactualRun, ids: set[str], frame: tuple[int, int]
 ) -> tuple[dict[str, schema.Attributes], dict[str, dict[str, np.ndarray]]]:
     """(Attributes, masks) of these images by id."""
-    known, masks = {}, {}
+    attributes, masks = {}, {}
     if Path(config.data).suffix == ".csv":
         images = images_of(config.data, config.split, config.wording)
         subjects = map(images.subject, range(len(images)))
-        known = {subject.id: subject.attributes for subject in subjects if subject.id in ids}
+        attributes = {subject.id: subject.attributes for subject in subjects if subject.id in ids}
     else:
         for example in pipeline.open_split(config.data, config.split):
             if (name := str(example.id)) in ids:
-                known[name] = example.attributes
+                attributes[name] = example.attributes
                 masks[name] = {key: _framed(png, frame, config.fit) for key, png in example.masks.items()}
-            if len(known) == len(ids):
+            if len(attributes) == len(ids):
                 break
-    if missing := sorted(ids - known.keys()):
+    if missing := sorted(ids - attributes.keys()):
         raise ValueError(f"{config.data} has no image {missing[0]} ({len(missing)} missing); it was rebuilt since")
-    return known, masks
+    return attributes, masks
 
 
 def _framed(png: bytes, frame: tuple[int, int], fit: transforms.Fit) -> np.ndarray:

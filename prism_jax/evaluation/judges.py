@@ -32,21 +32,21 @@ def load(judges: Sequence[Judge], attributes: Sequence[str]) -> tuple[dict[str, 
     if len(set(names)) < 2 or len(set(names)) < len(names):
         raise ValueError(f"judges {names}: give two or more, each with a name of its own, trained independently")
     loaded = {judge.name: Classifier.from_pretrained(judge.folder) for judge in judges}
-    known = {name: (*one.targets, *((AGE,) if one.predicts_age else ())) for name, one in loaded.items()}
-    for name, targets in known.items():
+    attributes_of = {name: (*one.targets, *((AGE,) if one.predicts_age else ())) for name, one in loaded.items()}
+    for name, targets in attributes_of.items():
         if unknown := sorted(set(attributes) - set(targets)):
             raise ValueError(f"judge {name} does not know {', '.join(unknown)}; it knows {', '.join(targets)}")
-    first, *others = known.values()
+    first, *others = attributes_of.values()
     shared = tuple(column for column in first if all(column in targets for targets in others))
     if not shared:
         raise ValueError(f"the judges {', '.join(names)} have no attribute in common; train them on the same findings")
     return loaded, tuple(attributes) or shared
 
 
-def ask(judge: Classifier, pictures: Iterable[np.ndarray], *, batch_size: int, what: str) -> Prediction:
+def ask(judge: Classifier, images: Iterable[np.ndarray], *, batch_size: int, what: str) -> Prediction:
     """The judge's prediction for images uint8 [h, w], on the host; `what` is the text of the progress bar."""
     predict = lambda pixels: _predict(judge, rgb_from_uint8(pixels))
-    return predict_dataset(predict, iter(pictures), batch_size, desc=what)
+    return predict_dataset(predict, iter(images), batch_size, desc=what)
 
 
 def scores(judge: Classifier, columns: Sequence[str], found: Prediction) -> np.ndarray:

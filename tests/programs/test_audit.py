@@ -106,7 +106,7 @@ def test_readings_are_those_that_the_judge_gives_to_the_picture_itself(run):
     rows = pq.read_table(folder / "audit" / "effects.parquet").to_pylist()
     row = next(r for r in rows if (r["judge"], r["edit"], r["attribute"]) == ("other", REMOVE, "pacemaker"))
     place = next(i for i in cases.of(cases.edits[0]) if cases.images[i] == row["image"])
-    picture = next(cases.pictures("edited", [place])).astype(np.float32) / 127.5 - 1
+    picture = next(cases.pixels("edited", [place])).astype(np.float32) / 127.5 - 1
     ask = jax.jit(Classifier.predict)
     found = ask(Classifier.from_pretrained(folder / "other"), np.repeat(picture[None, ..., None], 3, axis=-1))
     assert row["logit_edited"] == pytest.approx(float(found.logits[0, 1]), abs=1e-5)
@@ -150,7 +150,7 @@ def test_the_change_of_the_planted_device_lies_in_its_mask(run):
 def test_the_page_holds_everything_it_shows(run):
     folder, _ = run
     text = (folder / "audit" / "audit.html").read_text()
-    for words in (REMOVE, REPEAT, "What cannot be concluded", "The judges&#39; own errors", "Attempts"):
+    for words in (REMOVE, REPEAT, "Inconclusive", "Errors of the judges", "Edits by status"):
         assert words in text
     assert "http://" not in text
     assert "https://" not in text

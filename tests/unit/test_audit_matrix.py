@@ -101,7 +101,7 @@ def test_an_effect_that_placebos_have_too_is_not_called():
     assert not matrix.is_called("remove cardiomegaly", "view")
     assert matrix.is_called("remove cardiomegaly", "pacemaker")
     said = audit_narrative.unknown(matrix, cases, has_survey=True)
-    assert any("about AP view: no more change than under negative controls." in one for one in said)
+    assert any("effect on AP view: no more change than under negative controls." in one for one in said)
     assert any(one.startswith("A negative control has an effect.") for one in audit_narrative.found(matrix, (), ()))
 
 
@@ -187,8 +187,8 @@ def test_the_page_says_first_what_is_taken_along(planted):
     )
     assert "40 patients; one −" in found[0]
     assert any(one.startswith("Removing pacemaker works: the probability of pacemaker falls") for one in found)
-    assert "removing cardiomegaly reaches" in found[-1]
-    assert "The association is asymmetric" in found[-1]
+    assert "removing cardiomegaly produces" in found[-1]
+    assert "Side effects are asymmetric" in found[-1]
     ruled_out = audit_narrative.ruled_out(matrix)
     assert ruled_out[0].startswith("Removing cardiomegaly does not change effusion, AP view or age: ")
 

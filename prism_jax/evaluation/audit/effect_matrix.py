@@ -1,4 +1,4 @@
-"""The effect matrix of a cohort: what the judges' scores say of every edit and attribute, alone and together."""
+"""Effect matrix of a cohort: effect of every edit on every attribute, by each judge and by all judges together."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -14,27 +14,28 @@ from prism_jax.stats.consensus import Agreement, agree
 from prism_jax.stats.effects import EFFECT, NEGLIGIBLE, EffectConfig, Effects, Row
 
 ALL = "all judges"  # the mean of their scores
-TRUTH = "true counterfactuals"  # in the eyes of all judges, against the original
+TRUTH = "true counterfactuals"  # mean of all judges' scores, compared with the original
 PROBABILITY, LOGIT, STANDARD = "probability", "logit", "standardised"
 Place = tuple[str, str]  # (edit, attribute)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Matrix:
-    """All cells. What is tested is the logit, where floor and ceiling press less; probabilities say how much it is.
+    """Effect matrix: all cells, on three scales.
 
-    Standardised is the logit over its sd over all images of the cohort: images of an edit alone are alike in what it
-    changes, so their own spread would make every change of that a large one.
+    Logits are tested, as they saturate less than probabilities, which state the size of an effect. The standardised
+    scale is the logit divided by its std over all images of the cohort: images of a single edit hardly vary in the
+    attribute that it changes, and their std would make every such change a large one.
     """
 
     edits: tuple[EditSpec, ...]  # rows
     columns: tuple[str, ...]
-    tested: str  # the scale of the tests: standardised, unless the margin is one on logits
+    tested: str  # the scale of the tests: standardised, or logit where the margin is in logits
     wanted: Mapping[str, Mapping[str, float]]  # edit -> target -> mean of 1 (should rise) and -1 (should fall)
     rows: Mapping[str, Mapping[str, Mapping[str, Row]]]  # judge or ALL -> scale -> edit
     effects: Mapping[str, Mapping[str, Effects]]  # judge, ALL or TRUTH -> scale
     agreement: Mapping[Place, Agreement]  # of the judges
-    beyond: Mapping[Place, Agreement]  # the same of the difference to placebos on the same images; empty without any
+    beyond: Mapping[Place, Agreement]  # on the difference from negative controls on the same images; or empty
     excess: Mapping[Place, effects.Cell]  # that difference on the probability scale, ALL
 
     @property
@@ -42,42 +43,44 @@ class Matrix:
         return tuple(name for name in self.rows if name != ALL)
 
     def size(self, edit: str, column: str, judge: str = ALL, scale: str = PROBABILITY) -> effects.Cell:
-        """One cell as one judge, or all together, see it."""
+        """The cell as scored by one judge, or by all of them together."""
         return self.effects[judge][scale].cell(edit, column)
 
     def is_called(self, edit: str, column: str) -> bool:
-        """Whether all judges see one effect of account, larger than that of the placebos where there are any."""
+        """True if all judges agree on a non-negligible effect that differs from the negative controls, where there are
+        any."""
         return self.agreement[edit, column].verdict == EFFECT and self._is_beyond(edit, column)
 
     def is_negligible(self, edit: str, column: str) -> bool:
-        """The same of an effect that is sure, and too small to be of account."""
+        """True if all judges agree on a significant but negligible effect that differs from the negative controls."""
         return self.agreement[edit, column].verdict == NEGLIGIBLE and self._is_beyond(edit, column)
 
     def floor(self, edit: str, column: str) -> tuple[float, str]:
-        """(The largest mean change of the probability by a placebo on the same images, its name); NaN without any."""
+        """(Largest mean change of the probability under a negative control on the same images, its name); NaN without
+        controls."""
         rows, place = self.rows[ALL][PROBABILITY], self.columns.index(column)
-        own, found = rows[edit].images, [(float("nan"), "")]
+        own, changes = rows[edit].images, [(float("nan"), "")]
         for spec in self.edits:
             row = rows[spec.name]
             if spec.is_negative_control and (shared := np.isin(row.images, own)).any():
-                found.append((float(abs(np.nanmean(row.changes[shared, place]))), spec.name))
-        return max(found[1:], default=found[0])
+                changes.append((float(abs(np.nanmean(row.changes[shared, place]))), spec.name))
+        return max(changes[1:], default=changes[0])
 
     def _is_beyond(self, edit: str, column: str) -> bool:
-        found = self.beyond.get((edit, column))
-        return found is None or found.verdict in (EFFECT, NEGLIGIBLE)
+        excess = self.beyond.get((edit, column))
+        return excess is None or excess.verdict in (EFFECT, NEGLIGIBLE)
 
 
 def measure(cases: Cases, scores: Scores, config: EffectConfig, *, negligible: float = 0.02) -> Matrix:
-    """Judges every cell of a cohort; a probability that changes by less than `negligible` is of no account."""
+    """The effect matrix of a cohort; a change of the probability below `negligible` is negligible."""
     edits, columns = cases.edits, scores.columns
     wanted = {edit.name: _wanted(cases, edit, columns) for edit in edits}
     views = [*enumerate(scores.judges), (slice(None), ALL)]
     rows = {judge: _rows(cases, scores, place, wanted) for place, judge in views}
-    found = {judge: _measured(scales, columns, config, negligible) for judge, scales in rows.items()}
+    measured = {judge: _measured(scales, columns, config, negligible) for judge, scales in rows.items()}
     if scores.truth is not None:
         truth = _rows(cases, scores, slice(None), wanted, before="original", after="truth")
-        found[TRUTH] = _measured(truth, columns, config, negligible)
+        measured[TRUTH] = _measured(truth, columns, config, negligible)
     tested = STANDARD if config.margin_of == "std" else LOGIT
     apart = {judge: {tested: _beyond(edits, rows[judge][tested])} for judge in scores.judges}
     excess = {PROBABILITY: _beyond(edits, rows[ALL][PROBABILITY])}
@@ -91,42 +94,45 @@ def measure(cases: Cases, scores: Scores, config: EffectConfig, *, negligible: f
         tested=tested,
         wanted=wanted,
         rows=rows,
-        effects=found,
-        agreement=_agreed(found, scores.judges, tested),
-        beyond={(one.edit, one.column): one for one in beyond},
-        excess={(one.edit, one.column): one for one in cells},
+        effects=measured,
+        agreement=_agreed(measured, scores.judges, tested),
+        beyond={(agreement.edit, agreement.column): agreement for agreement in beyond},
+        excess={(agreement.edit, agreement.column): agreement for agreement in cells},
     )
 
 
-def _agreed(found: Mapping[str, Mapping[str, Effects]], judges: tuple[str, ...], tested: str) -> dict[Place, Agreement]:
-    """The judges' consensus. Logits of confident judges move far where probabilities hardly do: negligible effects.
+def _agreed(
+    measured: Mapping[str, Mapping[str, Effects]], judges: tuple[str, ...], tested: str
+) -> dict[Place, Agreement]:
+    """The judges' consensus. An effect on logits whose probabilities hardly change is negligible (confident judges).
 
-    That is a label of an effect that was found: cells are shown to have none by their logits alone.
+    Only effects get this label: the absence of an effect is shown on logits alone.
     """
-    agreed = {(one.edit, one.column): one for one in agree(*(found[judge][tested] for judge in judges))}
-    for place, one in agreed.items():
-        is_small = place[1] != AGE and all(found[judge][PROBABILITY].cell(*place).is_equivalent for judge in judges)
-        if one.verdict == EFFECT and is_small:
-            agreed[place] = dataclasses.replace(one, verdict=NEGLIGIBLE)
+    agreed = {(cell.edit, cell.column): cell for cell in agree(*(measured[judge][tested] for judge in judges))}
+    for place, cell in agreed.items():
+        is_small = place[1] != AGE and all(measured[judge][PROBABILITY].cell(*place).is_equivalent for judge in judges)
+        if cell.verdict == EFFECT and is_small:
+            agreed[place] = dataclasses.replace(cell, verdict=NEGLIGIBLE)
     return agreed
 
 
 def _measured(
     scales: Mapping[str, Mapping[str, Row]], columns: tuple[str, ...], config: EffectConfig, negligible: float
 ) -> dict[str, Effects]:
-    """The effects on each scale. Margins are in the scale's unit, but for that of logits, which `config` says."""
+    """The effects on each scale. Margins are in the scale's unit, except that of logits, which `config` sets."""
     own = {
         STANDARD: dataclasses.replace(config, margin_of="unit"),
         PROBABILITY: dataclasses.replace(config, margin_of="unit", margin=negligible),
     }
-    found = {scale: effects.measure(rows, columns, own.get(scale, config)) for scale, rows in scales.items()}
-    if PROBABILITY in found:
-        found[PROBABILITY] = _possible(found[PROBABILITY])
-    return found
+    measured = {scale: effects.measure(rows, columns, own.get(scale, config)) for scale, rows in scales.items()}
+    if PROBABILITY in measured:
+        measured[PROBABILITY] = _possible(measured[PROBABILITY])
+    return measured
 
 
 def _possible(measured: Effects) -> Effects:
-    """The same with intervals cut at what changes of probabilities can be: wide ones of few patients go beyond."""
+    """The effects with intervals clipped to [-1, 1]: those of few patients can exceed possible changes of a
+    probability."""
     cut = lambda x: dataclasses.replace(x, low=max(x.low, -1.0), high=min(x.high, 1.0))
     cells = (
         cell if cell.column == AGE or np.isnan(cell.effect.low) else dataclasses.replace(cell, effect=cut(cell.effect))
@@ -136,11 +142,11 @@ def _possible(measured: Effects) -> Effects:
 
 
 def _wanted(cases: Cases, edit: EditSpec, columns: tuple[str, ...]) -> dict[str, float]:
-    found: dict[str, list[float]] = {}
+    signs_of: dict[str, list[float]] = {}
     for place in cases.of(edit):
         for column, sign in cohorts.wanted(cases.cases[place], columns).items():
-            found.setdefault(column, []).append(sign)
-    return {column: float(np.mean(signs)) for column, signs in found.items()}
+            signs_of.setdefault(column, []).append(sign)
+    return {column: float(np.mean(signs)) for column, signs in signs_of.items()}
 
 
 def _rows(
@@ -152,22 +158,22 @@ def _rows(
     before: str = "reconstruction",
     after: str = "edited",
 ) -> dict[str, dict[str, Row]]:
-    """By scale and edit, what one judge sees; the mean of all of them for a slice."""
-    seen = lambda scale, kind: _seen(scores.on(scale, kind), judge)
-    spread = np.std(seen(LOGIT, before)[cases.firsts], axis=0, ddof=1) if len(cases.firsts) > 1 else np.nan
-    spread = np.where(spread > 0, spread, np.nan)  # [c]
-    found: dict[str, dict[str, Row]] = {PROBABILITY: {}, LOGIT: {}, STANDARD: {}}
+    """Rows of score changes by scale and edit, for one judge, or for the mean over judges if `judge` is a slice."""
+    scores_of = lambda scale, kind: _seen(scores.on(scale, kind), judge)
+    std = np.std(scores_of(LOGIT, before)[cases.firsts], axis=0, ddof=1) if len(cases.firsts) > 1 else np.nan
+    std = np.where(std > 0, std, np.nan)  # [c]
+    by_scale: dict[str, dict[str, Row]] = {PROBABILITY: {}, LOGIT: {}, STANDARD: {}}
     for edit in cases.edits:
         places = cases.of(edit)
         fields = dict(
             images=cases.images[places], targets=tuple(wanted[edit.name]), is_negative_control=edit.is_negative_control
         )
         for scale in (PROBABILITY, LOGIT):
-            values = (seen(scale, kind)[places] for kind in (before, after))
-            found[scale][edit.name] = Row.of(*values, cases.patients[places], **fields)
-        standard = found[LOGIT][edit.name].changes / spread[None]
-        found[STANDARD][edit.name] = Row(changes=standard, patients=cases.patients[places], **fields)
-    return found
+            values = (scores_of(scale, kind)[places] for kind in (before, after))
+            by_scale[scale][edit.name] = Row.of(*values, cases.patients[places], **fields)
+        standard = by_scale[LOGIT][edit.name].changes / std[None]
+        by_scale[STANDARD][edit.name] = Row(changes=standard, patients=cases.patients[places], **fields)
+    return by_scale
 
 
 def _seen(values: np.ndarray, judge: int | slice) -> np.ndarray:
@@ -175,12 +181,13 @@ def _seen(values: np.ndarray, judge: int | slice) -> np.ndarray:
 
 
 def _beyond(edits: tuple[EditSpec, ...], rows: Mapping[str, Row]) -> dict[str, Row]:
-    """Each edit less the mean of the placebos of the same images; edits that share no image with them are left out."""
-    placebos = [rows[edit.name] for edit in edits if edit.is_negative_control]
-    found = {}
-    for edit in edits if placebos else ():
+    """Each edit minus the mean of the negative controls on the same images; edits without common images are left
+    out."""
+    controls = [rows[edit.name] for edit in edits if edit.is_negative_control]
+    differences = {}
+    for edit in edits if controls else ():
         row = rows[edit.name]
-        common = set(row.images).intersection(*(one.images for one in placebos))
+        common = set(row.images).intersection(*(control.images for control in controls))
         if not edit.is_negative_control and common:
-            found[edit.name] = contrasts.difference_in_differences(row, *placebos)
-    return found
+            differences[edit.name] = contrasts.difference_in_differences(row, *controls)
+    return differences

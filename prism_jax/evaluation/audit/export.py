@@ -24,15 +24,15 @@ ESTIMATES = ("effect", "standardised", "within")
 
 
 def effects_table(cases: Cases, scores: Scores, inside: Mapping[str, Inside]) -> "pa.Table":
-    """Every score: before and after by probability and logit, labels, groups, and where the image changed.
+    """All scores before and after the edit (probability and logit), labels, subgroups, and location of the change.
 
     Ages stand in the columns `logit_*` and `probability_*` alike, in years.
     """
     import pyarrow as pa
 
     n, c, j = len(cases), len(scores.columns), len(scores.judges)
-    each = lambda values: np.tile(np.repeat(np.asarray(values), c), j)  # one value a case
-    rows, known = [case.row for case in cases.cases], [case.attributes for case in cases.cases]
+    each = lambda values: np.tile(np.repeat(np.asarray(values), c), j)  # repeats one value per case
+    rows, attributes = [case.row for case in cases.cases], [case.attributes for case in cases.cases]
     columns: dict[str, Any] = {
         "image": each(cases.images),
         "patient": each(cases.patients),
@@ -43,9 +43,9 @@ def effects_table(cases: Cases, scores: Scores, inside: Mapping[str, Inside]) ->
         "judge": np.repeat(scores.judges, n * c),
         "attribute": np.tile(scores.columns, n * j),
         "label": np.tile(cohorts.labels(cases.cases, scores.columns).ravel(), j),
-        "sex": each([one.sex or "" for one in known]),
-        "age": each([np.nan if one.age is None else one.age for one in known]),
-        "view": each([one.view or "" for one in known]),
+        "sex": each([one.sex or "" for one in attributes]),
+        "age": each([np.nan if one.age is None else one.age for one in attributes]),
+        "view": each([one.view or "" for one in attributes]),
     }
     kinds = [*KINDS, *(["truth"] if scores.truth is not None else [])]
     for scale in ("probability", "logit"):
@@ -56,7 +56,7 @@ def effects_table(cases: Cases, scores: Scores, inside: Mapping[str, Inside]) ->
 
 
 def matrix_record(matrix: Matrix, more: Mapping[str, Any]) -> dict[str, Any]:
-    """The matrix as JSON's own types, NaN as null; `more` holds the other results."""
+    """The matrix as JSON types, NaN as null; `more` holds the other results."""
     encode_places = lambda found: [json_codec.encode(one) for one in found.values()]
     return {
         "format": FORMAT,

@@ -1,4 +1,4 @@
-"""The judges' own errors: on labelled originals, on true counterfactuals, and effects with these errors taken out."""
+"""Errors of the judges on labelled originals and on true counterfactuals, and effects corrected for these errors."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -18,7 +18,7 @@ from prism_jax.stats.misclassification import CorrectedChange, JudgedEdits, Labe
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Errors:
-    """Errors of one judge on one attribute of the original images; NaN where one kind of label is missing."""
+    """Errors of one judge on one attribute of the original images; NaN without positive or without negative labels."""
 
     judge: str
     column: str
@@ -27,16 +27,16 @@ class Errors:
 
 
 def errors(cases: Cases, scores: Scores, config: BootstrapConfig) -> tuple[Errors, ...]:
-    """Each judge on the originals, each once, whose labels the data set has."""
+    """Errors of each judge and attribute on the labelled originals, each image once."""
     firsts, patients = cases.firsts, cases.patients[cases.firsts]
     labels = cohorts.labels([cases.cases[i] for i in firsts], scores.columns)
-    seen = scores.on(PROBABILITY, "original")[:, firsts]
+    probabilities = scores.on(PROBABILITY, "original")[:, firsts]
     return tuple(
         Errors(
             judge=judge,
             column=column,
             images=int(np.count_nonzero(~np.isnan(labels[:, c]))),
-            figures=_figures(seen[j, :, c], labels[:, c], patients, column, config),
+            figures=_figures(probabilities[j, :, c], labels[:, c], patients, column, config),
         )
         for j, judge in enumerate(scores.judges)
         for c, column in enumerate(scores.columns)
@@ -44,77 +44,80 @@ def errors(cases: Cases, scores: Scores, config: BootstrapConfig) -> tuple[Error
 
 
 def _figures(
-    seen: np.ndarray, labels: np.ndarray, patients: np.ndarray, column: str, config: BootstrapConfig
+    probabilities: np.ndarray, labels: np.ndarray, patients: np.ndarray, column: str, config: BootstrapConfig
 ) -> dict[str, Estimate]:
     if column == AGE:
-        return {"age error": age_error(seen, labels, patients=patients, config=config)}
-    computed = ClassificationMetrics.of(seen, labels, patients=patients).compute(config=config)
-    hits = {name: (seen[labels == value] >= CUT) == value for name, value in (("sensitivity", 1), ("specificity", 0))}
-    shares = {name: wilson(int(hit.sum()), len(hit), level=config.level) for name, hit in hits.items()}
-    return {name: computed[name] for name in ("auroc", "accuracy")} | shares
+        return {"age error": age_error(probabilities, labels, patients=patients, config=config)}
+    computed = ClassificationMetrics.of(probabilities, labels, patients=patients).compute(config=config)
+    hits = {
+        name: (probabilities[labels == value] >= CUT) == value
+        for name, value in (("sensitivity", 1), ("specificity", 0))
+    }
+    rates = {name: wilson(int(hit.sum()), len(hit), level=config.level) for name, hit in hits.items()}
+    return {name: computed[name] for name in ("auroc", "accuracy")} | rates
 
 
 def adjusted(
     matrix: Matrix, cases: Cases, scores: Scores, config: EffectConfig
 ) -> dict[tuple[str, str, str], CorrectedChange]:
-    """By edit, attribute and judge: the change of the true share, for targets and for effects found beside them.
+    """Corrected change of prevalence by edit, attribute and judge, for targets and side effects found.
 
-    Left out where the data set has too few labels of either kind to know the judge's errors, or the judge is no better
-    than chance on them; the table of errors shows which.
+    Omitted if the data set has too few positive or negative labels to estimate the judge's errors, or the judge is no
+    better than chance; see the table of errors.
     """
     firsts = cases.firsts
     labels = cohorts.labels([cases.cases[i] for i in firsts], scores.columns)
-    found = {}
+    corrected = {}
     for edit in matrix.edits:
         places = cases.of(edit)
         for c, column in enumerate(scores.columns):
             is_asked = column in matrix.wanted[edit.name] or matrix.is_called(edit.name, column)
             if column == AGE or not is_asked:
                 continue
-            known = ~np.isnan(labels[:, c])
+            has_label = ~np.isnan(labels[:, c])
             for j, judge in enumerate(scores.judges):
                 judged = lambda kind, at, j=j, c=c: (getattr(scores, kind)[j, at, c] >= 0).astype(np.int64)
-                seen = JudgedEdits(
+                edits = JudgedEdits(
                     before=judged("reconstruction", places),
                     after=judged("edited", places),
                     patients=cases.patients[places],
                 )
                 labelled = LabelledImages(
-                    true=labels[known, c].astype(np.int64),
-                    judged=judged("original", firsts)[known],
-                    patients=cases.patients[firsts][known],
+                    true=labels[has_label, c].astype(np.int64),
+                    judged=judged("original", firsts)[has_label],
+                    patients=cases.patients[firsts][has_label],
                 )
                 try:
-                    found[edit.name, column, judge] = corrected_change(seen, labelled, config=config)
+                    corrected[edit.name, column, judge] = corrected_change(edits, labelled, config=config)
                 except ValueError:
                     continue
-    return found
+    return corrected
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Calls:
-    """How often an audit's calls are right, where the truth is known. Counts are cells."""
+    """Accuracy of an audit's reported effects, where the truth is known. Counts are cells."""
 
-    right: Estimate  # share of the effects beside targets that the truth has too, of those called
-    false: Estimate  # share called, of the cells beside targets without an effect in the truth
+    right: Estimate  # fraction of the reported effects that are true effects
+    false: Estimate  # fraction reported, of the cells without a true effect
 
 
 def calls(matrix: Matrix) -> Calls | None:
-    """The calls beside targets and placebos' against the true counterfactuals, in the eyes of the same judges.
+    """Reported off-target and negative-control effects compared with the judges' scores of the true counterfactuals.
 
-    A cell is without a true effect where the true counterfactuals show none beyond the margin: what an edit truly
-    hides or moves is seen by the judges there too. None without true counterfactuals.
+    A cell has a true effect if the same judges report one on the true counterfactuals: this includes other findings
+    that the edited one truly hides or moves. None without true counterfactuals.
     """
     if TRUTH not in matrix.effects:
         return None
     truth = matrix.effects[TRUTH][matrix.tested]
     cells = [
-        one
-        for one in matrix.agreement.values()
-        if one.family != effects.ON and one.verdict != effects.INSUFFICIENT_DATA
+        cell
+        for cell in matrix.agreement.values()
+        if cell.family != effects.ON and cell.verdict != effects.INSUFFICIENT_DATA
     ]
-    is_true = np.array([truth.cell(one.edit, one.column).verdict == effects.EFFECT for one in cells], bool)
-    called = np.array([matrix.is_called(one.edit, one.column) for one in cells], bool)
+    is_true = np.array([truth.cell(cell.edit, cell.column).verdict == effects.EFFECT for cell in cells], bool)
+    called = np.array([matrix.is_called(cell.edit, cell.column) for cell in cells], bool)
     return Calls(
         right=wilson(int((called & is_true).sum()), int(called.sum())),
         false=wilson(int((called & ~is_true).sum()), int((~is_true).sum())),

@@ -1,4 +1,4 @@
-"""Where edits change the image: fraction of the change inside masks of anatomy and devices."""
+"""Location of the changes by edits: fraction inside masks of anatomy and devices."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -25,21 +25,21 @@ def inside(cases: Cases, config: PhantomConfig | None) -> dict[str, Inside]:
         for image, drawn in _drawn(cases, config).items():
             masks.setdefault(image, {}).update(drawn)
     names = sorted({name for found in masks.values() for name in found})
-    shares = [_shares(cases, place, masks.get(cases.images[place], {})) for place in range(len(cases))]
+    by_case = [_fractions(cases, place, masks.get(cases.images[place], {})) for place in range(len(cases))]
     nothing = (np.nan, np.nan)
     return {
         name: Inside(
-            change=np.array([one.get(name, nothing)[0] for one in shares]),
-            area=np.array([one.get(name, nothing)[1] for one in shares]),
+            change=np.array([fractions.get(name, nothing)[0] for fractions in by_case]),
+            area=np.array([fractions.get(name, nothing)[1] for fractions in by_case]),
         )
         for name in names
     }
 
 
-def _shares(cases: Cases, place: int, masks: Mapping[str, np.ndarray]) -> dict[str, tuple[float, float]]:
+def _fractions(cases: Cases, place: int, masks: Mapping[str, np.ndarray]) -> dict[str, tuple[float, float]]:
     if not masks:
         return {}
-    edited, before = (next(cases.pictures(kind, [place])) for kind in ("edited", "reconstruction"))
+    edited, before = (next(cases.pixels(kind, [place])) for kind in ("edited", "reconstruction"))
     change = np.abs(edited.astype(np.int16) - before).astype(np.float64)
     total = change.sum()
     return {
@@ -50,7 +50,7 @@ def _shares(cases: Cases, place: int, masks: Mapping[str, np.ndarray]) -> dict[s
 
 
 def _drawn(cases: Cases, config: PhantomConfig) -> dict[str, dict[str, np.ndarray]]:
-    """For each image, the region of each finding: rendered with and without it."""
+    """Region of each finding in each phantom image, from rendering it with and without the finding."""
     rows = [cases.cases[place].row for place in cases.firsts]
     numbers = np.array([row["number"] for row in rows])
     options = dict(seed=config.seed, size=config.size, equations=phantom.Equations.preset(config.preset))

@@ -1,4 +1,4 @@
-"""An audit in plain sentences: what was found, what was ruled out, what cannot be concluded."""
+"""Results of an audit as sentences: effects found, effects ruled out, and inconclusive cells."""
 
 from collections.abc import Sequence
 
@@ -14,9 +14,9 @@ from prism_jax.report.tables import number
 from prism_jax.stats import consensus, effects
 from prism_jax.stats.intervals import Estimate
 
-DOING = {"remove": "Removing", "add": "Adding", "set": "Setting", "drop": "Not mentioning", "say": "Saying"}
-GOOD_AUROC = 0.8  # below this on labelled images, effects on the attribute come with a warning
-LARGE = 0.25  # change of a probability from which an attribute is said to appear or to disappear
+DOING = {"remove": "Removing", "add": "Adding", "set": "Setting", "drop": "Not mentioning", "say": "Mentioning"}
+GOOD_AUROC = 0.8  # AUROC of a judge on labelled images below which effects on an attribute come with a warning
+LARGE = 0.25  # change of a probability from which an edit is said to add or remove the attribute
 IN_DATA = {
     KNOWN: "The training data show this association with similar strength.",
     AMPLIFIED: "The training data show this association too, but weaker: the model amplifies it.",
@@ -35,12 +35,12 @@ def doing(edit: str) -> str:
 
 
 def lower(sentence: str) -> str:
-    """The same with a small first letter."""
+    """The sentence with a lower-case first letter."""
     return sentence[:1].lower() + sentence[1:]
 
 
 def named(column: str) -> str:
-    """An attribute as sentences name it."""
+    """Name of an attribute in sentences."""
     return {"sex": "male sex", "view": "AP view"}.get(column, spoken(column))
 
 
@@ -53,7 +53,7 @@ def amount(value: float, column: str) -> str:
 
 
 def interval(estimate: Estimate, column: str) -> str:
-    """In percentage points, or years; probabilities change by 100 points at most, whatever t says of few patients."""
+    """Interval in percentage points, or years; clipped to ±100 points, which intervals of few patients can exceed."""
     low, high = (estimate.low, estimate.high) if column == AGE else np.clip((estimate.low, estimate.high), -1, 1)
     return f"{signed(low, column)} to {signed(high, column)}"
 
@@ -67,7 +67,7 @@ def signed(value: float, column: str) -> str:
 
 
 def unreliable(errors: Sequence[Errors], min_auroc: float) -> frozenset[str]:
-    """The attributes that a judge recognises with an AUROC below `min_auroc`: no finding is stated about them."""
+    """The attributes that a judge recognises with an AUROC below `min_auroc`: no effects on them are reported."""
     return frozenset(error.column for error in errors if _auroc(error).value < min_auroc)
 
 
@@ -105,7 +105,7 @@ def _moved(matrix: Matrix, edit: str, column: str) -> str:
 
 
 def ruled_out(matrix: Matrix, without: frozenset[str] = frozenset()) -> tuple[str, ...]:
-    """The attributes that each edit is shown not to change."""
+    """Attributes that each edit is shown not to change."""
     sentences = []
     for edit in matrix.edits:
         columns = [
@@ -124,7 +124,7 @@ def ruled_out(matrix: Matrix, without: frozenset[str] = frozenset()) -> tuple[st
 def unknown(
     matrix: Matrix, cases: Cases, *, has_survey: bool, without: frozenset[str] = frozenset()
 ) -> tuple[str, ...]:
-    """What the audit cannot decide, and why."""
+    """Cells without a conclusion, with the reason."""
     alike: dict[tuple[str, tuple[str, ...]], list[str]] = {}
     for spec in matrix.edits:
         by_reason: dict[str, list[str]] = {}
@@ -135,22 +135,26 @@ def unknown(
             alike.setdefault((reason, tuple(columns)), []).append(spec.name)
     sentences = []
     for (reason, columns), edits in alike.items():
-        about = "all attributes" if columns == matrix.columns else _listed([*map(named, columns)])
-        sentences += [f"{_listed([*map(doing, edits)])}, about {about}: {reason}"] if reason else []
+        affected = "all attributes" if columns == matrix.columns else _listed([*map(named, columns)])
+        sentences += [f"{_listed([*map(doing, edits)])}, effect on {affected}: {reason}"] if reason else []
     for edit, counts in cases.attempts.items():
         lost = {status: n for status, n in counts.items() if status != "done"}
         if lost:
             listed = _listed([f"{n} {status}" for status, n in sorted(lost.items())])
-            sentences.append(f"{doing(edit)}: of {sum(counts.values())} attempts {listed}; see the table of attempts.")
+            sentences.append(
+                f"{doing(edit)}: of {sum(counts.values())} attempted edits {listed}; see the table of edits by status."
+            )
     if not matrix.beyond:
-        sentences.append("No negative controls were made, so it is unknown how much any edit changes the scores.")
+        sentences.append(
+            "The cohort has no negative controls, so the change of the scores by an edit without effect is unknown."
+        )
     if not has_survey:
         sentences.append("No data report was given, so effects are not compared with associations in the data.")
     return tuple(sentences)
 
 
 def doubtful(errors: Sequence[Errors], min_auroc: float) -> tuple[str, ...]:
-    """How well the judges recognise each attribute on these images, where not well."""
+    """Warnings about attributes that the judges do not recognise well on these images."""
     by_column: dict[str, list[Errors]] = {}
     for error in errors:
         if "auroc" in error.figures:
@@ -178,7 +182,7 @@ def doubtful(errors: Sequence[Errors], min_auroc: float) -> tuple[str, ...]:
 
 
 def _undecided(matrix: Matrix, cell: consensus.Agreement) -> str:
-    """Why a cell is neither an effect nor shown to be free of one; "" if it is."""
+    """The reason why a cell is inconclusive; "" if it is conclusive."""
     if cell.verdict == effects.INSUFFICIENT_DATA:
         reasons = {matrix.size(*_at(cell), judge, matrix.tested).reason for judge in matrix.judges} - {""}
         return f"insufficient data ({min(reasons, default='no p-value could be computed')})."
@@ -233,11 +237,15 @@ def _on_target(matrix: Matrix, edit: str, column: str) -> str:
 
 
 def _hardly(matrix: Matrix, edit: str, column: str) -> str:
-    return f"{doing(edit)} hardly works: {named(column)} changes by only {_moved(matrix, edit, column)}."
+    return (
+        f"{doing(edit)} has a negligible effect on its target: {named(column)} changes by "
+        f"{_moved(matrix, edit, column)}."
+    )
 
 
 def _direction(matrix: Matrix, direction: Direction, without: frozenset[str]) -> str:
-    """Only where one of the two has an effect, and they are shown to differ."""
+    """Sentence on an asymmetric side effect; "" unless one of the two is an effect and their difference is
+    significant."""
     crossed = [
         (a, column)
         for a, b in ((direction.first, direction.second), (direction.second, direction.first))
@@ -252,8 +260,8 @@ def _direction(matrix: Matrix, direction: Direction, without: frozenset[str]) ->
     percent = lambda estimate: f"{whole(estimate.value)} % ({whole(estimate.low)} to {whole(estimate.high)})"
     first, second = lower(doing(direction.first)), lower(doing(direction.second))
     return (
-        f"The association is asymmetric: {first} reaches {percent(direction.shares.first)} of the effect that {second} "
-        f"has on its own target, {second} reaches {percent(direction.shares.second)} the other way round "
+        f"Side effects are asymmetric: {first} produces {percent(direction.shares.first)} of the effect of {second} on "
+        f"its own target; conversely, {second} produces {percent(direction.shares.second)} of that of {first} "
         f"(p = {number(direction.shares.p)})."
     )
 
@@ -268,7 +276,7 @@ def _listed(words: Sequence[str], conjunction: str = "and") -> str:
 
 
 def headline(matrix: Matrix, cases: Cases, without: frozenset[str] = frozenset()) -> tuple[tuple[str, str], ...]:
-    """(Number, what it is) for the top of the page; cells of attributes in `without` are not counted."""
+    """(Number, meaning) for the top of the page; cells of attributes in `without` are not counted."""
 
     def counted(family: str) -> str:
         cells = [cell for cell in matrix.agreement.values() if cell.family == family and cell.column not in without]

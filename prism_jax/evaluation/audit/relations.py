@@ -1,4 +1,4 @@
-"""What lies between the rows of an audit: leakage and the data's own links, directions, pairs, strengths, groups."""
+"""Relations between cells of an audit: leakage, asymmetry, interactions, dose-response, subgroups."""
 
 import dataclasses
 import itertools
@@ -26,41 +26,41 @@ IN_SURVEY = {"sex": "sex M", "view": "view AP"}
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Side:
-    """What an edit took along: an attribute beside its only target."""
+    """A side effect: the effect of an edit with one target on another attribute."""
 
     edit: str
     target: str
     column: str
-    leakage: Estimate  # change of the attribute for each unit of change of the target, probabilities
-    relation: Relation | None  # to the data; None without a survey
+    leakage: Estimate  # change of the attribute per unit of change of the target, probabilities
+    relation: Relation | None  # to the association in the data; None without a data report
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Direction:
-    """Two edits of one kind, each seen in the other's target."""
+    """Asymmetry of two edits of one kind: the effect of each on the other's target."""
 
     first: str
     second: str
     shares: Asymmetry | None
-    reason: str = ""  # why there is none
+    reason: str = ""  # why the asymmetry is missing
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Doses:
-    """One edit at several strengths, by the guidance or order in which the configuration has them."""
+    """Dose-response of one edit made at several strengths (guidance)."""
 
     words: str
     strengths: Mapping[float, str]  # strength -> name of the edit
-    slopes: Effects  # change with each unit of strength, logits
-    matched: Mapping[str, MatchedStrength]  # attribute -> its change where the target has moved half as far as it can
+    slopes: Effects  # change per unit of strength, logits
+    matched: Mapping[str, MatchedStrength]  # by attribute, at half of the largest change of the target
 
 
 def sides(matrix: Matrix, survey: Survey | None, config: EffectConfig) -> tuple[Side, ...]:
-    """Leakage of every edit that has one target, whether or not an effect was found."""
-    found = []
+    """Leakage of every edit that has one target, significant or not."""
+    measured = []
     for edit in matrix.edits:
         if len(matrix.wanted[edit.name]) != 1:
-            continue  # placebos have none, and of two targets nobody knows which took it along
+            continue  # without a single target the cause of a side effect is unknown
         (target,) = matrix.wanted[edit.name]
         for column in matrix.columns:
             row = matrix.rows[ALL][PROBABILITY][edit.name]
@@ -70,37 +70,37 @@ def sides(matrix: Matrix, survey: Survey | None, config: EffectConfig) -> tuple[
             ratio = fieller.ratio(row, **place, config=config)
             related = None
             if survey is not None:
-                link, name = _link(survey, target, column)
-                related = relations.relate(verdict(matrix, edit.name, column), ratio, link, target=name)
-            found.append(Side(edit=edit.name, target=target, column=column, leakage=ratio, relation=related))
-    return tuple(found)
+                association, name = _association(survey, target, column)
+                related = relations.relate(verdict(matrix, edit.name, column), ratio, association, target=name)
+            measured.append(Side(edit=edit.name, target=target, column=column, leakage=ratio, relation=related))
+    return tuple(measured)
 
 
 def verdict(matrix: Matrix, edit: str, column: str) -> str:
-    """What the judges agree on, unless placebos do as much."""
+    """The judges' consensus, or the note that negative controls have the same effect."""
     agreed = matrix.agreement[edit, column].verdict
     is_effect = agreed in (effects.EFFECT, effects.NEGLIGIBLE)
     is_beyond = matrix.is_called(edit, column) or matrix.is_negligible(edit, column)
     return "no more than negative controls" if is_effect and not is_beyond else agreed
 
 
-def _link(survey: Survey, target: str, column: str) -> tuple[Association | None, str]:
-    """(The data's link between two attributes, None where it does not have one; the name that the target has there)."""
-    names = sorted({name for one in survey.associations for name in (one.first, one.second)})
+def _association(survey: Survey, target: str, column: str) -> tuple[Association | None, str]:
+    """(Association of two attributes in the data report, or None; name of the target there)."""
+    names = sorted({name for pair in survey.associations for name in (pair.first, pair.second)})
     first, second = (IN_SURVEY.get(name) or synonyms.find(name, names) or name for name in (target, column))
     return (survey.between(first, second) if {first, second} <= set(names) else None), first
 
 
 def directions(matrix: Matrix, config: EffectConfig) -> tuple[Direction, ...]:
-    """Every two edits that do the same to one attribute each: remove A against remove B."""
+    """Asymmetry of all pairs of edits that do the same to one attribute each: remove A and remove B."""
     single = {
         edit: edit_language.parse(edit.edit)[0]
         for edit in matrix.edits
         if len(matrix.wanted[edit.name]) == 1 and len(edit_language.parse(edit.edit)) == 1
     }
-    found = []
-    for (a, one), (b, other) in itertools.combinations(single.items(), 2):
-        if one.name == other.name or not isinstance(one.value, bool) or one.value is not other.value:
+    measured = []
+    for (a, first), (b, second) in itertools.combinations(single.items(), 2):
+        if first.name == second.name or not isinstance(first.value, bool) or first.value is not second.value:
             continue
         if a.strength != b.strength:
             continue
@@ -110,12 +110,13 @@ def directions(matrix: Matrix, config: EffectConfig) -> tuple[Direction, ...]:
             shares, reason = fieller.asymmetry(*rows, a=columns[0], b=columns[1], config=config), ""
         except ValueError as error:
             shares, reason = None, str(error)
-        found.append(Direction(first=a.name, second=b.name, shares=shares, reason=reason))
-    return tuple(found)
+        measured.append(Direction(first=a.name, second=b.name, shares=shares, reason=reason))
+    return tuple(measured)
 
 
 def interactions(matrix: Matrix, config: EffectConfig) -> Effects | None:
-    """What edits of two attributes did beyond the sum of the two edits alone, logits; None where there are none."""
+    """Effects of edits of two attributes minus the sum of the effects of the single edits, logits; None without such
+    edits."""
     by_words = {(edit.words, edit.strength): edit for edit in matrix.edits}
     rows = {}
     for edit in matrix.edits:
@@ -123,14 +124,14 @@ def interactions(matrix: Matrix, config: EffectConfig) -> Effects | None:
         alone = [by_words.get((part, edit.strength)) for part in parts]
         if edit.is_negative_control or len(parts) != 2 or None in alone:
             continue
-        three = [matrix.rows[ALL][LOGIT][one.name] for one in (edit, *alone)]
+        three = [matrix.rows[ALL][LOGIT][spec.name] for spec in (edit, *alone)]
         if set(three[0].images) & set(three[1].images) & set(three[2].images):
             rows[edit.name] = contrasts.interaction(*three)
     return effects.measure(rows, matrix.columns, config) if rows else None
 
 
 def doses(matrix: Matrix, config: EffectConfig) -> tuple[Doses, ...]:
-    """Edits that were made at several strengths. Strength is the edit's guidance."""
+    """Dose-response of edits that were made at several strengths. Strength is the edit's guidance."""
     groups: dict[str, list[EditSpec]] = {}
     for edit in matrix.edits:
         if not edit.is_negative_control and edit.guidance is not None:
@@ -155,23 +156,24 @@ def _doses(words: str, edits: list[EditSpec], matrix: Matrix, config: EffectConf
 
 
 def groups(matrix: Matrix, cases: Cases, config: EffectConfig) -> dict[tuple[str, str], tuple[Heterogeneity, ...]]:
-    """By edit and grouping ("sex", "age", "view"): each attribute's effect by group, logits. Placebos are left out."""
+    """By edit and grouping ("sex", "age", "view"): each attribute's effect by subgroup, logits. Negative controls are
+    left out."""
     names = {
         "sex": np.array([case.attributes.sex or "" for case in cases.cases]),
         "age": subgroups.age_groups([np.nan if c.attributes.age is None else c.attributes.age for c in cases.cases]),
         "view": np.array([case.attributes.view or "" for case in cases.cases]),
     }
-    found = {}
+    by_group = {}
     for edit in matrix.edits:
         for grouping, members in names.items():
             own = members[cases.of(edit)]
             if edit.is_negative_control or len(set(own) - {""}) < 2:
                 continue
             row: Row = matrix.rows[ALL][LOGIT][edit.name]
-            found[edit.name, grouping] = subgroups.compare_groups(row, own, matrix.columns, config)
-    return found
+            by_group[edit.name, grouping] = subgroups.compare_groups(row, own, matrix.columns, config)
+    return by_group
 
 
 def unit(column: str) -> str:
-    """What changes of an attribute's probability are counted in."""
+    """Unit of the changes of an attribute."""
     return "years" if column == AGE else "points"

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 MOST = 3  # images each of the largest, the middle and the smallest effect under a cell
 FULL = 1.5  # standardised effect of the strongest colour
 LOOK_FIRST = (
-    "Read “What was found” first; then click on a strongly coloured cell of the effect matrix that is not framed: an "
+    "Read “Effects found” first; then click on a strongly coloured cell of the effect matrix that is not framed: an "
     "attribute that the edit was not meant to change.",
     "Every effect is the change from the reconstruction (the inverted image, sampled back without an edit) to the "
     "edited image. It is an effect of the generative model, not a medical one.",
@@ -50,17 +50,17 @@ def report_of(config: "AuditRun", results: AuditResults) -> report.Report:
         look_first=LOOK_FIRST,
         notes=(
             report.Notes(
-                title="What was found",
+                title="Effects found",
                 sentences=audit_narrative.found(matrix, results.sides, results.directions, without),
                 if_empty="No effects other than the intended ones.",
             ),
             report.Notes(
-                title="What was ruled out",
+                title="Effects ruled out",
                 sentences=audit_narrative.ruled_out(matrix, without),
                 if_empty="Nothing: for no attribute was the absence of an effect shown.",
             ),
             report.Notes(
-                title="What cannot be concluded",
+                title="Inconclusive",
                 sentences=doubts,
                 if_empty="Nothing: for every cell either an effect or its absence was shown.",
             ),
@@ -112,7 +112,8 @@ def _effect_map(config: "AuditRun", results: AuditResults) -> report.EffectMap:
 
 
 def maps(matrix: Matrix, config: EffectConfig, without: frozenset[str] = frozenset()) -> tuple[HeatMap, ...]:
-    """All judges together first, then each, then the truth where it is known; `without`: unreliable attributes."""
+    """One map for all judges together, one per judge, and one for the truth if it is known; `without`: unreliable
+    attributes."""
     views = [ALL, *matrix.judges, *([TRUTH] if TRUTH in matrix.effects else [])]
     return tuple(
         HeatMap(
@@ -128,7 +129,7 @@ def maps(matrix: Matrix, config: EffectConfig, without: frozenset[str] = frozens
 
 
 def note(config: EffectConfig, negligible: float) -> str:
-    """How to read the effect matrix."""
+    """Legend of the effect matrix."""
     unit = "standard deviations" if config.margin_of == "std" else "on the logit scale"
     return (
         "Numbers: mean change of the judged probability in percentage points (age: in years), edit minus "
@@ -141,20 +142,22 @@ def note(config: EffectConfig, negligible: float) -> str:
 def exhibits(
     cases: Cases, scores: Scores, matrix: Matrix, truths: list[np.ndarray] | None
 ) -> tuple[tuple[Exhibit, ...], dict[tuple[int, int], tuple[Shown, ...]]]:
-    """(All images shown, which of them under which cell)."""
+    """(All exhibits, the exhibits shown for each cell)."""
     before, after = (scores.on(PROBABILITY, kind) for kind in ("reconstruction", "edited"))
     changes = (after - before).mean(axis=0)  # [n, c]
     under: dict[tuple[int, int], list[tuple[int, str, float]]] = {}
     for i, edit in enumerate(matrix.edits):
         places = cases.of(edit)
         for c in range(len(matrix.columns)):
-            way = np.sign(np.nanmean(changes[places, c])) or 1.0  # of a fall the deepest is the largest
+            way = (
+                np.sign(np.nanmean(changes[places, c])) or 1.0
+            )  # for a mean decrease, the strongest decrease ranks first
             chosen = ranked(way * changes[places, c], MOST)
             under[i, c] = [(int(places[k]), rank, float(changes[places[k], c])) for k, rank in chosen]
     used = sorted({place for shown in under.values() for place, _, _ in shown})
     order = {place: number for number, place in enumerate(used)}
     rows = {edit.name: i for i, edit in enumerate(matrix.edits)}
-    made = tuple(_exhibit(cases, scores, before, after, place, rows, truths) for place in used)
+    images = tuple(_exhibit(cases, scores, before, after, place, rows, truths) for place in used)
     shown = {
         (i, c): tuple(
             Shown(exhibit=order[place], rank=rank, change=_size(size, matrix.columns[c]))
@@ -162,7 +165,7 @@ def exhibits(
         )
         for (i, c), listed in under.items()
     }
-    return made, shown
+    return images, shown
 
 
 def _exhibit(
@@ -180,7 +183,7 @@ def _exhibit(
         image=case.row["id"],
         patient=case.patient,
         row=rows[case.edit.name],
-        **{kind: next(cases.pictures(kind, [place])) for kind in kinds},
+        **{kind: next(cases.pixels(kind, [place])) for kind in kinds},
         truth=None if truths is None else truths[place],
         readings=tuple(
             "; ".join(
@@ -211,22 +214,22 @@ def _cell(matrix: Matrix, view: str, edit: str, column: str, config: EffectConfi
 
 
 def _mark(matrix: Matrix, view: str, edit: str, column: str, config: EffectConfig) -> Mark:
-    one = _judged(matrix, view, edit, column)
-    if one.verdict == effects.INSUFFICIENT_DATA:
+    judged = _judged(matrix, view, edit, column)
+    if judged.verdict == effects.INSUFFICIENT_DATA:
         return "insufficient"
-    if one.verdict == effects.NO_EFFECT:
+    if judged.verdict == effects.NO_EFFECT:
         return "none"
-    if one.verdict not in (effects.EFFECT, effects.NEGLIGIBLE):
+    if judged.verdict not in (effects.EFFECT, effects.NEGLIGIBLE):
         return "inconclusive"
     if view == ALL and not (matrix.is_called(edit, column) or matrix.is_negligible(edit, column)):
         return "control-like"
-    if one.verdict == effects.NEGLIGIBLE:
+    if judged.verdict == effects.NEGLIGIBLE:
         return "negligible"
-    return "family" if one.family_p <= config.alpha else "discovery"
+    return "family" if judged.family_p <= config.alpha else "discovery"
 
 
 def _judged(matrix: Matrix, view: str, edit: str, column: str) -> Agreement | effects.Cell:
-    """The verdict of a cell: of all judges together, or of one."""
+    """The judgement of a cell by all judges together, or by one."""
     return matrix.agreement[edit, column] if view == ALL else matrix.size(edit, column, view, matrix.tested)
 
 
@@ -247,7 +250,7 @@ def _detail(matrix: Matrix, view: str, edit: str, column: str) -> str:
 
 
 def summary(cases: Cases, matrix: Matrix) -> str:
-    """What was audited, in a sentence."""
+    """Summary of the audited cohort, in one sentence."""
     edits = sum(not edit.is_negative_control for edit in matrix.edits)
     controls = len(matrix.edits) - edits
     beside = f" and {counted(controls, 'negative control')}" if controls else ""

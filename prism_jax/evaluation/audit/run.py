@@ -1,4 +1,4 @@
-"""What has a model entangled? `prism eval audit --config NAME [--section.option value]`.
+"""Audit of a model: effects and side effects of its edits. `prism eval audit --config NAME [--section.option value]`.
 
 Scores the images of a cohort of counterfactuals with independent classifiers and writes into the run folder:
 `effects.parquet` (one row per edit, judge and attribute), `matrix.json` and `matrix.csv` (every cell with intervals,
@@ -81,7 +81,7 @@ def check(config: AuditRun) -> None:
         raise ValueError(f"cohort is {config.cohort}, but make.run is {config.make.run}; name one folder in both")
     if config.make is not None and (config.make.processes.count > 1 or config.make.processes.coordinator):
         raise ValueError(
-            "an audit makes its cohort in one process; make it with prism eval counterfactuals, then leave make out"
+            "an audit generates its cohort in one process; run prism eval counterfactuals first, then set --make None"
         )
 
 
@@ -92,6 +92,6 @@ def write(config: AuditRun, results: AuditResults) -> report.Report:
     audit_export.write_table(table, run / "effects.parquet")
     json_codec.write(audit_export.matrix_record(matrix, results.record()), run / "matrix.json")
     audit_export.write_text(audit_export.matrix_csv(matrix), run / "matrix.csv")
-    made = audit_report.report_of(config, results)
-    report.write(made, run / "audit.html")
-    return made
+    page = audit_report.report_of(config, results)
+    report.write(page, run / "audit.html")
+    return page

@@ -45,23 +45,23 @@ def score(
     """Scores every image with every judge; originals and reconstructions once per image."""
     everything, firsts = np.arange(len(cases)), cases.firsts
     owner = np.unique(cases.images, return_inverse=True)[1]  # [n] into `firsts`
-    found: dict[str, list[np.ndarray]] = {kind: [] for kind in KINDS}
+    scores: dict[str, list[np.ndarray]] = {kind: [] for kind in KINDS}
     truths = None if phantom is None else [*true_images(cases, phantom)]
     true_scores = []
     for name, judge in judges.items():
-        ask = lambda pictures, what, judge=judge, name=name: evaluation_judges.scores(
-            judge, columns, evaluation_judges.ask(judge, pictures, batch_size=batch_size, what=f"{name}: {what}")
+        scores_of = lambda images, what, judge=judge, name=name: evaluation_judges.scores(
+            judge, columns, evaluation_judges.ask(judge, images, batch_size=batch_size, what=f"{name}: {what}")
         )
         for kind in ("original", "reconstruction"):
-            found[kind].append(ask(cases.pictures(kind, firsts), kind)[owner])
-        found["edited"].append(ask(cases.pictures("edited", everything), "edited"))
+            scores[kind].append(scores_of(cases.pixels(kind, firsts), kind)[owner])
+        scores["edited"].append(scores_of(cases.pixels("edited", everything), "edited"))
         if truths is not None:
-            true_scores.append(ask(truths, "true counterfactual"))
+            true_scores.append(scores_of(truths, "true counterfactual"))
     return Scores(
         judges=tuple(judges),
         columns=tuple(columns),
         truth=np.stack(true_scores) if true_scores else None,
-        **{kind: np.stack(parts) for kind, parts in found.items()},
+        **{kind: np.stack(parts) for kind, parts in scores.items()},
     )
 
 

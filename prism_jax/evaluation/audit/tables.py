@@ -19,14 +19,14 @@ from prism_jax.stats.intervals import BootstrapConfig, Estimate, bootstrap
 from prism_jax.stats.misclassification import CorrectedChange
 from prism_jax.stats.subgroups import Heterogeneity
 
-SIZES = (0.05, 0.1, 0.2)  # changes of a probability that the power table asks for
+SIZES = (0.05, 0.1, 0.2)  # changes of a probability for the table of sample sizes
 YEARS = (1.0, 3.0, 5.0)
 
 
 def cells(matrix: Matrix) -> Table:
-    """Every cell as all judges see it together."""
+    """All cells, by all judges together."""
     rows = []
-    for (edit, column), one in matrix.agreement.items():
+    for (edit, column), agreement in matrix.agreement.items():
         excess = matrix.excess.get((edit, column))
         true = audit_judge_errors.true_effect(matrix, edit, column)
         rows.append(
@@ -36,10 +36,10 @@ def cells(matrix: Matrix) -> Table:
                 scaled(matrix.size(edit, column).effect, column),
                 matrix.size(edit, column, scale=LOGIT).effect,
                 matrix.size(edit, column, scale=STANDARD).effect,
-                *one.values,
-                one.p,
-                one.q,
-                one.family_p,
+                *agreement.values,
+                agreement.p,
+                agreement.q,
+                agreement.family_p,
                 None if excess is None else scaled(excess.effect, column),
                 *(() if true is None else (scaled(true, column),)),
             )
@@ -59,7 +59,7 @@ def cells(matrix: Matrix) -> Table:
 
 
 def scaled(estimate: Estimate, column: str) -> Estimate:
-    """Probabilities in points, none beyond 100; years as they are."""
+    """Probabilities in percentage points, clipped to ±100; years unchanged."""
     if column == AGE:
         return estimate
     ends = {name: float(np.clip(100 * getattr(estimate, name), -100, 100)) for name in ("value", "low", "high")}
@@ -79,43 +79,57 @@ def leakage(matrix: Matrix, sides: Sequence[Side]) -> Table:
     note = "Change of the attribute per unit of change of the edit's target (probabilities; Fieller's interval)."
     if has_data:
         note += (
-            " In the data: the slope of the attribute on the target, adjusted for view, age and sex. Known: in the "
-            "data; amplified: more strongly in the edits; hidden: not in the data; not shown: the edits do not have it."
+            " In the data: the slope of the attribute on the target, adjusted for view, age and sex. Known: also in "
+            "the data; amplified: stronger in the edits; hidden: not in the data; not shown: no effect of the edit."
         )
     columns = ("Edit: attribute", "Leakage", *data)
     return Table(title="Leakage, compared with associations in the data", columns=columns, rows=tuple(rows), note=note)
 
 
-def directions(found: Sequence[Direction]) -> Table:
+def directions(measured: Sequence[Direction]) -> Table:
     rows = tuple(
-        (f"{one.first} / {one.second}", *_three(one.shares), one.shares and one.shares.p, one.reason) for one in found
+        (
+            f"{direction.first} / {direction.second}",
+            *_three(direction.shares),
+            direction.shares and direction.shares.p,
+            direction.reason,
+        )
+        for direction in measured
     )
-    columns = ("Edits A / B", "B's target by A", "A's target by B", "Difference", "p", "Reason if missing")
-    note = "Each as a fraction of the effect that the other edit has on its own target."
-    return Table(title="Directions", columns=columns, rows=rows, note=note)
+    columns = (
+        "Edits A / B",
+        "Effect of A on B's target",
+        "Effect of B on A's target",
+        "Difference",
+        "p",
+        "Reason if missing",
+    )
+    note = "Each as a fraction of the effect of the other edit on its own target."
+    return Table(title="Asymmetry of side effects", columns=columns, rows=rows, note=note)
 
 
-def _three(shares) -> tuple[Estimate | None, ...]:
-    return (None,) * 3 if shares is None else (shares.first, shares.second, shares.difference)
+def _three(asymmetry) -> tuple[Estimate | None, ...]:
+    return (None,) * 3 if asymmetry is None else (asymmetry.first, asymmetry.second, asymmetry.difference)
 
 
-def interactions(found: Effects) -> Table:
+def interactions(measured: Effects) -> Table:
     rows = tuple(
-        (f"{one.edit}: {one.column}", one.effect, one.standardised, one.p, one.q, one.verdict) for one in found.cells
+        (f"{cell.edit}: {cell.column}", cell.effect, cell.standardised, cell.p, cell.q, cell.verdict)
+        for cell in measured.cells
     )
     columns = ("Edits: attribute", "Interaction, logits", "Standardised", "p", "q", "Verdict")
-    note = "What two edits together do beyond the sum of what each does alone, on the same images."
+    note = "Effect of two edits together minus the sum of the effects of each alone, on the same images."
     return Table(title="Interactions", columns=columns, rows=rows, note=note)
 
 
-def doses(found: Sequence[Doses]) -> Table:
+def doses(measured: Sequence[Doses]) -> Table:
     rows = []
-    for one in found:
-        for cell in one.slopes.cells:
-            matched = one.matched.get(cell.column)
+    for dose in measured:
+        for cell in dose.slopes.cells:
+            matched = dose.matched.get(cell.column)
             rows.append(
                 (
-                    f"{one.words}: {cell.column}",
+                    f"{dose.words}: {cell.column}",
                     cell.effect,
                     cell.q,
                     matched and matched.strength,
@@ -126,26 +140,28 @@ def doses(found: Sequence[Doses]) -> Table:
         "Edit: attribute",
         "Slope, logits by guidance",
         "q",
-        "Guidance at half the target's change",
+        "Guidance at half of the target's largest change",
         "Change there",
     )
     note = (
-        "Slopes are least squares through 0, image by image. Matched: where the target has moved half as far as it can."
+        "Slopes by least squares through 0, image by image. Last columns: at the guidance with half of the target's "
+        "largest change."
     )
-    return Table(title="Dose and response", columns=columns, rows=tuple(rows), note=note)
+    return Table(title="Dose-response", columns=columns, rows=tuple(rows), note=note)
 
 
-def groups(matrix: Matrix, found: Mapping[tuple[str, str], Sequence[Heterogeneity]]) -> Table:
+def groups(matrix: Matrix, by_group: Mapping[tuple[str, str], Sequence[Heterogeneity]]) -> Table:
     """Subgroups of targets and of effects found."""
     rows = []
-    for (edit, grouping), columns in found.items():
-        for one in columns:
-            if one.column in matrix.wanted[edit] or matrix.is_called(edit, one.column) or one.q <= 0.05:
-                each = "; ".join(f"{name} {_short(e)}" for name, e in zip(one.groups, one.effects, strict=True))
-                rows.append((f"{edit}: {spoken(one.column)}", grouping, each, one.p, one.q, one.reason))
+    for (edit, grouping), columns in by_group.items():
+        for group in columns:
+            if group.column in matrix.wanted[edit] or matrix.is_called(edit, group.column) or group.q <= 0.05:
+                each = "; ".join(f"{name} {_short(e)}" for name, e in zip(group.groups, group.effects, strict=True))
+                rows.append((f"{edit}: {spoken(group.column)}", grouping, each, group.p, group.q, group.reason))
     columns = ("Edit: attribute", "By", "Effect on logits (95 % interval; patients)", "p", "q", "Too few")
     note = (
-        "p of all groups being alike (Welch), q over the attributes of an edit. Targets, effects found, and q ≤ 0.05."
+        "p of equal effects in all subgroups (Welch), q over the attributes of an edit. Rows: targets, effects "
+        "found, and q ≤ 0.05."
     )
     return Table(title="Subgroups", columns=columns, rows=tuple(rows), note=note)
 
@@ -156,41 +172,45 @@ def _short(estimate: Estimate) -> str:
     return f"{estimate.value:+.2f} ({estimate.low:+.2f} to {estimate.high:+.2f}; n = {estimate.count})"
 
 
-def errors(found: Sequence[Errors]) -> Table:
+def errors(measured: Sequence[Errors]) -> Table:
     names = ("auroc", "accuracy", "sensitivity", "specificity", "age error")
     rows = tuple(
-        (f"{one.judge}: {one.column}", one.images, *(one.figures.get(name) for name in names)) for one in found
+        (f"{error.judge}: {error.column}", error.images, *(error.figures.get(name) for name in names))
+        for error in measured
     )
     columns = ("Judge: attribute", "Images", "AUROC", "Accuracy", "Sensitivity", "Specificity",
                Column(name="Age error", unit="years"))  # fmt: skip
     note = "On the original images, compared with the labels of the data set; threshold 0.5."
-    return Table(title="The judges' own errors", columns=columns, rows=rows, note=note)
+    return Table(title="Errors of the judges", columns=columns, rows=rows, note=note)
 
 
-def adjusted(found: Mapping[tuple[str, str, str], CorrectedChange]) -> Table:
+def adjusted(corrected: Mapping[tuple[str, str, str], CorrectedChange]) -> Table:
     rows = tuple(
-        (f"{edit}: {spoken(column)}, {judge}", one.apparent[1], one.corrected[1])
-        for (edit, column, judge), one in found.items()
+        (f"{edit}: {spoken(column)}, {judge}", change.apparent[1], change.corrected[1])
+        for (edit, column, judge), change in corrected.items()
     )
     columns = (
         "Edit: attribute, judge",
         Column(name="Change of the fraction, as judged", unit="%"),
-        Column(name="With the judge's errors taken out", unit="%"),
+        Column(name="Corrected for the judge's errors", unit="%"),
     )
     note = (
         "Fraction of images in which the attribute is recognised, edit minus reconstruction (Rogan and Gladen). "
-        "Targets and effects found."
+        "Rows: targets and effects found."
     )
-    return Table(title="Effects without the judges' errors", columns=columns, rows=rows, note=note)
+    return Table(title="Effects corrected for the judges' errors", columns=columns, rows=rows, note=note)
 
 
-def calls(found: Calls) -> Table:
-    columns = ("Cells beside targets", Column(name="Fraction", unit="%"))
+def calls(rates: Calls) -> Table:
+    columns = ("Off-target cells", Column(name="Fraction", unit="%"))
     rows = (
-        ("called, of those without a true effect", found.false),
-        ("with a true effect, of those called", found.right),
+        ("reported as an effect, of the cells without a true effect (false positives)", rates.false),
+        ("true effect, of the reported effects (precision)", rates.right),
     )
-    note = "True effect: one that the same judges see in the true counterfactuals. Counts are cells, placebos' too."
+    note = (
+        "True effect: the same judges report it on the true counterfactuals. Counts are cells, including negative "
+        "controls."
+    )
     return Table(title="Reported effects compared with the truth", columns=columns, rows=rows, note=note)
 
 
@@ -198,17 +218,20 @@ def masks(cases: Cases, inside: Mapping[str, Inside], config: BootstrapConfig) -
     rows = []
     for edit in cases.edits:
         places = cases.of(edit)
-        for name, one in inside.items():
-            found = bootstrap(np.mean, one.change[places], subjects=cases.patients[places], config=config)
-            area = one.area[places]
-            rows.append((f"{edit.name}: {name}", found, float(np.nanmean(area)) if found.count else None))
+        for name, region in inside.items():
+            fraction = bootstrap(np.mean, region.change[places], subjects=cases.patients[places], config=config)
+            area = region.area[places]
+            rows.append((f"{edit.name}: {name}", fraction, float(np.nanmean(area)) if fraction.count else None))
     columns = ("Edit: mask", Column(name="Fraction of the change inside", unit="%"), Column(name="Area", unit="%"))
-    note = "Of the sum of |edit − reconstruction|. A uniform change would have the fraction of the mask's area inside."
-    return Table(title="Where the image changes", columns=columns, rows=tuple(rows), note=note)
+    note = (
+        "Fraction of the sum of |edit − reconstruction|. For a uniform change it equals the mask's fraction of the "
+        "image area."
+    )
+    return Table(title="Location of the change", columns=columns, rows=tuple(rows), note=note)
 
 
 def needed(matrix: Matrix, config: EffectConfig) -> Table:
-    """Patients needed for small effects, with the noise of the median edit."""
+    """Patients needed to detect small effects, with the noise of the median edit."""
     rows = []
     for column in matrix.columns:
         place, sizes = matrix.columns.index(column), YEARS if column == AGE else SIZES
@@ -221,8 +244,8 @@ def needed(matrix: Matrix, config: EffectConfig) -> Table:
             rows.append((column, noise.std if column == AGE else 100 * noise.std, *counts))
     columns = ("Attribute", "Sd of changes", "5 points, or 1 year", "10 points, or 3 years", "20 points, or 5 years")
     note = (
-        "Patients, an image each, that find such an effect with power 80 % when all cells of the matrix are tested "
-        "together; the noise is that of the median edit of something else."
+        "Patients, with one image each, that detect such an effect with 80 % power if all cells of the matrix are "
+        "tested together. Noise: that of the median edit with another target."
     )
     return Table(title="Patients needed to detect an effect", columns=columns, rows=tuple(rows), note=note)
 
@@ -237,6 +260,6 @@ def attempts(cases: Cases) -> Table:
     for edit, counts in cases.attempts.items():
         images = sum(case.edit.name == edit for case in cases.cases)
         rows.append((edit, sum(counts.values()), *(counts.get(status, 0) for status in statuses), images))
-    columns = ("Edit", "Attempts", *(status.capitalize() for status in statuses), "Images judged")
-    note = "Every attempt with an image is judged, accepted or not; the cohort's manifest states why others failed."
-    return Table(title="Attempts", columns=columns, rows=tuple(rows), note=note)
+    columns = ("Edit", "Attempted", *(status.capitalize() for status in statuses), "Images judged")
+    note = "All edited images are judged, accepted or refused; the cohort's manifest states why edits failed."
+    return Table(title="Edits by status", columns=columns, rows=tuple(rows), note=note)
