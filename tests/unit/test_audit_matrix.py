@@ -217,7 +217,7 @@ def test_few_patients_conclude_nothing():
     matrix = measure(cases, scores_of(cases, PLANTED), QUICK)
     assert not any(matrix.is_called(*place) for place in matrix.agreement)
     said = audit_narrative.unknown(matrix, cases, has_survey=False)
-    assert "about all attributes: insufficient data (5 patients; 10 are needed)." in said[0]
+    assert "effect on all attributes: insufficient data (5 patients; 10 are needed)." in said[0]
     assert audit_narrative.found(matrix, (), ()) == audit_narrative.ruled_out(matrix) == ()
     assert any("No data report was given" in one for one in said)
 

@@ -14,7 +14,8 @@ from prism_jax.report.tables import number
 from prism_jax.stats import consensus, effects
 from prism_jax.stats.intervals import Estimate
 
-DOING = {"remove": "Removing", "add": "Adding", "set": "Setting", "drop": "Not mentioning", "say": "Mentioning"}
+DOING = {"remove": "Removing", "add": "Adding", "set": "Setting", "drop": "Not mentioning", "say": "Mentioning",
+         "repeat": "Repeating"}  # fmt: skip
 GOOD_AUROC = 0.8  # AUROC of a judge on labelled images below which effects on an attribute come with a warning
 LARGE = 0.25  # change of a probability from which an edit is said to add or remove the attribute
 IN_DATA = {
@@ -136,7 +137,8 @@ def unknown(
     sentences = []
     for (reason, columns), edits in alike.items():
         affected = "all attributes" if columns == matrix.columns else _listed([*map(named, columns)])
-        sentences += [f"{_listed([*map(doing, edits)])}, effect on {affected}: {reason}"] if reason else []
+        doings = [doing(edits[0]), *(lower(doing(edit)) for edit in edits[1:])]
+        sentences += [f"{_listed(doings)}, effect on {affected}: {reason}"] if reason else []
     for edit, counts in cases.attempts.items():
         lost = {status: n for status, n in counts.items() if status != "done"}
         if lost:
