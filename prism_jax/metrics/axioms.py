@@ -133,19 +133,6 @@ def _macro_auroc(*columns: np.ndarray) -> float:
     return float(np.mean(known)) if known else float("nan")
 
 
-def amplification(
-    on_counterfactuals: Mapping[str, Mapping[str, Estimate]], on_real: Mapping[str, Mapping[str, Estimate]]
-) -> dict[str, dict[str, float]]:
-    """Each estimate of `effectiveness` on counterfactuals minus that of the same predictor on real test images.
-
-    0 is ideal for attributes that were not intervened on (Xia et al. 2024, arXiv 2403.09422).
-    """
-    return {
-        attribute: {label: estimate.value - on_real[attribute][label].value for label, estimate in figures.items()}
-        for attribute, figures in on_counterfactuals.items()
-    }
-
-
 def minimality(
     images: np.ndarray,
     counterfactuals: np.ndarray,

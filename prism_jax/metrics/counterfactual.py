@@ -95,27 +95,6 @@ class CounterfactualMetrics:
         }
 
 
-def effect_agreement(
-    predicted: np.ndarray, true: np.ndarray, *, subjects: np.ndarray, config: BootstrapConfig | None = None
-) -> dict[str, Estimate]:
-    """Agreement of the effects [n] of a model's counterfactuals on an attribute with the true effects [n].
-
-    Both in the attribute's own units (probability, years, ratio). "predicted" and "true" are the mean effects, "bias"
-    the mean of predicted less true, "error" the mean size of that, subject by subject. NaN is left out of all.
-    """
-    predicted, true = np.asarray(predicted, np.float64), np.asarray(true, np.float64)
-    statistics = {
-        "predicted": lambda p, t: np.mean(p),
-        "true": lambda p, t: np.mean(t),
-        "bias": lambda p, t: np.mean(p - t),
-        "error": lambda p, t: np.mean(np.abs(p - t)),
-    }
-    return {
-        name: bootstrap(statistic, predicted, true, subjects=subjects, config=config)
-        for name, statistic in statistics.items()
-    }
-
-
 def _check(*, mask: np.ndarray, **images: np.ndarray) -> None:
     for name, image in images.items():
         if image.dtype != np.uint8:

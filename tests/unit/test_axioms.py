@@ -58,13 +58,6 @@ def test_effectiveness_is_what_is_counted_by_hand():
     assert found["race"]["accuracy"].count == 4
 
 
-def test_amplification_is_the_difference_from_real_images():
-    on_edits = axioms.effectiveness(PREDICTED, TARGETS, patients=PATIENTS, config=QUICK)
-    on_real = axioms.effectiveness(PREDICTED | {"age": TARGETS["age"]}, TARGETS, patients=PATIENTS, config=QUICK)
-    found = axioms.amplification(on_edits, on_real)
-    assert (found["age"]["error"], found["sex"]["auroc"]) == (1.5, 0.0)
-
-
 def test_effectiveness_of_other_attributes_than_predicted_is_refused():
     with pytest.raises(ValueError, match="give the same attributes"):
         axioms.effectiveness({"age": TARGETS["age"]}, TARGETS, patients=PATIENTS)

@@ -3,7 +3,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from prism_jax.metrics.counterfactual import CounterfactualMetrics, effect_agreement
+from prism_jax.metrics.counterfactual import CounterfactualMetrics
 
 
 def subject(*, reconstruction, edited, truth, mask):
@@ -92,14 +92,3 @@ def test_wrong_input_is_named(broken, message):
     grey = {name: np.zeros((1, 4, 4), np.uint8) for name in ("reconstruction", "edited", "truth")}
     with pytest.raises(ValueError, match=message):
         CounterfactualMetrics.of(**(grey | {"mask": np.zeros((1, 4, 4), bool)} | broken))
-
-
-def test_predicted_effects_are_held_against_true_ones():
-    found = effect_agreement([0.5, 0.5, np.nan], [1.0, 0.0, 1.0], subjects=np.array(["a", "b", "c"]))
-    assert {name: estimate.value for name, estimate in found.items()} == {
-        "predicted": 0.5,
-        "true": 0.5,
-        "bias": 0.0,
-        "error": 0.5,
-    }
-    assert found["bias"].count == 2

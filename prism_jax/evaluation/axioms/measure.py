@@ -1,7 +1,7 @@
 """Measures counterfactuals: predicted and measured attributes, and distances to the images."""
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from functools import partial
 
 import jax
@@ -101,15 +101,6 @@ def true_counterfactuals(graph: Graph, data: Observed, intervention: Interventio
     if intervention.name != "intensity" or "thickness" not in graph.names:
         return None
     return morphomnist.brightened(data.images, data.attributes["intensity"], after["intensity"])
-
-
-def amplification(on_counterfactuals: Sequence[Agreement], on_real: Agreement) -> dict[str, dict[str, float]]:
-    """Effectiveness minus that on real images, mean over seeds."""
-    each = [axioms.amplification(found, on_real) for found in on_counterfactuals]
-    return {
-        name: {label: float(np.mean([one[name][label] for one in each])) for label in figures}
-        for name, figures in each[0].items()
-    }
 
 
 @partial(jax.jit, static_argnames="graph")

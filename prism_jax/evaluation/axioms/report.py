@@ -4,12 +4,15 @@ import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from prism_jax import report
 from prism_jax.data.captions.phrases import spoken
 from prism_jax.evaluation.axioms.generate import Counterfactuals
 from prism_jax.evaluation.axioms.interventions import RANDOM, Intervention
-from prism_jax.evaluation.axioms.measure import Agreement, Evaluator, Measurements, amplification, true_counterfactuals
+from prism_jax.evaluation.axioms.measure import Agreement, Evaluator, Measurements, true_counterfactuals
 from prism_jax.report import Column, Table
+from prism_jax.report.document import Cell
 from prism_jax.scm.graph import Graph
 from prism_jax.scm.observed import Observed
 from prism_jax.stats.intervals import Estimate
@@ -68,16 +71,13 @@ def report_of(results: Results, config: "AxiomsRun") -> report.Report:
 
 def tables(results: Results) -> tuple[Table, ...]:
     """Every table of the page and of metrics.json."""
-    predicted = _agreement(results, "predicted", results.real_predicted)
-    found = [_composition(results), predicted]
-    if results.real_measured:
-        found.append(_agreement(results, "measured", results.real_measured))
-    return (*found, _amplification(results), _distances(results), _seed_variation(results))
+    agreement = [_agreement(results, kind) for kind in ("predicted", "measured") if getattr(results, f"real_{kind}")]
+    return (_composition(results), *agreement, _amplification(results), _distances(results), _seed_variation(results))
 
 
 def strips(results: Results, shown: int) -> tuple[report.Strip, ...]:
     """The image, each seed's counterfactual, and the true one where it can be computed."""
-    found = []
+    strips = []
     for intervention in results.interventions:
         truth = true_counterfactuals(
             results.graph, results.data, intervention, results.counterfactuals[0][intervention.name].after
@@ -85,8 +85,8 @@ def strips(results: Results, shown: int) -> tuple[report.Strip, ...]:
         for i in range(min(shown, len(results.data.ids))):
             images = [report.Sample(image=results.data.images[i, ..., 0], caption="image")]
             images += [
-                report.Sample(image=one[intervention.name].edited[i, ..., 0], caption=f"seed {k + 1}")
-                for k, one in enumerate(results.counterfactuals)
+                report.Sample(image=seed[intervention.name].edited[i, ..., 0], caption=f"seed {k + 1}")
+                for k, seed in enumerate(results.counterfactuals)
             ]
             if truth is not None:
                 images.append(report.Sample(image=truth[i, ..., 0], caption="true counterfactual"))
@@ -98,8 +98,8 @@ def strips(results: Results, shown: int) -> tuple[report.Strip, ...]:
                 for name in results.graph.names
             }
             title = f"Image {results.data.ids[i]}"
-            found.append(report.Strip(title=title, group=heading(intervention), images=tuple(images), metrics=changes))
-    return tuple(found)
+            strips.append(report.Strip(title=title, group=heading(intervention), images=tuple(images), metrics=changes))
+    return tuple(strips)
 
 
 def heading(intervention: Intervention) -> str:
@@ -120,7 +120,7 @@ def _composition(results: Results) -> Table:
         title="Composition",
         columns=("t_u", "Rounds", Column(name="Distance to the image", unit=LEVELS), Column(name=STD, unit=LEVELS)),
         rows=tuple(
-            (f"{t_u:g}", m, *_with_std([one[t_u, m] for one in results.composition]))
+            (f"{t_u:g}", m, *_with_std([seed[t_u, m] for seed in results.composition]))
             for t_u, m in results.composition[0]
         ),
         note=(
@@ -131,89 +131,89 @@ def _composition(results: Results) -> Table:
     )
 
 
-def _agreement(results: Results, kind: str, real: Agreement) -> Table:
-    cells = [(name, label) for name, figures in real.items() for label in figures]
-    rows = [(REAL, *(real[name][label] for name, label in cells))]
-    for intervention in results.interventions:
-        found = [getattr(one[intervention.name], kind) for one in results.seeds]
-        rows.append(
-            (heading(intervention), *(mean_over_seeds([one[name][label] for one in found]) for name, label in cells))
-        )
+def _agreement(results: Results, kind: str) -> Table:
+    real = getattr(results, f"real_{kind}").values()
     how = (
         "by independent predictors"
         if kind == "predicted"
         else "measured on the pixels: the median of the bright ones, and twice the mean distance from the skeleton to "
         "the background"
     )
-    return Table(
-        title=f"Effectiveness, {'by predictors' if kind == 'predicted' else 'measured'}",
-        columns=("Intervention", *(_column(results.graph, name, label) for name, label in cells)),
-        rows=tuple(rows),
-        note=(
+    return _of_interventions(
+        results,
+        f"Effectiveness, {'by predictors' if kind == 'predicted' else 'measured'}",
+        (
             f"Attributes of the counterfactuals {how}, compared with the expected ones. Means over seeds; intervals "
             "are 95 %, bootstrap by subject. The first row, on real images, is the upper bound."
         ),
+        lambda _, of_seeds: mean_over_seeds(of_seeds),
+        kind=kind,
+        first=((REAL, *(estimate for estimates in real for estimate in estimates.values())),),
     )
 
 
 def _amplification(results: Results) -> Table:
-    cells = [(name, label) for name, figures in results.real_predicted.items() for label in figures]
-    rows = []
-    for intervention in results.interventions:
-        more = amplification([one[intervention.name].predicted for one in results.seeds], results.real_predicted)
-        rows.append((heading(intervention), *(more[name][label] for name, label in cells)))
-    return Table(
-        title="Amplification",
-        columns=("Intervention", *(_column(results.graph, name, label) for name, label in cells)),
-        rows=tuple(rows),
-        note=(
-            "Effectiveness by predictors minus that on real images; 0 is ideal for attributes without intervention "
-            "(Xia et al., MICCAI 2024): more certain than on real images is not better."
-        ),
-    )
-
-
-def _distances(results: Results) -> Table:
-    has_truth = any(one.error is not None for one in results.seeds[0].values())
-    columns: dict[str, Callable[[Measurements], Estimate | None]] = {
-        "Reversibility, 1 round": lambda one: one.reversibility,
-        "Change": lambda one: one.change,
-    }
-    if has_truth:
-        columns |= {
-            "Error to the true counterfactual": lambda one: one.error,
-            "Error of the unchanged image": lambda one: one.unchanged_error,
-        }
-    return Table(
-        title="Distances",
-        columns=("Intervention", *(Column(name=name, unit=LEVELS) for name in columns)),
-        rows=tuple(
-            (
-                heading(intervention),
-                *(_mean([read(one[intervention.name]) for one in results.seeds]) for read in columns.values()),
-            )
-            for intervention in results.interventions
-        ),
-        note=(
-            "Mean absolute difference of images to the reverse of their counterfactuals, of images to counterfactuals, "
-            "and of counterfactuals to the true ones, which are known for interventions on intensity."
-        ),
+    return _of_interventions(
+        results,
+        "Amplification",
+        "Effectiveness by predictors minus that on real images; 0 is ideal for attributes without intervention "
+        "(Xia et al., MICCAI 2024): more certain than on real images is not better.",
+        lambda real, of_seeds: float(np.mean([estimate.value - real.value for estimate in of_seeds])),
     )
 
 
 def _seed_variation(results: Results) -> Table:
-    """Standard deviation over seeds."""
-    cells = [(name, label) for name, figures in results.real_predicted.items() for label in figures]
-    rows = []
-    for intervention in results.interventions:
-        found = [one[intervention.name].predicted for one in results.seeds]
-        values = (std_over_seeds([one[name][label] for one in found]) for name, label in cells)
-        rows.append((heading(intervention), *values))
+    return _of_interventions(
+        results,
+        "Variation between seeds",
+        "Standard deviation over seeds of effectiveness by predictors; needs two seeds or more.",
+        lambda _, of_seeds: std_over_seeds(of_seeds),
+    )
+
+
+def _of_interventions(
+    results: Results,
+    title: str,
+    note: str,
+    cell: Callable[[Estimate, Sequence[Estimate]], Cell],
+    *,
+    kind: str = "predicted",
+    first: tuple[tuple[Cell, ...], ...] = (),
+) -> Table:
+    """Table with a row per intervention and a column per attribute and measure, after the rows `first`.
+
+    A cell is computed from the estimate on real images and those of every seed, "predicted" or "measured".
+    """
+    real = getattr(results, f"real_{kind}")
+    places = [(name, label) for name, estimates in real.items() for label in estimates]
+    of_seeds = lambda intervention, name, label: [
+        getattr(seed[intervention.name], kind)[name][label] for seed in results.seeds
+    ]
+    rows = (
+        (heading(each), *(cell(real[name][label], of_seeds(each, name, label)) for name, label in places))
+        for each in results.interventions
+    )
+    columns = ("Intervention", *(_column(results.graph, name, label) for name, label in places))
+    return Table(title=title, columns=columns, rows=(*first, *rows), note=note)
+
+
+def _distances(results: Results) -> Table:
+    columns = {"reversibility": "Reversibility, 1 round", "change": "Change"}
+    if any(measured.error is not None for measured in results.seeds[0].values()):
+        columns |= {"error": "Error to the true counterfactual", "unchanged_error": "Error of the unchanged image"}
+
+    def mean(intervention: Intervention, name: str) -> Estimate | None:
+        estimates = [getattr(seed[intervention.name], name) for seed in results.seeds]
+        return None if None in estimates else mean_over_seeds(estimates)
+
     return Table(
-        title="Variation between seeds",
-        columns=("Intervention", *(_column(results.graph, name, label) for name, label in cells)),
-        rows=tuple(rows),
-        note="Standard deviation over seeds of effectiveness by predictors; needs two seeds or more.",
+        title="Distances",
+        columns=("Intervention", *(Column(name=name, unit=LEVELS) for name in columns.values())),
+        rows=tuple((heading(each), *(mean(each, name) for name in columns)) for each in results.interventions),
+        note=(
+            "Mean absolute difference of images to the reverse of their counterfactuals, of images to counterfactuals, "
+            "and of counterfactuals to the true ones, which are known for interventions on intensity."
+        ),
     )
 
 
@@ -223,9 +223,5 @@ def _column(graph: Graph, name: str, label: str) -> Column:
     return Column(name=f"{spoken(name)}, {'AUROC' if label == 'auroc' else label}", unit=unit)
 
 
-def _with_std(found: Sequence[Estimate]) -> tuple[Estimate, float]:
-    return mean_over_seeds(found), std_over_seeds(found)
-
-
-def _mean(found: Sequence[Estimate | None]) -> Estimate | None:
-    return None if None in found else mean_over_seeds(found)
+def _with_std(estimates: Sequence[Estimate]) -> tuple[Estimate, float]:
+    return mean_over_seeds(estimates), std_over_seeds(estimates)

@@ -9,7 +9,6 @@ from prism_jax.evaluation.benchmark.measure import BenchmarkInputs, Measurements
 from prism_jax.evaluation.edited_cohort import AGE
 from prism_jax.metrics import axioms
 from prism_jax.metrics.classification import CUT
-from prism_jax.metrics.counterfactual import effect_agreement
 from prism_jax.metrics.moments import Moments, frechet
 from prism_jax.stats.intervals import NO_ESTIMATE, BootstrapConfig, Estimate, bootstrap
 from prism_jax.stats.seeds import mean_over_seeds
@@ -76,33 +75,12 @@ def _agreement(
     return axioms.effectiveness(**given, patients=patients, config=config)[column]
 
 
-def of_effects(
-    seeds: Sequence[Measurements], inputs: BenchmarkInputs, rows: np.ndarray, config: BootstrapConfig
+def of_columns(
+    effects: Sequence[np.ndarray], inputs: BenchmarkInputs, rows: np.ndarray, config: BootstrapConfig
 ) -> dict[str, Estimate]:
-    """The mean effect on every judged attribute: probability, and years of age."""
+    """Mean over the queries `rows` of the `effects` [n, c] of each seed, by judged attribute; NaN is left out."""
     options = dict(subjects=inputs.patients[rows], config=config)
     return {
-        column: mean_over_seeds([bootstrap(np.mean, one.effects[rows, k], **options) for one in seeds])
+        column: mean_over_seeds([bootstrap(np.mean, each[rows, k], **options) for each in effects])
         for k, column in enumerate(inputs.columns)
     }
-
-
-def of_bias(
-    seeds: Sequence[Measurements], inputs: BenchmarkInputs, rows: np.ndarray, config: BootstrapConfig
-) -> dict[str, Estimate]:
-    """Mean difference from the true effect, subject by subject; NaN where that is unknown."""
-    options = dict(subjects=inputs.patients[rows], config=config)
-    return {
-        column: mean_over_seeds(
-            [effect_agreement(one.effects[rows, k], one.true_effects[rows, k], **options)["bias"] for one in seeds]
-        )
-        for k, column in enumerate(inputs.columns)
-    }
-
-
-def of_truth(
-    effects: np.ndarray, inputs: BenchmarkInputs, rows: np.ndarray, config: BootstrapConfig
-) -> dict[str, Estimate]:
-    """The phantom's true mean effect on every judged attribute, of effects [n, c]."""
-    options = dict(subjects=inputs.patients[rows], config=config)
-    return {column: bootstrap(np.mean, effects[rows, k], **options) for k, column in enumerate(inputs.columns)}

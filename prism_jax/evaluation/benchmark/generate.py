@@ -89,9 +89,9 @@ def generate(
     }
     total = sum(map(len, passes.values()))
     with PeakMemory() as memory, tqdm(total=total, desc=name, unit="image", mininterval=5) as bar:
-        clock = _Clock(folder / SECONDS)
+        seconds: list[float] = []
         for kind in KINDS:  # reverse edits start from the counterfactuals of the pass before
-            _generate_pass(editor, kind, passes[kind], originals, folder, batch_size, clock, bar)
+            _generate_pass(editor, kind, passes[kind], originals, folder, batch_size, seconds, bar)
     expected = [dataclasses.asdict(attributes) for attributes in expected]
     _write_json(folder / DONE, {"size": editor.size, "memory": memory.peak, "expected": expected})
     return read(folder, queries)
@@ -119,18 +119,22 @@ def _generate_pass(
     originals: Callable[[str, int], np.ndarray],
     folder: Path,
     batch_size: int,
-    clock: "_Clock",
+    seconds: list[float],
     bar: tqdm,
 ) -> None:
+    """Generates one kind of images. `seconds` of this process: its first batch compiles, and is not recorded."""
     for start in range(0, len(queries), batch_size):
         batch = queries[start : start + batch_size]
         files = [folder / file_of(kind, query) for query in batch]
         if not all(file.is_file() for file in files):
             inputs = [_input(kind, query, originals, folder, editor.size) for query in batch]
             padding = batch_size - len(batch)  # one shape, one compiled program
-            clock.start()
+            begun = time.perf_counter()
             images = editor.generate(np.stack([*inputs, *[inputs[0]] * padding]), [*batch, *[batch[0]] * padding])
-            clock.stop(batch_size)
+            seconds.append((time.perf_counter() - begun) / batch_size)
+            if len(seconds) > 1:
+                with (folder / SECONDS).open("a") as lines:
+                    lines.write(f"{seconds[-1]:.6g}\n")
             for file, image in zip(files, images, strict=False):
                 with atomic_write(file) as partial:
                     partial.write_bytes(transforms.encode_png(image))
@@ -142,23 +146,6 @@ def _input(
 ) -> np.ndarray:
     """The input image: of a reverse edit the counterfactual, as it was written."""
     return read_image(folder, file_of("edited", query)) if kind == "back" else originals(query.subject.id, size)
-
-
-class _Clock:
-    """Appends the seconds per image of every batch to a file, except the first of a process, which compiles."""
-
-    def __init__(self, file: Path):
-        self._file, self._begun, self._has_compiled = file, 0.0, False
-
-    def start(self) -> None:
-        self._begun = time.perf_counter()
-
-    def stop(self, images: int) -> None:
-        seconds = (time.perf_counter() - self._begun) / images
-        if self._has_compiled:
-            with self._file.open("a") as lines:
-                lines.write(f"{seconds:.6g}\n")
-        self._has_compiled = True
 
 
 class PeakMemory:

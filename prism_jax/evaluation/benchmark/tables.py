@@ -1,7 +1,7 @@
 """Tables over all edits."""
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import numpy as np
 
@@ -11,6 +11,7 @@ from prism_jax.evaluation.benchmark.measure import BenchmarkInputs, Measurements
 from prism_jax.evaluation.benchmark.methods import CausalModel, Editor, Method, Translator
 from prism_jax.metrics.perceptual import PerceptualDistance
 from prism_jax.report import Column, Table
+from prism_jax.report.document import Cell
 from prism_jax.stats.intervals import BootstrapConfig, Estimate
 from prism_jax.stats.seeds import std_over_seeds
 
@@ -142,13 +143,23 @@ def table(
     results: Results, title: str, names: Sequence[str], estimates_of: Mapping[str, MethodEstimates], note: str
 ) -> Table:
     """Table of these measures of every method."""
-    measures = results.measures
-    columns = ("Method", "Mode", *(Column(name=measures[name][0], unit=measures[name][1]) for name in names))
-    rows = tuple(
-        (method.name, mode_of(method), *(in_unit(name, estimates_of[method.name].mean[name]) for name in names))
-        for method in results.methods
-    )
-    return Table(title=title, columns=columns, rows=rows, note=f"{note} {BY_PATIENT}")
+    columns = [Column(name=heading, unit=unit) for heading, unit in map(results.measures.get, names)]
+    cells = lambda method: (in_unit(name, estimates_of[method.name].mean[name]) for name in names)
+    return of_methods(results, title, columns, cells, note)
+
+
+def of_methods(
+    results: Results,
+    title: str,
+    columns: Sequence[Column],
+    cells: Callable[[Method], Iterable[Cell]],
+    note: str,
+    more: Iterable[tuple[Cell, ...]] = (),
+) -> Table:
+    """Table with a row per method: its name, its mode, and its `cells`; the rows `more` follow."""
+    rows = tuple((method.name, mode_of(method), *cells(method)) for method in results.methods)
+    columns, note = ("Method", "Mode", *columns), f"{note} {BY_PATIENT}"
+    return Table(title=title, columns=columns, rows=(*rows, *more), note=note)
 
 
 def in_unit(name: str, estimate: Estimate) -> Estimate:
