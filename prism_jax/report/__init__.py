@@ -2,9 +2,8 @@
 
 from prism_jax.report.document import Bars, Check, Column, Curve, Matrix, Notes, Overlay, Report, Table
 from prism_jax.report.effect_map import EffectMap
-from prism_jax.report.html import render, write
+from prism_jax.report.html import render, save, write
 from prism_jax.report.images import EditRow, Sample, Strip, WordMap
-from prism_jax.report.save import save
 from prism_jax.report.tables import counterfactual_table, image_table
 from prism_jax.report.versions import versions
 

@@ -53,9 +53,7 @@ def _bars(bars: Bars) -> go.Figure:
     figure = go.Figure()
     for (name, values), colour in zip(bars.y.items(), _colours(len(bars.y)), strict=True):
         figure.add_bar(x=bars.categories, y=values, name=name, marker={"color": colour})
-    _laid_out(figure, "", bars.y_label).update_layout(
-        barmode="stack" if bars.is_stacked else "group", hovermode="x unified", showlegend=True
-    )
+    _laid_out(figure, "", bars.y_label).update_layout(barmode="stack", hovermode="x unified", showlegend=True)
     return figure.update_xaxes(type="category")  # otherwise plotly might parse "0 to 9" as another type
 
 

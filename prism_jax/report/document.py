@@ -63,13 +63,12 @@ class Overlay:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Bars:
-    """Counts by category: bars side by side, or stacked where they add up."""
+    """Counts by category, as stacked bars."""
 
     title: str
     categories: tuple[str, ...]
     y: Mapping[str, tuple[int, ...]]  # name -> one count a category
     y_label: str = "images"
-    is_stacked: bool = True
 
     def __post_init__(self) -> None:
         lengths = {name: len(values) for name, values in self.y.items()}

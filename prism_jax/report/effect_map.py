@@ -8,6 +8,7 @@ import numpy as np
 
 from prism_jax.report.images import check_image
 
+FAINTEST = 0.06  # least visible opacity of a cell's colour
 Mark = Literal[
     "family", "discovery", "negligible", "control-like", "none", "insufficient", "inconclusive", "unreliable"
 ]
@@ -32,6 +33,11 @@ class HeatCell:
     mark: Mark
     detail: str  # in words, above the images and for screen readers
     is_target: bool = False  # the edit is meant to change this attribute
+
+    def opacity(self, limit: float) -> float:
+        """Of its colour, from 0 (also for NaN and barely visible colours) to 1 at `limit`."""
+        fraction = min(abs(self.value) / limit, 1.0)
+        return fraction if fraction >= FAINTEST else 0.0
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -1,14 +1,14 @@
 """The images of a report as a page shows them, each with its kind, caption and alternative text."""
 
 import dataclasses
+import difflib
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from prism_jax.metrics.counterfactual import CHANGE_THRESHOLD
 from prism_jax.report import figures
-from prism_jax.report.captions import changed_words
 from prism_jax.report.encoding import Encoding
 from prism_jax.report.images import EditRow, Sample, Strip, WordMap
 from prism_jax.report.tables import number
@@ -22,6 +22,23 @@ class Film:
     title: str
     image: np.ndarray
     alt: str
+
+
+class Words(NamedTuple):
+    """A run of words of a prompt; `is_changed` if the other prompt does not have it there."""
+
+    text: str
+    is_changed: bool
+
+
+def changed_words(source: str, edited: str) -> tuple[tuple[Words, ...], tuple[Words, ...]]:
+    """Both prompts cut into runs of common and of changed words, which joined by spaces give the prompts."""
+    left, right = source.split(), edited.split()
+    opcodes = difflib.SequenceMatcher(a=left, b=right, autojunk=False).get_opcodes()
+    return (
+        tuple(Words(" ".join(left[i:j]), tag != "equal") for tag, i, j, _, _ in opcodes if j > i),
+        tuple(Words(" ".join(right[i:j]), tag != "equal") for tag, _, _, i, j in opcodes if j > i),
+    )
 
 
 def row(row: EditRow, limit: int) -> dict[str, Any]:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
-import math
 import os
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -12,17 +12,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from prism_jax.atomic import atomic_write
-from prism_jax.report import encoding, figures, films
+from prism_jax.report import encoding, figures, films, numbers
 from prism_jax.report.document import Matrix, Report, Table
-from prism_jax.report.effect_map import MARKS, EffectMap, Exhibit, HeatCell
+from prism_jax.report.effect_map import MARKS, EffectMap, Exhibit
 from prism_jax.report.tables import cell_text
+from prism_jax.report.versions import versions
 
 if TYPE_CHECKING:
     import jinja2
 
+PAGE, METRICS, CONFIG = "report.html", "metrics.json", "config.json"
 TEMPLATES = Path(__file__).parent / "templates"
 CELL, NAMES = 42, 170  # pixels: least width of a matrix's cell, and room for the names of its rows
-FAINTEST = 0.06  # least visible opacity of a cell's colour
 KINDS = ("original", "reconstruction", "edited", "difference", "truth")
 
 
@@ -30,6 +31,19 @@ def write(report: Report, path: str | os.PathLike) -> None:
     """Writes the page to `path` atomically."""
     with atomic_write(path) as partial:
         partial.write_text(render(report), encoding="utf-8")
+
+
+def save(report: Report, run: str | Path) -> Path:
+    """Writes `report.html`, `metrics.json` and `metrics.csv` into the folder `run`; returns the page's path.
+
+    A report without settings shows the run's `config.json`; one without versions shows the installed ones.
+    """
+    run = Path(run)
+    if not report.settings and (run / CONFIG).is_file():
+        report = dataclasses.replace(report, settings=json.loads((run / CONFIG).read_text(encoding="utf-8")))
+    write(report if report.versions else dataclasses.replace(report, versions=versions()), run / PAGE)
+    numbers.write(report.tables, run / METRICS)
+    return run / PAGE
 
 
 def render(report: Report) -> str:
@@ -52,7 +66,6 @@ def render(report: Report) -> str:
         encode=fitting.uri,
         encoding_note=fitting.note,
         tables=[_table(table) for table in report.tables],
-        maps=[_map(report.effects, index) for index in range(len(report.effects.maps))] if report.effects else [],
         marks=MARKS,
         exhibits=_script_json(exhibits) if report.effects else "",
         has_masks=any(row.mask is not None for row in report.subjects),
@@ -113,25 +126,6 @@ def _by_name(items: Iterable, name_of: Callable, convert: Callable) -> dict[str,
     return groups
 
 
-def _map(effects: EffectMap, index: int) -> dict[str, Any]:
-    heat_map = effects.maps[index]
-    return {"name": heat_map.name, "rows": [[_cell(cell, heat_map.limit) for cell in row] for row in heat_map.cells]}
-
-
-def _cell(cell: HeatCell, limit: float) -> dict[str, Any]:
-    """Style of a cell: hue by direction, opacity by size."""
-    fraction = 0.0 if math.isnan(cell.value) else min(abs(cell.value) / limit, 1.0)
-    return {
-        "side": "up" if cell.value > 0 else "down",
-        "opacity": f"{fraction if fraction >= FAINTEST else 0.0:.2f}",
-        "text": cell.text,
-        "mark": cell.mark,
-        "sign": MARKS[cell.mark][0],
-        "detail": cell.detail,
-        "is_target": cell.is_target,
-    }
-
-
 def _exhibits(effects: EffectMap | None) -> tuple[list[np.ndarray], dict[str, Any]]:
     """(The images behind the cells, each once; the exhibits and the cells that show them, for the script)."""
     if effects is None:
@@ -147,10 +141,7 @@ def _exhibits(effects: EffectMap | None) -> tuple[list[np.ndarray], dict[str, An
         return places[key]
 
     exhibits = [_exhibit(exhibit, place) for exhibit in effects.exhibits]
-    cells = {
-        f"{row},{column}": [[shown.exhibit, shown.rank, shown.change] for shown in listed]
-        for (row, column), listed in effects.shown.items()
-    }
+    cells = {f"{row},{column}": [*map(dataclasses.astuple, shown)] for (row, column), shown in effects.shown.items()}
     return images, {"exhibits": exhibits, "cells": cells, "kinds": KINDS}
 
 

@@ -12,7 +12,7 @@ from PIL import Image
 from prism_jax import atomic, report
 from prism_jax.metrics.counterfactual import CounterfactualMetrics
 from prism_jax.report import charts, encoding, figures
-from prism_jax.report.captions import changed_words
+from prism_jax.report.films import changed_words
 from prism_jax.report.tables import cell_text, number
 from prism_jax.stats.intervals import Estimate
 

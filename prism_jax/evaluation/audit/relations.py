@@ -12,7 +12,7 @@ from prism_jax.data_report.pairwise_associations import Association
 from prism_jax.data_report.relations import Relation
 from prism_jax.data_report.survey import Survey
 from prism_jax.evaluation.audit.effect_matrix import ALL, LOGIT, PROBABILITY, Matrix
-from prism_jax.evaluation.edited_cohort import AGE, Cases
+from prism_jax.evaluation.edited_cohort import Cases
 from prism_jax.evaluation.edits import EditSpec
 from prism_jax.stats import contrasts, effects, fieller, matched_strength, subgroups
 from prism_jax.stats.effects import EffectConfig, Effects, Row
@@ -170,10 +170,5 @@ def groups(matrix: Matrix, cases: Cases, config: EffectConfig) -> dict[tuple[str
             if edit.is_negative_control or len(set(own) - {""}) < 2:
                 continue
             row: Row = matrix.rows[ALL][LOGIT][edit.name]
-            by_group[edit.name, grouping] = subgroups.compare_groups(row, own, matrix.columns, config)
-    return by_group
-
-
-def unit(column: str) -> str:
-    """Unit of the changes of an attribute."""
-    return "years" if column == AGE else "points"
+            found[edit.name, grouping] = subgroups.compare_groups(row, own, matrix.columns, config)
+    return found

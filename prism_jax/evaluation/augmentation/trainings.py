@@ -26,7 +26,6 @@ ARMS = {
     COUNTERFACTUALS: "real + counterfactuals",
     TRUTH: "real + true counterfactuals",
 }
-READ_AT_ONCE = 64
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
