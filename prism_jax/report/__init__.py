@@ -4,7 +4,6 @@ from prism_jax.report.document import Bars, Check, Column, Curve, Matrix, Notes,
 from prism_jax.report.effect_map import EffectMap
 from prism_jax.report.html import render, save, write
 from prism_jax.report.images import EditRow, Sample, Strip, WordMap
-from prism_jax.report.tables import counterfactual_table, image_table
 from prism_jax.report.versions import versions
 
 __all__ = [
@@ -22,8 +21,6 @@ __all__ = [
     "Strip",
     "Table",
     "WordMap",
-    "counterfactual_table",
-    "image_table",
     "render",
     "save",
     "versions",

@@ -1,11 +1,10 @@
-"""Text of table cells, and the tables that every counterfactual report has."""
+"""Text of table cells."""
 
 import dataclasses
 import math
 import numbers
-from collections.abc import Mapping
 
-from prism_jax.report.document import Cell, Check, Column, Table
+from prism_jax.report.document import Cell, Check
 from prism_jax.stats.intervals import Estimate
 
 
@@ -55,65 +54,3 @@ def number(value: float, unit: str = "") -> str:
         return f"{value:.2e}"
     digits = max(2 - math.floor(math.log10(abs(value))), 0) if value else 0
     return f"{value:,.{digits}f}".replace("-", "−")
-
-
-def image_table(
-    comparisons: Mapping[str, Mapping[str, Estimate]],
-    *,
-    title: str = "Image fidelity",
-    min_psnr: Mapping[str, float] | None = None,
-    note: str = "L1 of images in [−1, 1]. 95 % intervals, bootstrap over subjects.",
-) -> Table:
-    """One row per comparison of images, from `ImageMetrics.compute()`; targets in dB by row name."""
-    targets = min_psnr or {}
-    rows = []
-    for name, metrics in comparisons.items():
-        psnr = Check(estimate=metrics["psnr"], at_least=targets[name]) if name in targets else metrics["psnr"]
-        rows.append((name, psnr, metrics["ssim"], metrics["l1"]))
-    columns = ("Images", Column(name="PSNR", unit="dB"), "SSIM", "L1")
-    return Table(title=title, columns=columns, rows=tuple(rows), note=note)
-
-
-def counterfactual_table(
-    edits: Mapping[str, Mapping[str, Estimate]],
-    *,
-    min_closer_fraction: float | None = None,
-    max_outside_growth: Mapping[str, float] | None = None,
-    title: str = "Distance to the true counterfactual",
-) -> Table:
-    """One row per edit, from `CounterfactualMetrics.compute()`; `max_outside_growth` has limits by edit."""
-    limits = max_outside_growth or {}
-    rows = []
-    for edit, metrics in edits.items():
-        closer, growth = metrics["closer"], metrics["outside_growth"]
-        rows.append(
-            (
-                edit,
-                Check(estimate=closer, at_least=min_closer_fraction) if min_closer_fraction is not None else closer,
-                metrics["reconstruction_inside"],
-                metrics["edit_inside"],
-                metrics["reconstruction_outside"],
-                metrics["edit_outside"],
-                Check(estimate=growth, at_most=limits[edit]) if edit in limits else growth,
-                metrics["outside_growth_median"],
-                metrics["change_iou"],
-            )
-        )
-    columns = (
-        "Edit",
-        Column(name="Edit closer than reconstruction", unit="%"),
-        Column(name="Error inside, reconstruction", unit="levels"),
-        Column(name="Error inside, edit", unit="levels"),
-        Column(name="Error outside, reconstruction", unit="levels"),
-        Column(name="Error outside, edit", unit="levels"),
-        Column(name="Growth outside", unit="×"),
-        Column(name="Growth, median subject", unit="×"),
-        "IoU of change with mask",
-    )
-    note = (
-        "Error: mean absolute difference to the true counterfactual in grey levels (0 to 255), inside and outside the "
-        "region that the attribute truly changes. Growth outside: error of the edit divided by error of the "
-        "reconstruction, of the means and of the median subject. 95 % intervals: bootstrap over subjects; Wilson for "
-        "fractions."
-    )
-    return Table(title=title, columns=columns, rows=tuple(rows), note=note)

@@ -7,9 +7,14 @@ from pathlib import Path
 import numpy as np
 
 from prism_jax.evaluation.counterfactuals import gallery
+from prism_jax.evaluation.counterfactuals import report as counterfactuals_report
 from prism_jax.evaluation.counterfactuals.manifest import Manifest
-from prism_jax.evaluation.counterfactuals.measure import Outcome
+from prism_jax.evaluation.counterfactuals.measure import AUTOENCODER, INVERSION, Outcome
+from prism_jax.evaluation.counterfactuals.run import CounterfactualRun
+from prism_jax.evaluation.edits import EditSpec
 from prism_jax.metrics.counterfactual import CounterfactualMetrics
+from prism_jax.report import Check
+from prism_jax.stats.intervals import NO_ESTIMATE, Estimate
 
 STRENGTHS = dict(self_steps=0.4, cross_steps=0.8, guidance=1.75)
 
@@ -62,3 +67,16 @@ def test_those_selected_by_result_are_not_those_drawn():
     found = told(gallery.chosen(outcomes, None, without={outcomes[3].key}))
     assert [image for image, _ in found] == ["1", "2", "0"]
     assert found[0][1].startswith("largest change of 3 other by")
+
+
+def test_the_table_of_distances_states_the_targets_of_each_edit():
+    truth = np.random.default_rng(0).integers(0, 256, (4, 8, 8), np.uint8)
+    perfect = CounterfactualMetrics.of(reconstruction=truth, edited=truth, truth=truth, mask=np.ones((4, 8, 8), bool))
+    config = CounterfactualRun(edits=(EditSpec(edit="add pacemaker"), EditSpec(edit="remove pacemaker")))
+    fidelity = {name: dict.fromkeys(("psnr", "ssim", "l1"), NO_ESTIMATE) for name in (AUTOENCODER, INVERSION)}
+    errors = {edit.name: perfect for edit in config.edits}
+    distances, images = counterfactuals_report.tables(config, fidelity, errors, outcomes={})
+    checks = [cell for row in distances.rows for cell in row if isinstance(cell, Check)]
+    assert [(check.at_least, check.at_most) for check in checks] == [(0.8, None), (None, 2.0), (0.8, None), (None, 1.5)]
+    assert not any(check.is_met for check in checks)  # the reconstruction is as good; outside is empty
+    assert [type(row[1]) for row in images.rows] == [Estimate, Check]

@@ -10,7 +10,6 @@ import pytest
 from PIL import Image
 
 from prism_jax import atomic, report
-from prism_jax.metrics.counterfactual import CounterfactualMetrics
 from prism_jax.report import charts, encoding, figures
 from prism_jax.report.films import changed_words
 from prism_jax.report.tables import cell_text, number
@@ -317,15 +316,6 @@ def test_nothing_measured_meets_no_target():
     empty = Estimate(value=float("nan"), low=float("nan"), high=float("nan"), count=0)
     written = cell_text(report.Check(estimate=empty, at_most=1.0))
     assert (written.text, written.count, written.is_met) == ("–", "n = 0", False)
-
-
-def test_counterfactual_table_states_a_target_per_edit():
-    images = {name: np.stack([grey(i) for i in range(4)]) for name in ("reconstruction", "truth")}
-    perfect = CounterfactualMetrics.of(**images, edited=images["truth"], mask=np.ones((4, 24, 24), bool)).compute()
-    table = report.counterfactual_table({"add": perfect}, min_closer_fraction=0.8, max_outside_growth={"add": 2.0})
-    checks = [cell for cell in table.rows[0] if isinstance(cell, report.Check)]
-    assert [check.is_met for check in checks] == [False, False]  # reconstruction is as good; outside is empty
-    assert report.counterfactual_table({"add": perfect}).rows[0][1] == perfect["closer"]
 
 
 def test_smoothing_keeps_lines_straight_and_thinning_keeps_the_mean():

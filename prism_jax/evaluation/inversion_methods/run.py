@@ -16,6 +16,7 @@ from prism_jax.evaluation.counterfactuals import measure as counterfactuals_meas
 from prism_jax.evaluation.counterfactuals import run as counterfactuals_run
 from prism_jax.evaluation.counterfactuals.manifest import Manifest
 from prism_jax.evaluation.counterfactuals.measure import AUTOENCODER, INVERSION
+from prism_jax.evaluation.counterfactuals.report import DISTANCES
 from prism_jax.evaluation.counterfactuals.run import CounterfactualRun, Inversion
 from prism_jax.stats.intervals import Estimate
 
@@ -110,9 +111,7 @@ def report_of(config: InversionMethodsRun, results: list[MethodResult]) -> repor
     columns = (
         "Method",
         report.Column(name="Reconstruction, PSNR", unit="dB"),
-        report.Column(name="Edit closer than reconstruction", unit="%"),
-        report.Column(name="Error inside, reconstruction", unit="levels"),
-        report.Column(name="Error inside, edit", unit="levels"),
+        *(DISTANCES[name] for name in ("closer", "reconstruction_inside", "edit_inside")),
         report.Column(name="Growth outside, taken away", unit="×"),
         report.Column(name="Growth outside, added", unit="×"),
         report.Column(name="Time per image", unit="s"),
