@@ -17,7 +17,6 @@ from prism_jax.data.loading import pipeline
 from prism_jax.data.schema import Attributes
 from prism_jax.evaluation.augmentation import datasets as augmentation_datasets
 from prism_jax.evaluation.augmentation import estimates as augmentation_estimates
-from prism_jax.evaluation.augmentation import label_agreement as augmentation_label_agreement
 from prism_jax.evaluation.augmentation import report as augmentation_report
 from prism_jax.evaluation.augmentation import run as augmentation
 from prism_jax.evaluation.augmentation import trainings as augmentation_trainings
@@ -226,8 +225,8 @@ def test_a_folder_of_another_study_or_another_training_is_refused(config):
 def test_a_judge_is_asked_about_every_picture_and_every_finding(config, data):
     judge = pretrained.folder("phantom_judges/convnext")
     with pytest.raises(ValueError, match="does not know 'edema'"):
-        augmentation_label_agreement.load(str(judge), ("edema",))
-    table = augmentation_label_agreement.table({"real": data / "set"}, str(judge), NAMES, batch_size=64)
+        augmentation_report.load_judge(str(judge), ("edema",))
+    table = augmentation_report.label_agreement({"real": data / "set"}, str(judge), NAMES, batch_size=64)
     assert [cell.count for cell in table.rows[0][1:]] == [64, 64]
 
 

@@ -11,7 +11,6 @@ from prism_jax import rng
 from prism_jax.classifier import Classifier
 from prism_jax.data.loading import pipeline
 from prism_jax.evaluation import sampling
-from prism_jax.evaluation.generation import features as generation_features
 from prism_jax.evaluation.generation import run as generation_run
 from prism_jax.evaluation.generation import tables
 from prism_jax.evaluation.generation.run import GenerationRun
@@ -84,10 +83,7 @@ def test_a_sample_does_not_depend_on_its_batch(folder, tiny_sd, tmp_path):
 def test_real_images_as_samples_have_no_distance_and_training_images_are_copies(config, folder):
     judge = Classifier.from_pretrained(config.judge)
     held, train = (pipeline.open_split(config.data, split) for split in ("test", "train"))
-    seen = [
-        generation_features.evaluated(judge, split, generation_features.read(split, 32, "pad", 8), 8, "")
-        for split in (held, train)
-    ]
+    seen = [tables.evaluated(judge, split, tables.read(split, 32, "pad", 8), 8, "") for split in (held, train)]
     same = tables.distances(seen[0], seen[0], seen[1], QUICK)
     assert same.rows[1][1].value == pytest.approx(0, abs=1e-6)
     assert same.rows[1][5].value == same.rows[1][6].value == pytest.approx(1)  # density and coverage aside

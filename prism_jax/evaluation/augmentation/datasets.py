@@ -12,13 +12,14 @@ from prism_jax import StableDiffusion, rng
 from prism_jax.atomic import atomic_write
 from prism_jax.data import transforms
 from prism_jax.data.captions import phrases
-from prism_jax.data.captions.templates import PLAIN, Template
-from prism_jax.data.schema import Attributes, Example
+from prism_jax.data.loading import pipeline
+from prism_jax.data.schema import Attributes
 from prism_jax.data.sources.build import build
 from prism_jax.data.sources.folder import FolderConfig
 from prism_jax.data.sources.ingest import IngestConfig
 from prism_jax.data.sources.phantom import PhantomConfig
 from prism_jax.evaluation import ground_truth, sampling
+from prism_jax.evaluation.counterfactuals.run import CounterfactualRun
 from prism_jax.evaluation.edited_cohort import Cases
 from prism_jax.evaluation.sampling import Samples
 
@@ -36,18 +37,18 @@ class Entry:
     attributes: Attributes
 
 
-def sampled(
-    sd: StableDiffusion, train: Sequence[Example], count: int, config: Samples, folder: Path, wording: Template = PLAIN
-) -> list[Entry]:
-    """Samples of the captions of `count` training images, drawn without replacement; written into `folder`."""
+def sampled(cohort: CounterfactualRun, config: Samples, count: int, folder: Path) -> list[Entry]:
+    """Samples by the cohort's model of the captions of `count` training images, drawn without replacement."""
+    sd = StableDiffusion.from_pretrained(cohort.model, dtype=cohort.dtype)
+    train = pipeline.open_split(cohort.data, "train")
     drawn = np.random.default_rng(config.seed).permutation(len(train))[:count].tolist()
-    known = [train[place] for place in drawn]
-    prompts = [wording.describe(one.attributes) for one in known]
+    examples = [train[place] for place in drawn]
+    prompts = [cohort.wording.describe(example.attributes) for example in examples]
     noise = rng.stream(rng.key(config.seed), "augmentation samples")
     files = sampling.sample(sd, prompts, config, noise, folder)
     return [
-        Entry(path=file.name, patient=one.patient, attributes=one.attributes)
-        for file, one in zip(files, known, strict=True)
+        Entry(path=file.name, patient=example.patient, attributes=example.attributes)
+        for file, example in zip(files, examples, strict=True)
     ]
 
 

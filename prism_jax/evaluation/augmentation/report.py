@@ -7,21 +7,29 @@ from pathlib import Path
 import numpy as np
 
 from prism_jax import report
+from prism_jax.classifier import Classifier
 from prism_jax.data import targets, transforms
 from prism_jax.data.captions.templates import PLAIN
 from prism_jax.data.loading import pipeline
 from prism_jax.evaluation import subjects
 from prism_jax.evaluation.augmentation import estimates as augmentation_estimates
 from prism_jax.evaluation.augmentation.test_sets import StudyTestImages, StudyTestSet, group_counts, group_names
-from prism_jax.evaluation.augmentation.trainings import ARMS, COUNTERFACTUALS, REAL, SAMPLES, TRUTH
+from prism_jax.evaluation.augmentation.trainings import ARMS, COUNTERFACTUALS, REAL, SAMPLES, TRUTH, probability
 from prism_jax.evaluation.edited_cohort import Cases
-from prism_jax.stats.intervals import BootstrapConfig, Estimate
+from prism_jax.metrics.classification import CUT
+from prism_jax.stats.intervals import BootstrapConfig, Estimate, proportion
 
 CONTRASTS = ((COUNTERFACTUALS, SAMPLES), (COUNTERFACTUALS, REAL), (SAMPLES, REAL), (TRUTH, COUNTERFACTUALS))
 COLUMNS = {
     "accuracy": report.Column(name="Accuracy", unit="%"),
     "auroc": "AUROC",
     augmentation_estimates.WORST: report.Column(name="Worst-group accuracy", unit="%"),
+}
+IMAGES = {
+    REAL: "real images",
+    SAMPLES: "plain samples",
+    COUNTERFACTUALS: "counterfactuals",
+    TRUTH: "true counterfactuals",
 }
 PATIENTS, SEEDS = "over patients", "over seeds"
 
@@ -45,13 +53,15 @@ class Study:
     def arms(self) -> tuple[str, ...]:
         return tuple(arm for arm in ARMS if (arm, self.seeds[0]) in self.predictions)
 
-    def of(self, arm: str, test: StudyTestImages) -> list[np.ndarray]:
-        """Probabilities [n] of each seed."""
-        return [self.predictions[arm, seed][test.name] for seed in self.seeds]
+    def of(self, arm: str, test: StudyTestImages, seeds: Sequence[int] = ()) -> list[np.ndarray]:
+        """Probabilities [n] of each of these seeds, of all by default."""
+        return [self.predictions[arm, seed][test.name] for seed in seeds or self.seeds]
 
-    def estimate(self, measure: str, test: StudyTestImages, kind: str, *arms: str) -> Estimate:
+    def estimate(
+        self, measure: str, test: StudyTestImages, kind: str, *arms: str, seeds: Sequence[int] = ()
+    ) -> Estimate:
         """A measure of one arm, or of the first minus the second, mean over seeds, with an interval of this kind."""
-        compute, columns = augmentation_estimates.MEASURES[measure], [self.of(arm, test) for arm in arms]
+        compute, columns = augmentation_estimates.MEASURES[measure], [self.of(arm, test, seeds) for arm in arms]
         if kind == SEEDS:
             return augmentation_estimates.over_seeds(compute, test, *columns, level=self.bootstrap.level)
         return augmentation_estimates.over_patients(compute, test, *columns, config=self.bootstrap)
@@ -59,11 +69,10 @@ class Study:
 
 def report_of(study: Study, cases: Cases, truth: Sequence[np.ndarray], shown: int) -> report.Report:
     """The study as a report. `truth` are the true counterfactuals of `cases`, none for real data."""
-    tables = [
-        table
-        for test, test_images in zip(study.tests, study.test_images, strict=True)
-        for table in of_test(study, test, test_images)
-    ]
+    tables = []
+    for test, test_images in zip(study.tests, study.test_images, strict=True):
+        tables += [arms_table(study, test_images), differences_table(study, test, test_images)]
+        tables.append(groups_table(study, test_images))
     return report.Report(
         title=study.title,
         summary=summary(study),
@@ -101,11 +110,6 @@ def headline(study: Study) -> tuple[tuple[str, str], ...]:
     return tuple(lines)
 
 
-def of_test(study: Study, test: StudyTestSet, test_images: StudyTestImages) -> tuple[report.Table, ...]:
-    """Three tables of one test set: arms, differences, groups."""
-    return arms_table(study, test_images), differences_table(study, test, test_images), groups_table(study, test_images)
-
-
 def arms_table(study: Study, test_images: StudyTestImages) -> report.Table:
     rows = [
         (ARMS[arm], *(study.estimate(name, test_images, PATIENTS, arm) for name in COLUMNS))
@@ -133,9 +137,8 @@ def differences_table(study: Study, test: StudyTestSet, test_images: StudyTestIm
         for kind in (PATIENTS, SEEDS):
             cells = {name: study.estimate(name, test_images, kind, arm, other) for name in COLUMNS}
             if (arm, other) == (COUNTERFACTUALS, SAMPLES) and test.gain_at_least is not None:
-                cells[augmentation_estimates.WORST] = report.Check(
-                    estimate=cells[augmentation_estimates.WORST], at_least=test.gain_at_least
-                )
+                gain = cells[augmentation_estimates.WORST]
+                cells[augmentation_estimates.WORST] = report.Check(estimate=gain, at_least=test.gain_at_least)
             rows.append((f"{arm} − {other}, {kind}", *cells.values()))
     return report.Table(
         title=f"{test_images.name}: differences",
@@ -169,14 +172,7 @@ def seeds_table(study: Study) -> report.Table:
         for arm, *other in (*((arm,) for arm in study.arms), (COUNTERFACTUALS, SAMPLES)):
             name = f"{arm} − {other[0]}" if other else ARMS[arm]
             for seed in study.seeds:
-                columns = [[study.predictions[one, seed][test_images.name]] for one in (arm, *other)]
-                options = dict(config=study.bootstrap)
-                cells = [
-                    augmentation_estimates.over_patients(
-                        augmentation_estimates.MEASURES[m], test_images, *columns, **options
-                    )
-                    for m in COLUMNS
-                ]
+                cells = [study.estimate(m, test_images, PATIENTS, arm, *other, seeds=(seed,)) for m in COLUMNS]
                 rows.append((f"{test_images.name}: {name}, seed {seed}", *cells))
     return report.Table(
         title="Every training",
@@ -230,3 +226,39 @@ def samples(study: Study, shown: int) -> tuple[report.Sample, ...]:
         )
         for i in range(min(4 * shown, len(source)))
     )
+
+
+def load_judge(folder: str, findings: Sequence[str]) -> Classifier:
+    """The classifier in `folder`; ValueError if it lacks one of the findings."""
+    judge = Classifier.from_pretrained(folder)
+    for name in findings:
+        judge.column(name)
+    return judge
+
+
+def label_agreement(folders: Mapping[str, Path], judge: str, findings: Sequence[str], batch_size: int) -> report.Table:
+    """Agreement of an independent classifier with the labels, one row for the data set of every arm."""
+    classifier = load_judge(judge, findings)
+    rows = [(IMAGES[arm], *_agreement(classifier, folder, findings, batch_size)) for arm, folder in folders.items()]
+    return report.Table(
+        title="Agreement with labels, by an independent classifier",
+        columns=("Training images", *(report.Column(name=f"{name} as labelled", unit="%") for name in findings)),
+        rows=tuple(rows),
+        note=(
+            f"Fraction in which {judge} agrees with the label, with Wilson's interval over patients. It errs too: "
+            "labels of real images and of true counterfactuals are correct."
+        ),
+    )
+
+
+def _agreement(judge: Classifier, folder: Path, findings: Sequence[str], batch_size: int) -> list[Estimate]:
+    """Fraction of the split train in which the judge agrees with the label, by finding."""
+    source = pipeline.open_split(folder, "train")
+    images = np.stack([transforms.decode(example.image) for example in source])
+    labels = targets.values([example.attributes for example in source], findings)  # [n, findings]
+    patients, estimates = [example.patient for example in source], []
+    for i, name in enumerate(findings):
+        predicted = probability(judge, name, images, batch_size, f"judging {folder.name}") >= CUT
+        hits = np.where(np.isnan(labels[:, i]), np.nan, predicted == (labels[:, i] == 1))
+        estimates.append(proportion(hits, subjects=patients))
+    return estimates

@@ -12,14 +12,13 @@ from pathlib import Path
 
 import numpy as np
 
-from prism_jax import StableDiffusion, report
 from prism_jax import config as configs
+from prism_jax import report
 from prism_jax.data import targets, transforms
 from prism_jax.data.loading import pipeline
 from prism_jax.evaluation import edited_cohort as cohorts
 from prism_jax.evaluation import ground_truth
 from prism_jax.evaluation.augmentation import datasets as augmentation_datasets
-from prism_jax.evaluation.augmentation import label_agreement as augmentation_label_agreement
 from prism_jax.evaluation.augmentation import report as augmentation_report
 from prism_jax.evaluation.augmentation import test_sets as augmentation_test_sets
 from prism_jax.evaluation.augmentation import trainings as augmentation_trainings
@@ -90,7 +89,7 @@ def check(config: AugmentationRun) -> None:
     if not config.cohort.edits:
         raise ValueError("cohort.edits is empty; list at least one EditSpec in the configuration")
     if config.judge is not None:
-        augmentation_label_agreement.load(config.judge, (config.target, config.companion))
+        augmentation_report.load_judge(config.judge, (config.target, config.companion))
     configs.check_same(config, config.run, FIXED, holds="a study")
     train = pipeline.open_split(config.cohort.data, "train")
     known = targets.values([example.attributes for example in train], (config.target, config.companion))
@@ -125,23 +124,16 @@ def sets(config: AugmentationRun) -> dict[str, Path]:
 
 def build_sets(config: AugmentationRun, cases: Cases) -> None:
     """Builds the data sets of added images that do not exist."""
-    run, phantom = Path(config.run), ground_truth.phantom_config(config.cohort.data)
+    phantom = ground_truth.phantom_config(config.cohort.data)
     make = {
-        SAMPLES: lambda folder: plain_samples(config, len(cases), folder),
+        SAMPLES: lambda folder: augmentation_datasets.sampled(config.cohort, config.samples, len(cases), folder),
         COUNTERFACTUALS: lambda folder: augmentation_datasets.edited(cases, folder),
         TRUTH: lambda folder: augmentation_datasets.true(cases, phantom, folder),
     }
     for arm, out in sets(config).items():
         if not is_built(out):
-            folder = run / "added" / arm
+            folder = Path(config.run) / "added" / arm
             augmentation_datasets.build_set(make[arm](folder), folder, out)
-
-
-def plain_samples(config: AugmentationRun, count: int, folder: Path) -> list[augmentation_datasets.Entry]:
-    """Plain samples of the same model with training captions."""
-    sd = StableDiffusion.from_pretrained(config.cohort.model, dtype=config.cohort.dtype)
-    train = pipeline.open_split(config.cohort.data, "train")
-    return augmentation_datasets.sampled(sd, train, count, config.samples, folder, config.cohort.wording)
 
 
 def trainings(config: AugmentationRun, count: int) -> list[Training]:
@@ -181,8 +173,10 @@ def evaluate(config: AugmentationRun, finished: list[Training]) -> Study:
         tests=config.tests,
         test_images=tuple(test_images),
         predictions={
-            (one.arm, one.seed): augmentation_trainings.predictions(one, config.target, test_images, config.batch_size)
-            for one in finished
+            (each.arm, each.seed): augmentation_trainings.predictions(
+                each, config.target, test_images, config.batch_size
+            )
+            for each in finished
         },
         counts={arm: augmentation_report.counts_of(folder, *names) for arm, folder in folders.items()},
         bootstrap=config.bootstrap,
@@ -195,10 +189,10 @@ def judged(config: AugmentationRun) -> tuple[report.Table, ...]:
         return ()
     folders = {REAL: Path(config.cohort.data)} | sets(config)
     findings = (config.target, config.companion)
-    return (augmentation_label_agreement.table(folders, config.judge, findings, config.batch_size),)
+    return (augmentation_report.label_agreement(folders, config.judge, findings, config.batch_size),)
 
 
 def true_images(config: AugmentationRun) -> list[np.ndarray]:
     """The true counterfactuals uint8 [h, w] in the order of the cohort's cases; none for real data."""
     folder = sets(config).get(TRUTH)
-    return [] if folder is None else [transforms.decode(one.image) for one in pipeline.open_split(folder, "train")]
+    return [] if folder is None else [transforms.decode(each.image) for each in pipeline.open_split(folder, "train")]

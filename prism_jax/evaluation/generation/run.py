@@ -20,9 +20,8 @@ from prism_jax.data import transforms
 from prism_jax.data.captions.templates import PLAIN, Template
 from prism_jax.data.loading import pipeline
 from prism_jax.evaluation import sampling
-from prism_jax.evaluation.generation import features as generation_features
 from prism_jax.evaluation.generation import tables
-from prism_jax.evaluation.generation.features import ImageSet
+from prism_jax.evaluation.generation.tables import ImageSet
 from prism_jax.evaluation.sampling import Samples
 from prism_jax.metrics.clip import ClipScorer
 from prism_jax.metrics.distribution import DistributionConfig
@@ -69,16 +68,14 @@ def main(config: GenerationRun) -> None:
     examples = [held[i] for i in range(min(config.count, len(held)))]
     run = Path(config.run)
     configs.write(config, run)
-    prompts = [config.wording.describe(one.attributes) for one in examples]
+    prompts = [config.wording.describe(example.attributes) for example in examples]
     noise = rng.stream(rng.key(config.samples.seed), "generation")
     files = sampling.sample(sd, prompts, config.samples, noise, run / "images")
-    predict = lambda examples, images, what: generation_features.evaluated(
-        judge, examples, images, config.batch_size, what
-    )
+    predict = lambda examples, images, what: tables.evaluated(judge, examples, images, config.batch_size, what)
     generated = predict(examples, np.stack([transforms.decode(file.read_bytes()) for file in files]), "samples")
-    real = predict(held, generation_features.read(held, sd.size, config.fit, config.batch_size), config.split)
+    real = predict(held, tables.read(held, sd.size, config.fit, config.batch_size), config.split)
     train = pipeline.open_split(config.data, "train")
-    training = predict(train, generation_features.read(train, sd.size, config.fit, config.batch_size), "train")
+    training = predict(train, tables.read(train, sd.size, config.fit, config.batch_size), "train")
     copied = Memorisation.of(generated=generated.features, held_out=real.features, training=training.features)
     tables_of_run = [
         tables.distances(generated, real, training, config.distribution),
