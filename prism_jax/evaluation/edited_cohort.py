@@ -12,6 +12,8 @@ from prism_jax import config as configs
 from prism_jax.data import schema, transforms
 from prism_jax.data.captions import synonyms
 from prism_jax.data.loading import pipeline
+from prism_jax.data.sources.phantom import PhantomConfig
+from prism_jax.evaluation import ground_truth
 from prism_jax.evaluation.counterfactuals.manifest import Manifest
 from prism_jax.evaluation.counterfactuals.run import CounterfactualRun
 from prism_jax.evaluation.edits import EditSpec
@@ -72,6 +74,12 @@ class Cases:
         """The "original", "reconstruction" or "edited" of these cases, uint8 [h, w], one after the other."""
         for i in places:
             yield self.manifest.image(self.cases[i].row[kind])
+
+    def true_images(self, phantom: PhantomConfig) -> Iterator[np.ndarray]:
+        """The true counterfactual of every case, uint8 [h, w], in order; that of a negative control is the original."""
+        for edit in self.edits:
+            rows = [self.cases[i].row for i in self.of(edit)]
+            yield from ground_truth.true_counterfactuals(rows, edit, phantom, self.config.wording)[0]
 
     @property
     def firsts(self) -> np.ndarray:

@@ -25,7 +25,7 @@ class Film:
 
 
 class Words(NamedTuple):
-    """A run of words of a prompt; `is_changed` if the other prompt does not have it there."""
+    """A run of words of a prompt; `is_changed` if the other prompt lacks it at this place."""
 
     text: str
     is_changed: bool

@@ -165,9 +165,8 @@ def _rows(
     by_scale: dict[str, dict[str, Row]] = {PROBABILITY: {}, LOGIT: {}, STANDARD: {}}
     for edit in cases.edits:
         places = cases.of(edit)
-        fields = dict(
-            images=cases.images[places], targets=tuple(wanted[edit.name]), is_negative_control=edit.is_negative_control
-        )
+        fields = dict(images=cases.images[places], targets=tuple(wanted[edit.name]))
+        fields |= dict(is_negative_control=edit.is_negative_control)
         for scale in (PROBABILITY, LOGIT):
             values = (scores_of(scale, kind)[places] for kind in (before, after))
             by_scale[scale][edit.name] = Row.of(*values, cases.patients[places], **fields)

@@ -1,7 +1,6 @@
 """Location of the changes by edits: fraction inside masks of anatomy and devices."""
 
 import dataclasses
-from collections.abc import Mapping
 
 import numpy as np
 
@@ -24,29 +23,19 @@ def inside(cases: Cases, config: PhantomConfig | None) -> dict[str, Inside]:
     if config is not None:
         for image, drawn in _drawn(cases, config).items():
             masks.setdefault(image, {}).update(drawn)
-    names = sorted({name for found in masks.values() for name in found})
-    by_case = [_fractions(cases, place, masks.get(cases.images[place], {})) for place in range(len(cases))]
-    nothing = (np.nan, np.nan)
-    return {
-        name: Inside(
-            change=np.array([fractions.get(name, nothing)[0] for fractions in by_case]),
-            area=np.array([fractions.get(name, nothing)[1] for fractions in by_case]),
-        )
-        for name in names
-    }
-
-
-def _fractions(cases: Cases, place: int, masks: Mapping[str, np.ndarray]) -> dict[str, tuple[float, float]]:
-    if not masks:
-        return {}
-    edited, before = (next(cases.pixels(kind, [place])) for kind in ("edited", "reconstruction"))
-    change = np.abs(edited.astype(np.int16) - before).astype(np.float64)
-    total = change.sum()
-    return {
-        name: (float(change[mask].sum() / total) if total else np.nan, float(mask.mean()))
-        for name, mask in masks.items()
-        if mask.any()
-    }
+    unknown = lambda: np.full(len(cases), np.nan)
+    names = sorted({name for of_image in masks.values() for name in of_image})
+    fractions = {name: Inside(change=unknown(), area=unknown()) for name in names}
+    for place, image in enumerate(cases.images):
+        if not masks.get(image):
+            continue
+        edited, before = (next(cases.pixels(kind, [place])) for kind in ("edited", "reconstruction"))
+        change = np.abs(edited.astype(np.int16) - before).astype(np.float64)
+        for name, mask in masks[image].items():
+            if mask.any():
+                fractions[name].change[place] = change[mask].sum() / change.sum() if change.any() else np.nan
+                fractions[name].area[place] = mask.mean()
+    return fractions
 
 
 def _drawn(cases: Cases, config: PhantomConfig) -> dict[str, dict[str, np.ndarray]]:

@@ -217,7 +217,7 @@ def _side_effect(matrix: Matrix, edit: str, column: str, side: Side | None) -> s
                     for judge in matrix.judges])  # fmt: skip
     text = (
         f"{start} {'rises' if rises else 'falls'} by {amount(effect.value, column)} (95 % interval "
-        f"{interval(effect, column)}; {_patients(effect.count)}; {each})."
+        f"{interval(effect, column)}; {counted(effect.count, 'patient')}; {each})."
     )
     floor, control = matrix.floor(edit, column)
     if not np.isnan(floor) and matrix.agreement[edit, column].family != effects.NEGATIVE_CONTROL:
@@ -234,7 +234,7 @@ def _on_target(matrix: Matrix, edit: str, column: str) -> str:
     what = "age" if column == AGE else f"the probability of {named(column)}"
     return (
         f"{doing(edit)} {works}: {what} {way} by {amount(effect.value, column)} "
-        f"({interval(effect, column)}; {_patients(effect.count)})."
+        f"({interval(effect, column)}; {counted(effect.count, 'patient')})."
     )
 
 
@@ -268,8 +268,9 @@ def _direction(matrix: Matrix, direction: Direction, without: frozenset[str]) ->
     )
 
 
-def _patients(count: int) -> str:
-    return f"{count:,} patient{'' if count == 1 else 's'}"
+def counted(count: int, noun: str) -> str:
+    """ "1 patient", "16 patients"."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
 def _listed(words: Sequence[str], conjunction: str = "and") -> str:

@@ -170,5 +170,5 @@ def groups(matrix: Matrix, cases: Cases, config: EffectConfig) -> dict[tuple[str
             if edit.is_negative_control or len(set(own) - {""}) < 2:
                 continue
             row: Row = matrix.rows[ALL][LOGIT][edit.name]
-            found[edit.name, grouping] = subgroups.compare_groups(row, own, matrix.columns, config)
-    return found
+            by_group[edit.name, grouping] = subgroups.compare_groups(row, own, matrix.columns, config)
+    return by_group

@@ -15,7 +15,8 @@ from prism_jax.evaluation.audit import relations as audit_relations
 from prism_jax.evaluation.audit import tables as audit_tables
 from prism_jax.evaluation.audit.effect_matrix import ALL, PROBABILITY, STANDARD, TRUTH, Matrix
 from prism_jax.evaluation.audit.measure import AuditResults
-from prism_jax.evaluation.audit.scores import Scores, true_images
+from prism_jax.evaluation.audit.narrative import counted
+from prism_jax.evaluation.audit.scores import Scores
 from prism_jax.evaluation.edited_cohort import AGE, Cases
 from prism_jax.report.effect_map import Exhibit, HeatCell, HeatMap, Mark, Shown, ranked
 from prism_jax.stats import effects
@@ -98,7 +99,7 @@ def _tables(config: "AuditRun", results: AuditResults) -> tuple[report.Table, ..
 
 def _effect_map(config: "AuditRun", results: AuditResults) -> report.EffectMap:
     cases, scores, matrix = results.cases, results.scores, results.matrix
-    truths = None if results.phantom is None else [*true_images(cases, results.phantom)]
+    truths = None if results.phantom is None else [*cases.true_images(results.phantom)]
     behind, shown = exhibits(cases, scores, matrix, truths)
     return report.EffectMap(
         rows=tuple(edit.name for edit in matrix.edits),
@@ -254,13 +255,9 @@ def summary(cases: Cases, matrix: Matrix) -> str:
     edits = sum(not edit.is_negative_control for edit in matrix.edits)
     controls = len(matrix.edits) - edits
     beside = f" and {counted(controls, 'negative control')}" if controls else ""
+    images, patients = len(set(cases.images)), len(set(cases.patients))
     return (
         f"How {counted(edits, 'edit')}{beside} change {counted(len(matrix.columns), 'attribute')} in "
-        f"{counted(len(set(cases.images)), 'image')} of {counted(len(set(cases.patients)), 'patient')}, as scored by "
+        f"{counted(images, 'image')} of {counted(patients, 'patient')}, as scored by "
         f"{len(matrix.judges)} independent classifiers ({', '.join(matrix.judges)})."
     )
-
-
-def counted(count: int, noun: str) -> str:
-    """ "1 patient", "16 patients"."""
-    return f"{count:,} {noun}{'' if count == 1 else 's'}"

@@ -1,13 +1,12 @@
 """Scores of the judges for every image of a cohort."""
 
 import dataclasses
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
 from prism_jax.classifier import Classifier
 from prism_jax.data.sources.phantom import PhantomConfig
-from prism_jax.evaluation import ground_truth
 from prism_jax.evaluation import judges as evaluation_judges
 from prism_jax.evaluation.edited_cohort import Cases
 
@@ -46,7 +45,7 @@ def score(
     everything, firsts = np.arange(len(cases)), cases.firsts
     owner = np.unique(cases.images, return_inverse=True)[1]  # [n] into `firsts`
     scores: dict[str, list[np.ndarray]] = {kind: [] for kind in KINDS}
-    truths = None if phantom is None else [*true_images(cases, phantom)]
+    truths = None if phantom is None else [*cases.true_images(phantom)]
     true_scores = []
     for name, judge in judges.items():
         scores_of = lambda images, what, judge=judge, name=name: evaluation_judges.scores(
@@ -63,10 +62,3 @@ def score(
         truth=np.stack(true_scores) if true_scores else None,
         **{kind: np.stack(parts) for kind, parts in scores.items()},
     )
-
-
-def true_images(cases: Cases, phantom: PhantomConfig) -> Iterable[np.ndarray]:
-    """The true counterfactual of every case, uint8 [h, w], in order; that of a negative control is the original."""
-    for edit in cases.edits:
-        rows = [cases.cases[i].row for i in cases.of(edit)]
-        yield from ground_truth.true_counterfactuals(rows, edit, phantom, cases.config.wording)[0]

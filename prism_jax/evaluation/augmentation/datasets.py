@@ -18,7 +18,7 @@ from prism_jax.data.sources.build import build
 from prism_jax.data.sources.folder import FolderConfig
 from prism_jax.data.sources.ingest import IngestConfig
 from prism_jax.data.sources.phantom import PhantomConfig
-from prism_jax.evaluation import ground_truth, sampling
+from prism_jax.evaluation import sampling
 from prism_jax.evaluation.counterfactuals.run import CounterfactualRun
 from prism_jax.evaluation.edited_cohort import Cases
 from prism_jax.evaluation.sampling import Samples
@@ -54,16 +54,12 @@ def sampled(cohort: CounterfactualRun, config: Samples, count: int, folder: Path
 
 def edited(cases: Cases, folder: Path) -> list[Entry]:
     """Every counterfactual that was generated, labelled with the target of its edit."""
-    return _write_images(cases, cases.images("edited", range(len(cases))), folder)
+    return _write_images(cases, cases.pixels("edited", range(len(cases))), folder)
 
 
 def true(cases: Cases, phantom: PhantomConfig, folder: Path) -> list[Entry]:
     """The true counterfactuals of the same edits, by the phantom, in the order of `cases`."""
-    images = []
-    for edit in cases.edits:  # the order of cases is that of their changes
-        rows = [cases.cases[i].row for i in cases.of(edit)]
-        images += list(ground_truth.true_counterfactuals(rows, edit, phantom, cases.config.wording)[0])
-    return _write_images(cases, images, folder)
+    return _write_images(cases, cases.true_images(phantom), folder)
 
 
 def build_set(entries: Sequence[Entry], folder: Path, out: Path) -> None:
