@@ -2,6 +2,7 @@
 
 import ast
 import dataclasses
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -59,19 +60,10 @@ def read(file: Path) -> Entry:
       ValueError: a file without a summary or one of the three.
     """
     summary, _, rest = (ast.get_docstring(ast.parse(file.read_text(encoding="utf-8"))) or "").partition("\n\n")
-    lines, key = {}, None
-    for line in rest.splitlines():
-        name, colon, value = line.partition(": ")
-        if colon and name in KEYS:
-            key, lines[name] = name, [value.strip()]
-        elif key and line.startswith("    "):
-            if lines[key][-1].endswith("\\"):
-                line = f"{lines[key].pop()[:-1].strip()} {line.strip()}"
-            lines[key].append(line.strip())
-        else:
-            key = None
-    if missing := [name for name in KEYS if name not in lines]:
+    stated = dict(re.findall(rf"^({'|'.join(KEYS)}): (.*(?:\n    .*)*)", rest.replace("\\\n", ""), re.MULTILINE))
+    if missing := [name for name in KEYS if name not in stated]:
         raise ValueError(f"{file}: the docstring has no line {missing[0]}:")
+    lines = {name: [" ".join(line.split()) for line in text.splitlines()] for name, text in stated.items()}
     return Entry(
         name=f"{file.parent.name}/{file.stem}",
         summary=summary,

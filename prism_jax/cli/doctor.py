@@ -149,7 +149,7 @@ def processes() -> Iterator[Finding]:
     if detected is None:
         yield Finding(state="ok", text="cluster: none; for several processes give --processes.count and --index")
         return
-    yield Finding(state="note" if detected.remedy else "ok", text=f"cluster: {detected.text}", remedy=detected.remedy)
+    yield _noted(f"cluster: {detected.text}", bool(detected.remedy), detected.remedy)
     if names := cluster.proxies(os.environ):
         remedy = "unset them where processes of other nodes do not meet"
         yield Finding(state="note", text=f"cluster: {', '.join(names)} may keep processes apart", remedy=remedy)
@@ -176,21 +176,14 @@ def memory() -> Iterator[Finding]:
     total = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     text = f"memory: {_gib(total)}, {_gib(free)} unused, {os.cpu_count()} processors"
-    if total < MEMORY_FLOOR:
-        remedy = f"use a machine with {_gib(MEMORY_FLOOR)} or keep to small models"
-        yield Finding(state="note", text=text, remedy=remedy)
-    else:
-        yield Finding(state="ok", text=text)
+    yield _noted(text, total < MEMORY_FLOOR, f"use a machine with {_gib(MEMORY_FLOOR)} or keep to small models")
 
 
 def disk() -> Iterator[Finding]:
     """Free disk space in the folder where runs are written by default."""
     free = shutil.disk_usage(Path.cwd()).free
     text = f"disk: {_gib(free)} free in {Path.cwd()}"
-    if free < DISK_FLOOR:
-        yield Finding(state="note", text=text, remedy="checkpoints of a full-size model need more: free some disk")
-    else:
-        yield Finding(state="ok", text=text)
+    yield _noted(text, free < DISK_FLOOR, "checkpoints of a full-size model need more: free some disk")
 
 
 def compilation_cache() -> Iterator[Finding]:
@@ -207,6 +200,10 @@ def compilation_cache() -> Iterator[Finding]:
     else:
         files = [path.stat().st_size for path in Path(folder).rglob("*") if path.is_file()]
         yield Finding(state="ok", text=f"compilation cache: {folder}, {len(files)} programs, {_gib(sum(files))}")
+
+
+def _noted(text: str, is_noted: bool, remedy: str) -> Finding:
+    return Finding(state="note", text=text, remedy=remedy) if is_noted else Finding(state="ok", text=text)
 
 
 def _gib(size: float) -> str:

@@ -29,19 +29,15 @@ class Relation:
     reason: str
 
 
-def relate(
-    verdict: str, model: Estimate, association: Association | None, *, target: str, is_adjusted: bool = True
-) -> Relation:
+def relate(verdict: str, model: Estimate, association: Association | None, *, target: str) -> Relation:
     """Classes a cell by its verdict, its slope in the edits and the association of its attribute with the target.
 
-    `association` is `Survey.between(target, attribute)`, None where the metadata do not have the attribute. It is
-    adjusted for view, age and sex if `is_adjusted`. *Known*: in the data with the same sign, and not shown to be
-    larger in the edits. *Amplified*: its slope in the edits is shown to be the larger one. *Hidden*: the edits have
-    it, the data do not, or have it the other way round. *Not shown*: equivalence says the edits do not have it.
+    `association` is `Survey.between(target, attribute)`, None where the metadata do not have the attribute; adjusted
+    for view, age and sex. *Known*: in the data with the same sign, and not shown to be larger in the edits.
+    *Amplified*: its slope in the edits is shown to be the larger one. *Hidden*: the edits have it, the data do not, or
+    have it the other way round. *Not shown*: equivalence says the edits do not have it.
     """
-    data = NO_ESTIMATE if association is None else slope(association, target, is_adjusted=is_adjusted)
-    name = "is_significant_adjusted" if is_adjusted else "is_significant"
-    is_associated = association is not None and getattr(association, name)
+    data = NO_ESTIMATE if association is None else slope(association, target)
     relation = lambda kind, reason, excess=None: Relation(
         kind=kind, model=model, data=data, excess=excess or NO_ESTIMATE, reason=reason
     )
@@ -53,7 +49,7 @@ def relate(
         return relation(HIDDEN, "the attribute is not in the metadata")
     if association.reason or np.isnan(data.value):
         return relation(UNDECIDED, f"inconclusive in the data: {association.reason or 'too few images to adjust'}")
-    if not is_associated:
+    if not association.is_significant_adjusted:
         return relation(HIDDEN, "no significant association in the data")
     if np.isnan(model.value):
         return relation(UNDECIDED, "the edits have no slope: their own target did not change")
@@ -65,13 +61,13 @@ def relate(
     return relation(KNOWN, "associated in the data", excess)
 
 
-def slope(association: Association, target: str, *, is_adjusted: bool = True) -> Estimate:
+def slope(association: Association, target: str) -> Estimate:
     """Change of the fraction with the attribute per unit of the fraction with `target`; NaN where one is not binary.
 
     The standard deviations are those of the marginal fractions, taken as known: their error is small beside the
     correlation's.
     """
-    correlation = association.adjusted if is_adjusted else association.correlation
+    correlation = association.adjusted
     if association.cells is None or not correlation.count:
         return dataclasses.replace(NO_ESTIMATE, count=correlation.count)
     both, first, second, neither = association.cells

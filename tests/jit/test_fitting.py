@@ -11,11 +11,12 @@ from prism_jax import rng
 from prism_jax.data import phantom
 from prism_jax.scm import graphs, phantom_truth
 from prism_jax.scm.fitting import FitConfig, fit
+from tests.interventions import attributes
 
 nightly = pytest.mark.nightly
 
 N = 20_000
-EQUATIONS = phantom.Equations.default()
+EQUATIONS = phantom.Equations()
 OLD = {"age": 80.0}
 
 
@@ -26,7 +27,7 @@ def world():
     @jax.jit
     def draw(numbers):
         noise = jax.vmap(partial(phantom.exogenous, 0))(numbers)
-        return [phantom.attributes(noise, EQUATIONS, do) for do in ({}, OLD)]
+        return [attributes(noise, EQUATIONS, do) for do in ({}, OLD)]
 
     factual, older = draw(jnp.arange(2 * N))
     older = {name: jnp.broadcast_to(column, (2 * N,)) for name, column in older.items()}

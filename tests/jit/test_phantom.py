@@ -15,11 +15,12 @@ import pytest
 from prism_jax.data import phantom
 from prism_jax.data.phantom import anatomy, geometry, shapes
 from prism_jax.data.phantom.generate import _render_images, _settle
+from tests.interventions import attributes
 
 SIZE = 64
 N = 6
 DRAWS = 100_000
-DEFAULT = phantom.Equations.default()
+DEFAULT = phantom.Equations()
 
 picture = partial(phantom.generate, range(N), size=SIZE, batch=N)
 
@@ -49,7 +50,7 @@ def draws(noise):
 
 def draw(noise, do=None, equations=DEFAULT):
     """Attributes of many subjects, float64; the equations are elementwise, so they take all at once."""
-    facts = phantom.attributes(noise, equations, do or {})
+    facts = attributes(noise, equations, do or {})
     return {name: np.broadcast_to(np.asarray(value, np.float64), DRAWS) for name, value in facts.items()}
 
 
@@ -65,7 +66,7 @@ def render(facts, u):
 @jax.jit
 def subject(index):
     u = phantom.exogenous(0, index)
-    return phantom.attributes(u, DEFAULT), u
+    return attributes(u, DEFAULT), u
 
 
 # 1 determinism
@@ -125,7 +126,7 @@ def test_flipping_and_flipping_back_returns_the_factual_image(factual):
 
 
 def test_surgical_leaves_descendants_factual_and_graph_replays_them(noise, draws):
-    surgical = phantom.attributes(noise, DEFAULT, {"age": 88.0}, "surgical")
+    surgical = attributes(noise, DEFAULT, {"age": 88.0}, "surgical")
     graph = draw(noise, {"age": 88.0})
     for name in ("cardiomegaly", "effusion", "pacemaker", "support_lines", "view"):
         np.testing.assert_array_equal(surgical[name], draws[name])
@@ -377,7 +378,6 @@ def test_cardiomegaly_and_ap_views_enlarge_the_heart():
 
 
 def test_wrong_requests_are_refused_with_the_remedy():
-    u = phantom.exogenous(0, 0)
     for do, mode, words in (
         ({"weight": 1}, "graph", "weight.*sex, age"),
         ({"sex": 0.5}, "graph", "sex to 0.5; give 0 or 1"),
@@ -387,7 +387,7 @@ def test_wrong_requests_are_refused_with_the_remedy():
         ({}, "causal", "'causal'; use one of graph, surgical"),
     ):
         with pytest.raises(ValueError, match=words):
-            phantom.attributes(u, DEFAULT, do, mode)
+            phantom.check_intervention(do, mode)
     with pytest.raises(ValueError, match="'weak'; use one of default, strong, none, reversed"):
         phantom.Equations.preset("weak")
     with pytest.raises(ValueError, match="'age'; use one of sex, cardiomegaly"):

@@ -57,7 +57,7 @@ def test_mechanisms_before_training_are_further_from_the_phantom_than_its_equati
     known = {name: (draw.random(64) < 0.3).astype(np.int32) for name in graphs.phantom().names}
     known["age"] = draw.uniform(30, 50, 64).astype(np.float32)
     model = AttributeModel.create(graphs.phantom(), rng.key(0))
-    report = mechanisms_run.measure(model, known, Equations.default(), BootstrapConfig(resamples=50))
+    report = mechanisms_run.measure(model, known, Equations(), BootstrapConfig(resamples=50))
     assert report["gap"]["pacemaker"]["count"] == 64
     assert report["gap"]["cardiomegaly"]["value"] > 0
 

@@ -5,7 +5,6 @@ from prism_jax.data.phantom.equations import (
     BINARY,
     Equations,
     Exogenous,
-    attributes,
     check_intervention,
     exogenous,
 )
@@ -19,7 +18,6 @@ __all__ = [
     "Equations",
     "Exogenous",
     "Subjects",
-    "attributes",
     "cardiothoracic_ratio",
     "change_mask",
     "check_intervention",

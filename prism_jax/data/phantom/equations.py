@@ -56,42 +56,28 @@ class Equations:
     view_effusion: float = 0.5
 
     @classmethod
-    def default(cls) -> "Equations":
-        """The planted confounding: cardiomegaly -> pacemaker and age -> effusion, among others."""
-        return cls()
-
-    @classmethod
-    def strong(cls) -> "Equations":
-        """Default with the cardiomegaly -> pacemaker slope raised to 5: P(pm | card) .87 against .04."""
-        return cls(pacemaker_cardiomegaly=5.0)
-
-    @classmethod
-    def none(cls) -> "Equations":
-        """No arrow between attributes; each bias is the logit of the attribute's rate under `default`."""
-        slopes = {f"{effect}_{cause}": 0.0 for effect, causes in CAUSES.items() for cause in causes}
-        return cls(cardiomegaly=-0.80, effusion=-0.57, pacemaker=-1.70, support_lines=-0.66, view=-0.10, **slopes)
-
-    @classmethod
-    def reversed(cls) -> "Equations":
-        """Default with the cardiomegaly -> pacemaker slope negated; the bias keeps the rate of pacemakers."""
-        return cls(pacemaker=-1.40, pacemaker_cardiomegaly=-2.6)
-
-    @classmethod
-    def balanced(cls) -> "Equations":
-        """`none` with a rate of 0.5 for every finding and view."""
-        return dataclasses.replace(
-            cls.none(), cardiomegaly=0.0, effusion=0.0, pacemaker=0.0, support_lines=0.0, view=0.0
-        )
-
-    @classmethod
     def preset(cls, name: str) -> "Equations":
-        """The preset of this name; ValueError for an unknown one."""
-        presets = {
-            preset.__name__: preset for preset in (cls.default, cls.strong, cls.none, cls.reversed, cls.balanced)
-        }
-        if name not in presets:
-            raise ValueError(f"no phantom preset named {name!r}; use one of {', '.join(presets)}")
-        return presets[name]()
+        """The preset of this name in `PRESETS`; ValueError for an unknown one."""
+        if name not in PRESETS:
+            raise ValueError(f"no phantom preset named {name!r}; use one of {', '.join(PRESETS)}")
+        return PRESETS[name]
+
+
+_NO_SLOPES = {f"{effect}_{cause}": 0.0 for effect, causes in CAUSES.items() for cause in causes}
+PRESETS = {
+    # The planted confounding: cardiomegaly -> pacemaker and age -> effusion, among others.
+    "default": Equations(),
+    # Default with the cardiomegaly -> pacemaker slope raised to 5: P(pm | card) .87 against .04.
+    "strong": Equations(pacemaker_cardiomegaly=5.0),
+    # No arrow between attributes; each bias is the logit of the attribute's rate under "default".
+    "none": Equations(
+        cardiomegaly=-0.80, effusion=-0.57, pacemaker=-1.70, support_lines=-0.66, view=-0.10, **_NO_SLOPES
+    ),
+    # Default with the cardiomegaly -> pacemaker slope negated; the bias keeps the rate of pacemakers.
+    "reversed": Equations(pacemaker=-1.40, pacemaker_cardiomegaly=-2.6),
+    # "none" with a rate of 0.5 for every finding and view.
+    "balanced": Equations(cardiomegaly=0.0, effusion=0.0, pacemaker=0.0, support_lines=0.0, view=0.0, **_NO_SLOPES),
+}
 
 
 @struct.dataclass
@@ -142,26 +128,14 @@ def exogenous(seed: int | jax.Array, index: int | jax.Array) -> Exogenous:
     )
 
 
-def attributes(
-    u: Exogenous, equations: Equations, do: Mapping[str, float | jax.Array] = NOTHING, mode: str = "graph"
-) -> dict[str, jax.Array]:
-    """Attributes of one subject under the intervention `do`: age float32 in years, the others int32.
-
-    Mode "graph" recomputes the descendants of the set attributes with the subject's own noise; "surgical" keeps all
-    other attributes factual. Raises ValueError for an unknown attribute or mode, and for a concrete value that
-    is outside its range (0 or 1; age 18 to 90; group 0 to 2).
-    """
-    check_intervention(do, mode)
-    given = {name: _typed(name, do.get(name, AGE_RANGE[0] if name == "age" else 0)) for name in ATTRIBUTES}
-    return intervene(u, equations, given, {name: name in do for name in ATTRIBUTES}, mode == "surgical")
-
-
 def intervene(
     u: Exogenous, equations: Equations, given: Mapping, chosen: Mapping, surgical: bool | jax.Array
 ) -> dict[str, jax.Array]:
-    """Attributes of one subject, `given[name]` where `chosen[name]`; every argument may be traced.
+    """Attributes of one subject, `given[name]` where `chosen[name]`: age float32 in years, the others int32.
 
-    One program thus serves every intervention, and untouched attributes agree to the last bit.
+    The descendants of the chosen attributes are recomputed with the subject's own noise; if `surgical`, all other
+    attributes stay factual. Every argument may be traced: one program serves every intervention, and untouched
+    attributes agree to the last bit.
     """
 
     def override(name, value):
@@ -173,7 +147,7 @@ def intervene(
 
 
 def check_intervention(do: Mapping[str, float | jax.Array], mode: str) -> None:
-    """Raises ValueError, with the remedy, for an intervention that `attributes` does not support."""
+    """Raises ValueError, with the remedy, for an intervention that the equations do not support."""
     if mode not in MODES:
         raise ValueError(f"no intervention mode {mode!r}; use one of {', '.join(MODES)}")
     for name, value in do.items():

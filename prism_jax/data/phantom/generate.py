@@ -22,7 +22,7 @@ from prism_jax.data.phantom.equations import (
 from prism_jax.data.phantom.geometry import cardiothoracic_ratio, effusion_sides
 from prism_jax.data.phantom.render import finish, render
 
-DEFAULT = Equations.default()
+DEFAULT = Equations()
 MASK_THRESHOLD = 3.0 / 255.0
 SIZES = (32, 2048)
 
