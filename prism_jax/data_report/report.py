@@ -15,7 +15,7 @@ NOTICE = (
     "This page contains images and data of patients and falls under the terms of the data set. Associations are those "
     "of this data set, not causes. For research, not for diagnosis."
 )
-TAKEN_ALONG = (
+CONSEQUENCE = (
     "A model trained on these images may not separate associated attributes: an edit of one can change the other. Read "
     "the table of associations before judging its edits."
 )
@@ -50,7 +50,7 @@ def _summary(survey: Survey) -> str:
 
 def _look_first(survey: Survey) -> tuple[str, ...]:
     """The strongest association, the number of pairs not compared, and the consequence for edits."""
-    return tuple(filter(None, (_strongest(survey), _not_compared(survey), TAKEN_ALONG)))
+    return tuple(filter(None, (_strongest(survey), _not_compared(survey), CONSEQUENCE)))
 
 
 def _strongest(survey: Survey) -> str:
@@ -103,28 +103,31 @@ def _headline(survey: Survey) -> tuple[tuple[str, str], ...]:
 
 def _charts(survey: Survey) -> tuple[Bars | Matrix, ...]:
     charts: list[Bars | Matrix] = []
-    compared = [one for one in survey.associations if not one.reason]
-    if names := list(dict.fromkeys(name for one in compared for name in (one.first, one.second))):
+    compared = [pair for pair in survey.associations if not pair.reason]
+    if names := list(dict.fromkeys(name for pair in compared for name in (pair.first, pair.second))):
         charts.append(_correlations(survey, names))
     if len(survey.findings) > 1:
         charts.append(_cooccurrence(survey))
     titles = {("age", "sex"): "Age and sex", ("view", "split"): "View by split", ("race", "split"): "Race by split"}
-    by = {(one.attribute, one.by): one for one in survey.distributions}
+    by = {(distribution.attribute, distribution.by): distribution for distribution in survey.distributions}
     return (*charts, *(_bars(title, by[key]) for key, title in titles.items() if key in by))
 
 
-def _bars(title: str, one: Distribution) -> Bars:
-    series = {{"M": "men", "F": "women"}.get(name, name): tuple(counts.values()) for name, counts in one.counts.items()}
-    categories = tuple(next(iter(one.counts.values())))
+def _bars(title: str, distribution: Distribution) -> Bars:
+    series = {
+        {"M": "men", "F": "women"}.get(name, name): tuple(counts.values())
+        for name, counts in distribution.counts.items()
+    }
+    categories = tuple(next(iter(distribution.counts.values())))
     return Bars(title=title, categories=categories, y=series)
 
 
 def _correlations(survey: Survey, names: list[str]) -> Matrix:
     values = np.full((len(names), len(names)), np.nan)
-    for one in survey.associations:
-        if not one.reason:
-            i, j = sorted((names.index(one.first), names.index(one.second)))
-            values[j, i], values[i, j] = one.correlation.value, one.adjusted.value
+    for pair in survey.associations:
+        if not pair.reason:
+            i, j = sorted((names.index(pair.first), names.index(pair.second)))
+            values[j, i], values[i, j] = pair.correlation.value, pair.adjusted.value
     return Matrix(
         title="Correlations of attributes",
         names=tuple(names),
@@ -135,12 +138,12 @@ def _correlations(survey: Survey, names: list[str]) -> Matrix:
 
 
 def _cooccurrence(survey: Survey) -> Matrix:
-    names = tuple(one.name for one in survey.findings)
-    values = np.diag([float(one.present) for one in survey.findings])
-    for one in survey.associations:
-        if one.kinds == ("finding", "finding"):
-            i, j = names.index(one.first), names.index(one.second)
-            values[i, j] = values[j, i] = one.cells[0]
+    names = tuple(finding.name for finding in survey.findings)
+    values = np.diag([float(finding.present) for finding in survey.findings])
+    for pair in survey.associations:
+        if pair.kinds == ("finding", "finding"):
+            i, j = names.index(pair.first), names.index(pair.second)
+            values[i, j] = values[j, i] = pair.cells[0]
     return Matrix(
         title="Findings present together",
         names=names,

@@ -21,21 +21,23 @@ def tables(survey: Survey) -> Iterable[Table]:
     yield _findings_table(survey)
     yield _splits_table(survey)
     yield _completeness_table(survey)
-    yield from (_distribution_table(one) for one in survey.distributions if one.by == "split")
+    yield from (
+        _distribution_table(distribution) for distribution in survey.distributions if distribution.by == "split"
+    )
     yield _duplicates_table(survey)
     yield _text_table(survey)
 
 
 def _associations_table(survey: Survey) -> Table:
-    compared = [one for one in survey.associations if not one.reason]
+    compared = [pair for pair in survey.associations if not pair.reason]
     size = lambda estimate: -abs(np.nan_to_num(estimate.value))
-    order = lambda one: (
-        not one.is_significant_adjusted,
-        not one.is_significant,
-        size(one.adjusted),
-        size(one.correlation),
+    order = lambda pair: (
+        not pair.is_significant_adjusted,
+        not pair.is_significant,
+        size(pair.adjusted),
+        size(pair.correlation),
     )
-    rows = [_association_row(one) for one in sorted(compared, key=order)[:MAX_ROWS]]
+    rows = [_association_row(pair) for pair in sorted(compared, key=order)[:MAX_ROWS]]
     level = survey.config.level
     rest = f" The other {len(compared) - MAX_ROWS} pairs are in report.json." if len(compared) > MAX_ROWS else ""
     note = (
@@ -59,28 +61,28 @@ def _associations_table(survey: Survey) -> Table:
     return Table(title="Pairwise associations", columns=columns, rows=tuple(rows), note=note.strip())
 
 
-def _association_row(one: Association) -> tuple:
+def _association_row(pair: Association) -> tuple:
     verdict = None
-    if one.is_significant_adjusted:
-        verdict = "significant" if one.is_significant else "significant after adjustment"
-    elif one.is_significant:
-        verdict = "significant; not after adjustment" if one.adjusted.count else "significant; too few to adjust"
+    if pair.is_significant_adjusted:
+        verdict = "significant" if pair.is_significant else "significant after adjustment"
+    elif pair.is_significant:
+        verdict = "significant; not after adjustment" if pair.adjusted.count else "significant; too few to adjust"
     return (
-        one.first,
-        one.second,
-        one.correlation,
-        _p(one.p),
-        one.adjusted if one.adjusted.count else None,
-        _p(one.adjusted_p),
-        ", ".join(one.adjusted_for) or None,
+        pair.first,
+        pair.second,
+        pair.correlation,
+        _p(pair.p),
+        pair.adjusted if pair.adjusted.count else None,
+        _p(pair.adjusted_p),
+        ", ".join(pair.adjusted_for) or None,
         verdict,
-        one.odds_ratio if one.odds_ratio.count else None,
-        None if one.cells is None else " / ".join(f"{count:,}" for count in one.cells),
+        pair.odds_ratio if pair.odds_ratio.count else None,
+        None if pair.cells is None else " / ".join(f"{count:,}" for count in pair.cells),
     )
 
 
 def _not_compared(survey: Survey) -> str:
-    reasons = Counter(one.reason.partition(":")[0] for one in survey.associations if one.reason)
+    reasons = Counter(pair.reason.partition(":")[0] for pair in survey.associations if pair.reason)
     if not reasons:
         return ""
     names, min_patients = ", ".join(sorted(reasons)), survey.config.min_patients
@@ -92,22 +94,22 @@ def _not_compared(survey: Survey) -> str:
 
 
 def _findings_table(survey: Survey) -> Table:
-    splits = [one.split for one in survey.splits[:-1]]
+    splits = [count.split for count in survey.splits[:-1]]
     rows = [
         (
-            one.name,
-            one.present,
-            one.absent,
-            one.uncertain,
-            one.unmentioned,
-            one.of_all,
+            finding.name,
+            finding.present,
+            finding.absent,
+            finding.uncertain,
+            finding.unmentioned,
+            finding.of_all,
             *(
                 # Without a single absent label, 100 % of those labelled would mean nothing.
-                fraction if fraction.count and one.prevalence.value < 1 else None
-                for fraction in (one.prevalence, *(one.by_split[split] for split in splits))
+                fraction if fraction.count and finding.prevalence.value < 1 else None
+                for fraction in (finding.prevalence, *(finding.by_split[split] for split in splits))
             ),
         )
-        for one in survey.findings
+        for finding in survey.findings
     ]
     labelled = ("Present, of labelled", *(f"Of labelled, {split}" for split in splits))
     percentages = [Column(name=name, unit="%") for name in ("Present, of all", *labelled)]
@@ -123,8 +125,8 @@ def _findings_table(survey: Survey) -> Table:
 def _splits_table(survey: Survey) -> Table:
     span = lambda sides: " / ".join(f"{side:,}" for side in sides)
     rows = [
-        (one.split, one.images, one.patients, one.studies or None, span(one.height), span(one.width))
-        for one in survey.splits
+        (count.split, count.images, count.patients, count.studies or None, span(count.height), span(count.width))
+        for count in survey.splits
     ]
     columns = ("Split", "Images", "Patients", "Studies", "Height, pixels", "Width, pixels")
     shared = f"Patients in more than one split: {survey.shared_patients}."
@@ -137,13 +139,13 @@ def _completeness_table(survey: Survey) -> Table:
     fraction = lambda pair: pair[0] / pair[1] if pair[1] else None
     rows = [
         (
-            one.name,
-            one.images,
-            one.images / one.of,
-            *(fraction(one.by_split[split]) for split in splits),
-            *(fraction(one.by_view[view]) for view in views),
+            attribute.name,
+            attribute.images,
+            attribute.images / attribute.of,
+            *(fraction(attribute.by_split[split]) for split in splits),
+            *(fraction(attribute.by_view[view]) for view in views),
         )
-        for one in survey.completeness
+        for attribute in survey.completeness
     ]
     names = ["All", *splits, *(f"View {view}" for view in views)]
     return Table(
@@ -154,16 +156,19 @@ def _completeness_table(survey: Survey) -> Table:
     )
 
 
-def _distribution_table(one: Distribution) -> Table:
-    totals = {series: sum(counts.values()) for series, counts in one.counts.items()}
-    categories = list(next(iter(one.counts.values())))
+def _distribution_table(distribution: Distribution) -> Table:
+    totals = {series: sum(counts.values()) for series, counts in distribution.counts.items()}
+    categories = list(next(iter(distribution.counts.values())))
     rows = [
-        (category, *(wilson(counts[category], totals[series]) for series, counts in one.counts.items()))
+        (category, *(wilson(counts[category], totals[series]) for series, counts in distribution.counts.items()))
         for category in sorted(categories, key=lambda name: name == UNKNOWN)
     ]
-    columns = (one.attribute.capitalize(), *(Column(name=series, unit="%") for series in one.counts))
+    columns = (distribution.attribute.capitalize(), *(Column(name=series, unit="%") for series in distribution.counts))
     return Table(
-        title=f"{one.attribute} by split", columns=columns, rows=tuple(rows), note="Wilson's intervals, by images."
+        title=f"{distribution.attribute} by split",
+        columns=columns,
+        rows=tuple(rows),
+        note="Wilson's intervals, by images.",
     )
 
 
@@ -175,7 +180,8 @@ def _duplicates_table(survey: Survey) -> Table:
     ]
     cut = f" The search stopped at {MAX_PAIRS:,} pairs; there are more." if survey.has_more_duplicates else ""
     note = (
-        f"Pairs of images whose levelled thumbnails correlate by {survey.config.similarity} or more, whatever "
+        "Pairs of images whose thumbnails, normalised for brightness and contrast, correlate by "
+        f"{survey.config.similarity} or more, whatever "
         f"their size, compression, brightness or contrast. Mirrored copies and large crops are not found.{cut}"
     )
     columns = ("Pairs of", *(name.capitalize() for name in places.values()))

@@ -1,1 +1,1 @@
-"""Evaluation programs, one folder each, and what they share."""
+"""Evaluation programs, one folder each, and their common modules."""

@@ -1,4 +1,4 @@
-"""The edits of an evaluation, and negative controls, which should change nothing."""
+"""Edits of an evaluation, and negative controls, which should change nothing."""
 
 import dataclasses
 import re
@@ -52,20 +52,19 @@ class EditSpec:
 
     @property
     def is_negative_control(self) -> bool:
-        """Whether the image should stay unchanged (placebo)."""
+        """True if the edit is a negative control, which should leave the image unchanged."""
         return self.edit == REPEAT or self._said is not None
 
     @property
     def is_removal(self) -> bool:
-        """Whether the edit only removes findings."""
+        """True if the edit only removes findings."""
         if self.is_negative_control:
             return False
         return all(instruction.value is False for instruction in edit_language.parse(self.edit))
 
     def applies(self, attributes: schema.Attributes) -> bool:
-        """Whether every edited attribute is known for certain and has another value.
-
-        A negative control applies wherever the caption does not contain its words already.
+        """True if every edited attribute is known with certainty and has another value. A negative control applies if
+        the caption does not contain its words yet.
         """
         if self.is_negative_control:
             return self._said not in map(phrases.spoken, attributes.findings)
@@ -84,7 +83,7 @@ class EditSpec:
         return wording.mentioning(values).describe(phrases.changed(attributes, values))
 
     def with_defaults(self, defaults: EditDefaults) -> "EditSpec":
-        """The same edit with the strengths it leaves open as a model card states them."""
+        """The edit with strengths that are None replaced by the model card's values."""
         return model_card.filled(self, defaults, ("cross_steps", "self_steps", "weight", "blend"))
 
     def edit_of(self, attributes: schema.Attributes, wording: Template = PLAIN) -> editing.Edit:
@@ -100,17 +99,18 @@ class EditSpec:
             return editing.Edit(prompt=target, guidance=self.guidance, **strengths)
         if source == target:
             raise ValueError(f"{self.name}: captions worded {wording.text!r} do not say it; {source!r} stays as it is")
-        made = editing.edit_between(source, target, weight=spec.weight, blend=spec.blend or None, **strengths)
-        return dataclasses.replace(made, guidance=self.guidance)
+        edit = editing.edit_between(source, target, weight=spec.weight, blend=spec.blend or None, **strengths)
+        return dataclasses.replace(edit, guidance=self.guidance)
 
     @property
     def _said(self) -> str | None:
-        found = _SAY.fullmatch(self.edit.strip())
-        return phrases.spoken(found["words"]) if found else None
+        match = _SAY.fullmatch(self.edit.strip())
+        return phrases.spoken(match["words"]) if match else None
 
 
 def _saying(words: str, attributes: schema.Attributes) -> schema.Attributes:
-    """The attributes with a finding under this other name, or, where it is no synonym of one, with one more."""
+    """The attributes with a finding renamed to `words` if that is a synonym of it, else with `words` added as a
+    finding."""
     known = synonyms.find(words, attributes.findings)
     if known is None:
         return dataclasses.replace(attributes, findings={**attributes.findings, words: True})

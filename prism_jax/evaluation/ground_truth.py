@@ -45,10 +45,10 @@ def true_counterfactuals(
     """
     numbers = np.array([row["number"] for row in rows])
     # The same for all: every caption states the same attributes.
-    known = wording.parse(rows[0]["source_prompt"])
+    attributes = wording.parse(rows[0]["source_prompt"])
     omitted = dict.fromkeys(wording.omitted)  # can be edited all the same
-    known = dataclasses.replace(known, findings={**known.findings, **omitted})
-    do = intervention(edit.values(known))
+    attributes = dataclasses.replace(attributes, findings={**attributes.findings, **omitted})
+    do = intervention(edit.values(attributes))
     options = dict(seed=config.seed, size=config.size, equations=phantom.Equations.preset(config.preset))
     images = phantom.generate(numbers, do=do, mode="surgical", **options).images
     return images, phantom.change_mask(numbers, do, **options)
@@ -80,7 +80,7 @@ def true_effects(
 
 
 def _plan(do: Mapping[str, float]) -> tuple[dict[str, np.ndarray], dict[str, bool]]:
-    """Values of all attributes, and which are set, so that one compiled program serves every intervention."""
+    """Values of all attributes, and flags of those that are set: one compiled program serves every intervention."""
     kinds = {name: np.float32 if name == "age" else np.int32 for name in phantom.ATTRIBUTES}
     given = {name: kind(do.get(name, 0)) for name, kind in kinds.items()}
     return given, {name: name in do for name in phantom.ATTRIBUTES}

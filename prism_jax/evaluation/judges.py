@@ -19,14 +19,14 @@ class Judge:
 
     name: str
     folder: str
-    """What `prism train classifier` wrote, RUN/model."""
+    """Folder of the classifier, RUN/model of `prism train classifier`."""
 
 
 def load(judges: Sequence[Judge], attributes: Sequence[str]) -> tuple[dict[str, Classifier], tuple[str, ...]]:
-    """The classifiers by name, and the attributes that all of them know, or those asked for.
+    """The classifiers by name, and the requested attributes, or all those that every classifier predicts.
 
     Raises:
-      ValueError: fewer than two judges, two of one name, or an attribute that a judge does not know.
+      ValueError: fewer than two judges, two of one name, or an attribute that a judge does not predict.
     """
     names = [judge.name for judge in judges]
     if len(set(names)) < 2 or len(set(names)) < len(names):

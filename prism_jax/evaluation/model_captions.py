@@ -1,4 +1,5 @@
-"""Captions brought into the form that a model was trained on: its words for findings, its order, nothing left out."""
+"""Conversion of captions to the form of a model's training captions: its names of findings, their order, all
+findings."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
@@ -11,7 +12,7 @@ from prism_jax.model_card import CaptionForm
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Completed:
-    """Attributes as the model's captions state them."""
+    """Attributes in the form of the model's captions."""
 
     attributes: Attributes
     assumed: Mapping[str, bool]  # findings that the caption did not state, and the state they were given
@@ -46,8 +47,8 @@ def complete(
             f"{', '.join(slots)}: {form.example!r}"
         )
     required = [name for name in form.findings if name in form.always_stated and name not in given]
-    seen = {spoken(name): probability for name, probability in (predicted or {}).items()}
-    assumed = {name: seen.get(spoken(name), 0.0) >= 0.5 for name in required}
+    probabilities = {spoken(name): probability for name, probability in (predicted or {}).items()}
+    assumed = {name: probabilities.get(spoken(name), 0.0) >= 0.5 for name in required}
     assumed |= {name: state for name, state in (implied or {}).items() if name in assumed}
     stated = given | assumed
     order = [name for name in form.findings if name in stated]
@@ -56,7 +57,7 @@ def complete(
 
 
 def rename(name: str, vocabulary: Sequence[str]) -> str:
-    """The model's word for a finding. Raises ValueError where it has none; any word is fine without a vocabulary."""
+    """The model's name for a finding. Raises ValueError if it has none; without a vocabulary all names are accepted."""
     if not vocabulary:
         return name
     word = synonyms.find(name, vocabulary)

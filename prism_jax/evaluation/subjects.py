@@ -75,8 +75,8 @@ class BuiltImages:
 
     def subject(self, index: int) -> Subject:
         example = self._examples[index]
-        known = dict(patient=example.patient, number=example.subject, attributes=example.attributes)
-        return Subject(index=index, id=str(example.id), wording=self._wording, **known)
+        fields = dict(patient=example.patient, number=example.subject, attributes=example.attributes)
+        return Subject(index=index, id=str(example.id), wording=self._wording, **fields)
 
     def read(self, index: int) -> bytes:
         return self._examples[index].image
@@ -84,7 +84,8 @@ class BuiltImages:
 
 @dataclasses.dataclass(frozen=True)
 class ListedImages:
-    """The image files that a CSV names: columns path (relative to the CSV), prompt, and perhaps id and patient."""
+    """Image files listed in a CSV with the columns path (relative to the CSV), prompt, and optionally id and
+    patient."""
 
     folder: Path
     rows: Sequence[dict[str, str]]
@@ -93,9 +94,9 @@ class ListedImages:
 
     @classmethod
     def read_csv(cls, file: Path, wording: Template, form: CaptionForm = ANY_CAPTION) -> "ListedImages":
-        """Raises ValueError for columns missing or unknown, prompts that are no captions, and ids that repeat.
+        """Reads the CSV; ValueError for missing or unknown columns, prompts that are no captions, and repeated ids.
 
-        Says on stderr which findings are taken to be absent because captions do not state them.
+        Prints on stderr the findings that are assumed to be absent because captions do not state them.
         """
         if not file.is_file():
             raise ValueError(f"{file} is missing; give a CSV with the columns {', '.join(COLUMNS)}")
@@ -105,9 +106,9 @@ class ListedImages:
         missing = [name for name in ("path", "prompt") if name not in columns]
         unknown = [name for name in columns if name not in COLUMNS]
         if missing or unknown:
-            raise ValueError(f"{file}: columns missing {missing}, unknown {unknown}; use {', '.join(COLUMNS)}")
+            raise ValueError(f"{file}: missing columns {missing}, unknown columns {unknown}; use {', '.join(COLUMNS)}")
         images = cls(folder=file.parent, rows=rows, wording=wording, form=form)
-        seen: dict[str, int] = {}
+        line_of: dict[str, int] = {}
         for i in range(len(rows)):
             try:
                 subject = images.subject(i)
@@ -115,15 +116,15 @@ class ListedImages:
                 raise ValueError(f"{file}, line {i + 2}: {error}") from error
             if not re.fullmatch(r"[\w.=-]+", subject.id):
                 raise ValueError(
-                    f"{file}, line {i + 2}: id {subject.id!r} is no file name; use letters, digits and _.=-"
+                    f"{file}, line {i + 2}: id {subject.id!r} is not a valid file name; use letters, digits and _.=-"
                 )
-            if subject.id in seen:
-                raise ValueError(f"{file}, line {i + 2}: id {subject.id!r} is that of line {seen[subject.id]} too")
-            seen[subject.id] = i + 2
+            if subject.id in line_of:
+                raise ValueError(f"{file}, line {i + 2}: id {subject.id!r} is also in line {line_of[subject.id]}")
+            line_of[subject.id] = i + 2
         assumed = Counter(name for i in range(len(rows)) for name in images._completed(i).assumed)
         if assumed:
             counts = ", ".join(f"{name} ({count} captions)" for name, count in assumed.items())
-            print(f"{file}: taken to be absent where the caption does not state it: {counts}", file=sys.stderr)
+            print(f"{file}: assumed absent where the caption does not state it: {counts}", file=sys.stderr)
         return images
 
     def __len__(self) -> int:
@@ -132,8 +133,8 @@ class ListedImages:
     def subject(self, index: int) -> Subject:
         row = self.rows[index]
         name = row.get("id") or re.sub(r"[^\w.=-]+", "-", row["path"])
-        known = dict(attributes=self._completed(index).attributes, wording=self.wording)
-        return Subject(index=index, id=name, patient=row.get("patient") or name, number=-1, **known)
+        fields = dict(attributes=self._completed(index).attributes, wording=self.wording)
+        return Subject(index=index, id=name, patient=row.get("patient") or name, number=-1, **fields)
 
     def _completed(self, index: int) -> Completed:
         return model_captions.complete(self.wording.parse(self.rows[index]["prompt"]), self.form)
@@ -145,12 +146,12 @@ class ListedImages:
 def choose(
     images: Images, edits: Sequence[EditSpec], subjects_per_edit: int | None, *, once: bool = False
 ) -> list[Subject]:
-    """For each edit the first `subjects_per_edit` subjects that it applies to (None: all), whatever they look like.
+    """The first `subjects_per_edit` subjects (None: all) to which each edit applies, in the order of the images.
 
-    Negative controls are made of every subject that has another edit, so that each has its own noise floor.
+    Every subject with an edit also gets the negative controls, so that each edit has its own noise floor.
 
     Args:
-      once: a subject gets one edit alone: of those that apply, the one that lacks most subjects.
+      once: each subject gets only one edit: of those that apply, the one that still needs most subjects.
 
     Raises:
       ValueError: an edit that applies to no image, or only negative controls.
@@ -159,7 +160,7 @@ def choose(
     left = {k: subjects_per_edit or len(images) for k in range(len(edits)) if k not in controls}
     if not left:
         raise ValueError(
-            f"{', '.join(edits[k].name for k in controls)}: only negative controls; add an edit beside them"
+            f"{', '.join(edits[k].name for k in controls)}: only negative controls; add at least one other edit"
         )
     unused = set(range(len(edits)))
     chosen = []
@@ -182,29 +183,30 @@ def choose(
 
 
 def why_unused(images: Images, edit: EditSpec) -> str:
-    """Why an edit applies to none of the images, by what their captions state."""
+    """The reason why an edit applies to none of the images, from the attributes that their captions state."""
     if edit.is_negative_control:
-        return f"no image can be used to {edit.name}: every caption contains these words already"
+        return f"no image for the edit {edit.name!r}: every caption contains these words already"
     attributes = [images.subject(i).attributes for i in range(len(images))]
     for part in edit_language.parse(edit.edit):
-        known = [each for each in attributes if part.is_known(each)]
-        if any(part.has_effect(each) for each in known):
-            continue  # another part of the edit is the reason
+        stated = [each for each in attributes if part.is_known(each)]
+        if any(part.has_effect(each) for each in stated):
+            continue  # this part can be applied: the reason is another part
         state = "absent" if part.value is True else "present"
         wanted = f"{part.name} {state}" if isinstance(part.value, bool) else f"another {part.name}"
         return (
-            f"no image can be used to {edit.name}: none of {len(attributes)} captions states {wanted} "
-            f"({len(known)} state {part.name} at all)"
+            f"no image for the edit {edit.name!r}: none of {len(attributes)} captions states {wanted} "
+            f"({len(stated)} state {part.name} at all)"
         )
-    return f"no image can be used to {edit.name}: no caption fits all of its parts"
+    return f"no image for the edit {edit.name!r}: no caption fits all of its parts"
 
 
 def drawn(patients: Sequence[str], count: int, *, seed: int = 0) -> list[int]:
-    """Indices of `count` images drawn at random over `patients` [n]: second images only where patients run out."""
+    """Indices of `count` images drawn at random over `patients` [n]; a patient is drawn twice only if there are too few
+    patients."""
     order = np.random.default_rng(seed).permutation(len(patients))
-    seen: collections.Counter[str] = collections.Counter()
+    counts: collections.Counter[str] = collections.Counter()
     rounds = []
     for i in order:
-        rounds.append((seen[patients[i]], int(i)))
-        seen[patients[i]] += 1
+        rounds.append((counts[patients[i]], int(i)))
+        counts[patients[i]] += 1
     return [i for _, i in sorted(rounds, key=lambda pair: pair[0])[:count]]

@@ -47,13 +47,13 @@ class ClassificationMetrics:
         lengths = [len(column) for column in (probabilities, labels, patients, groups)]
         if len(set(lengths)) > 1:
             raise ValueError(f"probabilities, labels, patients and groups have lengths {lengths}; give one per image")
-        known = ~np.isnan(labels)
-        if not np.isin(labels[known], (0, 1)).all():
-            raise ValueError(f"labels {np.unique(labels[known])} are not 1, 0 or NaN")
-        if not ((probabilities[known] >= 0) & (probabilities[known] <= 1)).all():
+        has_label = ~np.isnan(labels)
+        if not np.isin(labels[has_label], (0, 1)).all():
+            raise ValueError(f"labels {np.unique(labels[has_label])} are not 1, 0 or NaN")
+        if not ((probabilities[has_label] >= 0) & (probabilities[has_label] <= 1)).all():
             raise ValueError("probabilities must lie in [0, 1]; give the sigmoid of logits")
         columns = dict(probabilities=probabilities, labels=labels, patients=np.asarray(patients), groups=groups)
-        return cls(**{name: column[known] for name, column in columns.items()})
+        return cls(**{name: column[has_label] for name, column in columns.items()})
 
     def merge(self, *others: "ClassificationMetrics") -> "ClassificationMetrics":
         """All images as one struct, in order."""
@@ -75,15 +75,15 @@ class ClassificationMetrics:
             "accuracy": accuracy,
             "balanced_accuracy": balanced_accuracy,
         }
-        found = {
+        estimates = {
             name: _estimate(statistic, self.probabilities, self.labels, **options)
             for name, statistic in statistics.items()
         }
         names, number = np.unique(self.groups, return_inverse=True)
         if len(names) > 1:
             columns = (self.probabilities, self.labels, number)
-            found["worst_group_accuracy"] = _estimate(worst_group_accuracy, *columns, **options)
-        return found
+            estimates["worst_group_accuracy"] = _estimate(worst_group_accuracy, *columns, **options)
+        return estimates
 
     def by_group(self, *, config: BootstrapConfig | None = None) -> dict[str, Estimate]:
         """The accuracy within each group."""

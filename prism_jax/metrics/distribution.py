@@ -66,8 +66,8 @@ class FeatureSet:
     def having(self, finding: str, *, value: bool = True) -> "FeatureSet":
         """The images labelled with, or without, the finding."""
         rows = self.findings[finding] == float(value)
-        known = {name: values[rows] for name, values in self.findings.items()}
-        return FeatureSet(features=self.features[rows], patients=self.patients[rows], findings=known)
+        findings = {name: values[rows] for name, values in self.findings.items()}
+        return FeatureSet(features=self.features[rows], patients=self.patients[rows], findings=findings)
 
 
 def compare(real: FeatureSet, generated: FeatureSet, config: DistributionConfig | None = None) -> dict[str, Estimate]:
@@ -84,7 +84,7 @@ def compare(real: FeatureSet, generated: FeatureSet, config: DistributionConfig 
         nothing = Estimate(value=np.nan, low=np.nan, high=np.nan, count=len(np.unique(generated.patients)))
         return dict.fromkeys(("fid", "kid", "precision", "recall", "density", "coverage"), nothing)
     moments = [Moments.of(side.features, side.patients, groups=config.groups) for side in (real, generated)]
-    found = {
+    estimates = {
         "fid": frechet(*moments, level=config.bootstrap.level),
         "kid": kernel_distance(real, generated, config),
     }
@@ -92,10 +92,10 @@ def compare(real: FeatureSet, generated: FeatureSet, config: DistributionConfig 
     for name, rows in within.items():
         patients = real.patients if name in ("recall", "coverage") else generated.patients
         if name == "density":
-            found[name] = bootstrap(np.mean, rows, subjects=patients, config=config.bootstrap)
+            estimates[name] = bootstrap(np.mean, rows, subjects=patients, config=config.bootstrap)
         else:
-            found[name] = proportion(rows, subjects=patients, level=config.bootstrap.level)
-    return found
+            estimates[name] = proportion(rows, subjects=patients, level=config.bootstrap.level)
+    return estimates
 
 
 def compare_by_finding(

@@ -52,8 +52,8 @@ def bootstrap(
     lengths = [len(column) for column in (*columns, subjects)]
     if len(set(lengths)) > 1:
         raise ValueError(f"columns and subjects have lengths {lengths}; one row per image is needed in each")
-    known = ~np.any([np.isnan(column) for column in columns], axis=0)
-    columns, subjects = [column[known] for column in columns], subjects[known]
+    is_valid = ~np.any([np.isnan(column) for column in columns], axis=0)
+    columns, subjects = [column[is_valid] for column in columns], subjects[is_valid]
     names, owner = np.unique(subjects, return_inverse=True)
     if not len(names):
         return NO_ESTIMATE

@@ -40,19 +40,19 @@ def test_a_subject_may_be_used_once(eight):
 
 def test_a_change_that_fits_nobody_is_refused(eight):
     edits = [EditSpec(edit="remove pacemaker"), EditSpec(edit="set view AP"), EditSpec(edit="add edema")]
-    with pytest.raises(ValueError, match="no image can be used to set view to AP: none of 8 captions states") as error:
+    with pytest.raises(ValueError, match="no image for the edit .set view to AP.: none of 8 captions states") as error:
         choose(eight, edits, 1)
     assert "another view (8 state view at all)" in str(error.value)
-    assert "to add edema: none of 8 captions states edema absent (0 state edema at all)" in str(error.value)
+    assert "edit 'add edema': none of 8 captions states edema absent (0 state edema at all)" in str(error.value)
 
 
 def test_placebos_are_made_of_every_subject_that_is_edited(eight):
     edits = [EditSpec(edit="repeat the caption"), EditSpec(edit="remove pacemaker"), EditSpec(edit="say effusion")]
     chosen = choose(eight, edits[:2], 3)
     assert {subject.index: subject.edits for subject in chosen} == {0: (1, 0), 2: (1, 0), 4: (1, 0)}
-    with pytest.raises(ValueError, match="repeat the caption: only negative controls; add an edit"):
+    with pytest.raises(ValueError, match="repeat the caption: only negative controls; add at least"):
         choose(eight, edits[:1], 3)
-    with pytest.raises(ValueError, match="to say effusion: every caption contains these words already"):
+    with pytest.raises(ValueError, match="edit .say effusion.: every caption contains these words already"):
         choose(eight, edits, 3)  # every caption has an effusion in it
 
 
@@ -61,9 +61,7 @@ def test_captions_of_a_csv_are_completed_as_the_model_knows_them_and_that_is_sai
     form = CaptionForm(findings=("effusion", "pacemaker", "support lines"), always_stated=("age", "support lines"))
     subject = images_of(tmp_path / "images.csv", "test", form=form).subject(0)
     assert subject.prompt == f"{PROMPT} effusion, pacemaker, no support lines"
-    assert (
-        "taken to be absent where the caption does not state it: support lines (1 captions)" in capsys.readouterr().err
-    )
+    assert "assumed absent where the caption does not state it: support lines (1 captions)" in capsys.readouterr().err
     with pytest.raises(ValueError, match=r"images\.csv, line 2: the caption does not state race"):
         images_of(tmp_path / "images.csv", "test", form=dataclasses.replace(form, always_stated=("race",)))
 
@@ -83,14 +81,17 @@ def test_a_csv_names_files_beside_it(tmp_path):
 @pytest.mark.parametrize(
     ("lines", "said"),
     [
-        (["path,prompt,label", f'a.png,"{PROMPT} effusion",1'], r"columns missing \[\], unknown \['label'\]; use path"),
-        (["path,caption", "a.png,x"], r"columns missing \['prompt'\], unknown \['caption'\]"),
+        (
+            ["path,prompt,label", f'a.png,"{PROMPT} effusion",1'],
+            r"missing columns \[\], unknown columns \['label'\]; use path",
+        ),
+        (["path,caption", "a.png,x"], r"missing columns \['prompt'\], unknown columns \['caption'\]"),
         (["path,prompt", f'a.png,"{PROMPT} effusion"', "b.png,lungs"], "line 3: .*lungs"),
         (
             ["path,prompt,id", f'a.png,"{PROMPT} effusion",1', f'b.png,"{PROMPT} effusion",1'],
-            "line 3: id '1' is that of line 2",
+            "line 3: id '1' is also in line 2",
         ),
-        (["path,prompt,id", f'a.png,"{PROMPT} effusion",../x'], "line 2: id '../x' is no file name"),
+        (["path,prompt,id", f'a.png,"{PROMPT} effusion",../x'], "line 2: id '../x' is not a valid file name"),
     ],
 )
 def test_a_csv_that_does_not_fit_is_refused_with_the_line(lines, said, tmp_path):

@@ -1,1 +1,1 @@
-"""The study of whether counterfactuals make better classifiers, and its page."""
+"""Study of counterfactuals as data augmentation for classifiers, and its report."""

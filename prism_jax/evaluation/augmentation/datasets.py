@@ -94,7 +94,7 @@ def _write_images(cases: Cases, images: Iterable[np.ndarray], folder: Path) -> l
 
 def _cells(entry: Entry, findings: Sequence[str]) -> Iterator[str]:
     """The cells of a row; unknown ones are empty."""
-    known = entry.attributes
-    yield from (entry.path, entry.patient, known.sex or "", "" if known.age is None else str(known.age))
-    yield from (known.view or "", known.race or "")
-    yield from (WORDS[known.findings[name]] if name in known.findings else "" for name in findings)
+    attributes = entry.attributes
+    yield from (entry.path, entry.patient, attributes.sex or "", "" if attributes.age is None else str(attributes.age))
+    yield from (attributes.view or "", attributes.race or "")
+    yield from (WORDS[attributes.findings[name]] if name in attributes.findings else "" for name in findings)

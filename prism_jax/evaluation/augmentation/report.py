@@ -88,7 +88,7 @@ def report_of(study: Study, cases: Cases, truth: Sequence[np.ndarray], shown: in
 
 
 def summary(study: Study) -> str:
-    """What was trained, in a sentence."""
+    """Summary of the trainings, in one sentence."""
     added = int(study.counts[COUNTERFACTUALS].sum())
     return (
         f"Classifiers of {study.target}, trained on {int(study.counts[REAL].sum()):,} images in which it and "
@@ -199,8 +199,8 @@ def added_chart(study: Study) -> report.Bars:
 
 def counts_of(folder: Path, target: str, companion: str) -> np.ndarray:
     """int [4]: the images of a data set's split train by group."""
-    known = [example.attributes for example in pipeline.open_split(folder, "train")]
-    return group_counts(targets.values(known, (target, companion)))
+    attributes = [example.attributes for example in pipeline.open_split(folder, "train")]
+    return group_counts(targets.values(attributes, (target, companion)))
 
 
 def strips(cases: Cases, truth: Sequence[np.ndarray], shown: int) -> tuple[report.Strip, ...]:

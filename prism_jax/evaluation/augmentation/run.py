@@ -92,8 +92,8 @@ def check(config: AugmentationRun) -> None:
         augmentation_report.load_judge(config.judge, (config.target, config.companion))
     configs.check_same(config, config.run, FIXED, holds="a study")
     train = pipeline.open_split(config.cohort.data, "train")
-    known = targets.values([example.attributes for example in train], (config.target, config.companion))
-    if np.isnan(known).all(0).any():
+    labels = targets.values([example.attributes for example in train], (config.target, config.companion))
+    if np.isnan(labels).all(0).any():
         raise ValueError(f"{config.cohort.data} has no labels of {config.target} or of {config.companion}; name others")
     subjects = choose(images_of(config.cohort.data, "train"), config.cohort.edits, config.cohort.subjects_per_edit)
     if (count := sum(len(subject.edits) for subject in subjects)) > len(train):

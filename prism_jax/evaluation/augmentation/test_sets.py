@@ -85,5 +85,5 @@ def read(test: StudyTestSet, target: str, companion: str, *, size: int, fit: tra
 
 
 def is_built(folder: Path) -> bool:
-    """Whether the data set is complete: builds are renamed into place."""
+    """True if the data set is complete: builds are renamed into place."""
     return (folder / "dataset_info.json").is_file()

@@ -40,7 +40,7 @@ class Training:
 
     @property
     def is_done(self) -> bool:
-        """Whether the classifier is written: its configuration is its last file."""
+        """True if the classifier is written: its configuration is its last file."""
         return (self.folder / "model" / configs.FILE_NAME).is_file()
 
     @property
@@ -131,7 +131,7 @@ def probability(judge: Classifier, target: str, images: np.ndarray, batch_size: 
 
 
 def _mixes(config: str) -> bool:
-    """Whether the configuration has exactly one extra data set, which options can name."""
+    """True if the configuration has exactly one extra data set, whose folder an option can set."""
     return len(getattr(getattr(configs.load(config), "data", None), "extra", ())) == 1
 
 

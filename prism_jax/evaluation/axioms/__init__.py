@@ -1,1 +1,1 @@
-"""What a structural causal model obeys: composition, reversibility and effectiveness of its counterfactuals."""
+"""Axioms of the counterfactuals of a structural causal model: composition, reversibility and effectiveness."""

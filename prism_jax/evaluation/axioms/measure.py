@@ -92,8 +92,8 @@ def measure(
 
 def pixel_measures(graph: Graph) -> dict[str, Callable[[np.ndarray], np.ndarray]]:
     """Attributes of the graph that can be measured on pixels: thickness and intensity of digits."""
-    known = {"thickness": digits.thickness, "intensity": digits.intensity}
-    return {name: known[name] for name in graph.names if name in known}
+    measures = {"thickness": digits.thickness, "intensity": digits.intensity}
+    return {name: measures[name] for name in graph.names if name in measures}
 
 
 def true_counterfactuals(graph: Graph, data: Observed, intervention: Intervention, after: Columns) -> np.ndarray | None:

@@ -28,7 +28,7 @@ MASKS = (None, *TRUE_MASKS, "predicted")
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Strength:
-    """Strength of a method's edits, in place of that of the benchmark's edits."""
+    """Strength of a method's edits, replacing that of the benchmark's edits."""
 
     cross_steps: float = 0.4
     self_steps: float = 0.4
@@ -52,12 +52,12 @@ class Editor:
     """Diffusers folder."""
     inversion: Inversion = Inversion()
     strength: Strength | None = None
-    """None: that of the edits."""
+    """Strength of the edits; None: that of the benchmark's edits."""
     mask: Literal["attribute", "box", "predicted"] | None = None
     """The phantom's true mask of the edited attribute (an upper bound), the box around it, `margin` larger on each
     side, or the mask predicted by the model, which needs no ground truth."""
     margin: float = 0.06
-    """Fraction of the side of the image."""
+    """Margin around the box, as a fraction of the image side."""
     prediction: MaskPrediction = MaskPrediction()
     """Options of predicted masks."""
     dtype: jnp.dtype = jnp.dtype("float32")
@@ -70,7 +70,7 @@ class Editor:
 
     @cached_property
     def defaults(self) -> EditDefaults:
-        """What the model card says, for options that are left open."""
+        """The model card's values for options that are None."""
         return (model_card.read(model_folder(self.model)) or model_card.NO_CARD).edit
 
     @property
@@ -95,15 +95,16 @@ class CausalModel:
     mode: Mode = "surgical"
     """Surgical: only the edited attribute changes. Graph: its descendants follow."""
     t_z: float = 0.1
-    """Scale of the noise of latents."""
+    """Scale of the latent noise."""
     t_u: float = 0.1
     """Scale of the abducted pixel noise; with 1 composition is trivially 0."""
     effect: Effect = "total"
     """Total, direct or indirect effect; the latter two need a conditional prior."""
     alpha: float = 0.65
-    """Weight of the posterior where latents mediate (conditional prior, total or indirect effect)."""
+    """Weight of the posterior against the prior when latents are mediated (conditional prior, total or indirect
+    effect)."""
     seed: int = 0
-    """Of the draws, one per subject."""
+    """Seed of the posterior draws, one per subject."""
 
     def __post_init__(self) -> None:
         if not self.images or len(set(self.images)) < len(self.images):
@@ -152,7 +153,7 @@ class Baseline:
     model: str | None = None
     """Diffusers folder of the autoencoder, for "autoencoder only"."""
     mode: Mode = "surgical"
-    """Of the true counterfactual it returns, or is compared with."""
+    """Mode of the true counterfactual that it returns, or with which it is compared."""
 
     def __post_init__(self) -> None:
         if (self.kind == AUTOENCODER) != (self.model is not None):

@@ -42,7 +42,7 @@ def tables(results: Results) -> tuple[report.Table, ...]:
 
 
 def summary(results: Results, count: int) -> str:
-    """What was compared, in a sentence."""
+    """Summary of the comparison, in one sentence."""
     inputs = results.inputs
     return (
         f"Every method got the same {count} 8-bit images and the same edits; the judges are "
@@ -51,7 +51,7 @@ def summary(results: Results, count: int) -> str:
 
 
 def look_first(results: Results) -> tuple[str, ...]:
-    """What to look at first, and how to read it."""
+    """Hints for reading the report."""
     last = "The subjects shown are drawn at random over patients, none selected by its result."
     if results.inputs.truths is None:
         return "Real images have no ground truth: the unchanged image is the only baseline.", last

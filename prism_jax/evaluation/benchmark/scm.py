@@ -82,7 +82,7 @@ def columns(attributes: Sequence[Attributes], graph: Graph) -> dict[str, np.ndar
 
 
 def _observed(attributes: Attributes, graph: Graph) -> dict[str, float] | None:
-    """As `observe`; where every named finding is absent, "no finding" is true."""
+    """Like `observe`; if every named finding is absent, "no finding" is set to true."""
     observed = observations.observe(attributes, graph)
     if observed is None and not any(state is not False for state in attributes.findings.values()):
         none = dataclasses.replace(attributes, findings={**attributes.findings, FINDING: False})
@@ -91,7 +91,7 @@ def _observed(attributes: Attributes, graph: Graph) -> dict[str, float] | None:
 
 
 def restated(attributes: Attributes, graph: Graph, values: Mapping[str, float]) -> Attributes:
-    """The attributes with these of a graph's values put in; the inverse of `observations.observe`."""
+    """The attributes updated with these values of a graph; the inverse of `observations.observe`."""
     change: dict[str, object] = {}
     for name, value in values.items():
         change |= _stated(graph[name], value, attributes)

@@ -119,7 +119,7 @@ BASELINES = {
 
 
 def described(method: Method) -> str:
-    """How a method generates its images, with the source of its masks."""
+    """Description of a method, with the source of its masks."""
     if isinstance(method, CausalModel):
         return f"abduct, act, predict: t_z {method.t_z:g}, t_u {method.t_u:g}, {method.mode}, {method.effect} effect"
     if isinstance(method, Translator):

@@ -19,31 +19,34 @@ LABEL = 16  # pixels under an image for its word
 def maps_of_edit(
     sd: StableDiffusion, prompts: tuple[str, str], images: tuple[np.ndarray, np.ndarray]
 ) -> tuple[WordMap, ...]:
-    """Maps of the words of the source prompt that go, over the reconstruction, and of all of the edited prompt.
+    """Maps of the removed words of the source prompt, over the reconstruction, and of all words of the edited prompt.
 
     `images` are the reconstruction and the edit, uint8 [h, w].
     """
     latents = sd.encode_image(jnp.asarray(rgb_from_uint8(np.stack(images))))
     tokens = np.asarray(word_maps.token_maps(sd, latents, prompts))  # [2, 77, h', w']
-    made = []
+    maps = []
     for i, phrases in enumerate(differing(*prompts, negations=True)):
         changed = {place for phrase in phrases for place in alignment.word_indices(prompts[i], phrase, sd.tokenizer)}
         for word in word_maps.words_of(prompts[i], sd.tokenizer):
             is_changed = changed.issuperset(word.tokens.tolist())
             if i == 1 or is_changed:
-                found = word_maps.mean_map(tokens[i], word.tokens)
+                attention = word_maps.mean_map(tokens[i], word.tokens)
                 shown = dict(image=images[i], is_edited=i == 1, is_changed=is_changed)
-                made.append(WordMap(word=word.text, map=found, **shown))
-    return tuple(made)
+                maps.append(WordMap(word=word.text, map=attention, **shown))
+    return tuple(maps)
 
 
 def sheet(maps: Sequence[WordMap]) -> np.ndarray:
-    """All maps in one image, uint8 [h, w, 3]. Under each its word, - if it goes and + if it is new, and contrast."""
-    sign = lambda one: ("+ " if one.is_edited else "- ") if one.is_changed else ""
+    """All maps in one image, uint8 [h, w, 3]. Below each its word, with - if removed and + if new, and its contrast."""
+    sign = lambda word_map: ("+ " if word_map.is_edited else "- ") if word_map.is_changed else ""
     return contact_sheet(
         [
-            _labelled(attention_image(one.image, one.map), f"{sign(one)}{one.word} {contrast(one.map):.2f}x")
-            for one in maps
+            _labelled(
+                attention_image(word_map.image, word_map.map),
+                f"{sign(word_map)}{word_map.word} {contrast(word_map.map):.2f}x",
+            )
+            for word_map in maps
         ]
     )
 

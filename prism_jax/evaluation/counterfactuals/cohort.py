@@ -1,7 +1,7 @@
-"""Inverting and editing many images: batches over devices and processes, with reading and writing in the background.
+"""Inversion and editing of a cohort: batches over devices and processes, with reading and writing in the background.
 
-Processes split the batches between them without communicating: each writes its own, and the one that finds all done
-writes the manifest. One that dies can be started again, here or elsewhere, without affecting the others.
+Processes split the batches between them without communicating: each writes its own, and the last one to finish writes
+the manifest. A process that dies can be restarted, on any machine, without affecting the others.
 """
 
 import contextlib
@@ -35,7 +35,7 @@ from prism_jax.metrics.image import psnr
 from prism_jax.model_card import AutoencoderError
 from prism_jax.pixels import to_uint8
 
-NO_IMAGE = -1.0  # black replaces an image that cannot be read, so that the others of its batch are unchanged
+NO_IMAGE = -1.0  # value of a black image, which replaces an unreadable one so that the rest of its batch is unchanged
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -79,26 +79,26 @@ class Cohort:
 def run(cohort: Cohort, manifest: Manifest, *, index: int = 0, count: int = 1) -> bool:
     """Edits the unfinished batches of process `index` of `count`; True when those of all processes are done.
 
-    While the device works on one batch, the next is read and decoded and the last one is encoded and written.
+    While the device computes one batch, the next is read and decoded, and the previous one is encoded and written.
     """
     batches = cohort.batches
     mine = range(index, len(batches), count)
-    left = [i for i in mine if not manifest.is_done(i)]
+    unfinished = [i for i in mine if not manifest.is_done(i)]
     sizes = {i: len(batches[i]) for i in mine}
-    done = sum(sizes.values()) - sum(sizes[i] for i in left)
+    done = sum(sizes.values()) - sum(sizes[i] for i in unfinished)
     bar = tqdm(total=sum(sizes.values()), initial=done, desc="inverting and editing", unit="image", mininterval=5)
     with bar, ThreadPoolExecutor(1) as reader, ThreadPoolExecutor(1) as writer:
         start = time.perf_counter()
-        loaded = reader.submit(_load, cohort, batches[left[0]]) if left else None
+        loaded = reader.submit(_load, cohort, batches[unfinished[0]]) if unfinished else None
         writing: Future | None = None
-        for place, i in enumerate(left):
+        for place, i in enumerate(unfinished):
             pixels, errors = loaded.result()
-            if place + 1 < len(left):
-                loaded = reader.submit(_load, cohort, batches[left[place + 1]])
+            if place + 1 < len(unfinished):
+                loaded = reader.submit(_load, cohort, batches[unfinished[place + 1]])
             with announced(cohort.mesh):
                 outputs = edit_batch(cohort, batches[i], pixels) | {"original": to_uint8(pixels[..., 0])}
             if writing is not None:
-                start = writing.result()  # at most one batch waits: its arrays take device memory
+                start = writing.result()  # at most one batch waits to be written: its arrays take device memory
             writing = writer.submit(_write, cohort, manifest, i, outputs, errors, start, bar)
         if writing is not None:
             writing.result()
@@ -106,7 +106,7 @@ def run(cohort: Cohort, manifest: Manifest, *, index: int = 0, count: int = 1) -
 
 
 def announced(mesh: Mesh | None) -> contextlib.AbstractContextManager:
-    """Sets the mesh for programs traced within."""
+    """Context that sets the mesh for programs traced within it."""
     return contextlib.nullcontext() if mesh is None else jax.set_mesh(mesh)
 
 
@@ -134,7 +134,7 @@ def edit_batch(cohort: Cohort, subjects: Sequence[Subject], pixels: np.ndarray) 
     latents = sd.encode_image(pixels if mesh is None else jax.device_put(pixels, sharding.batch_sharding(mesh)))
     inverted = _inverted(cohort, pixels, latents, prompts)
     edits = [[edit for candidates in cohort.candidates(subject) for edit in candidates] for subject in filled]
-    # A subject with fewer edits repeats its last one: all rows of a batch are equally long.
+    # Pad with the last edit: all subjects of a batch need equally many edits.
     edits = [[*row, *[row[-1]] * (cohort.widest - len(row))] for row in edits]
     result = editing.edit(sd, inverted, edits, mesh=mesh).latents  # [b, 1 + n, h, w, c]
     decoded = [sd.decode(result[:, i]) for i in range(1 + cohort.widest)]  # n + 1 times [b, h, w, 3]
@@ -164,7 +164,7 @@ def _inverted(cohort: Cohort, pixels: np.ndarray, latents: jax.Array, prompts: S
     stored = store.load(keys, cohort.sd.encode_prompt(prompts), **facts)
     if stored is not None:
         return stored
-    inverted = rounded(invert())  # as it will be read again, so that a second run gives the same images
+    inverted = rounded(invert())  # rounded as in the store, so that a second run gives the same images
     store.save(keys, inverted)
     return inverted
 
@@ -192,7 +192,7 @@ def _write(
 ) -> float:
     """Waits for the images of a batch and writes them with their rows; returns the time at which they were ready.
 
-    A batch takes the seconds since `start`, when the last one was ready.
+    The time of a batch is measured from `start`, the time at which the previous batch was ready.
     """
     subjects = cohort.batches[batch]
     arrays = jax.device_get(outputs)
@@ -212,7 +212,7 @@ def _write(
 def _rows(
     cohort: Cohort, subject: Subject, outputs: dict[str, Any], error: str | None
 ) -> tuple[list[dict[str, Any]], dict[str, np.ndarray]]:
-    """The manifest's rows of one subject, and the images that they name."""
+    """Manifest rows of one subject, and their images by name."""
     shared = dict(id=subject.id, patient=subject.patient, number=subject.number, source_prompt=subject.prompt)
     if error is None and not outputs["is_finite"][0]:
         error = "the reconstruction is not finite; use float32"
@@ -261,21 +261,21 @@ def _row_of_edit(
         return row, {}
     name = f"{subject.id}/{slug(cohort.edits[k].name)}"
     edited = outputs["edited"][columns[best]]
-    measured, mask = _change(outputs["reconstruction"], edited)
+    change, mask = _change(outputs["reconstruction"], edited)
     strengths = {field: records[best][field] for field in ("guidance", "cross_steps", "self_steps")}
-    return row | measured | strengths | dict(edited=name, mask=f"{name}-mask"), {name: edited, f"{name}-mask": mask}
+    return row | change | strengths | dict(edited=name, mask=f"{name}-mask"), {name: edited, f"{name}-mask": mask}
 
 
 def _another_kind(cohort: Cohort, outputs: dict[str, Any]) -> str | None:
-    """Why an image is of another kind than the training images; None if it is not, or the model has no card."""
+    """The reason why an image does not resemble the training images; None if it does, or without a model card."""
     factor = cohort.sd.vae.config.factor
     loss = image_kind.lost_detail(outputs["original"][None], outputs["autoencoded"][None], factor)[0]
     return image_kind.why_another_kind(float(loss), cohort.autoencoder)
 
 
 def _least_bad(candidates: Sequence[Candidate]) -> int | None:
-    """The refused candidate whose image is kept, as an audit judges all attempts; None if none is finite."""
-    finite = [i for i, one in enumerate(candidates) if one.is_finite and one.scores]
+    """Index of the refused candidate whose image is kept for audits, which judge all edits; None if none is finite."""
+    finite = [i for i, candidate in enumerate(candidates) if candidate.is_finite and candidate.scores]
     return max(finite, key=lambda i: candidates[i].scores[BEST_BY], default=None)
 
 
@@ -292,14 +292,14 @@ def _candidate(edit: editing.Edit, column: int, outputs: dict[str, Any]) -> Cand
 
 
 def _change(reconstruction: np.ndarray, edited: np.ndarray) -> tuple[dict[str, float], np.ndarray]:
-    """How much an edit changed, and where: uint8 [h, w], 255 above the threshold."""
+    """Size of the change by an edit, and its mask uint8 [h, w], 255 above the threshold."""
     change = np.abs(edited.astype(np.int16) - reconstruction)
     mask = change > CHANGE_THRESHOLD
     return dict(mean_change=float(change.mean()), changed_fraction=float(mask.mean())), mask.astype(np.uint8) * 255
 
 
 def _psnr(original: np.ndarray, reconstruction: np.ndarray) -> float:
-    pair = (picture[None, ..., None] for picture in (original, reconstruction))
+    pair = (image[None, ..., None] for image in (original, reconstruction))
     return float(psnr(*pair, value_range=(0, 255))[0])
 
 

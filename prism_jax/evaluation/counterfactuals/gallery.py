@@ -1,4 +1,4 @@
-"""The subjects of an edit that a report shows: some drawn at random, then its best, median and worst."""
+"""Subjects that a report shows for an edit: some drawn at random, then the best, median and worst."""
 
 import dataclasses
 import json
@@ -29,20 +29,26 @@ def chosen(
     *,
     without: Collection[tuple[str, str]] = (),
 ) -> list[tuple[Outcome, str]]:
-    """The first, the middle and the last of the ranked `outcomes`, each with its rank in words.
+    """The best, median and worst of the `outcomes`, each with the name of its rank.
 
     `measured` are their errors to the truth, in their order, or None where no truth is known. Outcomes whose measure is
     unknown, and those with a key in `without`, are left out; fewer than three give nothing: they can all be looked at.
     """
     merit = merit_of(outcomes, measured)
     is_left = np.array([outcome.key not in without for outcome in outcomes], bool)
-    known = np.flatnonzero(~np.isnan(merit.values) & is_left)
-    if len(known) < len(merit.places):
+    ranked_places = np.flatnonzero(~np.isnan(merit.values) & is_left)
+    if len(ranked_places) < len(merit.places):
         return []
-    ranked = known[np.argsort(-merit.values[known] if merit.is_higher_better else merit.values[known], kind="stable")]
+    ranked = ranked_places[
+        np.argsort(
+            -merit.values[ranked_places] if merit.is_higher_better else merit.values[ranked_places], kind="stable"
+        )
+    ]
     picked = (ranked[0], ranked[(len(ranked) - 1) // 2], ranked[-1])
-    others = "other " if len(known) < len(outcomes) and without else ""
-    say = lambda place, i: f"{place} of {len(known)} {others}by {merit.by}: {number(merit.values[i])}{merit.unit}"
+    others = "other " if len(ranked_places) < len(outcomes) and without else ""
+    say = lambda place, i: (
+        f"{place} of {len(ranked_places)} {others}by {merit.by}: {number(merit.values[i])}{merit.unit}"
+    )
     return [(outcomes[i], say(place, i)) for place, i in zip(merit.places, picked, strict=True)]
 
 

@@ -1,4 +1,4 @@
-"""Store of inversions on disk, so that further edits of the same images need not invert again."""
+"""Store of inversions on disk, so that further edits of the same images need no new inversion."""
 
 import contextlib
 import dataclasses
@@ -21,7 +21,7 @@ BY_STEP = ("trajectory", "null_context", "offsets", "inner_iterations")  # array
 
 
 def rounded(inversion: Inversion) -> Inversion:
-    """The inversion as the store returns it: float16, except the clean latents, which may be the reconstruction."""
+    """The inversion rounded as in the store: float16, except the clean latents, which may be the reconstruction."""
     half = lambda x: None if x is None else x.astype(jnp.float16).astype(jnp.float32)
     path = inversion.trajectory
     return inversion.replace(

@@ -78,7 +78,7 @@ def first_rows(rows: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
 
 
 def fidelity(manifest: Manifest, rows: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Estimate]]:
-    """How well the autoencoder alone, and the inversion, reproduce the originals of these rows."""
+    """Reconstruction error of the autoencoder alone, and of the inversion, on the originals of these rows."""
     stacked = lambda name: np.stack([manifest.image(row[name]) for row in rows])[..., None].astype(np.float32)
     original, patients = stacked("original"), [row["patient"] for row in rows]
     return {
@@ -88,7 +88,7 @@ def fidelity(manifest: Manifest, rows: Sequence[Mapping[str, Any]]) -> dict[str,
 
 
 def sizes(outcomes: Sequence[Outcome]) -> dict[str, Estimate]:
-    """How much the edits of one kind changed the reconstructions: "l1" in grey levels, "ssim"."""
+    """Difference between edits of one kind and their reconstructions: "l1" in grey levels, "ssim"."""
     stacked = lambda kind: np.stack([outcome.image(kind) for outcome in outcomes]).astype(np.float32)[..., None]
     change = ImageMetrics.of(stacked("edited"), stacked("reconstruction"), value_range=LEVELS)
     return change.compute(subjects=[outcome.row["patient"] for outcome in outcomes])

@@ -164,7 +164,7 @@ def _distances(config: "CounterfactualRun", errors: Errors) -> report.Table:
 
 
 def _sizes(outcomes: Outcomes) -> report.Table:
-    """How much the edits changed, where no truth is known; edits that all failed are left out."""
+    """Table of the size of the changes, where no truth is known; edits that all failed are left out."""
     changes = {name: measure.sizes(each) for name, each in outcomes.items() if each}
     rows = tuple((name, change["l1"], change["ssim"]) for name, change in changes.items())
     note = "Edit compared with reconstruction, 8-bit grey; no truth is known. 95 % intervals, bootstrap over patients."
@@ -184,7 +184,7 @@ def training_curves(run: str | None) -> tuple[report.Curve, ...]:
 
 
 def summary(rows: Sequence[Mapping[str, Any]], *, is_phantom: bool) -> str:
-    """What was evaluated, in a sentence."""
+    """Summary of the evaluated cohort, in one sentence."""
     counts = collections.Counter(row["status"] for row in rows)
     others = ", ".join(f"{counts[status]} {status}" for status in (REFUSED, FAILED) if counts[status])
     without = f" ({others}, see manifest.parquet)" if others else ""
@@ -196,7 +196,7 @@ def summary(rows: Sequence[Mapping[str, Any]], *, is_phantom: bool) -> str:
 
 
 def targets(*, is_phantom: bool) -> str:
-    """What the targets in the tables compare."""
+    """Description of the targets in the tables."""
     psnr = "PSNR of the reconstruction with that of the autoencoder alone"
     if is_phantom:
         return f"{psnr}; edits with the true counterfactual, inside and outside the region that truly changes"
@@ -204,7 +204,7 @@ def targets(*, is_phantom: bool) -> str:
 
 
 def look_first(*, is_phantom: bool) -> tuple[str, ...]:
-    """What to look at first, and how to read it."""
+    """Hints for reading the report."""
     if is_phantom:
         first = (
             "Compare the edit with the true counterfactual of the same subject: these are phantom X-rays from a known "

@@ -2,8 +2,8 @@
 
 Inverts the images of a data set, or of a CSV, edits them, measures the edits (on the phantom against the true
 counterfactual) and writes images, masks of change, `manifest.parquet` (one row per edit), `report.html`, `metrics.json`
-and `metrics.csv` into the run folder. A stopped run resumes. With `--processes.count N --processes.index I` the same
-command on N processes shares the work; with `--processes.coordinator cluster` those that SLURM, Open MPI or Kubernetes
+and `metrics.csv` into the run folder. A stopped run resumes. With `--processes.count N --processes.index I` N processes
+with the same command split the work; with `--processes.coordinator cluster` those that SLURM, Open MPI or Kubernetes
 started.
 """
 
@@ -59,7 +59,7 @@ DECISIVE = (
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Inversion:
-    """Options of `editing.invert`; None: what the model card says, else the defaults of `model_card.EditDefaults`."""
+    """Options of `editing.invert`; None: the model card's value, or the default of `model_card.EditDefaults`."""
 
     method: str | None = None
     """ddim, null_text, negative_prompt, direct or edit_friendly."""
@@ -73,7 +73,7 @@ class Inversion:
     """Loss at which the updates of null_text stop."""
 
     def with_defaults(self, defaults: EditDefaults) -> "Inversion":
-        """The same with what it leaves open as a model card states it."""
+        """The options with None replaced by the model card's values."""
         return model_card.filled(self, defaults, ("method", "steps", "guidance", "inner_steps"))
 
 
@@ -92,7 +92,7 @@ class CounterfactualRun:
     split: str = "test"
     """Split of the data set; a CSV has none."""
     any_image: bool = False
-    """Also edit images that are not of the kind the model was trained on; otherwise they are recorded as refused."""
+    """Also edit images that do not resemble the model's training images; otherwise they are recorded as refused."""
     fit: transforms.Fit = "pad"
     """Pad images with black to a square, or crop their centre."""
     wording: Template = PLAIN
@@ -119,7 +119,7 @@ class CounterfactualRun:
     dtype: jnp.dtype = jnp.dtype("float32")
     """Compute type of the networks; null_text needs float32 on GPUs too."""
     training: str | None = None
-    """Run folder of the training, whose loss curve the report shows."""
+    """Run folder of the training whose loss curve the report shows; None: no curve."""
     min_closer_fraction: float = 0.8
     """Target: fraction of edits closer to the truth than the reconstruction, inside the mask."""
     max_outside_growth: tuple[float, float] = (1.5, 2.0)
@@ -144,12 +144,12 @@ def main(config: CounterfactualRun) -> None:
     if not is_done:
         print("this process is done; the last one to finish writes manifest and report", file=sys.stderr)
     elif not processes.coordinator or processes.index == 0:
-        made = counterfactuals_report.report_of(config, manifest, work.sd)
-        print(f"{report.save(made, run)}: {made.summary}", file=sys.stderr)
+        page = counterfactuals_report.report_of(config, manifest, work.sd)
+        print(f"{report.save(page, run)}: {page.summary}", file=sys.stderr)
 
 
 def with_card(config: CounterfactualRun) -> CounterfactualRun:
-    """The settings with inversion and strengths that they leave open as the model card states them."""
+    """The settings with inversion options and strengths that are None replaced by the model card's values."""
     card = model_card.read(model_folder(config.model))
     if card is None and config.inversion.with_defaults(NO_CARD.edit) != config.inversion:
         print(

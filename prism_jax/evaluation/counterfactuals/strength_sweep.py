@@ -24,7 +24,7 @@ class Sweep:
     clip: str
     """Folder of a transformers CLIPModel with its tokenizer, to score the candidates."""
     self_steps: tuple[float, ...] = ()
-    """Fractions of the steps that keep the source's layout; empty: that of the edit."""
+    """Fractions of the steps that reuse the source's self-attention; empty: that of the edit."""
     guidance: tuple[float, ...] = ()
     """Guidance values of the edit; empty: that of the inversion."""
     thresholds: Thresholds = Thresholds()
@@ -53,7 +53,7 @@ class Candidate:
     refusals: tuple[str, ...] = ()
 
     def record(self, guidance: float) -> dict[str, Any]:
-        """As a record of the manifest; `guidance` is that of the inversion."""
+        """Record for the manifest; `guidance` is that of the inversion."""
         own = guidance if self.edit.guidance is None else self.edit.guidance
         strengths = {"self_steps": self.edit.self_steps, "cross_steps": self.edit.cross_steps, "guidance": own}
         return strengths | {"scores": self.scores, "flips": self.flips, "refusals": list(self.refusals)}
@@ -78,7 +78,7 @@ def select(candidates: Sequence[Candidate], thresholds: Thresholds) -> tuple[int
 
 
 def flips_of(values: Mapping[str, Any], targets: Sequence[str], probabilities: np.ndarray) -> np.ndarray:
-    """bool [...]: whether a classifier recognises all attributes that an edit requests, from its `probabilities`.
+    """bool [...]: True if a classifier recognises all attributes that an edit requests, from its `probabilities`.
 
     Args:
       values: what the edit sets, as `EditSpec.values` returns it; ages and findings left unmentioned are not checked.
@@ -90,12 +90,12 @@ def flips_of(values: Mapping[str, Any], targets: Sequence[str], probabilities: n
     """
     wanted = {name: state_of(name, _as_attributes(name, value)) for name, value in values.items() if name != AGE}
     wanted = {name: state for name, state in wanted.items() if state is not None}
-    known = {spoken(target): place for place, target in enumerate(targets)}
-    unknown = [name for name in wanted if spoken(name) not in known]
+    place_of = {spoken(target): place for place, target in enumerate(targets)}
+    unknown = [name for name in wanted if spoken(name) not in place_of]
     if unknown:
         raise ValueError(f"the classifier does not know {', '.join(unknown)}; it knows {', '.join(targets)}")
     positive = np.asarray(probabilities) >= CUT  # [..., n]
-    hits = [positive[..., known[spoken(name)]] == state for name, state in wanted.items()]
+    hits = [positive[..., place_of[spoken(name)]] == state for name, state in wanted.items()]
     return np.logical_and.reduce(hits) if hits else np.ones(positive.shape[:-1], bool)
 
 

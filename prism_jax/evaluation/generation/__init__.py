@@ -1,1 +1,1 @@
-"""What a model draws from captions alone, held against real images."""
+"""Quality of images sampled from captions, compared with real images."""

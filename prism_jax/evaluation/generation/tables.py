@@ -107,7 +107,7 @@ def caption_agreement(judge: Classifier, generated: ImageSet, real: ImageSet, co
 
 
 def memorisation(copied: Memorisation, config: BootstrapConfig) -> report.Table:
-    """Whether samples lie nearer to training images than held-out real images do."""
+    """Memorisation: distances of samples to training images, compared with those of held-out real images."""
     fractions = copied.compute(config=config)
     return report.Table(
         title="Memorisation of training images",

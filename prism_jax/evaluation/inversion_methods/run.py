@@ -34,7 +34,7 @@ class InversionMethodsRun:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class MethodResult:
-    """Results of one method over all its edits."""
+    """Results of one method over all edits."""
 
     method: str
     psnr: report.Check
@@ -61,8 +61,8 @@ def main(config: InversionMethodsRun) -> None:
         counterfactuals_run.main(each)
         results.append(measure(each))
     configs.write(config, run)
-    made = report_of(config, results)
-    print(f"{report.save(made, run)}: {made.headline[0][0]}, {made.headline[0][1]}", file=sys.stderr)
+    page = report_of(config, results)
+    print(f"{report.save(page, run)}: {page.headline[0][0]}, {page.headline[0][1]}", file=sys.stderr)
 
 
 def measure(config: CounterfactualRun) -> MethodResult:

@@ -13,7 +13,7 @@ from prism_jax.model_card import CaptionForm
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Prompts:
-    """What an edit starts from and what it asks for."""
+    """Source and target captions of an edit."""
 
     source: str
     target: str
@@ -24,7 +24,7 @@ class Prompts:
 
     @property
     def lines(self) -> list[str]:
-        """Source and target for people, and what was assumed."""
+        """Lines that describe source, target and assumed findings."""
         lines = [f"from: {self.source}", f"to:   {self.target}"]
         if self.assumed:
             lines.append(f"not stated in the prompt, {self.assumed_from}: {self.assumed}")
@@ -62,7 +62,7 @@ def from_requests(
 
 
 def from_texts(source: str, target: str, form: CaptionForm) -> Prompts:
-    """Two captions as they are given; what changes is known where both are captions of known templates."""
+    """Two captions, unchanged; the changed attributes are known if both follow known templates."""
     try:
         before, after = (read(text, form)[1] for text in (source, target))
     except ValueError:

@@ -31,7 +31,7 @@ def check_out(out: Path, *, overwrite: bool) -> None:
         raise ValueError(f"out {out} {kind}; name another folder, or give --overwrite")
     parent = next(folder for folder in (out, *out.absolute().parents) if folder.exists())
     try:
-        if not os.access(parent, os.W_OK):  # where only some files may be made
+        if not os.access(parent, os.W_OK):  # the parent folder may not be writable
             raise PermissionError(13, "Permission denied")
         os.rmdir(tempfile.mkdtemp(prefix=".prism-", dir=parent))
     except OSError as error:
@@ -69,7 +69,7 @@ def write(out: Path, images: Mapping[str, np.ndarray], result: Mapping[str, Any]
 
 @contextlib.contextmanager
 def _together(out: Path) -> Iterator[Path]:
-    """A hidden folder beside `out`, whose files are moved to `out` when the block ends, removed where it fails."""
+    """A hidden folder beside `out`, whose files are moved to `out` when the block ends, or removed if it fails."""
     out.parent.mkdir(parents=True, exist_ok=True)
     partial = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
     try:

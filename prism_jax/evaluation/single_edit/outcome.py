@@ -1,4 +1,4 @@
-"""Whether an edit did what was asked, and what it changed besides: measured by classifiers that had no part in it."""
+"""Outcome of a single edit: success and side effects, measured by classifiers that had no part in making it."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -62,13 +62,13 @@ def measure(
 
 
 def succeeded(effects: Mapping[str, Effect]) -> bool | None:
-    """Whether all that was asked for came about; None where no judge can tell."""
+    """True if all requested changes succeeded; None if no judge predicts these attributes."""
     verdicts = [effect.succeeded for effect in effects.values() if effect.succeeded is not None]
     return all(verdicts) if verdicts else None
 
 
 def contradictions(stated: Attributes, predicted: Mapping[str, float]) -> list[str]:
-    """Findings that a caption states otherwise than the judges see them."""
+    """Findings on which the caption and the judges disagree."""
     notes = []
     for name, state in stated.findings.items():
         column = next((each for each in predicted if spoken(each) == spoken(name)), None)
@@ -104,7 +104,7 @@ def _succeeded(name: str, value: bool | float | str, before: float, after: float
 
 
 def report(effects: Mapping[str, Effect]) -> list[str]:
-    """Sentences on what was asked and what else changed; empty without judges."""
+    """Sentences on the requested changes and on side effects; empty without judges."""
     if not effects:
         return []
     verdict = {True: "changed as asked", False: "DID NOT CHANGE as asked", None: "as asked before the edit already"}

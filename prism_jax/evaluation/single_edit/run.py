@@ -24,7 +24,8 @@ def edit_image(
     seed: int,
     stages: Stages,
 ) -> jax.Array:
-    """Reconstruction and edit of one image [1, h, w, 3]: float32 [2, h, w, 3], in and slightly around [-1, 1]."""
+    """Reconstruction and edit of one image [1, h, w, 3]: float32 [2, h, w, 3]; values may lie slightly outside [-1,
+    1]."""
     stages.begin(f"inverting ({defaults.method}, {defaults.steps} steps)", "invert")
     inversion = editing.invert(
         sd,
@@ -44,7 +45,7 @@ def edit_image(
 
 
 def attention_sheet(sd: StableDiffusion, prompts: Prompts, images: Mapping[str, np.ndarray]) -> np.ndarray:
-    """Where the words looked, uint8 [h, w, 3]."""
+    """Cross-attention maps of the words, uint8 [h, w, 3]."""
     shown = (images["reconstruction"], images["edit"])
     return attention_maps.sheet(attention_maps.maps_of_edit(sd, (prompts.source, prompts.target), shown))
 

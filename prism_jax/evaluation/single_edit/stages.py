@@ -9,14 +9,14 @@ def say(text: str) -> None:
 
 
 class Stages:
-    """Announces the stages of a run and measures them; a class because each starts where the last one ended."""
+    """Announces and times the stages of a run; a class because each stage starts when the previous one ends."""
 
     def __init__(self):
         self.seconds: dict[str, float] = {}
         self._name, self._start, self._first = "", time.perf_counter(), time.perf_counter()
 
     def begin(self, text: str, name: str) -> None:
-        """Ends the stage before, and says `text`."""
+        """Ends the previous stage, and prints `text`."""
         self.end()
         self._name = name
         say(f"{time.perf_counter() - self._first:4.0f} s  {text}")

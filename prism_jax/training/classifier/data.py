@@ -79,11 +79,11 @@ def held_out(data: Data) -> HeldOut:
     source = examples.open_split(data)
     batches = pipeline.batches(source, READ_AT_ONCE, size=data.size, fit=data.fit, factor=1, crop=data.crop)
     images = [to_uint8(batch["image"][batch["mask"]][..., 0]) for batch in batches]
-    known = [(example.attributes, example.patient) for example in source]
+    labelled = [(example.attributes, example.patient) for example in source]
     return HeldOut(
         images=np.concatenate(images),
-        attributes=tuple(attributes for attributes, _ in known),
-        patients=np.array([patient for _, patient in known]),
+        attributes=tuple(attributes for attributes, _ in labelled),
+        patients=np.array([patient for _, patient in labelled]),
     )
 
 

@@ -151,14 +151,14 @@ def check(config: ClassifierRun, mesh: Mesh) -> None:
 def task_of(config: ClassifierRun, known: Sequence[Attributes]) -> Task:
     """Targets and scales from the training data; ValueError if a requested target lacks positive or negative
     examples."""
-    there = targets.available(known)
+    available = targets.available(known)
     if config.targets is None:
-        report_left_out(known, there)
-    names = there if config.targets is None else config.targets
+        report_left_out(known, available)
+    names = available if config.targets is None else config.targets
     labels = targets.values(known, names)
     missing = [name for name, column in zip(names, labels.T, strict=True) if len(np.unique(column[column >= 0])) < 2]
     if missing or not names:
-        can = f"it has {', '.join(there) or 'none'}"
+        can = f"it has {', '.join(available) or 'none'}"
         raise ValueError(f"{config.data.folder} has no yes and no of the targets {', '.join(missing)}; {can}")
     ages = targets.ages(known)
     if config.age and not np.nanstd(ages) > 0:

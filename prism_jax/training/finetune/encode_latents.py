@@ -77,5 +77,5 @@ def encoded(
     for batch in pipeline.batches(items, config.batch_size // config.accumulate, **options):
         latents = to_latents(batch["image"][..., :1])
         for i in np.flatnonzero(batch["mask"]):
-            known = {name: str(batch[name][i]) for name in ("caption", "text")}
-            yield latents[i], row_of(int(batch["id"][i]), batch["attributes"][i], **known)
+            texts = {name: str(batch[name][i]) for name in ("caption", "text")}
+            yield latents[i], row_of(int(batch["id"][i]), batch["attributes"][i], **texts)

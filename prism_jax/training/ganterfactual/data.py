@@ -39,13 +39,13 @@ def load(data: Data, attribute: str) -> Sides:
     """
     images = classifier_data.held_out(data)
     states = targets.values(images.attributes, [attribute])[:, 0]
-    known = np.flatnonzero(~np.isnan(states))
-    has = states[known] == 1
+    labelled = np.flatnonzero(~np.isnan(states))
+    has = states[labelled] == 1
     counts = f"{np.sum(~has)} images without {attribute}, {np.sum(has)} with it, of {len(states)}"
     if not 0 < has.sum() < len(has):
         raise ValueError(f"{data.folder} {data.split}: {counts}; name an attribute of which it has both")
     print(f"{data.folder} {data.split}: {counts}", file=sys.stderr)
-    return Sides(images=images.images[known, ..., None], has=has, ids=known, patients=images.patients[known])
+    return Sides(images=images.images[labelled, ..., None], has=has, ids=labelled, patients=images.patients[labelled])
 
 
 class UnpairedBatches:

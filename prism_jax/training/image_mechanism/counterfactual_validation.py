@@ -80,8 +80,8 @@ def predict_batch(
     about = (x, attributes, targets, frozen.mechanisms.affected(chosen))
 
     def loss(image: jax.Array, *about: Any) -> jax.Array:
-        one = jax.tree.map(lambda leaf: leaf[None], about)
-        return judged_by(frozen, networks, *one, objective)(image[None])
+        example = jax.tree.map(lambda leaf: leaf[None], about)
+        return judged_by(frozen, networks, *example, objective)(image[None])
 
     return {"auxiliary": jax.vmap(loss)(images, *about), "nll": nll, "kl": kl, "image": images}
 

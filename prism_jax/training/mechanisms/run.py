@@ -55,13 +55,13 @@ def main(config: MechanismsRun) -> None:
 
 def train(config: MechanismsRun, equations: Equations | None) -> None:
     """Fits, measures and writes the run folder; `equations` are the true ones, where they are known."""
-    known, held = load(config)
+    attributes, held = load(config)
     configs.write(config, config.run)
-    model, losses = fit(config.graph, known, config.fit)
+    model, losses = fit(config.graph, attributes, config.fit)
     folder.save(model, Path(config.run) / "model")
     write_metrics(np.asarray(losses), Path(config.run))
     report = measure(model, held, equations, config.intervals)
-    report["subjects"] = {"fitted": _count(known), "held_out": _count(held)}
+    report["subjects"] = {"fitted": _count(attributes), "held_out": _count(held)}
     (Path(config.run) / "validation.json").write_text(json.dumps(report, indent=2) + "\n")
     nats = ", ".join(f"{name} {row['value']:.4g}" for name, row in report["nll"].items())
     model_folder = Path(config.run) / "model"
@@ -82,15 +82,15 @@ def _observed(data: Data, graph: Graph) -> dict[str, np.ndarray]:
     """Attributes of the examples of `data` of which all are known; images stay undecoded."""
     source = examples.open_split(data)
     rows = [observations.observe(source[i].attributes, graph) for i in range(len(source))]
-    known = [row for row in rows if row is not None]
-    if not known:
+    observed = [row for row in rows if row is not None]
+    if not observed:
         raise ValueError(f"no example of {data.folder} {data.split} has all of {', '.join(graph.names)}")
-    if len(known) < len(rows):
+    if len(observed) < len(rows):
         print(
-            f"{len(rows) - len(known)} of {len(rows)} examples left out: they do not state every attribute",
+            f"{len(rows) - len(observed)} of {len(rows)} examples left out: they do not state every attribute",
             file=sys.stderr,
         )
-    return observations.columns(known, graph)
+    return observations.columns(observed, graph)
 
 
 def measure(
