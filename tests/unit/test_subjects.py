@@ -40,7 +40,7 @@ def test_a_subject_may_be_used_once(eight):
 
 def test_a_change_that_fits_nobody_is_refused(eight):
     edits = [EditSpec(edit="remove pacemaker"), EditSpec(edit="set view AP"), EditSpec(edit="add edema")]
-    with pytest.raises(ValueError, match="no image for the edit .set view to AP.: none of 8 captions states") as error:
+    with pytest.raises(ValueError, match="no image for the edit 'set view to AP': none of 8 captions states") as error:
         choose(eight, edits, 1)
     assert "another view (8 state view at all)" in str(error.value)
     assert "edit 'add edema': none of 8 captions states edema absent (0 state edema at all)" in str(error.value)
@@ -52,7 +52,7 @@ def test_placebos_are_made_of_every_subject_that_is_edited(eight):
     assert {subject.index: subject.edits for subject in chosen} == {0: (1, 0), 2: (1, 0), 4: (1, 0)}
     with pytest.raises(ValueError, match="repeat the caption: only negative controls; add at least"):
         choose(eight, edits[:1], 3)
-    with pytest.raises(ValueError, match="edit .say effusion.: every caption contains these words already"):
+    with pytest.raises(ValueError, match="edit 'say effusion': every caption contains these words already"):
         choose(eight, edits, 3)  # every caption has an effusion in it
 
 
