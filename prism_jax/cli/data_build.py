@@ -7,10 +7,6 @@ from typing import Annotated, Generic, TypeVar
 import tyro
 
 from prism_jax.data.sources.build import CONFIGS, build
-from prism_jax.data.sources.chexpert import ChexpertConfig
-from prism_jax.data.sources.folder import FolderConfig
-from prism_jax.data.sources.mimic_cxr import MimicConfig
-from prism_jax.data.sources.nih import NihConfig
 from prism_jax.data.sources.phantom import PhantomConfig
 
 Config = TypeVar("Config")
@@ -36,29 +32,16 @@ class Generated:
     config: tyro.conf.OmitArgPrefixes[PhantomConfig] = PhantomConfig()
 
 
-def _command(name: str, description: str) -> object:
-    return tyro.conf.subcommand(name, description=description)
-
-
-Options = (
-    Annotated[
-        FromSource[ChexpertConfig],
-        _command("chexpert", "CheXpert-v1.0 or CheXpert-v1.0-small; SOURCE holds train.csv and valid.csv."),
-    ]
-    | Annotated[
-        FromSource[MimicConfig],
-        _command("mimic_cxr", "MIMIC-CXR-JPG; SOURCE holds the tables and files/."),
-    ]
-    | Annotated[
-        FromSource[NihConfig],
-        _command("nih", "ChestX-ray14 of the NIH; SOURCE holds Data_Entry_2017_v2020.csv and the images."),
-    ]
-    | Annotated[
-        FromSource[FolderConfig],
-        _command("folder", "X-rays of your own: SOURCE holds a table with one row per image, and image files."),
-    ]
-    | Annotated[Generated, _command("phantom", "Synthetic X-rays from a known structural causal model.")]
-)
+_SOURCES = {
+    "chexpert": "CheXpert-v1.0 or CheXpert-v1.0-small; SOURCE holds train.csv and valid.csv.",
+    "mimic_cxr": "MIMIC-CXR-JPG; SOURCE holds the tables and files/.",
+    "nih": "ChestX-ray14 of the NIH; SOURCE holds Data_Entry_2017_v2020.csv and the images.",
+    "folder": "X-rays of your own: SOURCE holds a table with one row per image, and image files.",
+}
+_PHANTOM = tyro.conf.subcommand("phantom", description="Synthetic X-rays from a known structural causal model.")
+Options = Annotated[Generated, _PHANTOM]
+for _name, _text in reversed(_SOURCES.items()):
+    Options = Annotated[FromSource[CONFIGS[_name]], tyro.conf.subcommand(_name, description=_text)] | Options
 
 
 def run(options: FromSource | Generated) -> int:

@@ -96,9 +96,7 @@ def to_record(example: Example) -> dict:
         "spacing": np.array(example.spacing or (math.nan, math.nan), np.float32),
         "masks": [{"name": name, "png": png} for name, png in example.masks.items()],
         "age": math.nan if attributes.age is None else attributes.age,
-        "sex": attributes.sex or "",
-        "view": attributes.view or "",
-        "race": attributes.race or "",
+        **{slot: getattr(attributes, slot) or "" for slot in ("sex", "view", "race")},
         "findings": [
             {"name": name, "state": FINDING_STATES[_STATES.index(state)]} for name, state in attributes.findings.items()
         ],
@@ -116,16 +114,10 @@ def from_record(record: dict) -> Example:
         raise ValueError(f"the data set was built by an older version: no {', '.join(missing)}; build it again")
     down, across = (round(float(mm), 6) for mm in record["spacing"])  # as written, in spite of 32 bits
     return Example(
-        id=int(record["id"]),
         image=record["image"],
-        height=int(record["height"]),
-        width=int(record["width"]),
-        patient=_text(record["patient"]),
-        study=_text(record["study"]),
-        path=_text(record["path"]),
-        text=_text(record["text"]),
+        **{name: int(record[name]) for name in ("id", "height", "width", "subject")},
+        **{name: _text(record[name]) for name in ("patient", "study", "path", "text")},
         spacing=None if math.isnan(down) else (down, across),
-        subject=int(record["subject"]),
         masks=dict(zip(map(_text, record["masks"]["name"]), map(bytes, record["masks"]["png"]), strict=True)),
         attributes=_attributes(record),
     )
@@ -136,9 +128,7 @@ def _attributes(record: dict) -> Attributes:
     names = [_text(name) for name in record["findings"]["name"]]
     return Attributes(
         age=None if math.isnan(record["age"]) else float(record["age"]),
-        sex=_text(record["sex"]) or None,
-        view=_text(record["view"]) or None,
-        race=_text(record["race"]) or None,
+        **{slot: _text(record[slot]) or None for slot in ("sex", "view", "race")},
         findings=dict(zip(names, states, strict=True)),
     )
 

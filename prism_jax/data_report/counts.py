@@ -64,8 +64,9 @@ class FindingCount:
 
 def split_counts(images: Sequence[ImageRecord]) -> tuple[SplitCount, ...]:
     """Counts of each split, then of "all"."""
-    groups = {**_grouped(images, [image.split for image in images]), "all": list(images)}
-    return tuple(_split(name, group) for name, group in groups.items())
+    names = dict.fromkeys(image.split for image in images)
+    groups = [[image for image in images if image.split == name] for name in names]
+    return tuple(map(_split, (*names, "all"), (*groups, images)))
 
 
 def shared_patients(images: Sequence[ImageRecord]) -> int:
@@ -152,13 +153,6 @@ def _split(name: str, images: Sequence[ImageRecord]) -> SplitCount:
         height=span([image.height for image in images]),
         width=span([image.width for image in images]),
     )
-
-
-def _grouped(images: Sequence[ImageRecord], names: Sequence[str]) -> dict[str, list[ImageRecord]]:
-    groups: dict[str, list[ImageRecord]] = {}
-    for image, name in zip(images, names, strict=True):
-        groups.setdefault(name, []).append(image)
-    return groups
 
 
 def _completeness_by(

@@ -39,16 +39,15 @@ def predict(judges: Mapping[str, Classifier], images: np.ndarray) -> list[dict[s
 
     `images` are float32 [b, h, w, 3] in [-1, 1].
     """
-    values: list[dict[str, list[float]]] = [{} for _ in images]
+    columns: dict[str, list[np.ndarray]] = {}
     for judge in judges.values():
         prediction = jax.device_get(_predict(judge, images))
-        columns = dict(zip(judge.targets, np.asarray(prediction.probabilities).T, strict=True))
+        for name, column in zip(judge.targets, prediction.probabilities.T, strict=True):
+            columns.setdefault(name, []).append(column)
         if prediction.age is not None:
-            columns[AGE] = np.asarray(prediction.age)
-        for name, column in columns.items():
-            for row, value in zip(values, column, strict=True):
-                row.setdefault(name, []).append(float(value))
-    return [{name: float(np.mean(each)) for name, each in row.items()} for row in values]
+            columns.setdefault(AGE, []).append(prediction.age)
+    means = {name: np.mean(each, axis=0, dtype=np.float64) for name, each in columns.items()}
+    return [{name: float(column[i]) for name, column in means.items()} for i in range(len(images))]
 
 
 def measure(
