@@ -223,7 +223,7 @@ def test_options_that_do_not_fit_are_refused_before_anything_is_read(workshop):
         (dict(batch_size=16, accumulate=3), "does not divide into accumulate 3 parts"),
         (dict(sharding=ShardingConfig(fsdp=3)), "fsdp 3 does not divide"),
         (dict(latents="here", objective=DenoisingObjective(flip=0.5)), "mirrors images"),
-        (dict(trained=("x",), lora=Lora()), "leave one as it is"),
+        (dict(trained=("x",), lora=Lora()), "set only one of them"),
     ):
         with pytest.raises(ValueError, match=said):
             finetune_run.main(finetune_run.FinetuneRun(model="nowhere", **options))
