@@ -18,7 +18,7 @@ import numpy as np
 from prism_jax import rng
 from prism_jax.diffusion import sampling
 from prism_jax.diffusion.schedule import NoiseSchedule, add_noise
-from prism_jax.editing import alignment, blend
+from prism_jax.editing import blend
 from prism_jax.models.attention import Site
 from prism_jax.models.unet import UNet2DCondition
 from prism_jax.stable_diffusion import StableDiffusion
@@ -47,35 +47,6 @@ def words_of(prompt: str, tokenizer: Any) -> tuple[Word, ...]:
     return tuple(Word(match.group(), np.array(inside(match.span()), np.int32)) for match in matches)
 
 
-def word_maps(
-    sd: StableDiffusion,
-    latents: jax.Array,
-    prompts: Sequence[str],
-    words: Sequence[Sequence[str]],
-    config: MapConfig | None = None,
-) -> np.ndarray:
-    """Maps float32 `[b, words, h, w]` of the latents' size: the fraction of a pixel's attention on a word.
-
-    `latents` are clean, scaled `[b, h, w, 4]`; `words[i]` are words or phrases of `prompts[i]`, equally many for
-    every image. A word of several tokens, or that occurs several times, has the mean of their maps. All tokens of a
-    pixel, start and padding included, sum to 1.
-
-    Raises:
-      ValueError: lists that do not match, or a word that is not in its prompt.
-    """
-    counts = sorted({len(row) for row in words})
-    if not len(latents) == len(prompts) == len(words) or len(counts) != 1:
-        raise ValueError(
-            f"{len(latents)} latents, {len(prompts)} prompts and {len(words)} lists of {counts} words do not match; "
-            "give a prompt and a list for every image, all lists equally long"
-        )
-    places = [[_required(prompt, word, sd) for word in row] for prompt, row in zip(prompts, words, strict=True)]
-    maps = np.asarray(token_maps(sd, latents, prompts, config))
-    return np.stack(
-        [np.stack([mean_map(tokens, where) for where in row]) for tokens, row in zip(maps, places, strict=True)]
-    )
-
-
 def token_maps(
     sd: StableDiffusion, latents: jax.Array, prompts: Sequence[str], config: MapConfig | None = None
 ) -> jax.Array:
@@ -95,13 +66,6 @@ def token_maps(
 def mean_map(maps: np.ndarray, tokens: np.ndarray) -> np.ndarray:
     """The map [h, w] of the tokens at these positions of `maps` [77, h, w]."""
     return np.asarray(maps, np.float32)[tokens].mean(0)
-
-
-def _required(prompt: str, word: str, sd: StableDiffusion) -> np.ndarray:
-    tokens = alignment.word_indices(prompt, word, sd.tokenizer)
-    if not len(tokens):
-        raise ValueError(f"{word!r} is not in the prompt {prompt!r}; use words of the prompt")
-    return tokens
 
 
 class _Recorder:

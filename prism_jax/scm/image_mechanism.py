@@ -156,14 +156,6 @@ def mediate_with(
     return noise.replace(latents=latents)
 
 
-def sample(model: HVAE, parents: jax.Array, rng: jax.Array, *, temperature: float = 1.0, t_u: float = 0.0) -> jax.Array:
-    """Images [b, h, w, c] in [-1, 1] drawn from the model under `parents` [b, p]; `rng` as in `abduct`."""
-    keys = jax.vmap(jax.random.split, out_axes=1)(per_image(rng, len(parents)))
-    loc, scale = point(model, model.sample(parents, draw(model.config, keys[0]), temperature=temperature).state)
-    noise = jax.vmap(lambda key: jax.random.normal(key, loc.shape[1:]))(keys[1])
-    return jnp.clip(loc + t_u * scale * noise, -1, 1)
-
-
 def point(model: HVAE, state: jax.Array) -> tuple[jax.Array, jax.Array]:
     """The point estimate of pixels, clipped to [-1, 1], and their scale, both [b, h, w, c], from the decoder's last
     state."""
