@@ -1,6 +1,6 @@
 """HTML reports: a `Report` holds text, tables, charts and images; `save` writes it into a run folder."""
 
-from prism_jax.report.document import Bars, Check, Column, Curve, Matrix, Notes, Overlay, Report, Table
+from prism_jax.report.document import Bars, Check, Column, Curve, Matrix, Notes, Report, Table, logged
 from prism_jax.report.effect_map import EffectMap
 from prism_jax.report.html import render, save, write
 from prism_jax.report.images import EditRow, Sample, Strip, WordMap
@@ -15,12 +15,12 @@ __all__ = [
     "EffectMap",
     "Matrix",
     "Notes",
-    "Overlay",
     "Report",
     "Sample",
     "Strip",
     "Table",
     "WordMap",
+    "logged",
     "render",
     "save",
     "versions",

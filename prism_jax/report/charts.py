@@ -3,7 +3,7 @@
 import numpy as np
 import plotly.graph_objects as go
 
-from prism_jax.report.document import Bars, Curve, Matrix, Overlay
+from prism_jax.report.document import Bars, Curve, Matrix
 
 PALETTE = ("#3b82c4", "#d9822b", "#3f9c6b", "#b0578d", "#8a7a5c")
 INK = "#7b8490"  # mid grey: readable on a light and on a dark page
@@ -14,39 +14,29 @@ LEAST_LIMIT = 0.3  # the colour scale ends at the largest value, but not below t
 COUNTS = ((0.0, "rgba(123, 132, 144, 0.12)"), (1.0, "#3f9c6b"))
 
 
-def chart_json(chart: Curve | Overlay | Bars | Matrix) -> str:
+def chart_json(chart: Curve | Bars | Matrix) -> str:
     """The figure of a chart, as JSON for `Plotly.newPlot`; its "<" are \\u003c, so none ends a script element."""
-    draw = {Curve: _curve, Overlay: _overlay, Bars: _bars, Matrix: _matrix}[type(chart)]
+    draw = {Curve: _curve, Bars: _bars, Matrix: _matrix}[type(chart)]
     return draw(chart).to_json()
 
 
 def _curve(curve: Curve) -> go.Figure:
-    """Lines as logged (thin) and smoothed (thick)."""
+    """A line of each run: as logged, faint, and smoothed over a 25th of its points where that is several."""
     figure = go.Figure()
-    for (name, values), colour in zip(curve.y.items(), _colours(len(curve.y)), strict=True):
-        _add_line(figure, name, curve.x, values, colour, curve.smooth)
-    return _laid_out(figure, curve.x_label, curve.y_label).update_layout(hovermode="x unified")
-
-
-def _overlay(overlay: Overlay) -> go.Figure:
-    """A line of each run, smoothed over a 25th of its points."""
-    figure = go.Figure()
-    for (name, (x, values)), colour in zip(overlay.lines.items(), _colours(len(overlay.lines)), strict=True):
-        _add_line(figure, name, x, values, colour, max(len(x) // 25, 1))
-    return _laid_out(figure, overlay.x_label, overlay.y_label).update_layout(hovermode="x", showlegend=True)
-
-
-def _add_line(figure: go.Figure, name: str, x: np.ndarray, values: np.ndarray, colour: str, window: int) -> None:
-    """One line; above a window of one point, faint as logged, and smoothed."""
-    values = np.asarray(values, np.float64)
-    is_smooth = window > 1
-    thinned, y = thin(x, values)
-    raw = {"color": colour, "width": 1 if is_smooth else 2}
-    figure.add_scatter(x=thinned, y=y, name=name, line=raw, opacity=0.35 if is_smooth else 1, mode="lines")
-    if is_smooth:
-        smoothed = {"color": colour, "width": 2.5}
+    for (name, (x, values)), colour in zip(curve.lines.items(), _colours(len(curve.lines)), strict=True):
+        window = max(len(x) // 25, 1)
+        steps, y = thin(x, values)
+        if window == 1:
+            figure.add_scatter(x=steps, y=y, name=name, line={"color": colour, "width": 2}, opacity=1, mode="lines")
+            continue
+        figure.add_scatter(x=steps, y=y, name=name, line={"color": colour, "width": 1}, opacity=0.35, mode="lines")
         _, y = thin(x, smooth(values, window))
-        figure.add_scatter(x=thinned, y=y, name=f"{name}, smoothed", line=smoothed, mode="lines")
+        smoothed = {"color": colour, "width": 2.5}
+        figure.add_scatter(x=steps, y=y, name=f"{name}, smoothed", line=smoothed, mode="lines")
+    is_alone = len(curve.lines) == 1
+    return _laid_out(figure, "step", curve.y_label).update_layout(
+        hovermode="x unified" if is_alone else "x", showlegend=None if is_alone else True
+    )
 
 
 def _bars(bars: Bars) -> go.Figure:

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from prism_jax.report.document import Cell, Check, Column, Overlay, Report, Table
+from prism_jax.report.document import Cell, Check, Column, Curve, Report, Table, logged
 from prism_jax.report.images import Sample, Strip
 from prism_jax.report.runs import Run
 from prism_jax.report.tables import number
@@ -38,7 +38,7 @@ def compare(runs: Sequence[Run], config: ComparisonConfig) -> Report:
         summary="; ".join(f"{run.name} ({run.program or 'unknown program'})" for run in runs) + ".",
         look_first=_look_first(runs),
         strips=strips(runs, config.shown),
-        curves=tuple(overlays(runs)),
+        curves=tuple(curves(runs)),
         tables=tuple(table for table in tables if table is not None),
         settings={run.name: dict(run.settings) for run in runs},
     )
@@ -171,17 +171,11 @@ def _strip(key: Key, runs: Sequence[Run], rows: Sequence[Mapping[str, Any]]) -> 
     return Strip(title=str(image), images=tuple(images), group=str(edit), metrics=metrics)
 
 
-def overlays(runs: Sequence[Run]) -> Iterator[Overlay]:
+def curves(runs: Sequence[Run]) -> Iterator[Curve]:
     """A chart of every logged quantity, losses first; with several runs, of those that at least two logged."""
-    logged = [{key for record in run.log for key in record} - {"step"} for run in runs]
-    least = 2 if sum(bool(keys) for keys in logged) > 1 else 1
-    keys = sorted({key for keys in logged for key in keys}, key=lambda key: ("loss" not in key, key))
-    for key in keys:
-        if sum(key in keys for keys in logged) >= least:
-            lines = {run.name: _line(run, key) for run, keys in zip(runs, logged, strict=True) if key in keys}
-            yield Overlay(title=key.replace("_", " "), lines=lines, y_label=key)
-
-
-def _line(run: Run, key: str) -> tuple[np.ndarray, np.ndarray]:
-    records = [record for record in run.log if key in record and "step" in record]
-    return np.array([record["step"] for record in records]), np.array([record[key] for record in records], np.float64)
+    keys_of = {run.name: {key for record in run.log for key in record} - {"step"} for run in runs}
+    least = 2 if sum(map(bool, keys_of.values())) > 1 else 1
+    for key in sorted(set().union(*keys_of.values()), key=lambda key: ("loss" not in key, key)):
+        lines = {run.name: logged(run.log, key) for run in runs if key in keys_of[run.name]}
+        if len(lines) >= least:
+            yield Curve(title=key.replace("_", " "), lines=lines, y_label=key)

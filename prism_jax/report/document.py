@@ -13,52 +13,22 @@ from prism_jax.stats.intervals import Estimate
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Curve:
-    """Lines over one axis; each is drawn as logged, and again smoothed where `smooth` is above 1 point."""
+    """Lines over training steps, each over its own, as logged and smoothed."""
 
     title: str
-    x: np.ndarray  # [n]
-    y: Mapping[str, np.ndarray]  # name -> [n]
-    x_label: str = "step"
+    lines: Mapping[str, tuple[np.ndarray, np.ndarray]]  # name -> steps [n], values [n]
     y_label: str = ""
-    smooth: int = 1
-
-    def __post_init__(self) -> None:
-        lengths = {name: len(values) for name, values in self.y.items()}
-        if any(length != len(self.x) for length in lengths.values()):
-            raise ValueError(f"curve {self.title!r} has {len(self.x)} points in x, but in y {lengths}")
-
-    @classmethod
-    def of_log(
-        cls,
-        records: Iterable[Mapping[str, Any]],
-        *,
-        title: str,
-        keys: tuple[str, ...] = ("loss",),
-        y_label: str = "",
-    ) -> "Curve":
-        """The values of `keys` by step, from lines of a metrics.jsonl that have them all."""
-        complete = [record for record in records if all(key in record for key in ("step", *keys))]
-        if not complete:
-            raise ValueError(f"no line of the log has step and {', '.join(keys)}; nothing to draw for {title!r}")
-        y = {key: np.array([record[key] for record in complete], np.float64) for key in keys}
-        x = np.array([record["step"] for record in complete])
-        return cls(title=title, x=x, y=y, y_label=y_label, smooth=max(len(x) // 25, 1))
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Overlay:
-    """One quantity of several runs, each over its own axis, in one chart."""
-
-    title: str
-    lines: Mapping[str, tuple[np.ndarray, np.ndarray]]  # name -> x [n], y [n]
-    x_label: str = "step"
-    y_label: str = ""
-    note: str = ""
 
     def __post_init__(self) -> None:
         for name, (x, y) in self.lines.items():
             if len(x) != len(y):
-                raise ValueError(f"overlay {self.title!r} has {len(x)} points in x of {name!r}, but {len(y)} in y")
+                raise ValueError(f"curve {self.title!r} has {len(x)} points in x of {name!r}, but {len(y)} in y")
+
+
+def logged(records: Iterable[Mapping[str, Any]], key: str) -> tuple[np.ndarray, np.ndarray]:
+    """Steps [n] and values [n] of `key`, from the lines of a metrics.jsonl that have both."""
+    complete = [record for record in records if "step" in record and key in record]
+    return np.array([record["step"] for record in complete]), np.array([record[key] for record in complete], np.float64)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -157,7 +127,7 @@ class Report:
     effects: EffectMap | None = None
     tables: tuple[Table, ...] = ()
     charts: tuple[Bars | Matrix, ...] = ()
-    curves: tuple[Curve | Overlay, ...] = ()
+    curves: tuple[Curve, ...] = ()
     subjects: tuple[EditRow, ...] = ()
     strips: tuple[Strip, ...] = ()
     samples: tuple[Sample, ...] = ()

@@ -121,7 +121,7 @@ def test_the_same_subjects_pictures_are_beside_each_other(both):
 
 
 def test_what_both_logged_is_overlaid_losses_first(both):
-    loss, norm = comparison.overlays(both)
+    loss, norm = comparison.curves(both)
     assert (loss.title, norm.title) == ("loss", "grad norm")
     np.testing.assert_allclose(loss.lines["b"][1], 102 / np.arange(1, 31))
 

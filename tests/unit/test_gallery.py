@@ -5,6 +5,7 @@ import json
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from prism_jax.evaluation.counterfactuals import gallery
 from prism_jax.evaluation.counterfactuals import report as counterfactuals_report
@@ -80,3 +81,11 @@ def test_the_table_of_distances_states_the_targets_of_each_edit():
     assert [(check.at_least, check.at_most) for check in checks] == [(0.8, None), (None, 2.0), (0.8, None), (None, 1.5)]
     assert not any(check.is_met for check in checks)  # the reconstruction is as good; outside is empty
     assert [type(row[1]) for row in images.rows] == [Estimate, Check]
+
+
+def test_a_training_without_a_loss_is_refused(tmp_path):
+    (tmp_path / "metrics.jsonl").write_text('{"step": 1, "psnr": 2.0}\n')
+    with pytest.raises(ValueError, match=r"no line of .* has step and loss"):
+        counterfactuals_report.training_curves(str(tmp_path))
+    with pytest.raises(ValueError, match="give the run folder of the training"):
+        counterfactuals_report.training_curves(str(tmp_path / "nothing"))

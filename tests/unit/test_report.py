@@ -80,14 +80,14 @@ def full() -> report.Report:
             ("remove effusion", report.Check(estimate=good, at_least=0.95), "text"),
         ),
     )
-    steps = np.arange(30)
+    steps = np.arange(60)
     return report.Report(
         title="Demo & more",
         summary="A summary.",
         headline=(("31 dB", "of fidelity"),),
         subjects=(row(1, mask=grey(9) > 128), row(2), row(3, "remove effusion", source_prompt=HOSTILE)),
         samples=(report.Sample(image=grey(5), caption="a caption of a sample"),),
-        curves=(report.Curve(title="Loss", x=steps, y={"</script>loss": 1 / (1 + steps)}, smooth=5),),
+        curves=(report.Curve(title="Loss", lines={"</script>loss": (steps, 1 / (1 + steps))}),),
         tables=(table,),
         settings={"prompt": HOSTILE, "steps": 3},
         versions={"jax": "0.10"},
@@ -240,10 +240,10 @@ def test_rows_that_were_chosen_say_so_and_words_are_struck_out_or_bold():
     assert "old 3.00×" in page.text
 
 
-def test_strips_and_overlaid_curves_are_in_the_page():
+def test_strips_and_curves_of_several_runs_are_in_the_page():
     strip = report.Strip(title="subject 7", images=(report.Sample(image=grey(1), caption="run a"),), group="add it")
     lines = {"a": (np.arange(3), np.ones(3)), "b": (np.arange(2), np.zeros(2))}
-    made = report.Report(title="t", summary="s", strips=(strip,), curves=(report.Overlay(title="loss", lines=lines),))
+    made = report.Report(title="t", summary="s", strips=(strip,), curves=(report.Curve(title="loss", lines=lines),))
     page = report.render(made)
     assert all(words in Page(page).text for words in ("subject 7", "run a", "add it"))
     figure = json.loads(re.search(r'<script type="application/json">(.*?)</script>', page)[1])
@@ -329,10 +329,8 @@ def test_smoothing_keeps_lines_straight_and_thinning_keeps_the_mean():
 
 def test_a_curve_is_read_from_the_lines_of_a_log_that_have_it():
     records = [{"step": 1, "loss": 0.5}, {"step": 1, "grad_norm": 2.0}, {"step": 2, "loss": 0.25}]
-    curve = report.Curve.of_log(records, title="Loss")
-    assert (list(curve.x), list(curve.y["loss"])) == ([1, 2], [0.5, 0.25])
-    with pytest.raises(ValueError, match="no line of the log has step and psnr"):
-        report.Curve.of_log(records, title="PSNR", keys=("psnr",))
+    steps, losses = report.logged(records, "loss")
+    assert (list(steps), list(losses)) == ([1, 2], [0.5, 0.25])
 
 
 @pytest.mark.parametrize(
@@ -352,8 +350,8 @@ def test_pictures_in_other_formats_are_refused(changes, message):
 def test_ragged_tables_and_curves_are_refused():
     with pytest.raises(ValueError, match="has 2 columns, row 'a' 1 cells"):
         report.Table(title="t", columns=("x", "y"), rows=(("a",),))
-    with pytest.raises(ValueError, match=r"has 3 points in x, but in y \{'loss': 2\}"):
-        report.Curve(title="t", x=np.arange(3), y={"loss": np.arange(2)})
+    with pytest.raises(ValueError, match="has 3 points in x of 'loss', but 2 in y"):
+        report.Curve(title="t", lines={"loss": (np.arange(3), np.arange(2))})
 
 
 def test_charts_whose_numbers_do_not_fit_their_names_are_refused():

@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
 import jax.numpy as jnp
 
@@ -61,6 +61,7 @@ class Editor:
     prediction: MaskPrediction = MaskPrediction()
     """Options of predicted masks."""
     dtype: jnp.dtype = jnp.dtype("float32")
+    mode: ClassVar[Mode] = "surgical"  # the edited caption repeats all other attributes
 
     def __post_init__(self) -> None:
         if not 0 <= self.margin < 1:
@@ -72,11 +73,6 @@ class Editor:
     def defaults(self) -> EditDefaults:
         """The model card's values for options that are None."""
         return (model_card.read(model_folder(self.model)) or model_card.NO_CARD).edit
-
-    @property
-    def mode(self) -> Mode:
-        """Surgical: the edited caption repeats all other attributes."""
-        return "surgical"
 
     @property
     def folders(self) -> tuple[str, ...]:
@@ -128,15 +124,11 @@ class Translator:
     name: str
     models: tuple[str, ...]
     """Folders RUN/model of train.ganterfactual, one for each attribute."""
+    mode: ClassVar[Mode] = "surgical"  # one attribute is edited, though correlated attributes may change too
 
     def __post_init__(self) -> None:
         if not self.models or len(set(self.models)) < len(self.models):
             raise ValueError(f"{self.name}: models are {self.models}; name each folder once, and at least one")
-
-    @property
-    def mode(self) -> Mode:
-        """Surgical: one attribute is edited, though correlated attributes may change too."""
-        return "surgical"
 
     @property
     def folders(self) -> tuple[str, ...]:

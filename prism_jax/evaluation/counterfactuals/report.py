@@ -180,7 +180,10 @@ def training_curves(run: str | None) -> tuple[report.Curve, ...]:
     if not log.is_file():
         raise ValueError(f"no {log}; give the run folder of the training, or none")
     records = [json.loads(line) for line in log.read_text().splitlines()]
-    return (report.Curve.of_log(records, title="Training", keys=("loss",), y_label="denoising loss"),)
+    loss = report.logged(records, "loss")
+    if not len(loss[0]):
+        raise ValueError(f"no line of {log} has step and loss; give the run folder of a training, or none")
+    return (report.Curve(title="Training", lines={"loss": loss}, y_label="denoising loss"),)
 
 
 def summary(rows: Sequence[Mapping[str, Any]], *, is_phantom: bool) -> str:

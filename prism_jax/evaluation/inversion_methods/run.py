@@ -7,7 +7,9 @@ Runs `counterfactuals` once per method, each in a folder of its own and each res
 import dataclasses
 import statistics
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from prism_jax import config as configs
 from prism_jax import report
@@ -18,7 +20,6 @@ from prism_jax.evaluation.counterfactuals.manifest import Manifest
 from prism_jax.evaluation.counterfactuals.measure import AUTOENCODER, INVERSION
 from prism_jax.evaluation.counterfactuals.report import DISTANCES
 from prism_jax.evaluation.counterfactuals.run import CounterfactualRun, Inversion
-from prism_jax.stats.intervals import Estimate
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -32,21 +33,14 @@ class InversionMethodsRun:
     methods: tuple[Inversion, ...] = ()
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class MethodResult:
-    """Results of one method over all edits."""
-
-    method: str
-    psnr: report.Check
-    measured: dict[str, Estimate]
-    removal_growth: Estimate
-    addition_growth: Estimate
-    seconds: float  # per image, all its edits included
-
-    @property
-    def merit(self) -> tuple[bool, float, float]:
-        """Larger is better: a good reconstruction, then the fraction of edits closer to the truth, then speed."""
-        return self.psnr.is_met, round(self.measured["closer"].value, 2), -self.seconds
+COLUMNS = {
+    "psnr": report.Column(name="Reconstruction, PSNR", unit="dB"),
+    **{name: DISTANCES[name] for name in ("closer", "reconstruction_inside", "edit_inside")},
+    "removal_growth": report.Column(name="Growth outside, taken away", unit="×"),
+    "addition_growth": report.Column(name="Growth outside, added", unit="×"),
+    "seconds": report.Column(name="Time per image", unit="s"),
+}
+Result = dict[str, Any]  # COLUMNS -> cells, over all edits of one method
 
 
 def main(config: InversionMethodsRun) -> None:
@@ -55,17 +49,17 @@ def main(config: InversionMethodsRun) -> None:
     names = [inversion.method for inversion in config.methods]
     if len(set(names)) != len(names) or not names:
         raise ValueError(f"methods must name at least one method, each once, got {names}")
-    results = []
+    results = {}
     for inversion in config.methods:
         each = dataclasses.replace(config.each, run=str(run / inversion.method), inversion=inversion)
         counterfactuals_run.main(each)
-        results.append(measure(each))
+        results[inversion.method] = measure(each)
     configs.write(config, run)
     page = report_of(config, results)
     print(f"{report.save(page, run)}: {page.headline[0][0]}, {page.headline[0][1]}", file=sys.stderr)
 
 
-def measure(config: CounterfactualRun) -> MethodResult:
+def measure(config: CounterfactualRun) -> Result:
     """Results of a finished cohort, over all its edits."""
     manifest = Manifest(Path(config.run), config.output)
     rows, phantom = manifest.rows(), ground_truth.phantom_config(config.data)
@@ -76,46 +70,33 @@ def measure(config: CounterfactualRun) -> MethodResult:
         )
         for edit in config.edits
     }
-    removals = [m for edit, m in measured.items() if edit.is_removal]
-    additions = [m for edit, m in measured.items() if not edit.is_removal]
     together = lambda parts: parts[0].merge(*parts[1:]).compute()
-    bound = fidelity[AUTOENCODER]["psnr"].value - config.max_psnr_loss
+    of_all = together(list(measured.values()))
+    growth = lambda is_removal: together([m for edit, m in measured.items() if edit.is_removal == is_removal])
+    removal, addition = config.max_outside_growth
     # The first batch of a process also compiles.
     batches = {row["batch"]: row["seconds"] for row in rows}
-    return MethodResult(
-        method=config.inversion.method,
-        psnr=report.Check(estimate=fidelity[INVERSION]["psnr"], at_least=bound),
-        measured=together(list(measured.values())),
-        removal_growth=together(removals)["outside_growth"],
-        addition_growth=together(additions)["outside_growth"],
-        seconds=statistics.median(list(batches.values())[1:] or batches.values()),
-    )
+    return of_all | {
+        "psnr": report.Check(
+            estimate=fidelity[INVERSION]["psnr"],
+            at_least=fidelity[AUTOENCODER]["psnr"].value - config.max_psnr_loss,
+        ),
+        "closer": report.Check(estimate=of_all["closer"], at_least=config.min_closer_fraction),
+        "removal_growth": report.Check(estimate=growth(True)["outside_growth"], at_most=removal),
+        "addition_growth": report.Check(estimate=growth(False)["outside_growth"], at_most=addition),
+        "seconds": statistics.median(list(batches.values())[1:] or batches.values()),
+    }
 
 
-def report_of(config: InversionMethodsRun, results: list[MethodResult]) -> report.Report:
+def merit(result: Result) -> tuple[bool, float, float]:
+    """Larger is better: a good reconstruction, then the fraction of edits closer to the truth, then speed."""
+    return result["psnr"].is_met, round(result["closer"].estimate.value, 2), -result["seconds"]
+
+
+def report_of(config: InversionMethodsRun, results: Mapping[str, Result]) -> report.Report:
     """The comparison as a report."""
-    best = max(results, key=lambda result: result.merit)
-    rows = tuple(
-        (
-            result.method,
-            result.psnr,
-            report.Check(estimate=result.measured["closer"], at_least=config.each.min_closer_fraction),
-            result.measured["reconstruction_inside"],
-            result.measured["edit_inside"],
-            report.Check(estimate=result.removal_growth, at_most=config.each.max_outside_growth[0]),
-            report.Check(estimate=result.addition_growth, at_most=config.each.max_outside_growth[1]),
-            result.seconds,
-        )
-        for result in results
-    )
-    columns = (
-        "Method",
-        report.Column(name="Reconstruction, PSNR", unit="dB"),
-        *(DISTANCES[name] for name in ("closer", "reconstruction_inside", "edit_inside")),
-        report.Column(name="Growth outside, taken away", unit="×"),
-        report.Column(name="Growth outside, added", unit="×"),
-        report.Column(name="Time per image", unit="s"),
-    )
+    best = max(results, key=lambda method: merit(results[method]))
+    rows = tuple((method, *(result[name] for name in COLUMNS)) for method, result in results.items())
     note = (
         "All edits of all subjects, compared with the true counterfactual. Time: median over batches, per image, for "
         "inversion, all edits of the image and decoding. Growth outside: error of the edit divided by error of the "
@@ -123,12 +104,12 @@ def report_of(config: InversionMethodsRun, results: list[MethodResult]) -> repor
     )
     return report.Report(
         title=config.title,
-        summary=f"{len(results)} inversion methods edit the same phantom images; {best.method} is recommended.",
-        headline=((best.method, "recommended inversion method"),),
+        summary=f"{len(results)} inversion methods edit the same phantom images; {best} is recommended.",
+        headline=((best, "recommended inversion method"),),
         targets="PSNR with the autoencoder alone; edits with the true counterfactual",
         look_first=(
             "The recommended method reconstructs within the bound on PSNR, then brings most edits closer to the truth "
             "(in whole percent), then takes least time. Each method has its own report, with images, in its subfolder.",
         ),
-        tables=(report.Table(title="Methods", columns=columns, rows=rows, note=note),),
+        tables=(report.Table(title="Methods", columns=("Method", *COLUMNS.values()), rows=rows, note=note),),
     )
