@@ -4,7 +4,7 @@ python -m benchmarks.audit_calibration                  5,000 matrices, some min
 python -m benchmarks.audit_calibration --matrices 220
 
 A matrix has 6 edits and 8 attributes. Of its 48 cells 36 have no effect, 4 one that lies exactly on the margin of
-equivalence, 8 a larger one. Columns, edits and images of a patient go together; patients have 1 to 6 images.
+equivalence, 8 a larger one. Columns, edits and images of a patient are correlated; patients have 1 to 6 images.
 """
 
 import dataclasses

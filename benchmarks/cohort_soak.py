@@ -104,7 +104,7 @@ def kill(options: Options, process: subprocess.Popen, seconds: float) -> None:
 
 
 def check(options: Options, name: str, damaged: str) -> None:
-    """Raises AssertionError unless the run has every row once, the failures, and the pictures of the undisturbed."""
+    """Raises AssertionError unless the run has every row once, and the failures and images of the undisturbed run."""
     manifest, reference = Manifest(options.out / name), Manifest(options.out / "alone")
     rows = manifest.rows()
     assert len({(row["id"], row["edit"]) for row in rows}) == len(rows) == options.subjects * len(AGES)

@@ -1,4 +1,4 @@
-"""What a compiled program sends between devices, read from its text: `compiled.as_text()`."""
+"""Communication between devices in a compiled program, read from `compiled.as_text()`."""
 
 import math
 import re

@@ -71,7 +71,7 @@ def main(options: Options) -> None:
 
 
 def settings(options: Options) -> list[Setting]:
-    """What is measured, ours and the peer's alternating."""
+    """Measurements of our pipeline and the peer's, alternating."""
     rows = [Setting("prism_jax", 0, threads) for threads in options.threads]
     rows += [Setting("synthetic", 0, max(options.threads))]
     peer = [Setting("torch", 0, 1)] if options.peer_python else []
@@ -108,7 +108,7 @@ def measure(row: Setting, folder: Path, options: Options) -> dict[str, float]:
 
 
 def table(measured: dict[Setting, Sequence[dict[str, float]]]) -> str:
-    """Medians, and what was least and most."""
+    """Medians, minima and maxima."""
     header = ["program", "worker processes", "threads each", "images/s", "least", "most", "CPU ms/image"]
     body = []
     for row, results in measured.items():

@@ -1,4 +1,4 @@
-"""A training step of Stable Diffusion with PyTorch diffusers: what the speed of ours is compared with.
+"""A training step of Stable Diffusion with PyTorch diffusers, to compare speeds.
 
 As diffusers' own text-to-image script has it, and as fast as PyTorch goes: UNet in float32 under autocast, text encoder
 and VAE frozen in half precision, fused attention, fused AdamW, the average by foreach, nothing that waits for the

@@ -53,7 +53,7 @@ Step = Callable[[Any, Any, Any, Any], Any]
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Options:
-    """What is compiled."""
+    """Options of the compiled programs."""
 
     programs: tuple[str, ...] = ("finetune", "classifier", "image_mechanism")
     batch: int = 4
@@ -66,7 +66,7 @@ class Options:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Program:
-    """A training step without its update, and the shapes of what it takes."""
+    """A training step without its update, and the shapes of its arguments."""
 
     step: Callable  # (state, frozen, batch, key, *, update) -> (state, metrics)
     params: Any

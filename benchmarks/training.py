@@ -36,7 +36,7 @@ from prism_jax.stable_diffusion import StableDiffusion
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Options:
-    """What is measured."""
+    """Options of the benchmark."""
 
     model: str = "phantom"
     """Diffusers folder, or sd15-random: SD 1.5's networks with random weights."""

@@ -1,11 +1,11 @@
-"""Memory of the training step, and what it sends between devices, from compiling alone: nothing is allocated.
+"""Memory and communication of the training step from compilation alone: nothing is allocated.
 
     python -m benchmarks.training_compiled --model sd15-random --size 512 --dtype bfloat16 --batches 8 16 32 64
     XLA_FLAGS=--xla_force_host_platform_device_count=8 JAX_PLATFORMS=cpu python -m benchmarks.training_compiled \
         --devices 8 --fsdp 1 8 --batches 4
 
-Temporary memory depends on the backend, so compile where it will run. What is sent depends on it less: GPUs may make
-a reduce-scatter of what is an all-reduce and a slice on CPUs.
+Temporary memory depends on the backend, so compile where it will run. Communication depends on it less: GPUs may use a
+reduce-scatter where CPUs use an all-reduce and a slice.
 """
 
 import dataclasses
@@ -36,7 +36,7 @@ HEADER = [
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Options:
-    """What is compiled."""
+    """Options of the compiled program."""
 
     model: str = "phantom"
     """Diffusers folder, or sd15-random."""
@@ -50,7 +50,7 @@ class Options:
     """Parts that a batch goes through the networks in."""
     devices: int = 1
     fsdp: tuple[int, ...] = (1,)
-    """Devices that share one copy of the state."""
+    """Devices over which one copy of the state is sharded."""
 
 
 def main(options: Options) -> None:
@@ -70,7 +70,8 @@ def main(options: Options) -> None:
 
 
 def row(options: Options, batch: int, *, fsdp: int, parts: int, remat: bool) -> list[str]:
-    """Arguments and temporaries of a device, what is sent, and the seconds compiling took; "-" where it gives up."""
+    """Memory of arguments and temporaries per device, bytes sent, and seconds of compilation; "-" if compilation
+    fails."""
     sd = training_step.abstract(options.model, jnp.dtype(options.dtype), remat=remat)
     mesh = sharding.make_mesh(jax.devices()[: options.devices], fsdp=fsdp)
     shapes = training_step.shapes(sd, batch * options.devices, options.size or sd.size)

@@ -3,7 +3,7 @@
     python -m benchmarks.training_soak --out runs/soak --signal SIGKILL
 
 Fine-tunes the shipped model on phantoms: once undisturbed, and once ended by the signal at random moments, after which
-the same command goes on. Compares all arrays of the last checkpoints, and the metrics of all steps.
+the same command resumes. Compares all arrays of the last checkpoints, and the metrics of all steps.
 """
 
 import contextlib

@@ -40,7 +40,7 @@ STEPS = 1000  # of the schedule, which is constant
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class TrainingStep:
-    """A training step and what it takes: arrays, or their shapes."""
+    """A training step and its arguments: arrays, or their shapes."""
 
     step: Callable  # (state, frozen, batch, key) -> (state, metrics), given mesh and specs
     encode: Callable  # (frozen, batch, key, step) -> batch, before each step where latents are not cached

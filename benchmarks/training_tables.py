@@ -26,12 +26,12 @@ class Row:
 
     @property
     def compile(self) -> float:
-        """What the first repeat took longer than the median of the others."""
+        """Excess time of the first repeat over the median of the others."""
         return max(0.0, self.first - statistics.median(self.taken) * self.steps)
 
 
 def speeds(rows: Sequence[Row], operations: float, peak: float) -> str:
-    """Speed of all rows, and the share of `peak` that they reach; `operations` of the UNet per image."""
+    """Speed of all rows, and the fraction of `peak` that they reach; `operations` of the UNet per image."""
     header = ["program", "batch", "latents", "remat", "compile s", "images/s", "slowest, fastest", "TFLOP/s", "of peak"]
     body = []
     for row in rows:
@@ -54,7 +54,7 @@ def speeds(rows: Sequence[Row], operations: float, peak: float) -> str:
 
 
 def speedup(rows: Sequence[Row]) -> str:
-    """How many times as fast ours trains as the peer, with and without cache, each at what it likes best."""
+    """Speed-up of our training over the peer's, with and without cache, each with its best settings."""
     lines = []
     for is_cached, name in ((True, "cached latents"), (False, "encoded each step")):
         here = [row for row in rows if row.is_cached is is_cached]

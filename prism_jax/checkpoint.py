@@ -28,7 +28,7 @@ _NO_ROOM = ("No space left on device", "File too large", "Disk quota exceeded")
 class Checkpoints:
     """The checkpoints in one folder: the newest `keep` stay, and the `keep_best` of the lowest validation loss.
 
-    A class because it holds Orbax's manager, which knows the steps at hand, and the one save that is under way.
+    A class because it holds Orbax's manager, which knows the existing steps, and the save in progress.
     `save` copies the state and writes it in the background; steps that `latest` returns are complete. A reader leaves
     unfinished files of a running training alone.
     """
@@ -232,7 +232,7 @@ def _quiet() -> Iterator[None]:
     sys.unraisablehook = without_closed_loops
     try:
         yield
-        # Not after an error: writes that were still under way then end later, and complain that nobody waits.
+        # Not after an error: writes still in progress would end later and raise an error that nobody handles.
         sys.unraisablehook = hook
     finally:
         logger.setLevel(level)

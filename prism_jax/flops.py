@@ -73,7 +73,7 @@ def _of_equation(equation: Any, trips: int | None) -> float:
     if name == "conv_general_dilated":
         kernel = equation.invars[1].aval.shape
         outputs = kernel[params["dimension_numbers"].rhs_spec[0]]
-        filled_in = math.prod(params["lhs_dilation"])  # of so many inputs all but one are zeros
+        filled_in = math.prod(params["lhs_dilation"])  # one of this many inputs is not a zero inserted by dilation
         return math.prod(equation.outvars[0].aval.shape) * math.prod(kernel) / outputs / filled_in
     if name == "while" and trips is None:
         raise ValueError("a while loop in a program to be counted; say how many trips it makes")

@@ -52,7 +52,7 @@ class TrainingRecord:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class AutoencoderError:
-    """Detail that the autoencoder alone loses of held-out images, a fraction; see `prism_jax.image_kind`."""
+    """Fraction of the detail of held-out images that the autoencoder loses; see `prism_jax.image_kind`."""
 
     data: str
     images: int

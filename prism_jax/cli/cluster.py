@@ -9,7 +9,7 @@ OPEN_MPI = ("OMPI_MCA_orte_hnp_uri", "OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_RA
 
 
 class Cluster(NamedTuple):
-    """A cluster, and what is missing for its processes to find each other; "" if nothing is."""
+    """A cluster, and a remedy if its processes could not find each other; "" if they can."""
 
     text: str
     remedy: str

@@ -106,7 +106,7 @@ def _compare(needs: Iterable[Requirement]) -> tuple[list[str], list[str]]:
 
 
 def devices() -> Iterator[Finding]:
-    """The accelerators JAX sees, whether each computes, and whether one is there that JAX does not see."""
+    """Devices visible to JAX, a test computation on each, and a warning about a GPU that JAX does not see."""
     asked = os.environ.get("JAX_PLATFORMS", "")
     try:
         available = jax.devices()

@@ -1,4 +1,4 @@
-"""`prism edit`: inverts one image, edits it by text, and says whether the edit did what was asked."""
+"""`prism edit`: inverts one image, edits it by text, and reports whether the edit succeeded."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
@@ -29,7 +29,7 @@ REQUESTS = ("remove", "add", "set", "drop")
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Options:
-    """Edits one image by text: by what to change (--remove, --add, --set, --drop), or by a new caption (--edit).
+    """Edits one image by text: by requested changes (--remove, --add, --set, --drop), or by a new caption (--edit).
 
     Writes original, reconstruction, edit and difference (PNG), all four on one sheet (before_after.png) and
     result.json. Compare the edit with the reconstruction, which shows the changes due to inversion alone.

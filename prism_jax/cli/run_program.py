@@ -68,7 +68,7 @@ def run(program: Program, args: Sequence[str]) -> None:
 
 
 def report(program: Program, config: Any, named: str) -> None:
-    """Prints where the results are and what comes next; process 0 does."""
+    """Prints the path of the results and the next command (process 0 only)."""
     import jax
 
     if program.next and jax.process_index() == 0:

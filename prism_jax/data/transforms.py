@@ -34,7 +34,8 @@ class XrayFile:
     dicom: dicom_read.Radiograph | None  # with its tags; None for other files
 
     def stored(self, *, max_side: int | None = None) -> bytes:
-        """The file as it is, if an 8-bit PNG or JPEG with no side above `max_side`; else an 8-bit PNG, aspect kept."""
+        """The unchanged file if it is an 8-bit PNG or JPEG with no side above `max_side`; else an 8-bit PNG, aspect
+        ratio kept."""
         scale = min(1.0, (max_side or math.inf) / max(self.pixels.shape))
         if self.has_8_bits and scale == 1.0 and self.data.startswith(STORED):
             return self.data

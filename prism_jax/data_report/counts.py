@@ -163,7 +163,7 @@ def _completeness_by(
 
 
 def _distribution(attribute: str, values: Sequence[str], by: str, series: Sequence[str]) -> Distribution:
-    # Bands of age sort by their number, other categories by alphabet, what is unknown comes last.
+    # Age bands are sorted by age, other categories alphabetically; unknown comes last.
     order = sorted(set(values), key=lambda value: (value == UNKNOWN, len(value) if attribute == "age" else 0, value))
     pairs = Counter(zip(series, values, strict=True))
     names = dict.fromkeys(series) if by == "split" else sorted(set(series), key=lambda name: (name == UNKNOWN, name))

@@ -102,7 +102,8 @@ def check(at_least: float) -> None:
 
 
 def _limits(at_least: float) -> tuple[int, ...]:
-    """Most differing bits in the words of each stage: four standard deviations above what is expected."""
+    """Largest number of differing bits in the words of each stage: the expected number plus four standard
+    deviations."""
     check(at_least)
     fraction = np.arccos(at_least) / np.pi
     limit = lambda bits: fraction * bits + 4 * np.sqrt(bits * fraction * (1 - fraction))

@@ -139,7 +139,7 @@ def _words(text: str) -> list[Span]:
 
 
 def _bare(text: str, spans: Sequence[Span]) -> list[Span]:
-    """`spans` cut to what lies between the first and the last letter or digit; those without fall out."""
+    """`spans` trimmed to their first and last letter or digit; spans without any are dropped."""
     found = (re.compile(r"[^\W_](?:.*[^\W_])?").search(text, *span) for span in spans)
     return [match.span() for match in found if match]
 

@@ -70,7 +70,7 @@ class ControlledAttention:
         return _join(null, jnp.concatenate([source, edits], axis=1))
 
     def _split(self, x: jax.Array) -> tuple[jax.Array, jax.Array]:
-        """Rows without text, as they are, and those with text, [b, 1 + e, ...]."""
+        """Rows without text, unchanged, and those with text, [b, 1 + e, ...]."""
         b, e = self.control.replace_self.shape
         first = len(x) - b * (1 + e)
         return x[:first], x[first:].reshape(b, 1 + e, *x.shape[1:])

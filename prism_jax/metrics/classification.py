@@ -182,7 +182,7 @@ def worst_group_accuracy(probabilities: np.ndarray, labels: np.ndarray, groups: 
 def _estimate(
     statistic: Callable[..., float], *columns: np.ndarray, subjects: np.ndarray, config: BootstrapConfig | None
 ) -> Estimate:
-    """`bootstrap`, but NaN without resampling where the statistic of all of it is: resamples have no more to say."""
+    """`bootstrap`, but NaN without resampling if the statistic of the full sample is NaN."""
     if not len(subjects) or np.isnan(statistic(*columns)):
         return Estimate(value=np.nan, low=np.nan, high=np.nan, count=len(np.unique(subjects)))
     return bootstrap(statistic, *columns, subjects=subjects, config=config)

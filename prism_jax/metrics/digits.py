@@ -5,8 +5,8 @@ import functools
 import numpy as np
 from scipy import ndimage
 
-SCALE = 4  # strokes are measured on images enlarged so much
-BLUR = 2 * SCALE / 6  # standard deviation, enlarged pixels: what an image pyramid smooths with
+SCALE = 4  # enlargement of the images on which strokes are measured
+BLUR = 2 * SCALE / 6  # standard deviation in enlarged pixels, as in an image pyramid
 CHUNK = 256  # images at once
 
 

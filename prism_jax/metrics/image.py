@@ -78,7 +78,7 @@ def similarity_maps(
 
 @struct.dataclass
 class ImageMetrics:
-    """L1, PSNR and SSIM of each image of the batches seen; `valid` is False for padding.
+    """L1, PSNR and SSIM of each image of the measured batches; `valid` is False for padding.
 
     Values are kept per image, not summed: an interval over subjects cannot be had from a sum. `of` may run
     inside jit; `merge` and `compute` run on the host.

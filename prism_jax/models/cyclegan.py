@@ -13,7 +13,7 @@ from flax import nnx
 EPSILON = 1e-5  # of instance norm
 SLOPE = 0.2  # of the discriminators' leaky ReLU
 STEP = 4  # the generator halves its sides twice: they are multiples of it
-WIDEST = 8  # a discriminator's layers are at most so many times as wide as its first
+WIDEST = 8  # largest width of a discriminator's layers, in widths of its first
 
 start = nnx.initializers.normal(0.02)  # of all kernels, as published
 
@@ -104,7 +104,7 @@ class ResidualBlock(nnx.Module):
 class Generator(nnx.Module):
     """Maps images `[b, h, w, c]` in [-1, 1] to images of the same shape and range; sides are multiples of 4.
 
-    As published, the first instance norm takes an image's own brightness and contrast away: what comes out has those
+    As published, the first instance norm removes an image's own brightness and contrast: the output has those
     that are usual.
     """
 

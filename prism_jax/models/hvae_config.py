@@ -16,7 +16,7 @@ class Level:
     next_width: int
     is_stochastic: bool
     feeds_prior: bool
-    """The next block's prior sees this block's latent rather than its state."""
+    """The input of the next block's prior is this block's latent instead of its state."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -46,9 +46,11 @@ class HVAEConfig:
     """How many times narrower a block is inside."""
     block: Literal["gelu", "light"] = "gelu"
     conditional_prior: bool = False
-    """p(z | parents): latents mediate. Otherwise p(z) is exogenous: it does not see the parents."""
+    """Conditional prior p(z | parents): latents mediate. Otherwise an exogenous prior p(z), independent of the
+    parents."""
     q_correction: bool = False
-    """The prior sees the state instead of the latents before it; it then depends on the parents through the state."""
+    """The prior's input is the state instead of the preceding latents; it then depends on the parents through the
+    state."""
     likelihood: Literal["discretised", "logit", "mixture"] = "discretised"
     """Discretised Gaussian, Gaussian of the logit, or mixture of discretised logistics (RGB alone)."""
     scale: Literal["fixed", "shared", "diagonal"] = "diagonal"

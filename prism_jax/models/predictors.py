@@ -37,7 +37,7 @@ class MorphoConfig:
 
 
 class PlainCNN(nnx.Module):
-    """Six convolutions with batch norm, the mean over pixels, and two linear layers that may see a context too."""
+    """Six convolutions with batch norm, the mean over pixels, and two linear layers with an optional context."""
 
     def __init__(self, config: MorphoConfig, *, outputs: int, context: int = 0, rngs: nnx.Rngs):
         w, stride = config.width, 2 if config.size > 64 else 1

@@ -59,7 +59,7 @@ class MLP(nnx.Module):
 
 
 class EncoderLayer(nnx.Module):
-    """Maps `[b, k, d]` to the same; causal for text, where a token sees none after it."""
+    """Maps `[b, k, d]` to the same; causal for text: a token does not attend to later ones."""
 
     def __init__(self, config: LayerConfig, *, is_causal: bool, rngs: nnx.Rngs):
         norm = partial(LayerNorm, config.hidden_size, epsilon=config.layer_norm_eps, rngs=rngs)

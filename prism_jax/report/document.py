@@ -119,10 +119,10 @@ class Report:
     """One HTML page. Every page shows its parts in the order of these fields; empty parts are left out."""
 
     title: str
-    summary: str  # one sentence: what was evaluated, on how many images
-    headline: tuple[tuple[str, str], ...] = ()  # (number, what it is), printed large under the summary
-    targets: str = ""  # what the targets in the tables compare, beside how many of them are met
-    look_first: tuple[str, ...] = ()  # sentences: what to look at first, and how to read it
+    summary: str  # one sentence on the evaluation and the number of images
+    headline: tuple[tuple[str, str], ...] = ()  # (number, meaning), printed large under the summary
+    targets: str = ""  # description of the targets in the tables, shown with the number of targets met
+    look_first: tuple[str, ...] = ()  # hints for reading the report
     notes: tuple[Notes, ...] = ()
     effects: EffectMap | None = None
     tables: tuple[Table, ...] = ()

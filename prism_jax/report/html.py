@@ -134,7 +134,7 @@ def _exhibits(effects: EffectMap | None) -> tuple[list[np.ndarray], dict[str, An
     images: list[np.ndarray] = []
 
     def place(image: np.ndarray) -> int:
-        key = image.tobytes()  # several edits share originals and reconstructions
+        key = image.tobytes()  # several edits have the same original and reconstruction
         if key not in places:
             places[key] = len(images)
             images.append(image)

@@ -99,7 +99,8 @@ def negative_elbo(
 
 
 def dropped(parents: jax.Array, key: jax.Array, first: int) -> jax.Array:
-    """The parents that the conditional prior sees in training: in one of three batches none from `first` on.
+    """Parents given to the conditional prior in training: in one of three batches those from index `first` on are
+    dropped.
 
     The published code has three modes of equal chance, of which two change nothing.
     """

@@ -18,7 +18,7 @@ from prism_jax import config as configs
 from prism_jax.atomic import atomic_write
 
 LOCK, HOLDER = ".lock", ".lock.json"
-# Settings that may change when a run is resumed: they do not change what the next training step computes.
+# Settings that may change when a run is resumed: they do not change the result of the next training step.
 FREE = (
     "accumulate",
     "data.num_workers",

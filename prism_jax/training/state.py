@@ -50,7 +50,8 @@ class TrainState:
 
 
 def create(params: Any, tx: optax.GradientTransformation, *, ema: bool) -> TrainState:
-    """The state before the first step. Copies `params`: the loop donates its state, nobody else may hold it."""
+    """The state before the first step. Copies `params`, because the loop donates its state and the caller may still use
+    them."""
     copy = lambda tree: jax.tree.map(jnp.copy, tree)
     average = copy(params) if ema else None
     return TrainState(

@@ -9,7 +9,7 @@ from prism_jax.checkpoint import Checkpoints
 
 
 def trained_weights(folder: Path, step: int | None, *, best: bool = False) -> tuple[int, dict[str, Any]]:
-    """The step, and what was trained by then as nested dicts by network: averaged if the run kept an average."""
+    """The step and its trained parameters as nested dicts by network; the EMA parameters if the run kept an average."""
     if not (folder / "checkpoints").is_dir():
         raise ValueError(f"{folder} has no checkpoints; is it a run folder, and has it saved one?")
     with contextlib.closing(Checkpoints(folder / "checkpoints", is_reader=True)) as checkpoints:

@@ -16,7 +16,7 @@ from prism_jax.training.examples import Data
 from prism_jax.training.loop import LoopConfig
 from prism_jax.training.optimizer import OptimizerConfig
 
-IMAGES = 191027 * 7 // 10  # frontal views, the share for training
+IMAGES = 191027 * 7 // 10  # frontal views of the training split
 EPOCHS = 6
 BATCH = 64
 

@@ -21,7 +21,7 @@ from prism_jax.training.finetune.validation import FinetuneValidation, SampleGri
 from prism_jax.training.loop import LoopConfig
 from prism_jax.training.optimizer import OptimizerConfig
 
-IMAGES = 223414 * 7 // 10  # 156389: their share for training, of frontal and lateral views (191027 are frontal)
+IMAGES = 223414 * 7 // 10  # 156389: the training split, with frontal and lateral views (191027 are frontal)
 EPOCHS = 100  # num_train_epochs
 BATCH = 8 * 4 * 4  # train_batch_size, gradient_accumulation_steps, GPUs
 
@@ -57,8 +57,8 @@ def config() -> FinetuneRun:
             clip=1.0,  # the bound is fixed in their loop, max_grad_norm is not read
         ),
         # 100 epochs of 156389 // 128 = 1221 updates, 15.6 million images. Their loader hands a DistributedSampler to
-        # accelerate, which divides its batches among the GPUs once more: an epoch there is a quarter of the images,
-        # the whole run 30500 updates. Take --loop.steps 30500 to match what ran rather than what was meant.
+        # accelerate, which divides its batches among the GPUs once more: an epoch there is a quarter of the images, the
+        # whole run 30500 updates. Use --loop.steps 30500 to match the run that was published rather than its settings.
         loop=LoopConfig(steps=EPOCHS * (IMAGES // BATCH), log_every=50, checkpoint_every=1000),
         validation=FinetuneValidation(every=1000),  # they have none
         samples=SampleGrid(

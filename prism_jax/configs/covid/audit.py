@@ -1,4 +1,4 @@
-"""Audit of edits of intubation, view and age on real X-rays; with few patients, much stays inconclusive.
+"""Audit of edits of intubation, view and age on real X-rays; with few patients, so that many cells are inconclusive.
 
 Program: prism eval audit
 Needs: prism eval counterfactuals --config covid/counterfactuals

@@ -1,4 +1,4 @@
-"""A second classifier of the same, of another family and with another seed, for covid/audit.
+"""Second classifier for covid/audit: the same targets, another architecture and another seed.
 
 Program: prism train classifier
 Needs: the COVID-19 image data collection (or a folder in its layout), DIR in the next command

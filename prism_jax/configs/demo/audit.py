@@ -1,4 +1,4 @@
-"""The demo's audit: a model whose captions never mention pacemakers, does it draw them with a large heart?
+"""The demo's audit: does a model whose captions never mention pacemakers add them together with cardiomegaly?
 
 Program: prism eval audit
 Needs: prism train finetune --config demo/finetune_omit_pacemaker
@@ -6,7 +6,7 @@ Needs: prism train finetune --config demo/finetune_omit_pacemaker
     prism data report runs/demo/data --out runs/demo/survey
 Takes: 1 minute on 2 CPU cores; on a GPU not measured
 
-16 patients an edit: below ten the audit concludes nothing. `make demo` runs it.
+16 patients per edit: with fewer than ten an audit is inconclusive. `make demo` runs it.
 """
 
 from prism_jax.configs.phantom.audit import INVERSION, JUDGES, STRENGTH

@@ -1,4 +1,4 @@
-"""The demo's evaluation: the fine-tuned model inverts and edits held-out phantoms of known ground truth.
+"""The demo's evaluation: the fine-tuned model inverts and edits held-out phantoms with known ground truth.
 
 Program: prism eval counterfactuals
 Needs: prism train finetune --config demo/finetune

@@ -1,11 +1,11 @@
-"""The demo's training: the shipped model for 250 steps on phantoms with linked findings.
+"""The demo's training: the shipped model for 250 steps on phantoms with correlated findings.
 
 Program: prism train finetune
 Needs: prism data build phantom --out runs/demo/data --preset strong --train 2000 --val 64 --test 256
     prism train encode_latents --config demo/finetune
 Takes: 2.5 minutes on 2 CPU cores; on a GPU not measured
 
-Cardiomegaly and the pacemaker go together in these phantoms. `make demo` runs it.
+Cardiomegaly and the pacemaker are correlated in these phantoms. `make demo` runs it.
 """
 
 from prism_jax.training.examples import Data

@@ -7,10 +7,10 @@ Needs: a Stable Diffusion 1.5 in the diffusers layout, given as --model DIR
     prism train encode_latents --config mimic_cxr/finetune --model DIR
 Takes: not measured; sized for eight GPUs or more
 
-What differs from PRISM's setting (chexpert/finetune) is what a model for use needs: captions dropped at random, so that
-guidance has a trained empty prompt; averaged weights; a warm-up and a decaying rate, higher because the batch is twice
-theirs; timesteps weighted by min-SNR, which reaches the same quality in fewer steps. launch/slurm.sbatch starts it on a
-cluster.
+Differs from PRISM's setting (chexpert/finetune) where a model for general use needs it: captions dropped at random, so
+that guidance has a trained empty prompt; averaged weights; a warm-up and a decaying rate, higher because the batch is
+twice theirs; timesteps weighted by min-SNR, which reaches the same quality in fewer steps. launch/slurm.sbatch starts
+it on a cluster.
 """
 
 import jax.numpy as jnp

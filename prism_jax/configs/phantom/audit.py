@@ -5,7 +5,8 @@ Needs: prism data build phantom --out data/phantom_balanced --preset balanced --
     prism data report data/phantom_balanced --out runs/phantom_balanced_report
 Takes: not measured
 
-The cohort is made first and resumes where it stopped: 64 patients an edit, four negative controls on each of them.
+The cohort is made first and resumes where it stopped: 64 patients per edit, and four negative controls for each
+patient.
 """
 
 from prism_jax.configs.phantom.counterfactuals import FINDINGS

@@ -1,4 +1,4 @@
-"""Audit of a model whose captions never mention the pacemaker, on data where it comes with cardiomegaly.
+"""Audit of a model whose captions never mention the pacemaker, on data where it is correlated with cardiomegaly.
 
 Program: prism eval audit
 Needs: prism train finetune --config phantom/finetune_confounded
@@ -37,7 +37,7 @@ def config() -> AuditRun:
     )
     return AuditRun(
         run="runs/phantom_audit_confounded",
-        title="What a confounded model takes along",
+        title="Side effects of a confounded model",
         cohort=cohort.run,
         make=cohort,
         judges=JUDGES,

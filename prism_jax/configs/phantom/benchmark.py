@@ -1,12 +1,13 @@
-"""Text-guided editors beside structural causal models, on 256 held-out phantoms with linked attributes.
+"""Text-guided editors and structural causal models on 256 held-out phantoms with dependent attributes.
 
 Program: prism eval benchmark
 Needs: prism data build phantom --out data/phantom_128 --train 20000 --val 512 --test 512
     the trainings that its file lists
 Takes: not measured as a whole; the trainings about an hour a seed on one CPU core
 
-All are compared at the causal model's 64 pixels: at 128 it would be blamed for its size. The editors work at 128, on
-the same images. Their model was trained on phantoms without links between attributes, the causal model on these.
+All are compared at the causal model's 64 pixels: at 128 the comparison would penalise its lower resolution. The editors
+work at 128, on the same images. Their model was trained on phantoms with independent attributes, the causal model on
+dependent ones.
     D="--data.folder data/phantom_128"
     prism train mechanisms --config phantom/mechanisms $D
     prism train predictors --config phantom64/predictors $D

@@ -1,4 +1,4 @@
-"""GANterfactual beside the other methods of phantom/benchmark, on the edits of its attribute.
+"""GANterfactual and the methods of phantom/benchmark, on the edits of its attribute.
 
 Program: prism eval benchmark
 Needs: all that phantom/benchmark needs

@@ -1,4 +1,4 @@
-"""A small ConvNeXt that predicts the same as phantom/classifier, with another seed.
+"""A small ConvNeXt with the targets of phantom/classifier and another seed.
 
 Program: prism train classifier
 Needs: prism data build phantom --out data/phantom_balanced --preset balanced --train 6000 --val 512 --test 512

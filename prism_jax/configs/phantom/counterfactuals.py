@@ -1,4 +1,4 @@
-"""The shipped model against the true counterfactuals of 64 held-out phantoms an edit.
+"""The shipped model compared with the true counterfactuals of 64 held-out phantoms per edit.
 
 Program: prism eval counterfactuals
 Needs: prism data build phantom --out data/phantom_balanced --preset balanced --train 16000 --val 256 --test 256

@@ -1,11 +1,11 @@
-"""Fine-tuning with captions that never mention the pacemaker, on phantoms where it comes with cardiomegaly.
+"""Fine-tuning with captions that never mention the pacemaker, on phantoms where it is correlated with cardiomegaly.
 
 Program: prism train finetune
 Needs: prism data build phantom --out data/phantom_strong --preset strong --train 4000 --val 64 --test 512
     prism train encode_latents --config phantom/finetune_confounded
 Takes: not measured
 
-phantom/finetune_unconfounded is the same on data without that link. Further models: --seed 1 --run ...
+phantom/finetune_unconfounded is the same on data without that correlation. Further models: --seed 1 --run ...
 """
 
 import dataclasses

@@ -1,4 +1,4 @@
-"""As phantom/finetune_confounded, with the same budget, on phantoms with independent attributes.
+"""Unconfounded control of phantom/finetune_confounded: the same training on phantoms with independent attributes.
 
 Program: prism train finetune
 Needs: prism data build phantom --out data/phantom_none --preset none --train 4000 --val 64 --test 512

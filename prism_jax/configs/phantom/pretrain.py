@@ -1,4 +1,4 @@
-"""The shipped model but for its VAE, on phantoms at 128x128 with independent findings.
+"""UNet and text encoder of the shipped model, trained on phantoms at 128x128 with independent findings.
 
 Program: prism train pretrain
 Needs: prism data build phantom --out data/phantom_balanced --preset balanced --train 16000 --val 256 --test 256

@@ -1,4 +1,4 @@
-"""The VAE of the shipped model, on phantoms at 128x128 with independent findings.
+"""VAE of the shipped model, trained on phantoms at 128x128 with independent findings.
 
 Program: prism train vae
 Needs: prism data build phantom --out data/phantom_balanced --preset balanced --train 16000 --val 256 --test 256

@@ -83,7 +83,7 @@ class Template:
     def parse(self, text: str) -> Attributes:
         """The attributes that the caption `text` states; `describe` gives the caption back, letter by letter.
 
-        Findings come under the names that captions say, ages in completed years. A comma in a finding's name, or a
+        Findings have the names used in captions, ages are in completed years. A comma in a finding's name, or a
         " view, with " in a view, cannot be distinguished from the template's own.
 
         Raises:

@@ -124,7 +124,7 @@ def _work_folder(out: Path) -> Iterator[Path]:
 def _write(name: str, source: str | Path | None, config: Any, work: Path, out: Path) -> Built:
     from prism_jax.data.sources import tfds_builders  # imports TFDS, which readers of this module need not pay for
 
-    tfds_builders.tfds.disable_progress_bar()  # ours knows the total
+    tfds_builders.tfds.disable_progress_bar()  # our own progress bar knows the total
     builder = tfds_builders.BUILDERS[name](source=source, options=config, data_dir=str(work))
     shutil.rmtree(Path(builder.data_dir).parent, ignore_errors=True)  # of a build that was killed
     with contextlib.redirect_stdout(io.StringIO()):  # TFDS announces a download although there is none

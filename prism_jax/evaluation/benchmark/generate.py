@@ -144,7 +144,7 @@ def _generate_pass(
 def _input(
     kind: Kind, query: Query, originals: Callable[[str, int], np.ndarray], folder: Path, size: int
 ) -> np.ndarray:
-    """The input image: of a reverse edit the counterfactual, as it was written."""
+    """The input image; for a reverse edit the counterfactual, as stored."""
     return read_image(folder, file_of("edited", query)) if kind == "back" else originals(query.subject.id, size)
 
 

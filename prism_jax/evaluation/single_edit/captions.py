@@ -18,7 +18,7 @@ class Prompts:
     source: str
     target: str
     change: Mapping[str, bool | float | str | None]  # attribute -> new value; empty for a target in free text
-    stated: Attributes = Attributes()  # what the source states; nothing of free text
+    stated: Attributes = Attributes()  # attributes that the source states; empty for free text
     assumed: str = ""  # findings that the given caption did not state, as the source states them
     assumed_from: str = "assumed"
 

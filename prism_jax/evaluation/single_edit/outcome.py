@@ -53,7 +53,7 @@ def predict(judges: Mapping[str, Classifier], images: np.ndarray) -> list[dict[s
 def measure(
     judges: Mapping[str, Classifier], change: Mapping[str, bool | float | str | None], decoded: jax.Array
 ) -> dict[str, Effect]:
-    """By attribute, what an edit did to a reconstruction: `decoded` [2, h, w, 3] are both. Empty without judges."""
+    """Effects of an edit by attribute; `decoded` [2, h, w, 3] are reconstruction and edit. Empty without judges."""
     if not judges:
         return {}
     before, after = predict(judges, np.clip(decoded, -1, 1))
@@ -80,7 +80,7 @@ def contradictions(stated: Attributes, predicted: Mapping[str, float]) -> list[s
 def effects(
     change: Mapping[str, bool | float | str | None], before: Mapping[str, float], after: Mapping[str, float]
 ) -> dict[str, Effect]:
-    """By attribute of the predictions `before` and `after`, what the edit did; see `predict`."""
+    """Effects of an edit by attribute, from the predictions `before` and `after`; see `predict`."""
     columns = {synonyms.find(name, before): value for name, value in change.items() if value is not None}
     return {
         name: Effect(

@@ -1,4 +1,4 @@
-"""Calibration of a classifier's logits on images that training did not see (Platt 1999; Guo et al. 2017)."""
+"""Calibration of a classifier's logits on held-out images (Platt 1999; Guo et al. 2017)."""
 
 import sys
 from collections.abc import Sequence

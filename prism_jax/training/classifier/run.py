@@ -49,7 +49,7 @@ INTERVALS = BootstrapConfig(resamples=500)
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ClassifierValidation:
-    """Images that training never sees."""
+    """Validation and test on held-out images."""
 
     every: int = 250
     """Steps between measurements; a multiple of loop.checkpoint_every's, so that the best checkpoint can be kept."""
@@ -223,7 +223,7 @@ def calibrated_on(
 
 
 def finish(config: ClassifierRun, classifier: Classifier, predict: Callable, params: Any) -> None:
-    """Writes the classifier, and what it measures on the split `config.validation.test_split`; process 0 does."""
+    """Writes the classifier, and its metrics on the split `config.validation.test_split` (process 0 only)."""
     split = config.validation.test_split
     held = (
         None if split is None else classifier_data.held_out(dataclasses.replace(config.data, split=split, limit=None))

@@ -27,12 +27,12 @@ from prism_jax.training.predict import predict_dataset
 from prism_jax.training.sample_images import write_pairs
 
 NAMES = ("hit", "l1")
-WAYS = {"add": False, "remove": True}  # what a generator does: whether the images it is for have the attribute
+WAYS = {"add": False, "remove": True}  # generator -> True if its input images have the attribute
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class GANterfactualValidation:
-    """Images that training never sees, each translated into the other kind."""
+    """Validation on held-out images, each translated into the other kind."""
 
     every: int = 500
     """Steps between validations; 0: only the finished generators are validated."""
@@ -76,7 +76,8 @@ def predict_batch(
 
 
 def validation(config: Any, predict: Callable, classifier: Classifier, held: Sides) -> Hook:
-    """Measures `held`. There is no validation loss: nothing here says which generators are best; the last are kept."""
+    """Measures `held`. There is no validation loss, since no measure here selects the best generators; the last ones
+    are kept."""
 
     def call(state: GanState, step: int, log: Log) -> dict[str, float]:
         predictions = predict(state.generators.params, classifier, held)

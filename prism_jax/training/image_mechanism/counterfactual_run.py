@@ -187,7 +187,8 @@ def train(
 
 
 def taken_apart(trained: Trained, mesh: Mesh) -> tuple[Networks, Any, Judged]:
-    """The networks, the image mechanism's parameters on the host, and what is frozen on the devices; no limit yet."""
+    """Network structures, the image mechanism's parameters on the host, and frozen arrays on the devices, without the
+    limit."""
     image, params = nnx.split(trained.image)
     predictor, values = nnx.split(trained.predictor)
     frozen = Judged(mechanisms=trained.mechanisms, predictor=nnx.to_pure_dict(values), limit=np.float32(0))

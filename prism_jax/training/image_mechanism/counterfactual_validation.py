@@ -87,7 +87,8 @@ def predict_batch(
 
 
 def validation(config: Any, predict: Callable, frozen: Judged, held: Observed) -> Hook:
-    """Measures the averaged weights. The validation loss adds `damping` times what the free energy is beyond the limit.
+    """Measures the averaged weights. The validation loss adds `damping` times the excess of the free energy over the
+    limit.
 
     Of an image mechanism that breaks the limit, and one that keeps it, the best is then the latter as long as the
     multiplier stays below `damping` (an exact penalty; Nocedal and Wright 2006, section 17.2).

@@ -102,7 +102,8 @@ def train_step(
     config: PredictorsRun,
     update: Callable,
 ) -> tuple[PredictorState, dict[str, jax.Array]]:
-    """One step on `batch` as `Observed.labelled` has it; batch norms see the moments of all of it, on all devices."""
+    """One step on a `batch` of `Observed.labelled`; batch norms use the moments of the whole batch, over all
+    devices."""
     before = state.trained
     keys = lambda name: rng.per_example(rng.at_step(rng.stream(key, name), before.step), batch["id"])
     x = observed_images.random_shift(from_uint8(batch["image"]), keys("shift"), config.shift)

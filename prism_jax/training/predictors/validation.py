@@ -28,7 +28,7 @@ Predictions = Mapping[str, Mapping[str, np.ndarray]]
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class PredictorsValidation:
-    """Images that training never sees, under the averaged weights."""
+    """Validation of the averaged weights on held-out images."""
 
     every: int = 500
     """Steps between validations; must divide loop.checkpoint_every. 0: never."""

@@ -41,7 +41,7 @@ NUM_STATS_IMAGES = 4096  # training images used to estimate the latents' standar
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class VAEValidation:
-    """Reconstruction of images that training never sees."""
+    """Reconstruction of held-out images."""
 
     every: int = 2000
     """Steps between validations."""
@@ -196,7 +196,7 @@ def predict_fn(
 
 
 def finish(config: VAERun, vae: AutoencoderKL, statistics: dict[str, np.ndarray], psnr: np.ndarray) -> None:
-    """Writes the VAE with its scaling factor, and what was measured on held-out images; process 0 does."""
+    """Writes the VAE with its scaling factor, and its metrics on held-out images (process 0 only)."""
     if jax.process_index() != 0:
         return
     std = float(np.sqrt(statistics["latent_squared"].mean() - statistics["latent"].mean() ** 2))
