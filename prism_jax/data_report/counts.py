@@ -106,11 +106,12 @@ def distributions(images: Sequence[ImageRecord]) -> tuple[Distribution, ...]:
     splits = [image.split for image in images]
     ages = [_band(image.attributes.age) for image in images]
     named = lambda name: [getattr(image.attributes, name) or UNKNOWN for image in images]
-    by_split = [_distribution(name, named(name), "split", splits) for name in ("view", "sex", "race")]
+    is_race_known = any(image.attributes.race for image in images)
+    names = ("view", "sex", "race") if is_race_known else ("view", "sex")
     return (
         _distribution("age", ages, "sex", named("sex")),
         _distribution("age", ages, "split", splits),
-        *(each for each in by_split if each.attribute != "race" or any(map(_has_known, each.counts.values()))),
+        *(_distribution(name, named(name), "split", splits) for name in names),
     )
 
 
@@ -176,7 +177,3 @@ def _band(age: float | None) -> str:
         return UNKNOWN
     low = int(age // DECADE) * DECADE
     return f"{low} to {low + DECADE - 1}"
-
-
-def _has_known(counts: Mapping[str, int]) -> bool:
-    return any(count for name, count in counts.items() if name != UNKNOWN)

@@ -28,7 +28,10 @@ def samples(folder: str | Path, survey: Survey, images: Sequence[ImageRecord]) -
     by_id = {image.id: image for image in images}
     opened = {split: pipeline.open_split(folder, split) for split in dict.fromkeys(image.split for image in images)}
     read = lambda image: opened[image.split][image.index]
-    samples = [_captioned(read(image)) for image in drawn(images, most)]
+    samples = []
+    for example in map(read, drawn(images, most)):
+        caption = f"{example.id}: {PLAIN.describe(example.attributes)}"
+        samples.append(report.Sample(image=_padded(transforms.decode(example.image)), caption=caption, group=DRAWN))
     # Copies in two splits are worst, then those of two patients.
     worst = sorted(survey.duplicates, key=lambda pair: (pair.splits[0] == pair.splits[1], pair.is_one_patient))
     for pair in worst[:most]:
@@ -74,11 +77,6 @@ def _grouped(images: Sequence[ImageRecord], key: Callable[[ImageRecord], Hashabl
 def _alternate(groups: Sequence[Sequence[ImageRecord]]) -> list[ImageRecord]:
     """The first of each group, then the second of each."""
     return [image for turn in itertools.zip_longest(*groups) for image in turn if image is not None]
-
-
-def _captioned(example: schema.Example) -> report.Sample:
-    caption = f"{example.id}: {PLAIN.describe(example.attributes)}"
-    return report.Sample(image=_padded(transforms.decode(example.image)), caption=caption, group=DRAWN)
 
 
 def _with_text_boxes(example: schema.Example) -> report.Sample:

@@ -139,9 +139,10 @@ def survey(folder: str | Path, config: SurveyConfig | None = None) -> tuple[Surv
             progress=bar.update,
         )
     near, has_more = _duplicates(images, config)
+    build_file = Path(folder) / "build.json"
     result = Survey(
         data=Path(folder).resolve().name,
-        built=_built(folder),
+        built=json.loads(build_file.read_text()) if build_file.is_file() else {},
         config=config,
         splits=counts.split_counts(images),
         shared_patients=counts.shared_patients(images),
@@ -176,7 +177,8 @@ def read(path: str | Path) -> Survey:
     if not path.is_file():
         raise ValueError(f"no data report {path}; make one with: prism data report FOLDER --out {path.parent}")
     try:
-        content = json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=_with_new_names)
+        with_new_names = lambda pairs: {RENAMED.get(key, key): value for key, value in pairs}
+        content = json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=with_new_names)
         if content.pop("format") != FORMAT:
             raise ValueError(f"it is not of the format {FORMAT!r}")
         return json_codec.decode(Survey, content)
@@ -202,12 +204,3 @@ def _duplicates(images: Sequence[ImageRecord], config: SurveyConfig) -> tuple[tu
             )
         )
     return tuple(listed), len(near) > MAX_PAIRS
-
-
-def _built(folder: str | Path) -> dict[str, Any]:
-    file = Path(folder) / "build.json"
-    return json.loads(file.read_text()) if file.is_file() else {}
-
-
-def _with_new_names(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    return {RENAMED.get(key, key): value for key, value in pairs}

@@ -50,7 +50,9 @@ def from_requests(
     completed = model_captions.complete(stated, form, predicted, implied)
     attributes = completed.attributes
     requested = edit_language.read(", ".join(requests), attributes)
-    change = {name if name in SLOTS else _word(name, attributes, form): value for name, value in requested.items()}
+    stays = lambda name: name in SLOTS or name in attributes.findings
+    rename = lambda name: name if stays(name) else model_captions.rename(name, form.findings)
+    change = {rename(name): value for name, value in requested.items()}
     return Prompts(
         source=template.describe(attributes),
         target=template.mentioning(change).describe(phrases.changed(attributes, change)),
@@ -76,7 +78,3 @@ def read(prompt: str, form: CaptionForm) -> tuple[Template, Attributes]:
     """The template to write captions in, and what `prompt` states. Raises ValueError where no template reads it."""
     template, attributes = templates.read(prompt, (form.template, *templates.KNOWN))
     return (form.template if form.findings else template), attributes
-
-
-def _word(name: str, attributes: Attributes, form: CaptionForm) -> str:
-    return name if name in attributes.findings else model_captions.rename(name, form.findings)

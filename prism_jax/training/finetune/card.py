@@ -80,7 +80,8 @@ def measured(config: FinetuneRun, sd: StableDiffusion, name: str, held_out: int)
 def caption_form(attributes: Iterable[Attributes], template: Template) -> CaptionForm:
     """Form of captions in this template: findings in their order, and attributes that are always stated."""
     stated = [template.stated(each) for each in attributes]
-    counts = Counter(name for each in stated for name in (*_slots(each), *each.findings))
+    counts = Counter(name for each in stated for name in SLOTS if getattr(each, name) is not None)
+    counts.update(name for each in stated for name in each.findings)
     findings = tuple(dict.fromkeys(name for each in stated for name in each.findings))
     always = tuple(name for name in (*SLOTS, *findings) if counts[name] == len(stated))
     return CaptionForm(
@@ -95,7 +96,3 @@ def _example(stated: Sequence[Attributes], template: Template, findings: Sequenc
         values["age"] = 63
     named = [name for name in findings if name in always] or findings[:3]
     return template.describe(Attributes(**values, findings={name: name == findings[0] for name in named}))
-
-
-def _slots(attributes: Attributes) -> list[str]:
-    return [name for name in SLOTS if getattr(attributes, name) is not None]
