@@ -81,7 +81,7 @@ def check(config: AuditRun) -> None:
         raise ValueError(f"cohort is {config.cohort}, but make.run is {config.make.run}; name one folder in both")
     if config.make is not None and (config.make.processes.count > 1 or config.make.processes.coordinator):
         raise ValueError(
-            "an audit generates its cohort in one process; run prism eval counterfactuals first, then set --make None"
+            "an audit generates its cohort in one process; run prism eval counterfactuals first, then set make to None"
         )
 
 
