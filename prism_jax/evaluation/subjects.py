@@ -6,9 +6,8 @@ import dataclasses
 import re
 import sys
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 
@@ -18,7 +17,6 @@ from prism_jax.data.captions.templates import PLAIN, Template
 from prism_jax.data.loading import pipeline
 from prism_jax.evaluation import model_captions
 from prism_jax.evaluation.edits import EditSpec
-from prism_jax.evaluation.model_captions import Completed
 from prism_jax.model_card import CaptionForm
 
 ANY_CAPTION = CaptionForm()
@@ -42,105 +40,79 @@ class Subject:
         return self.wording.describe(self.attributes)
 
 
-class Images(Protocol):
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Images:
     """Source of subjects and their encoded images."""
 
-    def __len__(self) -> int: ...
+    count: int
+    subject: Callable[[int], Subject]
+    """The attributes of an image, without edits."""
+    read: Callable[[int], bytes]
+    """The encoded image; raises OSError or ValueError if it cannot be read."""
 
-    def subject(self, index: int) -> Subject:
-        """The attributes of image `index`, without edits."""
-
-    def read(self, index: int) -> bytes:
-        """The encoded image; raises OSError or ValueError if it cannot be read."""
+    def __len__(self) -> int:
+        return self.count
 
 
 def images_of(data: str | Path, split: str, wording: Template = PLAIN, form: CaptionForm = ANY_CAPTION) -> Images:
     """The images of a built data set's split, or of a CSV file; their captions are in this wording.
 
-    Captions of a CSV are completed to the `form` of a model's captions.
+    A CSV has the columns path (relative to it), prompt, and optionally id and patient. Its captions are completed to
+    the `form` of a model's captions; those findings that are assumed to be absent are printed on stderr.
+
+    Raises:
+      ValueError: a CSV with missing or unknown columns, prompts that are no captions, or repeated ids.
     """
     if Path(data).suffix == ".csv":
-        return ListedImages.read_csv(Path(data), wording, form)
-    return BuiltImages(data, split, wording)
+        return _listed(Path(data), wording, form)
+    examples = pipeline.open_split(data, split)
 
-
-class BuiltImages:
-    """The examples of one split of a data set. A class because it holds the opened files."""
-
-    def __init__(self, folder: str | Path, split: str, wording: Template):
-        self._examples, self._wording = pipeline.open_split(folder, split), wording
-
-    def __len__(self) -> int:
-        return len(self._examples)
-
-    def subject(self, index: int) -> Subject:
-        example = self._examples[index]
+    def subject(index: int) -> Subject:
+        example = examples[index]
         fields = dict(patient=example.patient, number=example.subject, attributes=example.attributes)
-        return Subject(index=index, id=str(example.id), wording=self._wording, **fields)
+        return Subject(index=index, id=str(example.id), wording=wording, **fields)
 
-    def read(self, index: int) -> bytes:
-        return self._examples[index].image
+    return Images(count=len(examples), subject=subject, read=lambda index: examples[index].image)
 
 
-@dataclasses.dataclass(frozen=True)
-class ListedImages:
-    """Image files listed in a CSV with the columns path (relative to the CSV), prompt, and optionally id and
-    patient."""
-
-    folder: Path
-    rows: Sequence[dict[str, str]]
-    wording: Template
-    form: CaptionForm = ANY_CAPTION
-
-    @classmethod
-    def read_csv(cls, file: Path, wording: Template, form: CaptionForm = ANY_CAPTION) -> "ListedImages":
-        """Reads the CSV; ValueError for missing or unknown columns, prompts that are no captions, and repeated ids.
-
-        Prints on stderr the findings that are assumed to be absent because captions do not state them.
-        """
-        if not file.is_file():
-            raise ValueError(f"{file} is missing; give a CSV with the columns {', '.join(COLUMNS)}")
-        with file.open(newline="", encoding="utf-8") as lines:
-            reader = csv.DictReader(lines)
-            columns, rows = tuple(reader.fieldnames or ()), list(reader)
-        missing = [name for name in ("path", "prompt") if name not in columns]
-        unknown = [name for name in columns if name not in COLUMNS]
-        if missing or unknown:
-            raise ValueError(f"{file}: missing columns {missing}, unknown columns {unknown}; use {', '.join(COLUMNS)}")
-        images = cls(folder=file.parent, rows=rows, wording=wording, form=form)
-        line_of: dict[str, int] = {}
-        for i in range(len(rows)):
-            try:
-                subject = images.subject(i)
-            except ValueError as error:
-                raise ValueError(f"{file}, line {i + 2}: {error}") from error
-            if not re.fullmatch(r"[\w.=-]+", subject.id):
-                raise ValueError(
-                    f"{file}, line {i + 2}: id {subject.id!r} is not a valid file name; use letters, digits and _.=-"
-                )
-            if subject.id in line_of:
-                raise ValueError(f"{file}, line {i + 2}: id {subject.id!r} is also in line {line_of[subject.id]}")
-            line_of[subject.id] = i + 2
-        assumed = Counter(name for i in range(len(rows)) for name in images._completed(i).assumed)
-        if assumed:
-            counts = ", ".join(f"{name} ({count} captions)" for name, count in assumed.items())
-            print(f"{file}: assumed absent where the caption does not state it: {counts}", file=sys.stderr)
-        return images
-
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    def subject(self, index: int) -> Subject:
-        row = self.rows[index]
+def _listed(file: Path, wording: Template, form: CaptionForm) -> Images:
+    rows, subjects = _rows(file), []
+    assumed: Counter[str] = Counter()
+    line_of: dict[str, int] = {}
+    for i, row in enumerate(rows):
+        try:
+            completed = model_captions.complete(wording.parse(row["prompt"]), form)
+        except ValueError as error:
+            raise ValueError(f"{file}, line {i + 2}: {error}") from error
         name = row.get("id") or re.sub(r"[^\w.=-]+", "-", row["path"])
-        fields = dict(attributes=self._completed(index).attributes, wording=self.wording)
-        return Subject(index=index, id=name, patient=row.get("patient") or name, number=-1, **fields)
+        if not re.fullmatch(r"[\w.=-]+", name):
+            raise ValueError(
+                f"{file}, line {i + 2}: id {name!r} is not a valid file name; use letters, digits and _.=-"
+            )
+        if name in line_of:
+            raise ValueError(f"{file}, line {i + 2}: id {name!r} is also in line {line_of[name]}")
+        line_of[name] = i + 2
+        assumed.update(list(completed.assumed))
+        fields = dict(attributes=completed.attributes, wording=wording, number=-1)
+        subjects.append(Subject(index=i, id=name, patient=row.get("patient") or name, **fields))
+    if assumed:
+        counts = ", ".join(f"{name} ({count} captions)" for name, count in assumed.items())
+        print(f"{file}: assumed absent where the caption does not state it: {counts}", file=sys.stderr)
+    read = lambda index: (file.parent / rows[index]["path"]).read_bytes()
+    return Images(count=len(rows), subject=subjects.__getitem__, read=read)
 
-    def _completed(self, index: int) -> Completed:
-        return model_captions.complete(self.wording.parse(self.rows[index]["prompt"]), self.form)
 
-    def read(self, index: int) -> bytes:
-        return (self.folder / self.rows[index]["path"]).read_bytes()
+def _rows(file: Path) -> list[dict[str, str]]:
+    if not file.is_file():
+        raise ValueError(f"{file} is missing; give a CSV with the columns {', '.join(COLUMNS)}")
+    with file.open(newline="", encoding="utf-8") as lines:
+        reader = csv.DictReader(lines)
+        columns, rows = tuple(reader.fieldnames or ()), list(reader)
+    missing = [name for name in ("path", "prompt") if name not in columns]
+    unknown = [name for name in columns if name not in COLUMNS]
+    if missing or unknown:
+        raise ValueError(f"{file}: missing columns {missing}, unknown columns {unknown}; use {', '.join(COLUMNS)}")
+    return rows
 
 
 def choose(

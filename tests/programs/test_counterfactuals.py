@@ -16,7 +16,7 @@ from prism_jax.evaluation.counterfactuals.manifest import IMAGES, Manifest
 from prism_jax.evaluation.counterfactuals.run import CounterfactualRun, Inversion
 from prism_jax.evaluation.counterfactuals.strength_sweep import Sweep
 from prism_jax.evaluation.edits import EditSpec
-from prism_jax.evaluation.subjects import BuiltImages
+from prism_jax.evaluation.subjects import Images, images_of
 from prism_jax.metrics.choice import Thresholds
 from prism_jax.model_card import AutoencoderError, EditDefaults, ModelCard
 from prism_jax.models.densenet import DenseNet, DenseNetConfig
@@ -126,9 +126,13 @@ def test_one_bad_image_is_recorded_and_the_others_are_as_they_were(run, monkeypa
     folder, config = run
     whole = Manifest(folder / "run")
     bad = whole.rows()[0]["id"]
-    read = BuiltImages.read
-    broken = lambda self, i: read(self, i)[:100] if self.subject(i).id == bad else read(self, i)
-    monkeypatch.setattr(BuiltImages, "read", broken)
+
+    def broken(*args) -> Images:
+        images = images_of(*args)
+        read = lambda i: images.read(i)[:100] if images.subject(i).id == bad else images.read(i)
+        return dataclasses.replace(images, read=read)
+
+    monkeypatch.setattr(counterfactuals_run, "images_of", broken)
     counterfactuals_run.main(dataclasses.replace(config, run=str(folder / "bad")))
     some = Manifest(folder / "bad")
     for a, b in zip(whole.rows(), some.rows(), strict=True):

@@ -6,19 +6,19 @@ import pytest
 
 from prism_jax.data.captions.templates import PRISM
 from prism_jax.evaluation.edits import EditSpec
-from prism_jax.evaluation.subjects import ListedImages, choose, drawn, images_of
+from prism_jax.evaluation.subjects import Images, choose, drawn, images_of
 from prism_jax.model_card import CaptionForm
 
 PROMPT = "Chest X-ray of a 63-year-old man, AP view, with"
 
 
-def listed(folder, *lines: str) -> ListedImages:
+def listed(folder, *lines: str) -> Images:
     (folder / "images.csv").write_text("\n".join(lines) + "\n")
     return images_of(folder / "images.csv", "test")
 
 
 @pytest.fixture
-def eight(tmp_path) -> ListedImages:
+def eight(tmp_path) -> Images:
     """Images whose even ones have a pacemaker and whose last four an effusion."""
     said = lambda i: f"{'' if i % 2 == 0 else 'no '}pacemaker, {'' if i > 3 else 'no '}effusion"
     return listed(tmp_path, "path,prompt", *(f'{i}.png,"{PROMPT} {said(i)}"' for i in range(8)))

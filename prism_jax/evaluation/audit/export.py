@@ -3,13 +3,11 @@
 import csv
 import io
 from collections.abc import Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from prism_jax import json_codec
-from prism_jax.atomic import atomic_write
 from prism_jax.evaluation import edited_cohort as cohorts
 from prism_jax.evaluation.audit.effect_matrix import Matrix
 from prism_jax.evaluation.audit.masks import Inside
@@ -93,20 +91,6 @@ def matrix_csv(matrix: Matrix) -> str:
                 written = [_written(value) for value in (*values, *(getattr(cell, name) for name in plain))]
                 writer.writerow([judge, scale, cell.edit, cell.column, cell.effect.count, *written])
     return lines.getvalue()
-
-
-def write_table(table: "pa.Table", path: Path) -> None:
-    """Writes Parquet atomically."""
-    import pyarrow.parquet as pq
-
-    with atomic_write(path) as partial:
-        pq.write_table(table, partial)
-
-
-def write_text(text: str, path: Path) -> None:
-    """Writes text atomically."""
-    with atomic_write(path) as partial:
-        partial.write_text(text, encoding="utf-8")
 
 
 def _written(value: Any) -> Any:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from prism_jax import config as configs
 from prism_jax import json_codec, report
+from prism_jax.atomic import atomic_write
 from prism_jax.data_report import survey
 from prism_jax.evaluation import edited_cohort as cohorts
 from prism_jax.evaluation import ground_truth
@@ -21,6 +22,7 @@ from prism_jax.evaluation.audit import report as audit_report
 from prism_jax.evaluation.audit import scores as audit_scores
 from prism_jax.evaluation.audit.measure import AuditResults, measure
 from prism_jax.evaluation.counterfactuals import run as counterfactuals_run
+from prism_jax.evaluation.counterfactuals.manifest import write_table
 from prism_jax.evaluation.counterfactuals.run import CounterfactualRun
 from prism_jax.evaluation.judges import Judge
 from prism_jax.stats.effects import EffectConfig
@@ -89,9 +91,10 @@ def write(config: AuditRun, results: AuditResults) -> report.Report:
     """Writes the tables of effects and the report; returns the report."""
     run, matrix = Path(config.run), results.matrix
     table = audit_export.effects_table(results.cases, results.scores, results.inside)
-    audit_export.write_table(table, run / "effects.parquet")
+    write_table(table, run / "effects.parquet")
     json_codec.write(audit_export.matrix_record(matrix, results.record()), run / "matrix.json")
-    audit_export.write_text(audit_export.matrix_csv(matrix), run / "matrix.csv")
+    with atomic_write(run / "matrix.csv") as partial:
+        partial.write_text(audit_export.matrix_csv(matrix), encoding="utf-8")
     page = audit_report.report_of(config, results)
     report.write(page, run / "audit.html")
     return page

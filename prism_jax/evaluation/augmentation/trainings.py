@@ -14,10 +14,10 @@ from scipy.special import expit
 
 from prism_jax import config as configs
 from prism_jax import entrypoint
-from prism_jax.atomic import atomic_write
 from prism_jax.classifier import Classifier
 from prism_jax.evaluation import judges
 from prism_jax.evaluation.augmentation.test_sets import StudyTestImages
+from prism_jax.evaluation.counterfactuals.manifest import write_table
 
 REAL, SAMPLES, COUNTERFACTUALS, TRUTH = "real", "samples", "counterfactuals", "truth"
 ARMS = {
@@ -116,8 +116,7 @@ def predictions(
         for test in missing:
             scores = probability(judge, target, test.images, batch_size, f"predicting {test.name}")
             tables[test.name] = pa.table({"patient": test.patients, "probability": scores})
-            with atomic_write(files[test.name]) as partial:
-                pq.write_table(tables[test.name], partial)
+            write_table(tables[test.name], files[test.name])
     for test in tests:
         if tables[test.name]["patient"].to_pylist() != test.patients.tolist():
             raise ValueError(f"{files[test.name]} is of other images; remove it")

@@ -3,24 +3,22 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-from prism_jax.atomic import atomic_write
 from prism_jax.evaluation.benchmark.generate import file_of
 from prism_jax.evaluation.benchmark.measure import Measurements
 from prism_jax.evaluation.benchmark.tables import Results, mode_of
+from prism_jax.evaluation.counterfactuals.manifest import write_table
 
 
 def write(results: Results, run: Path) -> None:
     """Writes method, seed, subject, edit, image, every measure, and every judge's predictions, atomically."""
     import pyarrow as pa
-    import pyarrow.parquet as pq
 
     tables = [
         pa.table(_columns(results, method.name, mode_of(method), seed, one, run))
         for method in results.methods
         for seed, one in enumerate(results.seeds[method.name])
     ]
-    with atomic_write(run / "counterfactuals.parquet") as partial:
-        pq.write_table(pa.concat_tables(tables), partial)
+    write_table(pa.concat_tables(tables), run / "counterfactuals.parquet")
 
 
 def _columns(results: Results, method: str, mode: str, seed: int, one: Measurements, run: Path) -> dict[str, list]:

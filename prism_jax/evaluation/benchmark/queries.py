@@ -38,23 +38,6 @@ class Query:
         return self.subject.id, self.edit
 
 
-@dataclasses.dataclass(frozen=True)
-class KnownImages:
-    """The images whose attributes in the graphs are all known."""
-
-    images: Images
-    rows: tuple[int, ...]
-
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    def subject(self, index: int) -> Subject:
-        return dataclasses.replace(self.images.subject(self.rows[index]), index=index)
-
-    def read(self, index: int) -> bytes:
-        return self.images.read(self.rows[index])
-
-
 def with_known_parents(images: Images, graphs: Sequence[Graph]) -> Images:
     """The images that every graph applies to; ValueError where there are none."""
     if not graphs:
@@ -64,7 +47,11 @@ def with_known_parents(images: Images, graphs: Sequence[Graph]) -> Images:
     if not rows:
         names = ", ".join(sorted({name for graph in graphs for name in graph.names}))
         raise ValueError(f"no image has labels of all of {names}, which a causal model needs; name other data")
-    return KnownImages(images, rows)
+    return Images(
+        count=len(rows),
+        subject=lambda index: dataclasses.replace(images.subject(rows[index]), index=index),
+        read=lambda index: images.read(rows[index]),
+    )
 
 
 def queries_of(subjects: Sequence[Subject], edits: Sequence[EditSpec]) -> list[Query]:

@@ -43,7 +43,7 @@ class Manifest:
 
         names = self._write_png(batch, images) if self.format == "png" else self._write_records(batch, images)
         located = [row | {name: names[row[name]] for name in IMAGES if row.get(name)} for row in rows]
-        _write_table(pa.Table.from_pylist(located, schema=_schema()), self._part(batch))
+        write_table(pa.Table.from_pylist(located, schema=_schema()), self._part(batch))
 
     def merge(self, batches: int) -> bool:
         """Writes the manifest if all `batches` are done; returns whether they are."""
@@ -51,7 +51,7 @@ class Manifest:
 
         if not all(self.is_done(i) for i in range(batches)):
             return False
-        _write_table(pa.concat_tables(_read_table(self._part(i)) for i in range(batches)), self.path)
+        write_table(pa.concat_tables(_read_table(self._part(i)) for i in range(batches)), self.path)
         return True
 
     @property
@@ -129,7 +129,8 @@ def _read_table(file: Path) -> "pa.Table":
     return table.rename_columns([OLD_COLUMNS.get(name, name) for name in table.column_names])
 
 
-def _write_table(table: "pa.Table", file: Path) -> None:
+def write_table(table: "pa.Table", file: Path) -> None:
+    """Writes Parquet atomically."""
     import pyarrow.parquet as pq
 
     with atomic_write(file) as partial:
