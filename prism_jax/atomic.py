@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -20,3 +21,14 @@ def atomic_write(file: str | os.PathLike) -> Iterator[Path]:
         os.replace(partial, file)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def check_writable(folder: Path) -> None:
+    """Raises ValueError unless files can be written in `folder`, or the folder, which may be missing, can be made."""
+    parent = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    try:
+        if not os.access(parent, os.W_OK):
+            raise PermissionError(13, "Permission denied")
+        os.rmdir(tempfile.mkdtemp(prefix=".prism-", dir=parent))
+    except OSError as error:
+        raise ValueError(f"{folder} cannot be written: {error.strerror} in {parent}; name another folder") from None

@@ -55,6 +55,8 @@ def load(named: str | Path) -> Any:
     if path.suffix == ".json" or (path / FILE_NAME).is_file():
         return read(path)
     if path.is_file():
+        if path.suffix != ".py":
+            raise ValueError(f"{path} is neither a Python file (.py) nor a config.json")
         create = runpy.run_path(str(path)).get("config")
         if not callable(create):
             raise ValueError(f"{path} does not define config(); it must return a dataclass")

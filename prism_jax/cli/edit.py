@@ -1,6 +1,7 @@
 """`prism edit`: inverts one image, edits it by text, and reports whether the edit succeeded."""
 
 import dataclasses
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -182,6 +183,12 @@ def check(options: Options, folder: Path) -> None:
         fraction = getattr(options, name)
         if fraction is not None and not 0.0 <= fraction <= 1.0:
             raise ValueError(f"--{name.replace('_', '-')} must be between 0 and 1, got {fraction}")
+    for name in ("guidance", "weight"):
+        if (value := getattr(options, name)) is not None and not 0.0 <= value < math.inf:
+            raise ValueError(f"--{name} must be 0 or more, got {value}")
+    for name in ("steps", "inner_steps"):
+        if (value := getattr(options, name)) is not None and value < 1:
+            raise ValueError(f"--{name.replace('_', '-')} must be 1 or more, got {value}")
     files.check_out(options.out, overwrite=options.overwrite)
 
 

@@ -175,7 +175,8 @@ def read(path: str | Path) -> Survey:
     path = Path(path)
     path = path / FILE_NAME if path.is_dir() else path
     if not path.is_file():
-        raise ValueError(f"no data report {path}; make one with: prism data report FOLDER --out {path.parent}")
+        out = path.parent if path.suffix == ".json" else path
+        raise ValueError(f"no data report {path}; make one with: prism data report DATA --out {out}")
     try:
         with_new_names = lambda pairs: {RENAMED.get(key, key): value for key, value in pairs}
         content = json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=with_new_names)

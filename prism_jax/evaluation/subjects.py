@@ -126,8 +126,10 @@ def choose(
       once: each subject gets only one edit: of those that apply, the one that still needs most subjects.
 
     Raises:
-      ValueError: an edit that applies to no image, or only negative controls.
+      ValueError: no subjects are asked for, an edit that applies to no image, or only negative controls.
     """
+    if subjects_per_edit is not None and subjects_per_edit < 1:
+        raise ValueError(f"subjects_per_edit must be at least 1, or None for all, got {subjects_per_edit}")
     controls = [k for k, edit in enumerate(edits) if edit.is_negative_control]
     left = {k: subjects_per_edit or len(images) for k in range(len(edits)) if k not in controls}
     if not left:

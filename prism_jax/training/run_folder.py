@@ -15,7 +15,7 @@ import jax
 from filelock import FileLock, Timeout
 
 from prism_jax import config as configs
-from prism_jax.atomic import atomic_write
+from prism_jax.atomic import atomic_write, check_writable
 
 LOCK, HOLDER = ".lock", ".lock.json"
 # Settings that may change when a run is resumed: they do not change the result of the next training step.
@@ -48,7 +48,8 @@ def locked(run: str | Path) -> Iterator[None]:
         yield
         return
     run = Path(run)
-    is_new = not run.exists()
+    check_writable(run)
+    created = [folder for folder in (run, *run.parents) if not folder.exists()]
     run.mkdir(parents=True, exist_ok=True)
     lock = FileLock(run / LOCK)
     try:
@@ -64,9 +65,9 @@ def locked(run: str | Path) -> Iterator[None]:
         for name in (HOLDER, LOCK):
             (run / name).unlink(missing_ok=True)
         lock.release()
-        if is_new:
-            with contextlib.suppress(OSError):  # something was written
-                run.rmdir()
+        with contextlib.suppress(OSError):  # something was written
+            for folder in created:
+                folder.rmdir()
 
 
 def _holder(run: Path) -> str:

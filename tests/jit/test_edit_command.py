@@ -293,6 +293,8 @@ def test_an_earlier_result_is_replaced_only_when_asked_for(xray, model, tmp_path
         ({"--model": "absent"}, "absent is neither a shipped model nor a folder"),
         ({"--size": "65"}, "use 64 or 72"),
         ({"--cross-steps": "1.5"}, "--cross-steps must be between 0 and 1, got 1.5"),
+        ({"--guidance": "nan"}, "--guidance must be 0 or more, got nan"),
+        ({"--steps": "0"}, "--steps must be 1 or more, got 0"),
         ({"--blend": "30"}, "--blend must be between 0 and 1, got 30.0"),
         ({"--blend-words": "pacemaker"}, "--edit-words"),
         ({"--out": "notes.txt"}, "is a file"),
@@ -310,6 +312,13 @@ def test_bad_input_is_one_line_and_leaves_nothing(change, said, xray, model, tmp
     assert err.count("\n") == 1
     assert sorted(tmp_path.rglob("*")) == before
     assert not model
+
+
+def test_an_edit_that_is_not_finite_is_an_error_and_leaves_nothing(xray, model, tmp_path, capsys):
+    model["decode"] = lambda latents: latents * (jnp.nan if len(latents) == 2 else 1)
+    assert run(xray, *PROMPTS, "--model", tmp_path / "model", "--out", tmp_path / "out", "--guidance", 1e9) == 1
+    assert "the edit has values that are not finite, with guidance 1e+09" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_failure_while_writing_leaves_nothing(xray, model, tmp_path, monkeypatch, capsys):

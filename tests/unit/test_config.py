@@ -223,3 +223,9 @@ def test_records_turn_nan_into_null_and_back():
 def test_records_with_other_fields_are_refused(content, said):
     with pytest.raises(ValueError, match=said):
         json_codec.decode(Record, content)
+
+
+def test_a_file_of_another_kind_is_refused(tmp_path):
+    (tmp_path / "image.png").write_bytes(b"\x89PNG")
+    with pytest.raises(ValueError, match=r"image\.png is neither a Python file"):
+        configs.load(tmp_path / "image.png")

@@ -87,5 +87,7 @@ def test_a_training_without_a_loss_is_refused(tmp_path):
     (tmp_path / "metrics.jsonl").write_text('{"step": 1, "psnr": 2.0}\n')
     with pytest.raises(ValueError, match=r"no line of .* has step and loss"):
         counterfactuals_report.training_curves(str(tmp_path))
+    (tmp_path / "metrics.jsonl").write_text('{"step": 1, "validation_loss": 2.0}\n')  # fewer than loop.log_every
+    assert counterfactuals_report.training_curves(str(tmp_path)) == ()
     with pytest.raises(ValueError, match="give the run folder of the training"):
         counterfactuals_report.training_curves(str(tmp_path / "nothing"))

@@ -170,3 +170,10 @@ def test_a_dicom_header_of_something_else_is_believed(tags, said):
     file = transforms.decode_file(encoded(dataset(pixels, bits=12, **tags)))
     reason = plausibility.why_no_radiograph(file)
     assert (reason is None) if said is None else (said in reason)
+
+
+def test_a_value_that_no_judge_knows_is_not_judged():
+    before = {"pacemaker": 0.98, "view": 0.01}
+    lateral = outcome.effects({"view": "lateral"}, before, before)
+    assert list(lateral) == ["pacemaker"]
+    assert "no judge knows whether the edit did as asked" in outcome.report(lateral)

@@ -60,9 +60,9 @@ def test_the_lock_of_a_killed_process_is_taken_over(holder, tmp_path):
 
 
 def test_a_folder_in_which_nothing_was_written_is_removed(tmp_path):
-    with pytest.raises(ValueError, match="refused"), run_folder.locked(tmp_path / "run"):
+    with pytest.raises(ValueError, match="refused"), run_folder.locked(tmp_path / "new" / "run"):
         raise ValueError("refused")
-    assert not (tmp_path / "run").exists()
+    assert not (tmp_path / "new").exists()
     (tmp_path / "run").mkdir()
     with run_folder.locked(tmp_path / "run"):
         (tmp_path / "run" / "result").touch()

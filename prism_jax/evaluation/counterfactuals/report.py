@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from prism_jax import StableDiffusion, report
+from prism_jax.checkpoint import VALIDATION_LOSS
 from prism_jax.evaluation import ground_truth, subjects
 from prism_jax.evaluation.counterfactuals import gallery, measure
 from prism_jax.evaluation.counterfactuals.attention_maps import maps_of_edit
@@ -173,7 +174,7 @@ def _sizes(outcomes: Outcomes) -> report.Table:
 
 
 def training_curves(run: str | None) -> tuple[report.Curve, ...]:
-    """The loss of the training run in folder `run`."""
+    """The loss of the training run in folder `run`; none of a run shorter than `loop.log_every`."""
     if run is None:
         return ()
     log = Path(run) / "metrics.jsonl"
@@ -181,6 +182,8 @@ def training_curves(run: str | None) -> tuple[report.Curve, ...]:
         raise ValueError(f"no {log}; give the run folder of the training, or none")
     records = [json.loads(line) for line in log.read_text().splitlines()]
     loss = report.logged(records, "loss")
+    if not len(loss[0]) and any(VALIDATION_LOSS in record for record in records):
+        return ()
     if not len(loss[0]):
         raise ValueError(f"no line of {log} has step and loss; give the run folder of a training, or none")
     return (report.Curve(title="Training", lines={"loss": loss}, y_label="denoising loss"),)

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from prism_jax.atomic import check_writable
 from prism_jax.data.dicom import secondary_capture
 from prism_jax.data.transforms import XrayFile
 from prism_jax.pixels import to_uint8
@@ -29,13 +30,7 @@ def check_out(out: Path, *, overwrite: bool) -> None:
     if not overwrite and out.is_dir() and any(out.iterdir()):
         kind = "holds an earlier result" if (out / RESULT).exists() else "is not empty"
         raise ValueError(f"out {out} {kind}; name another folder, or give --overwrite")
-    parent = next(folder for folder in (out, *out.absolute().parents) if folder.exists())
-    try:
-        if not os.access(parent, os.W_OK):  # the parent folder may not be writable
-            raise PermissionError(13, "Permission denied")
-        os.rmdir(tempfile.mkdtemp(prefix=".prism-", dir=parent))
-    except OSError as error:
-        raise ValueError(f"out {out} cannot be written: {error.strerror} in {parent}; name another folder") from None
+    check_writable(out)
 
 
 def images_of(original: np.ndarray, decoded: np.ndarray) -> dict[str, np.ndarray]:

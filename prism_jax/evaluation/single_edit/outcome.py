@@ -13,7 +13,7 @@ from prism_jax.data.captions.phrases import spoken
 from prism_jax.data.schema import Attributes
 
 AGE = "age"
-POSITIVE = {"sex": "M", "view": "AP"}  # the value whose probability a classifier gives
+VALUES = {"sex": ("M", "F"), "view": ("AP", "PA")}  # a classifier gives the probability of the first
 AGE_TOLERANCE = 5.0  # years
 THRESHOLD = 0.5  # of the probability of a finding
 SIDE_EFFECT = 0.1  # change of a probability that is reported
@@ -80,8 +80,12 @@ def contradictions(stated: Attributes, predicted: Mapping[str, float]) -> list[s
 def effects(
     change: Mapping[str, bool | float | str | None], before: Mapping[str, float], after: Mapping[str, float]
 ) -> dict[str, Effect]:
-    """Effects of an edit by attribute, from the predictions `before` and `after`; see `predict`."""
+    """Effects of an edit by attribute, from the predictions `before` and `after`; see `predict`.
+
+    Left out is an attribute set to a value that the judges do not know, such as the lateral view.
+    """
     columns = {synonyms.find(name, before): value for name, value in change.items() if value is not None}
+    unknown = {name for name, value in columns.items() if value not in VALUES.get(name, (value,))}
     return {
         name: Effect(
             before=before[name],
@@ -90,13 +94,14 @@ def effects(
             succeeded=_succeeded(name, columns[name], before[name], after[name]) if name in columns else None,
         )
         for name in before
+        if name not in unknown
     }
 
 
 def _succeeded(name: str, value: bool | float | str, before: float, after: float) -> bool | None:
     if name == AGE:  # closer to the new age than to the old one
         return abs(after - float(value)) <= abs(after - before) or abs(after - float(value)) <= AGE_TOLERANCE
-    is_positive = value == POSITIVE[name] if name in POSITIVE else bool(value)
+    is_positive = value == VALUES[name][0] if name in VALUES else bool(value)
     if (before >= THRESHOLD) == is_positive:
         return None
     return (after >= THRESHOLD) == is_positive
@@ -108,7 +113,8 @@ def report(effects: Mapping[str, Effect]) -> list[str]:
         return []
     verdict = {True: "changed as asked", False: "DID NOT CHANGE as asked", None: "as asked before the edit already"}
     lines = ["what the model's judges see, as probabilities, before and after:"]
-    lines += [f"{_text(name, e)}, {verdict[e.succeeded]}" for name, e in effects.items() if e.requested]
+    requested = [f"{_text(name, e)}, {verdict[e.succeeded]}" for name, e in effects.items() if e.requested]
+    lines += requested or ["no judge knows whether the edit did as asked"]
     others = {name: effect for name, effect in effects.items() if not effect.requested and name != AGE}
     is_kept = {name: abs(effect.after - effect.before) < SIDE_EFFECT for name, effect in others.items()}
     for heading, state in (("CHANGED UNASKED", False), ("unchanged", True)):

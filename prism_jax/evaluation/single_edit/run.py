@@ -25,7 +25,11 @@ def edit_image(
     stages: Stages,
 ) -> jax.Array:
     """Reconstruction and edit of one image [1, h, w, 3]: float32 [2, h, w, 3]; values may lie slightly outside [-1,
-    1]."""
+    1].
+
+    Raises:
+      FloatingPointError: the edit is not finite.
+    """
     stages.begin(f"inverting ({defaults.method}, {defaults.steps} steps)", "invert")
     inversion = editing.invert(
         sd,
@@ -41,7 +45,13 @@ def edit_image(
     stages.begin(f"editing ({defaults.steps} steps)", "edit")
     result = jax.block_until_ready(editing.edit(sd, inversion, [[edit]]).latents)  # [1, 2, h, w, c]
     stages.begin("decoding and measuring", "decode")
-    return jax.block_until_ready(sd.decode(result[0]))
+    decoded = jax.block_until_ready(sd.decode(result[0]))
+    if not np.isfinite(decoded).all():
+        raise FloatingPointError(
+            f"the edit has values that are not finite, with guidance {defaults.guidance:g} and weight "
+            f"{defaults.weight:g}; use smaller ones, or --dtype float32"
+        )
+    return decoded
 
 
 def attention_sheet(sd: StableDiffusion, prompts: Prompts, images: Mapping[str, np.ndarray]) -> np.ndarray:
