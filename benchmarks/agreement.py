@@ -1,6 +1,8 @@
 """Agreement of the PyTorch peer's results with ours: a speed comparison needs the same computation."""
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -8,14 +10,15 @@ import numpy as np
 
 from benchmarks import peer as peers
 from benchmarks.subjects import Case
-from prism_jax import editing
+from prism_jax import editing, rng
 from prism_jax.diffusion import ddim
 from prism_jax.editing import null_text
 from prism_jax.stable_diffusion import StableDiffusion
+from prism_jax.training.finetune import step as finetune_step
 
 # Of float32 runs. Adam's first updates are nearly the sign of the gradient, so single entries of an embedding whose
 # gradient is almost zero move by rounding; edits from one inversion agree closer than those after two.
-BOUNDS = {
+EDITING_BOUNDS = {
     "trajectory, of its size": 1e-4,
     "losses, relative": 1e-3,
     "embeddings, of their shift": 2e-2,
@@ -23,8 +26,12 @@ BOUNDS = {
     "edit from our inversion, of its size": 1e-4,
 }
 
+# Of float32 runs, relative. The second loss is that after an update by Adam, which enlarges differences of
+# gradients.
+TRAINING_BOUNDS = {"first loss": 1e-4, "second loss": 1e-4, "first gradient norm": 1e-3, "second gradient norm": 1e-3}
 
-def compare(
+
+def of_editing(
     sd: StableDiffusion, peer: peers.Peer, case: Case, scratch: Path, *, steps: int, guidance: float, inner_steps: int
 ) -> dict[str, float]:
     """Relative differences (L2) between our null-text inversion and edit and the peer's, by quantity."""
@@ -39,9 +46,7 @@ def compare(
     for given in (None, ours):
         peers.write_case(sd, case, scratch / "check.npz", steps=steps, given=given)
         request = {"case": str(scratch / "check.npz"), "out": str(scratch / "checked.npz"), "mode": "eager"}
-        answer = peer.ask(request | {"guidance": guidance, "inner_steps": inner_steps})
-        if "error" in answer:
-            raise ValueError(f"the peer failed: {answer['error']}")
+        peer.ask(request | {"guidance": guidance, "inner_steps": inner_steps})
         results.append(peers.read_result(scratch / "checked.npz"))
     own, from_ours = results
     start = np.asarray(sd.encode_prompt([""]))
@@ -52,7 +57,7 @@ def compare(
         distance(ours["latents"], own["latents"]),
         distance(ours["latents"], from_ours["latents"]),
     )
-    return dict(zip(BOUNDS, differences, strict=True))
+    return dict(zip(EDITING_BOUNDS, differences, strict=True))
 
 
 def losses(sd: StableDiffusion, inversion: editing.Inversion, inner_steps: int) -> jax.Array:
@@ -67,3 +72,32 @@ def losses(sd: StableDiffusion, inversion: editing.Inversion, inner_steps: int) 
 def distance(ours: jax.Array, theirs: np.ndarray) -> float:
     """Length of the difference, in lengths of ours."""
     return float(np.linalg.norm(np.ravel(ours - theirs)) / np.linalg.norm(np.ravel(ours)))
+
+
+def of_training(
+    sd: StableDiffusion, training: Any, peer: peers.Peer, images: Mapping[str, np.ndarray], scratch: Path
+) -> dict[str, float]:
+    """Relative differences of the peer's losses and gradient norms from ours, over two steps with the same draws.
+
+    `training` is ours at its first step, with cached latents.
+    """
+    root, batch = rng.key(0), training.batch
+    ours = {}
+    for name in ("first", "second"):
+        metrics = training.update()
+        ours |= {f"{name} loss": metrics["loss"], f"{name} gradient norm": metrics["grad_norm"]}
+    draws = tuple(_draws(sd, batch, root, i) for i in range(2))
+    peers.write_training_case(sd, images, batch["latents"], scratch / "check.npz", draws)
+    answer = peer.ask({"case": str(scratch / "check.npz"), "mode": "eager", "remat": False, "steps": None})
+    theirs = {}
+    for i, name in enumerate(("first", "second")):
+        theirs |= {f"{name} loss": answer["losses"][i], f"{name} gradient norm": answer["norms"][i]}
+    return {name: abs(theirs[name] - float(ours[name])) / float(ours[name]) for name in TRAINING_BOUNDS}
+
+
+def _draws(sd: StableDiffusion, batch: Mapping[str, Any], root: jax.Array, step: int) -> tuple[jax.Array, jax.Array]:
+    """Noise and timesteps that our step draws for the batch."""
+    keys = lambda name: rng.per_example(rng.at_step(rng.stream(root, name), step), batch["id"])
+    noise = finetune_step.normal_like(keys("noise"), batch["latents"].astype(jnp.float32))
+    timestep = lambda key: jax.random.randint(key, (), 0, len(sd.schedule.alphas_cumprod))
+    return noise, jax.vmap(timestep)(keys("timestep"))

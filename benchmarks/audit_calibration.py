@@ -231,10 +231,5 @@ def main(options: Options) -> None:
     print(intervals(options))
 
 
-def run() -> None:
-    options = tyro.cli(Options, prog="python -m benchmarks.audit_calibration")
-    main(options)
-
-
 if __name__ == "__main__":
-    sys.exit(entrypoint.exit_code(run))
+    sys.exit(entrypoint.exit_code(lambda: main(tyro.cli(Options, prog="python -m benchmarks.audit_calibration"))))

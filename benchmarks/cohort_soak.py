@@ -10,14 +10,13 @@ import csv
 import dataclasses
 import random
 import subprocess
-import sys
 import time
 from pathlib import Path
 
 import numpy as np
 import tyro
 
-from prism_jax import config as configs
+from benchmarks.training_soak import finish, launch
 from prism_jax.data.captions.templates import PLAIN
 from prism_jax.data.sources import phantom as sources_phantom
 from prism_jax.evaluation.counterfactuals.manifest import IMAGES, Manifest
@@ -83,16 +82,9 @@ def start(options: Options, name: str, *, index: int = 0, count: int = 1) -> sub
         inversion=Inversion(method="direct", steps=options.steps, guidance=2.0),
         batch_size=options.batch_size,
     )
-    folder = options.out / f"{name}-config"
-    configs.write(config, folder)
-    processes = ["--processes.index", str(index), "--processes.count", str(count)]
-    command = [sys.executable, "-m", "eval.counterfactuals", "--config", str(folder), *processes]
-    return subprocess.Popen(command, stderr=subprocess.DEVNULL)
-
-
-def finish(process: subprocess.Popen) -> None:
-    if process.wait():
-        raise RuntimeError(f"{' '.join(process.args)} ended with exit code {process.returncode}")
+    processes = ("--processes.index", str(index), "--processes.count", str(count))
+    log = options.out / f"{name}.log"
+    return launch(config, options.out / f"{name}-config", "eval.counterfactuals", *processes, log=log)
 
 
 def kill(options: Options, process: subprocess.Popen, seconds: float) -> None:

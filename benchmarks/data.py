@@ -99,10 +99,9 @@ def write(folder: Path, count: int, size: int) -> None:
 def measure(row: Setting, folder: Path, options: Options) -> dict[str, float]:
     """Images per second and CPU milliseconds per image, by a process of its own."""
     python = options.peer_python if row.program == "torch" else sys.executable
-    arguments = {**dataclasses.asdict(row), "folder": folder, "size": options.size}
+    arguments = {**dataclasses.asdict(row), "folder": str(folder), "size": options.size}
     arguments |= {name: getattr(options, name) for name in ("batch_size", "warm_up", "batches")}
-    command = [str(python), "-m", "benchmarks.data_side"]
-    command += [word for name, value in arguments.items() for word in (f"--{name.replace('_', '-')}", str(value))]
+    command = [str(python), "-m", "benchmarks.data_side", json.dumps(arguments)]
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parents[1], check=True)
     return json.loads(done.stdout.splitlines()[-1])
 

@@ -2,41 +2,25 @@
 
 Both do the same to the same JPEG files, and by the same functions: decode, fit into the frame, scale to [-1, 1], three
 channels (last), batches. Ours reads them from a built data set, PyTorch one file an image.
+`program` "synthetic" is ours on images generated in memory, without disk.
 """
 
-import dataclasses
 import itertools
 import json
 import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Literal
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import psutil
-import tyro
 
 from prism_jax.data import transforms
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Side:
-    """What to measure."""
-
-    program: Literal["prism_jax", "torch", "synthetic"]
-    folder: Path
-    """Holds `built`, a data set, and `files`, its JPEG files. "synthetic" reads neither and generates its images."""
-    size: int = 512
-    batch_size: int = 16
-    workers: int = 0
-    threads: int = 2
-    """Of prism_jax; PyTorch's processes have one."""
-    warm_up: int = 8
-    batches: int = 60
-
-
-def main(side: Side) -> None:
+def main(side: SimpleNamespace) -> None:
     """Prints images per second, and CPU milliseconds per image of the process and its workers, as JSON."""
     stream = _torch(side) if side.program == "torch" else _prism_jax(side)
     for _ in range(side.warm_up):
@@ -48,12 +32,14 @@ def main(side: Side) -> None:
     stream.close()
 
 
-def _prism_jax(side: Side) -> Iterator[np.ndarray]:
+def _prism_jax(side: SimpleNamespace) -> Iterator[np.ndarray]:
     from prism_jax.data.loading import fake_data, pipeline
 
     is_built = side.program == "prism_jax"
     source = (
-        pipeline.open_split(side.folder / "built", "train") if is_built else fake_data.fake_examples(4096, side.size)
+        pipeline.open_split(Path(side.folder) / "built", "train")
+        if is_built
+        else fake_data.fake_examples(4096, side.size)
     )
     stream = pipeline.batches(
         source,
@@ -72,22 +58,21 @@ def _prism_jax(side: Side) -> Iterator[np.ndarray]:
         stream.close()
 
 
-def _torch(side: Side) -> Iterator[Any]:
+def _torch(side: SimpleNamespace) -> Iterator[Any]:
     from torch.utils.data import DataLoader
 
-    files = Files(sorted(map(str, (side.folder / "files").glob("*.jpg"))), side.size)
+    files = Files(sorted(map(str, (Path(side.folder) / "files").glob("*.jpg"))), side.size)
     options = {"persistent_workers": True, "prefetch_factor": 2} if side.workers else {}
     loader = DataLoader(files, side.batch_size, shuffle=True, drop_last=True, num_workers=side.workers, **options)
     for batch in itertools.chain.from_iterable(itertools.repeat(loader)):
         yield batch["image"]
 
 
-@dataclasses.dataclass(frozen=True)
 class Files:
-    """What PyTorch calls a data set."""
+    """A data set as PyTorch defines it: one JPEG file an example."""
 
-    paths: list[str]
-    size: int
+    def __init__(self, paths: list[str], size: int):
+        self.paths, self.size = paths, size
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -105,4 +90,4 @@ def _cpu_seconds() -> float:
 
 
 if __name__ == "__main__":
-    main(tyro.cli(Side, args=sys.argv[1:]))
+    main(SimpleNamespace(**json.loads(sys.argv[1])))

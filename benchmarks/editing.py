@@ -7,7 +7,6 @@ given embeddings and tables. Repeats alternate between the two; the peer waits i
 """
 
 import dataclasses
-import json
 import sys
 import tempfile
 import time
@@ -19,13 +18,10 @@ import jax
 import jax.numpy as jnp
 import tyro
 
-from benchmarks import agreement, peer, subjects, tables, work
+from benchmarks import agreement, peer, subjects, tables, timing, work
 from benchmarks.tables import Row
 from prism_jax import editing, entrypoint, flops
-from prism_jax.report.versions import versions
 from prism_jax.stable_diffusion import StableDiffusion
-
-OURS = "prism_jax"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -56,10 +52,6 @@ class Options:
     peer_channels_last: bool = False
     peer_python: str | None = None
     """Interpreter with PyTorch and diffusers; by default this one."""
-    check: bool = True
-    """Compare the peer's results with ours first, on one image."""
-    compiler_count: bool = True
-    """Count operations by the compiler too; compiles four programs of one UNet call."""
     out: Path | None = None
     """File for everything measured, as JSON."""
 
@@ -70,20 +62,20 @@ def main(options: Options) -> None:
     sd = subjects.load(options.model, jnp.dtype(options.dtype), remat=options.remat)
     size = options.size or sd.size
     peak = flops.matrix_peak(jnp.dtype(options.dtype))
-    say(f"matrix peak in {options.dtype}: {peak / 1e12:.3g} TFLOP/s")
+    timing.say(f"matrix peak in {options.dtype}: {peak / 1e12:.3g} TFLOP/s")
     with tempfile.TemporaryDirectory() as scratch:
         rows, agreed = measure(options, sd, size, Path(scratch))
     side = sd.latent_shape(size, size)[0]
-    hand = work.unit_costs(sd.unet.config, side, flops.by_hand)
-    compiler = work.unit_costs(sd.unet.config, side, work.by_compiler) if options.compiler_count else None
+    hand, compiler = (work.unit_costs(sd.unet.config, side, count) for count in (flops.by_hand, work.by_compiler))
     sizes = dict(steps=options.steps, inner_steps=options.inner_steps)
     operations = {method: work.totals(method, hand, **sizes) for method in options.methods}
-    print(tables.speeds(rows, operations, peak))
+    print(tables.speeds(rows, ("invert", "edit"), operations, peak))
     print()
-    print(tables.counts(options.methods, hand, compiler, **sizes))
+    print(tables.counts(options.methods, (hand, compiler), **sizes))
     print(f"\nmatrix peak {peak / 1e12:.3g} TFLOP/s ({options.dtype})\n{tables.speedup(rows)}")
     if options.out:
-        _write(options, rows, agreed, peak, hand, compiler)
+        counts = {"by_hand": dataclasses.asdict(hand), "by_compiler": dataclasses.asdict(compiler)}
+        timing.write(options.out, options, rows, peak=peak, agreement=agreed, **counts)
 
 
 def measure(
@@ -91,27 +83,16 @@ def measure(
 ) -> tuple[list[Row], dict[str, float] | None]:
     """The rows of all methods and batch sizes, and how far the peer's results are from ours."""
     build = lambda batch: subjects.case(sd, batch, size=size, is_drawn=options.model != subjects.SD15_RANDOM)
+    rows = lambda torch: [row for b in options.batches for row in batch_rows(options, sd, build(b), torch, scratch)]
     if options.peer == "none":
-        return [row for b in options.batches for row in batch_rows(options, sd, build(b), None, scratch)], None
-    start = dict(python=options.peer_python, channels_last=options.peer_channels_last)
-    with peer.started(sd, options.model, scratch, **start) as torch:
-        agreed = checked(options, sd, torch, build(1), scratch) if options.check else None
-        return [row for b in options.batches for row in batch_rows(options, sd, build(b), torch, scratch)], agreed
-
-
-def checked(
-    options: Options, sd: StableDiffusion, torch: peer.Peer, case: subjects.Case, scratch: Path
-) -> dict[str, float]:
-    """Prints how far the peer is from ours. ValueError where it is too far for float32."""
-    sizes = dict(steps=options.steps, guidance=options.guidance, inner_steps=options.inner_steps)
-    found = agreement.compare(sd, torch, case, scratch, **sizes)
-    jax.clear_caches()  # else the first call that is timed would find its program compiled
-    for name, value in found.items():
-        say(f"peer, {name}: {value:.2g} apart (bound in float32 {agreement.BOUNDS[name]:g})")
-    far = [name for name, value in found.items() if not value <= agreement.BOUNDS[name]]
-    if far and options.dtype == "float32":
-        raise ValueError(f"the peer computes something else: {', '.join(far)}")
-    return found
+        return rows(None), None
+    request = peer.network_folders(sd, options.model, scratch, ("unet",))
+    request |= {"python": options.peer_python, "channels_last": options.peer_channels_last}
+    with peer.started("peer_torch", sd, **request) as torch:
+        sizes = dict(steps=options.steps, guidance=options.guidance, inner_steps=options.inner_steps)
+        agreed = agreement.of_editing(sd, torch, build(1), scratch, **sizes)
+        timing.check_agreement(agreed, agreement.EDITING_BOUNDS, options.dtype)
+        return rows(torch), agreed
 
 
 def batch_rows(
@@ -123,32 +104,11 @@ def batch_rows(
     if is_peered:
         peer.write_case(sd, case, file, steps=options.steps)
     for method in options.methods:
-        runs = {OURS: lambda method=method: own_run(options, sd, case, method)}
+        runs = {timing.OURS: lambda method=method: own_run(options, sd, case, method)}
         if is_peered and method == "null_text":
             runs |= {f"torch {m}": lambda m=m: peer_run(options, torch, file, m) for m in options.peer_modes}
-        yield from alternated(runs, method, batch, options.repeats)
-
-
-def alternated(runs: dict, method: str, batch: int, repeats: int) -> Iterator[Row]:
-    """One row per program, from repeats in turn after a first call of each; those that fail are left out."""
-    first = {}
-    for name, run in runs.items():
-        start = time.perf_counter()
-        try:
-            run()
-        except (RuntimeError, MemoryError) as error:  # XLA's and the peer's lack of memory
-            say(f"{method}, batch {batch}, {name}: {str(error).splitlines()[0]}")
-            continue
-        first[name] = time.perf_counter() - start
-    taken = {name: [] for name in first}
-    for _ in range(repeats):
-        for name, times in taken.items():
-            times.append(runs[name]())
-    for name, times in taken.items():
-        invert, edit = zip(*times, strict=True)
-        row = Row(method=method, program=name, batch=batch, first=first[name], invert=invert, edit=edit)
-        say(f"{method}, batch {batch}, {name}: {sum(row.per_image):.4g} s/image after {row.compile:.1f} s")
-        yield row
+        facts = dict(setting=method, batch=batch, images=batch, remat=options.remat)
+        yield from timing.alternated(runs, options.repeats, **facts)
 
 
 def own_run(options: Options, sd: StableDiffusion, case: subjects.Case, method: str) -> tuple[float, float]:
@@ -174,14 +134,7 @@ def peer_run(options: Options, torch: peer.Peer, file: Path, mode: str) -> tuple
     """The same of the peer, by its own clock."""
     request = {"case": str(file), "mode": mode, "guidance": options.guidance, "inner_steps": options.inner_steps}
     answer = torch.ask(request)
-    if "error" in answer:
-        raise RuntimeError(answer["error"])
     return answer["invert"], answer["edit"]
-
-
-def say(line: str) -> None:
-    """Prints progress to stderr."""
-    print(line, file=sys.stderr, flush=True)
 
 
 def _check(options: Options) -> None:
@@ -194,24 +147,5 @@ def _check(options: Options) -> None:
             raise ValueError(f"{name} is {getattr(options, name)}; use 1 or more")
 
 
-def _write(options, rows, agreed, peak, hand, compiler) -> None:
-    written = {
-        "options": dataclasses.asdict(options) | {"out": str(options.out)},
-        "versions": versions(),
-        "peak": peak,
-        "agreement": agreed,
-        "by_hand": dataclasses.asdict(hand),
-        "by_compiler": dataclasses.asdict(compiler) if compiler else None,
-        "rows": [dataclasses.asdict(row) for row in rows],
-    }
-    options.out.parent.mkdir(parents=True, exist_ok=True)
-    options.out.write_text(json.dumps(written, indent=2) + "\n")
-
-
-def run() -> None:
-    options = tyro.cli(Options, prog="python -m benchmarks.editing")
-    main(options)
-
-
 if __name__ == "__main__":
-    sys.exit(entrypoint.exit_code(run))
+    sys.exit(entrypoint.exit_code(lambda: main(tyro.cli(Options, prog="python -m benchmarks.editing"))))

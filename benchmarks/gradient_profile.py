@@ -75,9 +75,5 @@ def kind(op_name: str) -> tuple[str, str]:
     return direction, f"{primitive} of attention" if "vmap(" in op_name else primitive
 
 
-def run() -> None:
-    tyro.cli(main, prog="python -m benchmarks.gradient_profile")
-
-
 if __name__ == "__main__":
-    sys.exit(entrypoint.exit_code(run))
+    sys.exit(entrypoint.exit_code(lambda: tyro.cli(main, prog="python -m benchmarks.gradient_profile")))

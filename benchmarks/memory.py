@@ -8,15 +8,14 @@ will run.
 
 import dataclasses
 import sys
-import time
-from pathlib import Path
+from functools import partial
 from typing import Literal
 
 import jax
 import jax.numpy as jnp
 import tyro
 
-from benchmarks import subjects, tables
+from benchmarks import collectives, subjects, tables
 from benchmarks.work import TOKENS
 from prism_jax import entrypoint
 from prism_jax.diffusion import ddim
@@ -24,9 +23,11 @@ from prism_jax.diffusion.schedule import NoiseSchedule, ScheduleConfig
 from prism_jax.editing import inversion
 from prism_jax.editing.inversion import _invert
 from prism_jax.models.unet import UNet2DCondition, UNetConfig
+from prism_jax.pretrained import folder as pretrained_folder
 from prism_jax.weights import pretrained
 
 VAE_FACTOR = 8
+HEADER = ("batch", "remat", "arguments MiB", "temporary MiB", "sent: times, MiB", "compile s")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -49,20 +50,9 @@ def main(options: Options) -> None:
     body = []
     for remat in options.remat:
         for batch in options.batches:
-            body.append([f"{batch}", "on" if remat else "off", *row(options, batch, remat)])
-            print(tables.markdown(("batch", "remat", "arguments GiB", "temporary GiB", "compile s"), body), flush=True)
-
-
-def row(options: Options, batch: int, remat: bool) -> list[str]:
-    """Arguments and temporaries in GiB, and the seconds compiling took; "-" where the compiler gives up."""
-    start = time.perf_counter()
-    try:
-        memory = lowered(options, batch, remat).compile().memory_analysis()
-    except jax.errors.JaxRuntimeError as error:  # XLA refuses programs larger than the device
-        print(str(error).splitlines()[0], file=sys.stderr)
-        return ["-", "-", "-"]
-    sizes = (memory.argument_size_in_bytes, memory.temp_size_in_bytes)
-    return [*(f"{size / 2**30:.2f}" for size in sizes), f"{time.perf_counter() - start:.0f}"]
+            cells = collectives.compiled_cells(partial(lowered, options, batch, remat))
+            body.append([f"{batch}", "on" if remat else "off", *cells])
+            print(tables.markdown(HEADER, body), flush=True)
 
 
 def lowered(options: Options, batch: int, remat: bool) -> jax.stages.Lowered:
@@ -87,13 +77,10 @@ def unet_config(model: str, dtype: jnp.dtype, remat: bool) -> UNetConfig:
     """The UNet's options, without its weights."""
     if model == subjects.SD15_RANDOM:
         return UNetConfig(dtype=dtype, remat=remat)
-    return UNetConfig.from_dict(pretrained.read_json(Path(model) / "unet" / "config.json"), dtype=dtype, remat=remat)
-
-
-def run() -> None:
-    options = tyro.cli(Options, prog="python -m benchmarks.memory")
-    main(options)
+    return UNetConfig.from_dict(
+        pretrained.read_json(pretrained_folder(model) / "unet" / "config.json"), dtype=dtype, remat=remat
+    )
 
 
 if __name__ == "__main__":
-    sys.exit(entrypoint.exit_code(run))
+    sys.exit(entrypoint.exit_code(lambda: main(tyro.cli(Options, prog="python -m benchmarks.memory"))))

@@ -4,7 +4,7 @@ import contextlib
 import json
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,45 +26,53 @@ CHECKOUT = Path(__file__).parents[1]
 class Peer:
     """A running peer; `ask` sends one request and returns its answer."""
 
-    def __init__(self, python: str):
-        command = [python, "-m", "benchmarks.peer_torch"]
+    def __init__(self, program: str, python: str | None):
+        command = [python or sys.executable, "-m", f"benchmarks.{program}"]
         pipe = subprocess.PIPE
         self.process = subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True, cwd=CHECKOUT)
 
     def ask(self, request: dict[str, Any]) -> dict[str, Any]:
-        """Raises ChildProcessError if the peer has ended; other errors are in the answer, under "error"."""
+        """Raises ChildProcessError if the peer has ended, RuntimeError for other errors of the peer."""
         print(json.dumps(request), file=self.process.stdin, flush=True)
         line = self.process.stdout.readline()
         if not line:
             raise ChildProcessError(f"the peer ended with code {self.process.wait()}; its messages are above")
-        return json.loads(line)
+        answer = json.loads(line)
+        if "error" in answer:
+            raise RuntimeError(answer["error"])
+        return answer
 
 
 @contextlib.contextmanager
-def started(
-    sd: StableDiffusion, model: str, scratch: Path, *, python: str | None, channels_last: bool
-) -> Iterator[Peer]:
-    """A peer that has loaded the UNet of `sd`, in the precision it computes in."""
-    folder = pretrained_folder(model) / "unet"
-    if model == SD15_RANDOM:
-        folder = scratch / "unet"
-        pretrained.save_unet(sd.unet, folder, dtype=sd.unet.config.dtype)
-    peer = Peer(python or sys.executable)
+def started(program: str, sd: StableDiffusion, *, python: str | None, **request: Any) -> Iterator[Peer]:
+    """A peer that has loaded the networks named in `request`, in the precision that `sd` computes in."""
+    peer = Peer(program, python)
+    device = "cuda" if jax.default_backend() == "gpu" else "cpu"
     try:
-        answer = peer.ask(
-            {
-                "unet": str(folder.resolve()),
-                "dtype": jnp.dtype(sd.unet.config.dtype).name,
-                "device": "cuda" if jax.default_backend() == "gpu" else "cpu",
-                "channels_last": channels_last,
-            }
-        )
-        if "error" in answer:
-            raise ValueError(f"the peer could not load {folder}: {answer['error']}")
+        try:
+            peer.ask({"dtype": jnp.dtype(sd.unet.config.dtype).name, "device": device, **request})
+        except RuntimeError as error:
+            raise ValueError(f"the peer could not load the networks: {error}") from error
         yield peer
     finally:
         peer.process.stdin.close()
         peer.process.wait()
+
+
+def network_folders(sd: StableDiffusion, model: str, scratch: Path, names: Sequence[str]) -> dict[str, str]:
+    """Diffusers folder of each network; random weights are written to `scratch`, in float32."""
+    folder = pretrained_folder(model)
+    if model == SD15_RANDOM:
+        folder = scratch
+        savers = {
+            "unet": (pretrained.save_unet, sd.unet),
+            "vae": (pretrained.save_autoencoder, sd.vae),
+            "text_encoder": (pretrained.save_text_encoder, sd.text_encoder),
+        }
+        for name in names:
+            save, network = savers[name]
+            save(network, folder / name)
+    return {name: str((folder / name).resolve()) for name in names}
 
 
 def write_case(sd: StableDiffusion, case: Case, file: Path, *, steps: int, given: dict[str, Any] | None = None) -> None:
@@ -91,6 +99,22 @@ def write_case(sd: StableDiffusion, case: Case, file: Path, *, steps: int, given
     }
     if given is not None:
         arrays |= {"noisiest": channels_first(given["trajectory"][-1]), "tuned": np.asarray(given["null_context"])}
+    np.savez(file, **{name: np.ascontiguousarray(array) for name, array in arrays.items()})
+
+
+def write_training_case(
+    sd: StableDiffusion, images: Mapping[str, np.ndarray], latents: jax.Array, file: Path, draws: tuple = ()
+) -> None:
+    """Writes a batch for the peer, with the (noise [b, h, w, c], timesteps [b]) of steps to be made alike."""
+    arrays = {
+        "latents": channels_first(latents).astype(np.float32),
+        "image": np.repeat(channels_first(images["image"]), 3, axis=-3),
+        "tokens": images["tokens"].astype(np.int64),
+        "alphas": np.asarray(sd.schedule.alphas_cumprod, np.float32),
+    }
+    if draws:
+        arrays["noise"] = np.stack([channels_first(noise) for noise, _ in draws])
+        arrays["t"] = np.stack([np.asarray(t, np.int64) for _, t in draws])
     np.savez(file, **{name: np.ascontiguousarray(array) for name, array in arrays.items()})
 
 

@@ -68,7 +68,7 @@ class Processor:
         if control is not None and is_cross and control.mixes:
             out = self._mixed(control, q, k, v)
         else:
-            if control is not None and not is_cross and control.replace_selfs and q.shape[2] <= SELF_QUERIES:
+            if control is not None and not is_cross and control.shares and q.shape[2] <= SELF_QUERIES:
                 q, k = self._from_source(control, q), self._from_source(control, k)
             out = F.scaled_dot_product_attention(q, k, v)
         return attn.to_out[0](out.transpose(1, 2).flatten(2))
@@ -192,9 +192,7 @@ class Server:
         self.processor = Processor()
         self.unet = unet.eval().requires_grad_(False).to(self.device, memory_format=layout)
         self.unet.set_attn_processor(self.processor)
-        torch.backends.cudnn.benchmark = True
-        torch._dynamo.config.recompile_limit = 64  # one program per batch size and kind of step
-        self.networks = {"eager": self.unet, "compile": torch.compile(self.unet, dynamic=False)}
+        self.networks = networks(self.unet)
 
     def predictor(self, mode: str) -> Predict:
         network = self.networks[mode]
@@ -212,45 +210,54 @@ class Server:
         rows = zip(case["t"], arrays["alpha"].tolist(), arrays["alpha_prev"].tolist(), strict=True)
         steps, predict, guidance = [Step(*row) for row in rows], self.predictor(request["mode"]), request["guidance"]
         context = case["contexts"][:, 0]
-        marks = [self.now()]
+        marks = [now(self.device)]
         with torch.no_grad():
             trajectory = ddim_inversion(predict, case["latents"], context, steps)
         options = dict(guidance=guidance, inner_steps=request["inner_steps"])
         null, losses = null_text(predict, trajectory, context, case["null"].expand_as(context), steps, **options)
-        marks.append(self.now())
+        marks.append(now(self.device))
         start, tuned = case.get("noisiest", trajectory[-1]), case.get("tuned", null)
-        with torch.inference_mode():
-            self.processor.control = Control(case)
-            edited = edit(predict, self.processor.control, start, tuned, case["contexts"], steps, guidance=guidance)
+        self.processor.control = Control(case)
+        try:
+            with torch.inference_mode():
+                edited = edit(predict, self.processor.control, start, tuned, case["contexts"], steps, guidance=guidance)
+        finally:
             self.processor.control = None
-        marks.append(self.now())
+        marks.append(now(self.device))
         if request.get("out"):
             arrays = dict(trajectory=trajectory, null_context=null, losses=losses, latents=edited)
             np.savez(request["out"], **{name: value.cpu().numpy() for name, value in arrays.items()})
         return {"invert": marks[1] - marks[0], "edit": marks[2] - marks[1]}
 
-    def now(self) -> float:
-        if self.device.type == "cuda":
-            torch.cuda.synchronize()
-        return time.perf_counter()
+
+def now(device: torch.device) -> float:
+    """Seconds on the clock, after all work of the device."""
+    if device.type == "cuda":
+        torch.cuda.synchronize()
+    return time.perf_counter()
 
 
-def main() -> None:
-    """Answers each line of standard input on standard output, until it ends. The first one loads."""
+def serve(load: Callable) -> None:
+    """Answers each line of standard input on standard output, until it ends. The first one loads the server."""
     answers, sys.stdout = sys.stdout, sys.stderr  # libraries may print
     server = None
     for line in sys.stdin:
         try:
             if server is None:
-                server, answer = Server(json.loads(line)), {"torch": torch.__version__}
+                server, answer = load(json.loads(line)), {"torch": torch.__version__}
             else:
                 answer = server.run(json.loads(line))
         except Exception as error:  # out of memory at one batch size must not end the others
-            if server is not None:
-                server.processor.control = None
             answer = {"error": f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"}
         print(json.dumps(answer), file=answers, flush=True)
 
 
+def networks(unet: torch.nn.Module) -> dict[str, Callable]:
+    """The network by mode."""
+    torch.backends.cudnn.benchmark = True
+    torch._dynamo.config.recompile_limit = 64  # one program per batch size and kind of step, or checkpointing
+    return {"eager": unet, "compile": torch.compile(unet, dynamic=False)}
+
+
 if __name__ == "__main__":
-    main()
+    serve(Server)

@@ -3,12 +3,9 @@
 As diffusers' own text-to-image script has it, and as fast as PyTorch goes: UNet in float32 under autocast, text encoder
 and VAE frozen in half precision, fused attention, fused AdamW, the average by foreach, nothing that waits for the
 device within a step. It imports neither JAX nor prism_jax, so it can have an environment of its own, and answers
-requests, one line of JSON each; see `training_peer.py`.
+requests, one line of JSON each; see `peer.py`.
 """
 
-import json
-import sys
-import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -17,6 +14,8 @@ import torch
 import torch.nn.functional as F
 from diffusers import AutoencoderKL, UNet2DConditionModel
 from transformers import CLIPTextModel
+
+from benchmarks.peer_torch import networks, now, serve
 
 Batch = Mapping[str, torch.Tensor]
 
@@ -37,9 +36,7 @@ class Server:
         self.params = list(self.unet.parameters())
         self.ema = [param.detach().clone() for param in self.params]
         self.optimizer = self.adamw(self.optimizer_options)
-        torch.backends.cudnn.benchmark = True
-        torch._dynamo.config.recompile_limit = 64  # one program per batch size, with and without checkpointing
-        self.networks = {"eager": self.unet, "compile": torch.compile(self.unet, dynamic=False)}
+        self.networks = networks(self.unet)
 
     def adamw(self, options: Mapping[str, Any]) -> torch.optim.Optimizer:
         """Biases and norms do not decay, as in ours."""
@@ -85,31 +82,11 @@ class Server:
             told = [self.step(network, batch, is_cached=True, draws={"noise": n, "t": t}) for n, t in drawn]
             losses, norms = zip(*told, strict=True)
             return {"losses": [float(loss) for loss in losses], "norms": [float(norm) for norm in norms]}
-        start = self.now()
+        start = now(self.device)
         for _ in range(request["steps"]):
             self.step(network, batch, is_cached=request["is_cached"], draws={})
-        return {"seconds": (self.now() - start) / request["steps"]}
-
-    def now(self) -> float:
-        if self.device.type == "cuda":
-            torch.cuda.synchronize()
-        return time.perf_counter()
-
-
-def main() -> None:
-    """Answers each line of standard input on standard output, until it ends. The first one loads."""
-    answers, sys.stdout = sys.stdout, sys.stderr  # libraries may print
-    server = None
-    for line in sys.stdin:
-        try:
-            if server is None:
-                server, answer = Server(json.loads(line)), {"torch": torch.__version__}
-            else:
-                answer = server.run(json.loads(line))
-        except Exception as error:  # out of memory at one batch size must not end the others
-            answer = {"error": f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"}
-        print(json.dumps(answer), file=answers, flush=True)
+        return {"seconds": now(self.device) - start}
 
 
 if __name__ == "__main__":
-    main()
+    serve(Server)

@@ -7,13 +7,11 @@ one abduction and one prediction: an encoder and two decoders. Images are noise:
 """
 
 import dataclasses
-import json
 import statistics
 import sys
 import time
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -43,8 +41,6 @@ class Options:
     config: str = "configs/mimic_cxr/image_mechanism.py"
     batch_size: int = 2
     repeats: int = 3
-    out: str | None = None
-    """JSON file for the measurements."""
 
 
 def main(options: Options) -> None:
@@ -58,16 +54,13 @@ def main(options: Options) -> None:
         rows = [timed("training step", step, state, None, batch, key, repeats=options.repeats, carries=True)]
         params = jax.device_put(image_mechanism_run.initial(config), sharding.replicated(mesh))
         rows.append(timed("counterfactual", counterfactual(graphdef), params, batch, key, repeats=options.repeats))
-    counted = {"training step": 3 * forward(config), "counterfactual": None}
-    for row in rows:
-        row["seconds_per_image"] = row["seconds"] / options.batch_size
-        row["gflop_per_image"] = counted[row["program"]] and counted[row["program"]] / 1e9
-    print(table(rows, options))
-    if options.out:
-        Path(options.out).parent.mkdir(parents=True, exist_ok=True)
-        Path(options.out).write_text(
-            json.dumps({"options": dataclasses.asdict(options), "rows": rows}, indent=2) + "\n"
-        )
+    work = {"training step": 3 * forward(config) / 1e9}
+    body = []
+    for name, first, median in rows:
+        seconds = median / options.batch_size
+        rates = [f"{work[name]:.3g}", f"{work[name] / seconds:.3g}"] if name in work else ["", ""]
+        body.append([name, f"{options.batch_size}", f"{first:.1f}", f"{seconds:.3g}", *rates])
+    print(tables.markdown(("program", "batch", "first call s", "s/image", "GFLOP/image", "GFLOP/s"), body))
 
 
 def training(run: ImageMechanismRun, mesh: jax.sharding.Mesh) -> tuple[Callable, Any, Any, nnx.GraphDef]:
@@ -117,33 +110,16 @@ def forward(run: ImageMechanismRun) -> float:
     return flops.by_hand(loss, (model, shape(1, side, side, run.model.channels), shape(1, run.model.parents), noise))
 
 
-def timed(name: str, call: Callable, *args: Any, repeats: int, carries: bool = False) -> dict[str, Any]:
-    """First call and median of the others, in seconds; with `carries` the first argument is the last call's state."""
+def timed(name: str, call: Callable, *args: Any, repeats: int, carries: bool = False) -> tuple[str, float, float]:
+    """Name, first call and median of the others, in seconds; with `carries` the last call's state is passed on."""
     times = []
     for _ in range(repeats + 1):
         start = time.perf_counter()
         found = jax.block_until_ready(call(*args))
         times.append(time.perf_counter() - start)
         args = (found[0], *args[1:]) if carries else args
-    return {"program": name, "first_call": times[0], "seconds": statistics.median(times[1:])}
-
-
-def table(rows: list[dict[str, Any]], options: Options) -> str:
-    """Markdown."""
-    header = ["program", "batch", "first call s", "s/image", "GFLOP/image", "GFLOP/s"]
-    body = []
-    for row in rows:
-        work = row["gflop_per_image"]
-        rates = ["", ""] if work is None else [f"{work:.3g}", f"{work / row['seconds_per_image']:.3g}"]
-        cells = [f"{options.batch_size}", f"{row['first_call']:.1f}", f"{row['seconds_per_image']:.3g}"]
-        body.append([row["program"], *cells, *rates])
-    return tables.markdown(header, body)
-
-
-def run() -> None:
-    options = tyro.cli(Options, prog="python -m benchmarks.scm")
-    main(options)
+    return name, times[0], statistics.median(times[1:])
 
 
 if __name__ == "__main__":
-    sys.exit(entrypoint.exit_code(run))
+    sys.exit(entrypoint.exit_code(lambda: main(tyro.cli(Options, prog="python -m benchmarks.scm"))))

@@ -10,7 +10,6 @@ are constrained to be replicated before their first use.
 
 import dataclasses
 import sys
-import time
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
@@ -24,7 +23,6 @@ from flax import nnx
 from jax.sharding import Mesh
 
 from benchmarks import collectives, tables, training_step
-from benchmarks.training_compiled import sent
 from prism_jax import config as configs
 from prism_jax import entrypoint, rng, sharding
 from prism_jax.flops import TOKENS
@@ -81,14 +79,8 @@ def main(options: Options) -> None:
         program = PROGRAMS[name](options.batch * len(jax.devices()))
         for fsdp in options.fsdp:
             for scheme in options.schemes:
-                body.append(
-                    [
-                        name,
-                        f"{fsdp}",
-                        scheme,
-                        *row(program, SCHEMES[scheme], ShardingConfig(fsdp=fsdp, min_size=options.min_size)),
-                    ]
-                )
+                config = ShardingConfig(fsdp=fsdp, min_size=options.min_size)
+                body.append([name, f"{fsdp}", scheme, *row(program, SCHEMES[scheme], config)])
                 print(tables.markdown(HEADER, body), flush=True)
 
 
@@ -98,14 +90,9 @@ def row(program: Program, make: Callable[[Program, Mesh, Any], Step], config: Sh
     state = jax.eval_shape(partial(states.create, tx=TX, ema=True), program.params)
     specs = jax.tree.map(lambda placed: placed.spec, sharding.place(program.params, mesh, config))
     step = loop.jitted(make(program, mesh, specs), mesh, sharding.place(state, mesh, config))
-    start = time.perf_counter()
     with jax.set_mesh(mesh):
         key = jax.eval_shape(lambda: rng.key(0))
-        compiled = step.lower(state, program.frozen, program.batch, key).compile()
-    memory = compiled.memory_analysis()
-    sizes = (memory.argument_size_in_bytes, memory.temp_size_in_bytes)
-    cells = [f"{size / 2**20:.1f}" for size in sizes]
-    return [*cells, sent(collectives.count(compiled.as_text())), f"{time.perf_counter() - start:.0f}"]
+        return collectives.compiled_cells(lambda: step.lower(state, program.frozen, program.batch, key))
 
 
 def partitioned(program: Program, mesh: Mesh, specs: Any) -> Step:
@@ -202,9 +189,5 @@ def _shapes(tree: Any) -> Any:
     return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), tree)
 
 
-def run() -> None:
-    main(tyro.cli(Options, prog="python -m benchmarks.sharding_schemes"))
-
-
 if __name__ == "__main__":
-    sys.exit(entrypoint.exit_code(run))
+    sys.exit(entrypoint.exit_code(lambda: main(tyro.cli(Options, prog="python -m benchmarks.sharding_schemes"))))

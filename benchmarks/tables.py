@@ -2,50 +2,52 @@
 
 import dataclasses
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from benchmarks import work
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Row:
-    """One method, by one program, at one batch size; times in seconds."""
+    """One program at one setting and batch size; times in seconds."""
 
-    method: str
+    setting: str  # method of inversion, or origin of the latents in training
     program: str  # "prism_jax", or the peer and its mode
     batch: int
-    first: float  # of inversion and edit together, with compilation
-    invert: tuple[float, ...]  # of the whole batch, every repeat
-    edit: tuple[float, ...]
+    images: int  # that one call takes: the batch, times the steps in training
+    remat: bool
+    first: float  # the first call, with compilation
+    calls: tuple[tuple[float, ...], ...]  # [repeat][part]; parts are inversion and edit, or the training steps
 
     @property
-    def per_image(self) -> tuple[float, float]:
-        """Median seconds per image of inversion and edit."""
-        return tuple(statistics.median(times) / self.batch for times in (self.invert, self.edit))
+    def per_image(self) -> tuple[float, ...]:
+        """Median seconds per image of each part."""
+        return tuple(statistics.median(times) / self.images for times in zip(*self.calls, strict=True))
 
     @property
     def compile(self) -> float:
         """Excess of the first call over the median of the others: compilation."""
-        return max(0.0, self.first - sum(self.per_image) * self.batch)
+        return max(0.0, self.first - sum(self.per_image) * self.images)
 
 
-def speeds(rows: Sequence[Row], operations: dict[str, tuple[float, float]], peak: float) -> str:
-    """Times of all rows, and the fraction of `peak` they reach; `operations` per image are by hand, by method."""
-    header = ["method", "program", "batch", "compile s", "invert s/image", "edit s/image", "both s/image"]
-    header += ["invert TFLOP/s", "of peak", "edit TFLOP/s", "of peak"]
+def speeds(rows: Sequence[Row], parts: Sequence[str], operations: Mapping[str, tuple[float, ...]], peak: float) -> str:
+    """Times of all rows, and the fraction of `peak` they reach; `operations` of each part per image, by setting."""
+    header = ["setting", "program", "batch", "remat", "compile s", *(f"{part} s/image" for part in parts)]
+    header += ["images/s", "slowest, fastest"]
+    header += [name for part in parts for name in (f"{part} TFLOP/s", "of peak")]
     body = []
     for row in rows:
-        cells = [row.method, row.program, f"{row.batch}", f"{row.compile:.1f}"]
-        cells += [f"{value:.4g}" for value in (*row.per_image, sum(row.per_image))]
-        for count, time in zip(operations[row.method], row.per_image, strict=True):
+        cells = [row.setting, row.program, f"{row.batch}", "on" if row.remat else "off", f"{row.compile:.1f}"]
+        cells += [f"{value:.4g}" for value in (*row.per_image, 1 / sum(row.per_image))]
+        cells.append(", ".join(f"{row.images / pick(map(sum, row.calls)):.4g}" for pick in (max, min)))
+        for count, time in zip(operations[row.setting], row.per_image, strict=True):
             cells += [f"{count / time / 1e12:.3g}", f"{count / time / peak:.0%}"]
         body.append(cells)
     return markdown(header, body)
 
 
-def counts(methods: Sequence[str], hand: work.UnitCosts, compiler: work.UnitCosts | None, **sizes: int) -> str:
-    """Operations per image of every method, and of the unit programs, by both counts."""
-    columns = [costs for costs in (hand, compiler) if costs is not None]
+def counts(methods: Sequence[str], columns: Sequence[work.UnitCosts], **sizes: int) -> str:
+    """Operations per image of every method and of the unit programs, counted by hand and by the compiler."""
     body = []
     for unit in dataclasses.fields(work.UnitCosts):
         body.append(
@@ -55,24 +57,24 @@ def counts(methods: Sequence[str], hand: work.UnitCosts, compiler: work.UnitCost
         counts = [work.totals(method, costs, **sizes) for costs in columns]
         for part, name in enumerate(("invert", "edit")):
             body.append([f"{method}: {name}", *(f"{pair[part] / 1e9:.4g}" for pair in counts)])
-    return markdown(["GFLOP per image", "by hand", "by compiler"][: 1 + len(columns)], body)
+    return markdown(["GFLOP per image", "by hand", "by compiler"], body)
 
 
 def speedup(rows: Sequence[Row]) -> str:
-    """How many times as fast ours is as the peer, each at the batch size and in the mode it likes best."""
-    own, other = (
-        [row for row in rows if row.method == "null_text" and (row.program == "prism_jax") is is_own]
-        for is_own in (True, False)
-    )
-    if not own or not other:
-        return ""
-    mine, theirs = (min(group, key=lambda row: sum(row.per_image)) for group in (own, other))
-    factor = sum(theirs.per_image) / sum(mine.per_image)
-    return (
-        f"null_text and edit: {factor:.1f} times as fast per image as the peer "
-        f"({sum(mine.per_image):.4g} s at batch {mine.batch}; {theirs.program} {sum(theirs.per_image):.4g} s at "
-        f"batch {theirs.batch})"
-    )
+    """How many times as fast ours is as the peer, by setting and mode, each at its best batch size."""
+    best = {}
+    for row in sorted(rows, key=lambda row: -sum(row.per_image)):
+        best[row.setting, row.program] = row
+    lines = []
+    for (setting, program), theirs in sorted(best.items()):
+        ours = best.get((setting, "prism_jax"))
+        if ours is not None and ours is not theirs:
+            mine, peers = sum(ours.per_image), sum(theirs.per_image)
+            lines.append(
+                f"{setting}: {peers / mine:.2f} times as fast as {program} ({mine:.4g} s/image at batch {ours.batch}; "
+                f"{peers:.4g} at batch {theirs.batch})"
+            )
+    return "\n".join(lines)
 
 
 def markdown(header: Sequence[str], body: Sequence[Sequence[str]]) -> str:

@@ -11,7 +11,6 @@ reduce-scatter where CPUs use an all-reduce and a slice.
 import dataclasses
 import itertools
 import sys
-import time
 from typing import Literal
 
 import jax
@@ -27,8 +26,8 @@ HEADER = [
     "fsdp",
     "parts",
     "remat",
-    "arguments GiB",
-    "temporary GiB",
+    "arguments MiB",
+    "temporary MiB",
     "sent, by kind: times, MiB",
     "compile s",
 ]
@@ -70,37 +69,13 @@ def main(options: Options) -> None:
 
 
 def row(options: Options, batch: int, *, fsdp: int, parts: int, remat: bool) -> list[str]:
-    """Memory of arguments and temporaries per device, bytes sent, and seconds of compilation; "-" if compilation
-    fails."""
+    """Memory per device, communication and seconds of compilation of one training step."""
     sd = training_step.abstract(options.model, jnp.dtype(options.dtype), remat=remat)
     mesh = sharding.make_mesh(jax.devices()[: options.devices], fsdp=fsdp)
     shapes = training_step.shapes(sd, batch * options.devices, options.size or sd.size)
-    start = time.perf_counter()
-    try:
-        lowered = training_step.lowered(training_step.of(sd, accumulate=parts), shapes, mesh, ShardingConfig(fsdp=fsdp))
-        compiled = lowered.compile()
-    except jax.errors.JaxRuntimeError as error:  # XLA refuses programs larger than the device
-        print(str(error).splitlines()[0], file=sys.stderr)
-        return ["-", "-", "-", "-"]
-    memory = compiled.memory_analysis()
-    sizes = (memory.argument_size_in_bytes, memory.temp_size_in_bytes)
-    return [
-        *(f"{size / 2**30:.2f}" for size in sizes),
-        sent(collectives.count(compiled.as_text())),
-        f"{time.perf_counter() - start:.0f}",
-    ]
-
-
-def sent(counts: dict[str, collectives.Count]) -> str:
-    """Collectives of one step in words."""
-    each = (f"{kind} {found.number}, {found.bytes / 2**20:.1f}" for kind, found in sorted(counts.items()))
-    return "; ".join(each) or "nothing"
-
-
-def run() -> None:
-    options = tyro.cli(Options, prog="python -m benchmarks.training_compiled")
-    main(options)
+    step, config = training_step.of(sd, accumulate=parts), ShardingConfig(fsdp=fsdp)
+    return collectives.compiled_cells(lambda: training_step.lowered(step, shapes, mesh, config))
 
 
 if __name__ == "__main__":
-    sys.exit(entrypoint.exit_code(run))
+    sys.exit(entrypoint.exit_code(lambda: main(tyro.cli(Options, prog="python -m benchmarks.training_compiled"))))

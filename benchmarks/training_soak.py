@@ -15,7 +15,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import jax
 import numpy as np
@@ -76,13 +76,18 @@ def start(options: Options, name: str) -> subprocess.Popen:
         validation=FinetuneValidation(every=0),
         samples=SampleGrid(every=0),
     )
-    folder = options.out / f"{name}-config"
+    return launch(config, options.out / f"{name}-config", "train.finetune", log=options.out / f"{name}.log")
+
+
+def launch(config: Any, folder: Path, module: str, *flags: str, log: Path) -> subprocess.Popen:
+    """Starts the launcher `module` on `config`, which is written to `folder`."""
     configs.write(config, folder)
-    command = [sys.executable, "-m", "train.finetune", "--config", str(folder)]
-    return subprocess.Popen(command, stderr=(options.out / f"{name}.log").open("a"))
+    command = [sys.executable, "-m", module, "--config", str(folder), *flags]
+    return subprocess.Popen(command, stderr=log.open("a"))
 
 
 def finish(process: subprocess.Popen) -> None:
+    """Waits for the process. RuntimeError unless it succeeds."""
     if process.wait():
         raise RuntimeError(f"{' '.join(process.args)} ended with exit code {process.returncode}")
 

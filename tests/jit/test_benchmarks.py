@@ -2,7 +2,6 @@
 
 import dataclasses
 from functools import partial
-from types import SimpleNamespace
 from typing import Any
 
 import jax
@@ -11,7 +10,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from benchmarks import collectives, memory, tables, training, training_compiled, training_step, training_tables, work
+from benchmarks import collectives, memory, tables, timing, training, training_compiled, training_step, work
 from benchmarks import editing as program
 from benchmarks.subjects import Case
 from prism_jax import flops
@@ -93,20 +92,23 @@ def test_a_run_without_peer_fills_the_tables(tiny_sd, costs, tmp_path):
     )
     options = program.Options(methods=("ddim",), batches=(2,), steps=STEPS, repeats=2)
     rows = list(program.batch_rows(options, tiny_sd, case, None, tmp_path))
-    assert [len(row.invert) for row in rows] == [2]
+    assert [len(row.calls) for row in rows] == [2]
     sizes = dict(steps=STEPS, inner_steps=INNER)
-    lines = tables.speeds(rows, {"ddim": work.totals("ddim", costs, **sizes)}, peak=1e12).splitlines()
+    operations = {"ddim": work.totals("ddim", costs, **sizes)}
+    lines = tables.speeds(rows, ("invert", "edit"), operations, peak=1e12).splitlines()
     assert len(lines) == 3
     assert len({line.count("|") for line in lines}) == 1
-    assert "ddim: edit" in tables.counts(["ddim"], costs, None, **sizes)
+    assert "ddim: edit" in tables.counts(["ddim"], (costs, costs), **sizes)
 
 
 def test_the_speedup_compares_the_best_batch_sizes():
-    row = tables.Row(method="null_text", program="prism_jax", batch=1, first=9.0, invert=(1.0, 3.0), edit=(0.5, 0.5))
-    peer = dataclasses.replace(row, program="torch eager", batch=4, invert=(20.0,), edit=(4.0,))
+    facts = dict(setting="null_text", batch=1, images=1, remat=False)
+    row = tables.Row(program="prism_jax", first=9.0, calls=((1.0, 0.5), (3.0, 0.5)), **facts)
+    peer = dataclasses.replace(row, program="torch eager", batch=4, images=4, calls=((20.0, 4.0),))
     assert row.compile == 6.5
     assert tables.speedup([row]) == ""
-    assert "2.4 times as fast" in tables.speedup([row, dataclasses.replace(row, invert=(5.0,)), peer])
+    found = tables.speedup([row, dataclasses.replace(row, calls=((5.0, 0.5), (5.0, 0.5))), peer])
+    assert found == "null_text: 2.40 times as fast as torch eager (2.5 s/image at batch 1; 6 at batch 4)"
 
 
 def test_an_unknown_method_is_refused_before_anything_is_loaded():
@@ -146,11 +148,6 @@ def test_text_without_a_program_is_refused():
         collectives.count("no program")
 
 
-TRAINED = training_tables.Row(
-    program="prism_jax", batch=4, is_cached=True, remat=False, steps=2, first=9.0, taken=(1.0, 4.0, 2.0)
-)
-
-
 def test_images_are_encoded_before_every_step_unless_latents_are_cached():
     made = training_step.TrainingStep(
         step=lambda state, frozen, batch, key, **placed: (state + jnp.sum(batch["latents"]), {}),
@@ -167,20 +164,28 @@ def test_images_are_encoded_before_every_step_unless_latents_are_cached():
 
 
 def test_repeats_alternate_and_a_program_that_fails_is_left_out():
-    def fail() -> float:
+    def fail() -> tuple[float]:
         raise RuntimeError("out of memory")
 
     calls = []
-    others = {"torch eager": lambda: calls.append("torch") or 4.0, "torch compile": fail}
-    build = lambda: SimpleNamespace(seconds=lambda steps: calls.append("ours") or 2.0)
-    facts = dict(batch=8, is_cached=True, remat=False)
-    options = training.Options(steps=1, repeats=2)
-    rows = list(training.alternated(build, others, facts, options))
+    runs = {
+        "prism_jax": lambda: calls.append("ours") or (2.0,),
+        "torch eager": lambda: calls.append("torch") or (4.0,),
+        "torch compile": fail,
+    }
+    rows = list(timing.alternated(runs, 2, setting="cached latents", batch=8, images=16, remat=False))
     assert calls == ["ours", "torch"] * 3
-    assert [(row.program, row.images_per_second) for row in rows] == [("prism_jax", 4.0), ("torch eager", 2.0)]
-    lines = training_tables.speeds(rows, 1e6, peak=1e12).splitlines()
+    assert [(row.program, row.per_image) for row in rows] == [("prism_jax", (1 / 8,)), ("torch eager", (1 / 4,))]
+    lines = tables.speeds(rows, ("step",), {"cached latents": (1e6,)}, peak=1e12).splitlines()
     assert len(lines) == 4
     assert len({line.count("|") for line in lines}) == 1
+
+
+def test_results_of_the_peer_that_differ_in_float32_are_refused():
+    bounds = {"loss": 1e-4}
+    timing.check_agreement({"loss": 1e-2}, bounds, "bfloat16")
+    with pytest.raises(ValueError, match="something else: loss"):
+        timing.check_agreement({"loss": 1e-2}, bounds, "float32")
 
 
 def test_recomputing_blocks_changes_no_weight(tiny_sd):
@@ -189,18 +194,10 @@ def test_recomputing_blocks_changes_no_weight(tiny_sd):
     jax.tree.map(np.testing.assert_array_equal, nnx.state(made.unet), nnx.state(tiny_sd.unet))
 
 
-def test_training_is_compared_at_the_batch_that_each_likes_best():
-    peer = dataclasses.replace(TRAINED, program="torch eager", taken=(4.0,))
-    assert (TRAINED.images_per_second, TRAINED.compile) == (2.0, 5.0)
-    assert training_tables.speedup([TRAINED]) == ""
-    said = training_tables.speedup([TRAINED, dataclasses.replace(TRAINED, batch=2), peer])
-    assert said.startswith("cached latents: 2.00 times as fast as torch eager (2 images/s at batch 4; 1 at batch 4)")
-
-
 def test_what_a_step_sends_is_told_by_kind():
-    assert training_compiled.sent({}) == "nothing"
+    assert collectives.sent({}) == "nothing"
     counts = {"all-reduce": collectives.Count(3, 2**21), "all-gather": collectives.Count(1, 2**20)}
-    assert training_compiled.sent(counts) == "all-gather 1, 1.0; all-reduce 3, 2.0"
+    assert collectives.sent(counts) == "all-gather 1, 1.0; all-reduce 3, 2.0"
 
 
 def test_more_devices_than_there_are_is_refused_with_the_remedy():
