@@ -53,7 +53,7 @@ def report_of(config: "AuditRun", results: AuditResults) -> report.Report:
             report.Notes(
                 title="Effects found",
                 sentences=audit_narrative.found(matrix, results.sides, results.directions, without),
-                if_empty="No effects other than the intended ones.",
+                if_empty=f"No side effects found{'; some cells are inconclusive' if doubts else ''}.",
             ),
             report.Notes(
                 title="Effects ruled out",
