@@ -5,6 +5,7 @@ import json
 import math
 import typing
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -62,14 +63,14 @@ def encode(value: Any) -> Any:
     return _RECORDS.unstructure(value)
 
 
-def decode(kind: Any, value: Any) -> Any:
-    """The value of type `kind` that `encode` wrote.
+def decode(kind: Any, value: Any, *, is_complete: bool = True) -> Any:
+    """The value of type `kind` that `encode` wrote; unless `is_complete`, fields that are missing have their defaults.
 
     Raises:
       ValueError: a field that is missing, unknown, or of another type; the message names it.
     """
     try:
-        return _RECORDS.structure(value, kind)
+        return (_RECORDS if is_complete else _PARTIAL).structure(value, kind)
     except (cattrs.BaseValidationError, cattrs.StructureHandlerNotFoundError) as error:
         raise ValueError(reasons(error)) from None
 
@@ -80,12 +81,12 @@ def write(content: Mapping[str, Any], path: str | Path) -> None:
         partial.write_text(json.dumps(content, indent=1, allow_nan=False, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
-def _complete(kind: type) -> Callable:
-    """Reads a dataclass and requires all of its fields: records do not rely on defaults."""
-    fill, names = make_dict_structure_fn(kind, _RECORDS, _cattrs_forbid_extra_keys=True), _names(kind)
+def _reader(converter: cattrs.Converter, is_complete: bool, kind: type) -> Callable:
+    """Reads a dataclass with its own fields alone, with all of them if `is_complete`."""
+    fill, names = make_dict_structure_fn(kind, converter), {field.name for field in dataclasses.fields(kind)}
 
     def structure(value: Any, _: Any) -> Any:
-        if not isinstance(value, dict) or value.keys() != names:
+        if not isinstance(value, dict) or value.keys() - names or (is_complete and value.keys() != names):
             got = sorted(value) if isinstance(value, dict) else value
             raise ValueError(f"{kind.__name__} has the fields {sorted(names)}, got {got}")
         return fill(value, kind)
@@ -93,11 +94,8 @@ def _complete(kind: type) -> Callable:
     return structure
 
 
-def _names(kind: type) -> set[str]:
-    return {field.name for field in dataclasses.fields(kind)}
-
-
-_RECORDS = strict_converter()
-_RECORDS.register_structure_hook_factory(dataclasses.is_dataclass, _complete)
+_RECORDS, _PARTIAL = strict_converter(), strict_converter()
+_RECORDS.register_structure_hook_factory(dataclasses.is_dataclass, partial(_reader, _RECORDS, True))
+_PARTIAL.register_structure_hook_factory(dataclasses.is_dataclass, partial(_reader, _PARTIAL, False))
 _RECORDS.register_structure_hook(float, lambda value, _: math.nan if value is None else scalar(value, float))
 _RECORDS.register_unstructure_hook(float, lambda value: float(value) if math.isfinite(value) else None)

@@ -120,15 +120,6 @@ def read(folder: str | Path) -> ModelCard | None:
 def parse(content: Mapping[str, Any], name: str) -> ModelCard:
     """The card in the JSON object `content`; fields that it lacks have their defaults. `name` is for messages."""
     try:
-        return json_codec.decode(ModelCard, _merged(json_codec.encode(NO_CARD), content))
+        return json_codec.decode(ModelCard, content, is_complete=False)
     except ValueError as error:
         raise ValueError(f"{name}: {error}; correct it, or remove the file to use the defaults") from None
-
-
-def _merged(defaults: Mapping[str, Any], content: Mapping[str, Any]) -> dict[str, Any]:
-    nested = {
-        name: _merged(defaults[name], value)
-        for name, value in content.items()
-        if isinstance(defaults.get(name), dict) and isinstance(value, dict)
-    }
-    return {**defaults, **content, **nested}

@@ -17,8 +17,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import cattrs
-
 from prism_jax import json_codec
 from prism_jax.data import built_folder
 from prism_jax.data.sources.chexpert import ChexpertConfig
@@ -76,12 +74,9 @@ def read_build(folder: str | Path) -> tuple[str, Any]:
     record = _record(folder)
     try:
         fields = {RENAMED.get(name, name): value for name, value in record["config"].items()}
-        return record["name"], json_codec.strict_converter().structure(fields, CONFIGS[record["name"]])
-    except cattrs.BaseValidationError as error:
-        reason = json_codec.reasons(error)
-    except KeyError as error:
-        reason = str(error)
-    raise ValueError(f"{folder} was built by another version ({reason}); build it again")
+        return record["name"], json_codec.decode(CONFIGS[record["name"]], fields, is_complete=False)
+    except (ValueError, KeyError) as error:
+        raise ValueError(f"{folder} was built by another version ({error}); build it again") from None
 
 
 def digest(folder: str | Path) -> str:
