@@ -32,11 +32,11 @@ def samples(folder: str | Path, survey: Survey, images: Sequence[ImageRecord]) -
     for example in map(read, drawn(images, most)):
         caption = f"{example.id}: {PLAIN.describe(example.attributes)}"
         samples.append(report.Sample(image=_padded(transforms.decode(example.image)), caption=caption, group=DRAWN))
-    # Copies in two splits are worst, then those of two patients.
+    # Copies in two splits matter most, then those of different patients.
     worst = sorted(survey.duplicates, key=lambda pair: (pair.splits[0] == pair.splits[1], pair.is_one_patient))
     for pair in worst[:most]:
         first, second = (by_id[number] for number in pair.ids)
-        whose = "one patient" if pair.is_one_patient else "two patients"
+        whose = "same patient" if pair.is_one_patient else "different patients"
         caption = (
             f"{first.id} ({first.split}) and {second.id} ({second.split}), {whose}, similarity {pair.similarity:.2f}"
         )

@@ -24,7 +24,7 @@ CONSEQUENCE = (
 def report_of(survey: Survey, samples: tuple[report.Sample, ...]) -> report.Report:
     """The report of a survey with these images."""
     return report.Report(
-        title=f"Know your data: {survey.data}",
+        title=f"Data report: {survey.data}",
         summary=_summary(survey),
         headline=_headline(survey),
         look_first=_look_first(survey),
@@ -96,7 +96,10 @@ def _headline(survey: Survey) -> tuple[tuple[str, str], ...]:
         (f"{every.images:,}", f"images of {every.patients:,} patients in {len(survey.splits) - 1} splits"),
         (f"{survey.shared_patients:,}", "patients in more than one split"),
         (f"{significant} of {compared}", says),
-        (f"{len(survey.duplicates):,}{more}", f"near duplicates: {patients} of two patients, {across} across splits"),
+        (
+            f"{len(survey.duplicates):,}{more}",
+            f"near-duplicate pairs: {patients} of different patients, {across} across splits",
+        ),
         (f"{len(survey.burned_in_text):,}", "images with suspected burned-in text"),
     )
 

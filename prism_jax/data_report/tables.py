@@ -165,7 +165,7 @@ def _distribution_table(distribution: Distribution) -> Table:
     ]
     columns = (distribution.attribute.capitalize(), *(Column(name=series, unit="%") for series in distribution.counts))
     return Table(
-        title=f"{distribution.attribute} by split",
+        title=f"{distribution.attribute.capitalize()} by split",
         columns=columns,
         rows=tuple(rows),
         note="Wilson's intervals, by images.",
@@ -176,7 +176,8 @@ def _duplicates_table(survey: Survey) -> Table:
     places = {True: "within a split", False: "across splits"}
     counts = Counter((pair.is_one_patient, pair.splits[0] == pair.splits[1]) for pair in survey.duplicates)
     rows = [
-        ("one patient" if one else "two patients", *(counts[one, same] for same in places)) for one in (True, False)
+        ("the same patient" if own else "different patients", *(counts[own, same] for same in places))
+        for own in (True, False)
     ]
     cut = f" The search stopped at {MAX_PAIRS:,} pairs; there are more." if survey.has_more_duplicates else ""
     note = (

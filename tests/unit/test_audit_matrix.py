@@ -116,7 +116,7 @@ def test_a_sure_effect_on_logits_that_hardly_moves_a_probability_is_negligible()
     assert not matrix.is_called(*place)
     assert matrix.is_called("remove cardiomegaly", "pacemaker")
     said = audit_narrative.found(matrix, (), ())
-    assert re.match("Statistically certain, but negligibly small: removing cardiomegaly changes effusion by ", said[-1])
+    assert re.match("Significant, but negligibly small: removing cardiomegaly changes effusion by ", said[-1])
     (whole, *_) = audit_report.maps(matrix, QUICK)
     assert whole.cells[0][1].mark == "negligible"
     strict = measure(cases, dataclasses.replace(shown, **kinds), QUICK, negligible=1e-9)

@@ -67,7 +67,7 @@ def test_those_selected_by_result_are_not_those_drawn():
     outcomes = [outcome(i, change) for i, change in enumerate((1.0, 5.0, 2.0, 9.0))]
     found = told(gallery.chosen(outcomes, None, without={outcomes[3].key}))
     assert [image for image, _ in found] == ["1", "2", "0"]
-    assert found[0][1].startswith("largest change of 3 other by")
+    assert found[0][1].startswith("largest change of 3 others by")
 
 
 def test_the_table_of_distances_states_the_targets_of_each_edit():

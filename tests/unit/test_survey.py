@@ -161,10 +161,10 @@ def test_the_page_shows_associations_counts_and_images(built, surveyed):
     shown = data_report_images.samples(built, made, images)
     found = Page(report.render(data_report_report.report_of(made, shown)))
     for words in (
-        "Know your data: set",
+        "Data report: set",
         "160 images of 80 patients",
         "endotracheal tube and view AP",
-        "two patients, similarity 1.00",
+        "different patients, similarity 1.00",
         "64 / 16 / 16 / 64",
         "those of Mass",
         "Near duplicates",

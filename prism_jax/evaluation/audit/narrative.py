@@ -97,7 +97,7 @@ def found(
     sentences += [f"A negative control has an effect. {_side_effect(matrix, *_at(cell), None)}" for cell in controls]
     small = [_at(cell) for cell in cells if cell.family != effects.ON and matrix.is_negligible(*_at(cell))]
     each = [f"{lower(doing(edit))} changes {named(column)} by {_moved(matrix, edit, column)}" for edit, column in small]
-    return (*sentences, f"Statistically certain, but negligibly small: {'; '.join(each)}.") if each else (*sentences,)
+    return (*sentences, f"Significant, but negligibly small: {'; '.join(each)}.") if each else (*sentences,)
 
 
 def _moved(matrix: Matrix, edit: str, column: str) -> str:

@@ -51,8 +51,8 @@ def cells(matrix: Matrix) -> Table:
     note = (
         "Effect: mean change of the judged probability in percentage points, of age in years, edit minus "
         "reconstruction. Standardised: change of the logit in standard deviations over all reconstructions. p by "
-        "sign flips, the larger of the judges'; q by Benjamini and Hochberg and family-wise p by step-down max-T, "
-        "targets, other cells and negative controls each by themselves. Beyond negative controls: difference in "
+        "sign flips, the largest over judges; q by Benjamini and Hochberg and family-wise p by step-down max-T, "
+        "separately for targets, other cells and negative controls. Beyond negative controls: difference in "
         "differences on the same images. Intervals are 95 % over patients."
     )
     return Table(title="All cells", columns=columns, rows=tuple(rows), note=note)

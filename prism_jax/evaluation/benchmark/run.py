@@ -104,7 +104,9 @@ def main(config: BenchmarkRun) -> None:
 def check(config: BenchmarkRun) -> tuple[dict[str, Any], tuple[str, ...]]:
     """The judges and their attributes; ValueError for options that do not fit, before anything slow."""
     if not config.edits or any(edit.is_negative_control for edit in config.edits):
-        raise ValueError("`edits` must list at least one real edit and no placebo; the null edit is always included")
+        raise ValueError(
+            "`edits` must list at least one real edit and no negative control; the null edit is always included"
+        )
     names = [slug(edit.name) for edit in config.edits]
     if len(set(names)) < len(names):
         raise ValueError(f"edits are {names}; name each once")

@@ -36,19 +36,15 @@ def chosen(
     """
     merit = merit_of(outcomes, measured)
     is_left = np.array([outcome.key not in without for outcome in outcomes], bool)
-    ranked_places = np.flatnonzero(~np.isnan(merit.values) & is_left)
-    if len(ranked_places) < len(merit.places):
+    eligible = np.flatnonzero(~np.isnan(merit.values) & is_left)
+    if len(eligible) < len(merit.places):
         return []
-    ranked = ranked_places[
-        np.argsort(
-            -merit.values[ranked_places] if merit.is_higher_better else merit.values[ranked_places], kind="stable"
-        )
+    ranked = eligible[
+        np.argsort(-merit.values[eligible] if merit.is_higher_better else merit.values[eligible], kind="stable")
     ]
     picked = (ranked[0], ranked[(len(ranked) - 1) // 2], ranked[-1])
-    others = "other " if len(ranked_places) < len(outcomes) and without else ""
-    say = lambda place, i: (
-        f"{place} of {len(ranked_places)} {others}by {merit.by}: {number(merit.values[i])}{merit.unit}"
-    )
+    others = "others " if len(eligible) < len(outcomes) and without else ""
+    say = lambda place, i: f"{place} of {len(eligible)} {others}by {merit.by}: {number(merit.values[i])}{merit.unit}"
     return [(outcomes[i], say(place, i)) for place, i in zip(merit.places, picked, strict=True)]
 
 

@@ -203,10 +203,10 @@ def summary(rows: Sequence[Mapping[str, Any]], *, is_phantom: bool) -> str:
 
 def targets(*, is_phantom: bool) -> str:
     """Description of the targets in the tables."""
-    psnr = "PSNR of the reconstruction with that of the autoencoder alone"
+    psnr = "PSNR of the reconstruction compared with the autoencoder alone"
     if is_phantom:
-        return f"{psnr}; edits with the true counterfactual, inside and outside the region that truly changes"
-    return f"{psnr}; whether the edits are right is not tested, as no truth is known"
+        return f"{psnr}; errors of the edits inside and outside the region that truly changes"
+    return f"{psnr}; the edits themselves are not tested, as no truth is known"
 
 
 def look_first(*, is_phantom: bool) -> tuple[str, ...]:
@@ -217,11 +217,11 @@ def look_first(*, is_phantom: bool) -> tuple[str, ...]:
             "structural causal model, and the truth is the same patient with that one attribute set."
         )
     else:
-        first = "Look at the difference images: is the change where it should be, and does everything else stay?"
+        first = "Look at the difference images: is the change in the right place, and is everything else unchanged?"
     return (
         first,
-        "Every effect is measured against the reconstruction, the inverted image sampled back without an edit: what "
-        "the reconstruction loses is not an effect of the edit.",
+        "Every effect is measured relative to the reconstruction, the inverted image sampled back without an edit: "
+        "losses of the reconstruction are not effects of the edit.",
         "The first subjects of each edit are drawn at random, one image per patient; the best, median and worst of the "
         "others follow, with the measure that selected them.",
     )
