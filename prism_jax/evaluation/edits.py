@@ -111,8 +111,8 @@ class EditSpec:
 def _saying(words: str, attributes: schema.Attributes) -> schema.Attributes:
     """The attributes with a finding renamed to `words` if that is a synonym of it, else with `words` added as a
     finding."""
-    known = synonyms.find(words, attributes.findings)
-    if known is None:
+    replaced = synonyms.find(words, attributes.findings)
+    if replaced is None:
         return dataclasses.replace(attributes, findings={**attributes.findings, words: True})
-    renamed = {words if name == known else name: state for name, state in attributes.findings.items()}
+    renamed = {words if name == replaced else name: state for name, state in attributes.findings.items()}
     return dataclasses.replace(attributes, findings=renamed)

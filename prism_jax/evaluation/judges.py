@@ -32,7 +32,9 @@ def load(judges: Sequence[Judge], attributes: Sequence[str]) -> tuple[dict[str, 
     if len(set(names)) < 2 or len(set(names)) < len(names):
         raise ValueError(f"judges {names}: give two or more, each with a name of its own, trained independently")
     loaded = {judge.name: Classifier.from_pretrained(judge.folder) for judge in judges}
-    attributes_of = {name: (*one.targets, *((AGE,) if one.predicts_age else ())) for name, one in loaded.items()}
+    attributes_of = {
+        name: (*classifier.targets, *((AGE,) if classifier.predicts_age else ())) for name, classifier in loaded.items()
+    }
     for name, targets in attributes_of.items():
         if unknown := sorted(set(attributes) - set(targets)):
             raise ValueError(f"judge {name} does not know {', '.join(unknown)}; it knows {', '.join(targets)}")
@@ -49,9 +51,9 @@ def ask(judge: Classifier, images: Iterable[np.ndarray], *, batch_size: int, wha
     return predict_dataset(predict, iter(images), batch_size, desc=what)
 
 
-def scores(judge: Classifier, columns: Sequence[str], found: Prediction) -> np.ndarray:
+def scores(judge: Classifier, columns: Sequence[str], prediction: Prediction) -> np.ndarray:
     """The columns of a prediction, float64 [n, c]: logits, and years of age."""
-    each = [found.age if column == AGE else found.logits[:, judge.column(column)] for column in columns]
+    each = [prediction.age if column == AGE else prediction.logits[:, judge.column(column)] for column in columns]
     return np.stack(each, axis=1).astype(np.float64)
 
 

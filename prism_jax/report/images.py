@@ -45,8 +45,8 @@ class EditRow:
             if (image := getattr(self, name)) is not None:
                 check_image(image, f"{name} of subject {self.subject}, {self.edit}", shape)
         if self.mask is not None and (np.shape(self.mask) != shape or self.mask.dtype != bool):
-            found = f"{np.asarray(self.mask).dtype} {np.shape(self.mask)}"
-            raise ValueError(f"mask of subject {self.subject} is {found}; it must be bool {shape}")
+            actual = f"{np.asarray(self.mask).dtype} {np.shape(self.mask)}"
+            raise ValueError(f"mask of subject {self.subject} is {actual}; it must be bool {shape}")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -78,5 +78,5 @@ class Strip:
 def check_image(image: np.ndarray, what: str, shape: tuple[int, ...]) -> None:
     """Raises ValueError unless `image` is uint8 of this shape [h, w]."""
     if np.asarray(image).dtype != np.uint8 or np.ndim(image) != 2 or np.shape(image) != shape:
-        found = f"{np.asarray(image).dtype} {np.shape(image)}"
-        raise ValueError(f"{what} is {found}; a grey image uint8 {shape if len(shape) == 2 else '[h, w]'} is needed")
+        actual = f"{np.asarray(image).dtype} {np.shape(image)}"
+        raise ValueError(f"{what} is {actual}; a grey image uint8 {shape if len(shape) == 2 else '[h, w]'} is needed")

@@ -41,21 +41,21 @@ def effects_table(cases: Cases, scores: Scores, inside: Mapping[str, Inside]) ->
         "judge": np.repeat(scores.judges, n * c),
         "attribute": np.tile(scores.columns, n * j),
         "label": np.tile(cohorts.labels(cases.cases, scores.columns).ravel(), j),
-        "sex": each([one.sex or "" for one in attributes]),
-        "age": each([np.nan if one.age is None else one.age for one in attributes]),
-        "view": each([one.view or "" for one in attributes]),
+        "sex": each([labels.sex or "" for labels in attributes]),
+        "age": each([np.nan if labels.age is None else labels.age for labels in attributes]),
+        "view": each([labels.view or "" for labels in attributes]),
     }
     kinds = [*KINDS, *(["truth"] if scores.truth is not None else [])]
     for scale in ("probability", "logit"):
         columns |= {f"{scale}_{kind}": scores.on(scale, kind).ravel() for kind in kinds}
-    for name, one in inside.items():
-        columns |= {f"inside_{name}": each(one.change), f"area_{name}": each(one.area)}
+    for name, fractions in inside.items():
+        columns |= {f"inside_{name}": each(fractions.change), f"area_{name}": each(fractions.area)}
     return pa.table(columns)
 
 
 def matrix_record(matrix: Matrix, more: Mapping[str, Any]) -> dict[str, Any]:
     """The matrix as JSON types, NaN as null; `more` holds the other results."""
-    encode_places = lambda found: [json_codec.encode(one) for one in found.values()]
+    encode_places = lambda by_place: json_codec.encode([*by_place.values()])
     return {
         "format": FORMAT,
         "edits": [edit.name for edit in matrix.edits],
@@ -69,7 +69,7 @@ def matrix_record(matrix: Matrix, more: Mapping[str, Any]) -> dict[str, Any]:
         "beyond_placebos": encode_places(matrix.beyond),
         "excess_over_placebos": encode_places(matrix.excess),
         "effects": {
-            judge: {scale: [json_codec.encode(cell) for cell in found.cells] for scale, found in scales.items()}
+            judge: {scale: json_codec.encode(effects_of.cells) for scale, effects_of in scales.items()}
             for judge, scales in matrix.effects.items()
         },
         **more,
@@ -84,10 +84,10 @@ def matrix_csv(matrix: Matrix) -> str:
     writer = csv.writer(lines, lineterminator="\n")
     writer.writerow(["judge", "scale", "edit", "attribute", "patients", *numbers, *plain])
     for judge, scales in matrix.effects.items():
-        for scale, found in scales.items():
-            for cell in found.cells:
+        for scale, effects_of in scales.items():
+            for cell in effects_of.cells:
                 estimates = [getattr(cell, name) for name in ESTIMATES]
-                values = [value for one in estimates for value in (one.value, one.low, one.high)]
+                values = [value for estimate in estimates for value in (estimate.value, estimate.low, estimate.high)]
                 written = [_written(value) for value in (*values, *(getattr(cell, name) for name in plain))]
                 writer.writerow([judge, scale, cell.edit, cell.column, cell.effect.count, *written])
     return lines.getvalue()

@@ -19,7 +19,7 @@ class Inside:
 
 def inside(cases: Cases, config: PhantomConfig | None) -> dict[str, Inside]:
     """By name of mask: those of the data set, and on the phantom the region of each finding."""
-    masks = {image: dict(found) for image, found in cases.masks.items()}
+    masks = {image: dict(of_image) for image, of_image in cases.masks.items()}
     if config is not None:
         for image, drawn in _drawn(cases, config).items():
             masks.setdefault(image, {}).update(drawn)

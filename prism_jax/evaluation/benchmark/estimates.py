@@ -33,12 +33,12 @@ def image_estimates(
     """Image measures and FID on the queries `rows` (bool [n])."""
     patients = inputs.patients[rows]
     each = []
-    for one in seeds:
+    for seed in seeds:
         means = {
             name: bootstrap(np.mean, values[rows], subjects=patients, config=config)
-            for name, values in one.values.items()
+            for name, values in seed.values.items()
         }
-        generated = Moments.of(one.predictions["edited"].features[rows], patients)
+        generated = Moments.of(seed.predictions["edited"].features[rows], patients)
         real = Moments.of(inputs.reference_set.features, inputs.reference_patients)
         each.append(means | {FID: frechet(real, generated, level=config.level)})
     return MethodEstimates(each=tuple(each))
@@ -49,16 +49,16 @@ def of_effectiveness(
 ) -> dict[str, dict[str, Estimate]]:
     """Effectiveness by attribute on the queries `rows`: agreement of the judges with the expected attributes."""
     by_column: dict[str, list[dict[str, Estimate]]] = {}
-    for one in seeds:
+    for seed in seeds:
         for k, column in enumerate(inputs.columns):
-            target, predicted = one.targets[rows, k], one.predictions["edited"].mean[rows, k]
+            target, predicted = seed.targets[rows, k], seed.predictions["edited"].mean[rows, k]
             labelled = ~np.isnan(target)
             if labelled.any():
                 patients = inputs.patients[rows][labelled]
                 agreement = _agreement(column, predicted[labelled], target[labelled], patients, config)
                 by_column.setdefault(column, []).append(agreement)
     return {
-        column: {label: mean_over_seeds([one[label] for one in parts]) for label in parts[0]}
+        column: {label: mean_over_seeds([agreement[label] for agreement in parts]) for label in parts[0]}
         for column, parts in by_column.items()
     }
 

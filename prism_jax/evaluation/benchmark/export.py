@@ -14,16 +14,16 @@ def write(results: Results, run: Path) -> None:
     import pyarrow as pa
 
     tables = [
-        pa.table(_columns(results, method.name, mode_of(method), seed, one, run))
+        pa.table(_columns(results, method.name, mode_of(method), seed, measured, run))
         for method in results.methods
-        for seed, one in enumerate(results.seeds[method.name])
+        for seed, measured in enumerate(results.seeds[method.name])
     ]
     write_table(pa.concat_tables(tables), run / "counterfactuals.parquet")
 
 
-def _columns(results: Results, method: str, mode: str, seed: int, one: Measurements, run: Path) -> dict[str, list]:
+def _columns(results: Results, method: str, mode: str, seed: int, measured: Measurements, run: Path) -> dict[str, list]:
     queries = results.inputs.queries
-    folder = one.generated.folder.relative_to(run)
+    folder = measured.generated.folder.relative_to(run)
     same = {name: [value] * len(queries) for name, value in {"method": method, "mode": mode, "seed": seed + 1}.items()}
     named = {
         "id": [query.subject.id for query in queries],
@@ -31,14 +31,14 @@ def _columns(results: Results, method: str, mode: str, seed: int, one: Measureme
         "edit": [query.edit for query in queries],
         "image": [str(folder / file_of("edited", query)) for query in queries],
     }
-    return same | named | {name: list(map(float, values)) for name, values in _numbers(results, one)}
+    return same | named | {name: list(map(float, values)) for name, values in _numbers(results, measured)}
 
 
-def _numbers(results: Results, one: Measurements) -> Iterator[tuple[str, list]]:
-    yield from one.values.items()
+def _numbers(results: Results, measured: Measurements) -> Iterator[tuple[str, list]]:
+    yield from measured.values.items()
     for k, column in enumerate(results.inputs.columns):
-        yield f"target: {column}", one.targets[:, k]
-        yield f"effect: {column}", one.effects[:, k]
+        yield f"target: {column}", measured.targets[:, k]
+        yield f"effect: {column}", measured.effects[:, k]
         for j, judge in enumerate(results.inputs.panel.judges):
             for kind in ("null", "edited"):
-                yield f"{judge}, {kind}: {column}", one.predictions[kind].scores[j, :, k]
+                yield f"{judge}, {kind}: {column}", measured.predictions[kind].scores[j, :, k]

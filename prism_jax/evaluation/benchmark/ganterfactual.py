@@ -68,15 +68,15 @@ def load(method: Translator, queries: Sequence[Query]) -> TranslationEditor:
 
 def check(method: Translator, edits: Sequence[EditSpec], judges: Sequence[Judge]) -> None:
     """Raises ValueError for edits without a generator, and for judges used in training, before slow work."""
-    known = {folder: cyclegan.described(folder) for folder in method.models}
-    attributes = _attributes(method, tuple(known.values()))
+    config_of = {folder: cyclegan.described(folder) for folder in method.models}
+    attributes = _attributes(method, tuple(config_of.values()))
     for change in edits:
         if attribute_of(change, attributes) is None:
             raise ValueError(
                 f"method {method.name!r} was trained to add or remove only {', '.join(map(spoken, attributes))}, one "
                 f"at a time, and cannot {change.name}; leave out that edit, or train one more model for the method"
             )
-    for folder in known:
+    for folder in config_of:
         trained_with = cyclegan.classifier_of(folder)
         for judge in judges:
             if fingerprint(judge.folder) == trained_with:

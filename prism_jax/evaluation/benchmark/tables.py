@@ -203,9 +203,9 @@ def _seeds(results: Results, estimates_of: Mapping[str, MethodEstimates]) -> Tab
     for method in results.methods:
         each = estimates_of[method.name].each
         if len(each) > 1:
-            for k, one in enumerate(each):
-                rows.append((f"{method.name}: seed {k + 1}", *(in_unit(n, one[n]) for n in results.measures)))
-            stds = (std_over_seeds([in_unit(n, one[n]) for one in each]) for n in results.measures)
+            for k, seed in enumerate(each):
+                rows.append((f"{method.name}: seed {k + 1}", *(in_unit(n, seed[n]) for n in results.measures)))
+            stds = (std_over_seeds([in_unit(n, seed[n]) for seed in each]) for n in results.measures)
             rows.append((f"{method.name}: standard deviation", *stds))
     columns = ("Method", *(Column(name=name, unit=unit) for name, unit in results.measures.values()))
     note = (
