@@ -71,15 +71,13 @@ def main(options: Options) -> None:
 
 
 def settings(options: Options) -> list[Setting]:
-    """Measurements of our pipeline and the peer's, alternating."""
+    """Measurements of our pipeline, and of the peer's if there is one."""
     rows = [Setting("prism_jax", 0, threads) for threads in options.threads]
     rows += [Setting("synthetic", 0, max(options.threads))]
-    peer = [Setting("torch", 0, 1)] if options.peer_python else []
-    for workers in options.workers:
-        rows += [Setting("prism_jax", workers, 1)]
-        peer += [Setting("torch", workers, 1)] if options.peer_python else []
-    paired = [row for pair in zip(rows, peer, strict=False) for row in pair]
-    return [*paired, *rows[len(peer) :], *peer[len(rows) :]]
+    rows += [Setting("prism_jax", workers, 1) for workers in options.workers]
+    if options.peer_python:
+        rows += [Setting("torch", workers, 1) for workers in (0, *options.workers)]
+    return rows
 
 
 def write(folder: Path, count: int, size: int) -> None:

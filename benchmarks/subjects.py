@@ -11,6 +11,7 @@ from flax import nnx
 from prism_jax.data import phantom
 from prism_jax.data.captions import phrases
 from prism_jax.data.captions.templates import PLAIN
+from prism_jax.data.schema import Attributes
 from prism_jax.data.sources.phantom import FIRST_SUBJECT, attributes_of
 from prism_jax.editing import Edit
 from prism_jax.models.text_encoder import CLIPTextModel, TextConfig
@@ -63,13 +64,12 @@ def case(sd: StableDiffusion, batch: int, *, size: int, is_drawn: bool = True) -
 
     With `is_drawn` off the latents are noise, for networks without meaning.
     """
-    numbers = FIRST_SUBJECT["test"] + np.arange(batch)
-    drawn = phantom.generate(numbers, size=size)
-    rows = [{name: column[i] for name, column in drawn.attributes.items()} for i in range(batch)]
-    facts = [attributes_of(row) for row in rows]
+    _, images, facts = phantoms("test", batch, size)
+    shape = (batch, *sd.latent_shape(size, size))
+    noise = jnp.asarray(np.random.default_rng(0).standard_normal(shape, np.float32))
     opposite = [{"pacemaker": not fact.findings["pacemaker"]} for fact in facts]
     return Case(
-        latents=_encoded(sd, drawn.images) if is_drawn else _noise(sd.latent_shape(size, size), batch),
+        latents=_encoded(sd, images) if is_drawn else noise,
         prompts=tuple(map(PLAIN.describe, facts)),
         edits=tuple(
             (Edit(prompt=PLAIN.describe(phrases.changed(*pair))),) for pair in zip(facts, opposite, strict=True)
@@ -77,11 +77,15 @@ def case(sd: StableDiffusion, batch: int, *, size: int, is_drawn: bool = True) -
     )
 
 
+def phantoms(split: str, batch: int, size: int) -> tuple[np.ndarray, np.ndarray, list[Attributes]]:
+    """Numbers, images (uint8 [b, h, w]) and attributes of the first phantoms of a split."""
+    numbers = FIRST_SUBJECT[split] + np.arange(batch)
+    drawn = phantom.generate(numbers, size=size)
+    rows = [{name: column[i] for name, column in drawn.attributes.items()} for i in range(batch)]
+    return numbers, drawn.images, [attributes_of(row) for row in rows]
+
+
 def _encoded(sd: StableDiffusion, images: np.ndarray) -> jax.Array:
     """Latents of grayscale uint8 `images [b, h, w]`, one by one: a single program for all batches."""
     scaled = jnp.asarray(images, jnp.float32) / 127.5 - 1
     return jnp.concatenate([sd.encode_image(jnp.stack([image] * 3, -1)[None]) for image in scaled])
-
-
-def _noise(shape: tuple[int, ...], batch: int) -> jax.Array:
-    return jnp.asarray(np.random.default_rng(0).standard_normal((batch, *shape), np.float32))

@@ -73,7 +73,9 @@ class Training:
         self.batch = jax.device_put(dict(images), everywhere)
         if is_cached:
             self.batch = self._encode(self._frozen, self.batch, self._key, self._number)
-        self.state = jax.jit(made.create)(made.params)
+        # As the step returns it: otherwise the second step compiles again.
+        where = sharding.place(jax.eval_shape(made.create, made.params), mesh, ShardingConfig())
+        self.state = jax.jit(made.create, out_shardings=where)(made.params)
 
     def update(self) -> dict[str, jax.Array]:
         """Makes one step; its metrics."""

@@ -13,9 +13,7 @@ from jax.sharding import Mesh
 
 from benchmarks import subjects
 from prism_jax import rng, sharding
-from prism_jax.data import phantom
 from prism_jax.data.captions.templates import PLAIN
-from prism_jax.data.sources.phantom import FIRST_SUBJECT, attributes_of
 from prism_jax.flops import TOKENS
 from prism_jax.models.autoencoder import AutoencoderConfig, AutoencoderKL
 from prism_jax.models.text_encoder import CLIPTextModel, TextConfig
@@ -130,12 +128,10 @@ def shapes(sd: StableDiffusion, batch: int, size: int) -> dict[str, jax.ShapeDty
 
 def images(sd: StableDiffusion, batch: int, size: int) -> dict[str, np.ndarray]:
     """A batch of phantoms, not encoded, on the host."""
-    numbers = FIRST_SUBJECT["train"] + np.arange(batch)
-    drawn = phantom.generate(numbers, size=size)
-    rows = [{name: column[i] for name, column in drawn.attributes.items()} for i in range(batch)]
+    numbers, pixels, attributes = subjects.phantoms("train", batch, size)
     return {
-        "image": drawn.images[..., None].astype(np.float32) / 127.5 - 1,  # [b, h, w, 1]
-        "tokens": sd.tokenize([PLAIN.describe(attributes_of(row)) for row in rows]),
+        "image": pixels[..., None].astype(np.float32) / 127.5 - 1,  # [b, h, w, 1]
+        "tokens": sd.tokenize([PLAIN.describe(row) for row in attributes]),
         "id": rng.example_ids(numbers),
         "weight": np.ones(batch, np.float32),
     }

@@ -36,14 +36,6 @@ Count = Callable[[Callable, tuple], float]  # (function, shapes of its arguments
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Calls:
-    """Rows that go through the UNet, per image."""
-
-    forwards: int
-    gradients: int
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
 class UnitCosts:
     """Floating-point operations of the unit programs, each for one image."""
 
@@ -53,17 +45,11 @@ class UnitCosts:
     locked_edit_step: float
 
 
-def inversion_calls(method: str, steps: int, inner_steps: int) -> Calls:
-    """Operations of inverting one image."""
-    forwards = {"ddim": 1, "negative_prompt": 1, "direct": 3, "edit_friendly": 2, "null_text": 3}[method]
-    gradients = inner_steps if method == "null_text" else 0
-    return Calls(forwards=forwards * steps, gradients=gradients * steps)
-
-
 def totals(method: str, costs: UnitCosts, *, steps: int, inner_steps: int) -> tuple[float, float]:
     """Operations per image of inversion and edit."""
-    calls = inversion_calls(method, steps, inner_steps)
-    invert = calls.forwards * costs.forward + calls.gradients * costs.gradient
+    forwards = {"ddim": 1, "negative_prompt": 1, "direct": 3, "edit_friendly": 2, "null_text": 3}[method]
+    gradients = inner_steps if method == "null_text" else 0
+    invert = steps * (forwards * costs.forward + gradients * costs.gradient)
     return invert, steps * (costs.locked_edit_step if method in SOURCE_LOCKED else costs.edit_step)
 
 
@@ -80,7 +66,7 @@ def unit_costs(config: UNetConfig, side: int, count: Count) -> UnitCosts:
     )
     with plain_attention():
         return UnitCosts(
-            forward=count(_forward, (unet, *rows(1))),
+            forward=count(lambda unet, *inputs: unet(*inputs), (unet, *rows(1))),
             gradient=count(_gradient, (unet, *rows(1))),
             edit_step=count(_controlled, (unet, control, *rows(4))),
             locked_edit_step=count(_controlled, (unet, control, *rows(3))),
@@ -90,10 +76,6 @@ def unit_costs(config: UNetConfig, side: int, count: Count) -> UnitCosts:
 def by_compiler(function: Callable, shapes: tuple) -> float:
     """The compiler's count: all arithmetic, and of convolutions only those not on padding."""
     return float(jax.jit(function).lower(*shapes).compile().cost_analysis()["flops"])
-
-
-def _forward(unet, latents, t, context):
-    return unet(latents, t, context)
 
 
 def _gradient(unet, latents, t, context):

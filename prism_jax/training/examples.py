@@ -125,7 +125,8 @@ def image_stream(data: Data, tokenize: Tokenize, *, batch_size: int, seed: int, 
 
 def open_all(data: Data) -> list[Sequence[Example]]:
     """The split of `data` in its data set, and in each that is mixed in."""
-    return [open_split(dataclasses.replace(data, folder=folder)) for folder in (data.folder, *extra_folders(data))]
+    folders = (data.folder, *(extra.folder for extra in data.extra))
+    return [open_split(dataclasses.replace(data, folder=folder)) for folder in folders]
 
 
 def batches(
@@ -175,11 +176,6 @@ def latent_stream(data: Data, latents: Latents, tokenize: Tokenize, *, batch_siz
     )
     findings = (example.attributes.findings for example in latents.examples)
     return Stream(batches, partial(tokenize_cached, tokenize, latents.tokens), weights(data.class_weight_on, findings))
-
-
-def extra_folders(data: Data) -> list[str]:
-    """The folders of the further data sets."""
-    return [other.folder for other in data.extra]
 
 
 def sample_from(
