@@ -4,7 +4,7 @@ import contextlib
 import dataclasses
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -38,7 +38,7 @@ from prism_jax.models.clip import CLIP, CLIPConfig
 from prism_jax.models.text_encoder import CLIPTextModel, TextConfig
 from prism_jax.models.unet import UNet2DCondition, UNetConfig
 from prism_jax.stable_diffusion import StableDiffusion, load_tokenizer
-from prism_jax.weights import pretrained
+from prism_jax.weights import diffusers, pretrained
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_default_matmul_precision", "float32")
@@ -87,6 +87,17 @@ def untrained(network: type, config: Any) -> nnx.Module:
         value = draw.normal(size=leaf.shape) / np.sqrt(fan_in) + (path[-1] == "scale")
         filled.append((path, leaf.replace(jnp.asarray(value, jnp.float32))))
     return nnx.merge(graphdef, nnx.from_flat_state(filled))
+
+
+def manifest(abstract: nnx.Module, names: Iterable[tuple[str, str]]) -> dict[str, tuple[int, ...]]:
+    """Name and shape, as diffusers would write them, of every parameter of a network without values."""
+    flat = nnx.to_flat_state(nnx.state(abstract))
+    return {
+        diffusers.foreign_name(path, names): diffusers.to_foreign(
+            path, np.broadcast_to(np.float32(0), leaf.shape)
+        ).shape
+        for path, leaf in flat
+    }
 
 
 def channels_last(array: np.ndarray) -> jax.Array:

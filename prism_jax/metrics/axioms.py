@@ -17,7 +17,6 @@ from prism_jax.stats.intervals import BootstrapConfig, Estimate, bootstrap
 
 Images = np.ndarray
 Counterfactual = Callable[[Images], Images]
-Distance = Callable[[Images, Images], np.ndarray]  # two batches -> [b]
 
 MINIMAL, FACTUAL = 0.8, 0.2  # weights of the two terms of the counterfactual latent divergence
 
@@ -28,51 +27,35 @@ def pixel_distance(images: Images, references: Images) -> np.ndarray:
     return GREY_LEVELS * difference.mean(axis=tuple(range(1, difference.ndim)))
 
 
-def composition(
-    null: Counterfactual,
-    images: Images,
-    *,
-    cycles: Sequence[int] = (1, 10),
-    distances: Mapping[str, Distance] | None = None,
-) -> dict[int, dict[str, np.ndarray]]:
-    """{m: {name: [b]}}: distances of images to their results after m null interventions in a row.
+def composition(null: Counterfactual, images: Images, *, cycles: Sequence[int] = (1, 10)) -> dict[int, np.ndarray]:
+    """{m: [b]}: `pixel_distance` of images to their results after m null interventions in a row.
 
-    Args:
-      null: the null intervention, batch by batch.
-      distances: by name; `pixel_distance` as "pixels" by default.
+    `null` is the null intervention, batch by batch.
 
     Raises:
       ValueError: a number of cycles below 1.
     """
-    return _cycles(null, images, cycles, distances)
+    return _cycles(null, images, cycles)
 
 
 def reversibility(
-    forward: Counterfactual,
-    back: Counterfactual,
-    images: Images,
-    *,
-    cycles: Sequence[int] = (1,),
-    distances: Mapping[str, Distance] | None = None,
-) -> dict[int, dict[str, np.ndarray]]:
-    """{m: {name: [b]}}: distances of images to their results after m interventions, each followed by its reverse.
+    forward: Counterfactual, back: Counterfactual, images: Images, *, cycles: Sequence[int] = (1,)
+) -> dict[int, np.ndarray]:
+    """{m: [b]}: `pixel_distance` of images to their results after m interventions, each followed by its reverse.
 
     `back` sets the attribute to its factual value, and with it its descendants. Otherwise as `composition`.
     """
-    return _cycles(lambda x: back(forward(x)), images, cycles, distances)
+    return _cycles(lambda x: back(forward(x)), images, cycles)
 
 
-def _cycles(
-    trip: Counterfactual, images: Images, cycles: Sequence[int], distances: Mapping[str, Distance] | None
-) -> dict[int, dict[str, np.ndarray]]:
+def _cycles(trip: Counterfactual, images: Images, cycles: Sequence[int]) -> dict[int, np.ndarray]:
     if not cycles or min(cycles) < 1:
         raise ValueError(f"cycles are {tuple(cycles)}; give whole numbers from 1 on")
-    distances = distances or {"pixels": pixel_distance}
     by_cycle, current = {}, images
     for m in range(1, max(cycles) + 1):
         current = trip(current)
         if m in cycles:
-            by_cycle[m] = {name: np.asarray(distance(images, current)) for name, distance in distances.items()}
+            by_cycle[m] = pixel_distance(images, current)
     return by_cycle
 
 

@@ -54,15 +54,6 @@ class FeatureSet:
             raise ValueError("features are not finite; leave out the images that the network cannot read")
         return cls(features=features, patients=np.array([str(p) for p in patients], str), findings=columns)
 
-    def merge(self, *others: "FeatureSet") -> "FeatureSet":
-        """All batches as one, in order."""
-        parts = (self, *others)
-        return FeatureSet(
-            features=np.concatenate([part.features for part in parts]),
-            patients=np.concatenate([part.patients for part in parts]),
-            findings={name: np.concatenate([part.findings[name] for part in parts]) for name in self.findings},
-        )
-
     def having(self, finding: str, *, value: bool = True) -> "FeatureSet":
         """The images labelled with, or without, the finding."""
         rows = self.findings[finding] == float(value)

@@ -1,4 +1,4 @@
-"""Mean and covariance of features as a state that merges, and the Fréchet distance of two of them. float64, host."""
+"""Mean and covariance of features by groups of patients, and the Fréchet distance of two of them. float64, host."""
 
 import dataclasses
 import zlib
@@ -41,14 +41,6 @@ class Moments:
             scatter=np.stack([part.T @ part for part in centred]),
             patients=frozenset(names),
         )
-
-    def merge(self, *others: "Moments") -> "Moments":
-        """All batches as one (Chan, Golub, LeVeque 1979)."""
-        states = (self, *others)
-        pooled = [_pooled(*arrays) for arrays in zip(*map(_by_group, states), strict=True)]
-        count, mean, scatter = (np.stack(column) for column in zip(*pooled, strict=True))
-        patients = frozenset().union(*(state.patients for state in states))
-        return Moments(count=count, mean=mean, scatter=scatter, patients=patients)
 
     def gaussian(self, *, without: int | None = None) -> tuple[np.ndarray, np.ndarray]:
         """Mean [d] and covariance [d, d] (n - 1 in the denominator) of everything, or of all but one group.

@@ -26,16 +26,6 @@ class FitConfig:
         if self.steps < 1 or self.batch_size < 1:
             raise ValueError(f"steps {self.steps} and batch_size {self.batch_size}; use 1 up for both")
 
-    @classmethod
-    def morphomnist(cls) -> "FitConfig":
-        """Rate, decay and batch of the published Morpho-MNIST run."""
-        return cls(steps=100_000, batch_size=32, peak=1e-4, weight_decay=0.1)
-
-    @classmethod
-    def mimic_cxr(cls) -> "FitConfig":
-        """Rate, decay and batch of the published MIMIC-CXR run."""
-        return cls(steps=100_000, batch_size=32, peak=1e-3, weight_decay=0.05)
-
 
 def fit(graph: Graph, attributes: Attributes, config: FitConfig = FitConfig()) -> tuple[AttributeModel, jax.Array]:
     """The fitted model, and the mean negative log likelihood of every step's rows, [steps].

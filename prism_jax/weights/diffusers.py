@@ -5,7 +5,7 @@ and the transpose that goes with a leaf's rank.
 """
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import TypeVar
 
 import jax
@@ -36,6 +36,7 @@ CLIP = (
 LEAVES = {"kernel": "weight", "scale": "weight", "embedding": "weight", "bias": "bias"}
 LEAVES |= {"class_embedding": "class_embedding", "logit_scale": "logit_scale"}  # parameters of CLIP itself
 LEAVES |= {"running_mean": "running_mean", "running_var": "running_var"}  # of batch norms that are not trained
+LEAVES |= {"mean": "running_mean", "var": "running_var"}  # of those that are
 LEAVES |= {"maps": "maps"}  # of the causal model's parents
 
 # older spellings of theirs -> the current one, tried in order on the names in a file
@@ -99,21 +100,16 @@ def fill(
 
 
 def tensors_of(
-    network: nnx.Module, names: Iterable[tuple[str, str]], dtype: jnp.dtype = jnp.float32
+    network: nnx.Module,
+    names: Iterable[tuple[str, str]],
+    dtype: jnp.dtype = jnp.float32,
+    *,
+    kinds: tuple[type[nnx.Variable], ...] = (nnx.Param,),
 ) -> dict[str, np.ndarray]:
-    """The parameters of a network under diffusers' names and in its layout."""
-    flat = nnx.to_flat_state(nnx.state(network, nnx.Param))
+    """The parameters of a network, or its variables of other `kinds`, under diffusers' names and in its layout."""
+    flat = nnx.to_flat_state(nnx.state(network, nnx.Any(*kinds)))
     return {
         foreign_name(path, names): to_foreign(path, np.asarray(jax.device_get(leaf[...])).astype(dtype))
-        for path, leaf in flat
-    }
-
-
-def manifest(abstract: nnx.Module, names: Iterable[tuple[str, str]]) -> Mapping[str, tuple[int, ...]]:
-    """Name and shape, as diffusers would write them, of every parameter of a network without values."""
-    flat = nnx.to_flat_state(nnx.state(abstract))
-    return {
-        foreign_name(path, names): to_foreign(path, np.broadcast_to(np.float32(0), leaf.shape)).shape
         for path, leaf in flat
     }
 

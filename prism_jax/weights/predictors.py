@@ -7,7 +7,6 @@ they read.
 from collections.abc import Mapping
 from pathlib import Path
 
-import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
@@ -16,7 +15,6 @@ from prism_jax.models.predictors import ChestConfig, ChestPredictor, MorphoConfi
 from prism_jax.weights import diffusers, files, pretrained
 
 STEM = "model"
-MOMENTS = {"mean": "running_mean", "var": "running_var"}
 COUNTER = ".num_batches_tracked"  # of PyTorch's batch norms; unused
 
 Predictor = MorphoPredictor | ChestPredictor
@@ -48,27 +46,13 @@ def from_published(config: MorphoConfig | ChestConfig, tensors: Mapping[str, np.
       ValueError: tensors without a parameter, parameters without a tensor, shapes that differ; all at once.
     """
     network = MorphoPredictor if isinstance(config, MorphoConfig) else ChestPredictor
-    graphdef, state = nnx.split(pretrained.abstract(network, config))
-    flat = dict(nnx.to_flat_state(state))
-    paths = {_name(path, config): path for path in flat}
-    given = {name: value for name, value in tensors.items() if not name.endswith(COUNTER)}
-    unread, unfilled = sorted(given.keys() - paths.keys()), sorted(paths.keys() - given.keys())
-    values = {paths[name]: diffusers.from_foreign(paths[name], given[name]) for name in paths.keys() & given.keys()}
-    misfits = [
-        f"{_name(path, config)} {value.shape} for {flat[path].shape}"
-        for path, value in values.items()
-        if value.shape != flat[path].shape
-    ]
-    if unread or unfilled or misfits:
-        raise ValueError(f"weights do not fit: unread {unread}; never filled {unfilled}; shapes {sorted(misfits)}")
-    filled = [(path, leaf.replace(jnp.asarray(values[path], jnp.float32))) for path, leaf in flat.items()]
-    return nnx.merge(graphdef, nnx.from_flat_state(filled))
+    counters = frozenset(name for name in tensors if name.endswith(COUNTER))
+    return diffusers.fill(pretrained.abstract(network, config), tensors.items(), names(config), buffers=counters)
 
 
 def to_published(network: Predictor) -> dict[str, np.ndarray]:
     """All parameters and running moments under those names."""
-    flat = nnx.to_flat_state(nnx.state(network))
-    return {_name(path, network.config): diffusers.to_foreign(path, np.asarray(leaf[...])) for path, leaf in flat}
+    return diffusers.tensors_of(network, names(network.config), kinds=(nnx.Param, nnx.BatchStat))
 
 
 def load(folder: Path | str) -> Predictor:
@@ -85,9 +69,9 @@ def save(network: Predictor, folder: Path | str) -> None:
     files.write(to_published(network), Path(folder) / f"{STEM}.safetensors")
 
 
-def _name(path: tuple[str | int, ...], config: MorphoConfig | ChestConfig) -> str:
-    path = (*path[:-1], MOMENTS.get(path[-1], path[-1]))
+def names(config: MorphoConfig | ChestConfig) -> tuple[tuple[str, str], ...]:
+    """The table that `diffusers.fill` takes."""
     if isinstance(config, MorphoConfig):
-        return diffusers.foreign_name(path, MORPHO)
+        return MORPHO
     stages = ((rf"^units\.{i}\.", f"trunk.{4 + i // 2}.{i % 2}.") for i in range(2 * len(config.widths)))
-    return diffusers.foreign_name(path, (*stages, *CHEST))
+    return (*stages, *CHEST)

@@ -14,7 +14,7 @@ from prism_jax.models.cyclegan import CycleGANConfig, Discriminator, Generator, 
 from prism_jax.models.predictors import ChestConfig
 from prism_jax.weights import cyclegan as weights
 from prism_jax.weights import diffusers, pretrained
-from tests.conftest import untrained
+from tests.conftest import manifest, untrained
 
 TINY = CycleGANConfig.tiny()
 
@@ -82,7 +82,7 @@ def test_doubling_is_the_transposed_convolution_of_pytorch():
 
 def test_the_published_names_are_those_of_the_published_state_dict():
     config = CycleGANConfig.published(channels=3)
-    shapes = diffusers.manifest(pretrained.abstract(Generators, config), weights.names(config))
+    shapes = manifest(pretrained.abstract(Generators, config), weights.names(config))
     assert len(shapes) == 2 * 48
     for name, shape in {
         "model.1.weight": (64, 3, 7, 7),

@@ -14,7 +14,7 @@ from prism_jax.models.clip import CLIP, CLIPConfig
 from prism_jax.models.text_encoder import CLIPTextModel, TextConfig
 from prism_jax.models.unet import UNet2DCondition, UNetConfig
 from prism_jax.weights import diffusers, files, pretrained
-from tests.conftest import untrained
+from tests.conftest import manifest, untrained
 
 TINY = {
     "unet": (UNet2DCondition, UNetConfig.tiny(), diffusers.UNET),
@@ -60,7 +60,7 @@ def test_written_tensors_fill_a_network_bit_for_bit(kind):
     original = untrained(network, config)
     abstract = pretrained.abstract(network, config)
     tensors = diffusers.tensors_of(original, names)
-    assert {name: value.shape for name, value in tensors.items()} == diffusers.manifest(abstract, names)
+    assert {name: value.shape for name, value in tensors.items()} == manifest(abstract, names)
     assert_same(diffusers.fill(abstract, tensors.items(), names), original)
 
 

@@ -9,7 +9,7 @@ from safetensors.numpy import load_file
 from prism_jax.classifier import TORCHXRAYVISION, Classifier, at_operating_points, preprocess, resized
 from prism_jax.models.densenet import DenseNet, DenseNetConfig
 from prism_jax.weights import diffusers, files, pretrained, torchxrayvision
-from tests.conftest import channels_last
+from tests.conftest import channels_last, manifest
 from tests.jit.test_densenet import small
 from tests.reference.conftest import load_trace
 
@@ -91,7 +91,7 @@ def test_the_names_of_the_full_network_map_completely(trace):
     }
     counters = {name for name in theirs if name.endswith(torchxrayvision.COUNTER)}
     abstract = pretrained.abstract(DenseNet, DenseNetConfig.torchxrayvision(theirs["classifier.bias"][0]))
-    ours = diffusers.manifest(abstract, torchxrayvision.DENSENET)
+    ours = manifest(abstract, torchxrayvision.DENSENET)
     assert dict(ours) == {name: shape for name, shape in theirs.items() if name not in counters}
     assert torchxrayvision.config_of(theirs, "file") == abstract.config
 

@@ -9,6 +9,7 @@ from prism_jax.models.image_encoder import CLIPVisionModel, VisionConfig
 from prism_jax.models.text_encoder import CLIPTextModel, TextConfig
 from prism_jax.models.unet import UNet2DCondition, UNetConfig
 from prism_jax.weights import diffusers, pretrained
+from tests.conftest import manifest
 from tests.reference.conftest import load_trace
 
 # Names of the vision half of CLIP in a file of its own.
@@ -32,6 +33,6 @@ IMAGE_ENCODER = (
 )
 def test_published_networks_have_exactly_our_parameters(stem, network, config, names):
     meta = load_trace(f"13_manifest_{stem}").meta
-    ours = diffusers.manifest(pretrained.abstract(network, config.from_dict(meta["config"])), names)
+    ours = manifest(pretrained.abstract(network, config.from_dict(meta["config"])), names)
     assert ours == {name: tuple(shape) for name, shape in meta["shapes"].items()}
     assert sum(map(math.prod, ours.values())) == meta["parameter_count"]

@@ -71,17 +71,6 @@ def test_images_far_from_all_real_ones_have_no_precision_and_copies_have_all():
     assert apart["fid"].value > 1000 > 1e-6 > abs(same["fid"].value)
 
 
-def test_merged_halves_equal_the_whole():
-    whole, real = drawn(1, 0.5), drawn(0)
-    cut = lambda rows: FeatureSet.of(
-        whole.features[rows],
-        patients=whole.patients[rows],
-        findings={name: values[rows] for name, values in whole.findings.items()},
-    )
-    merged = cut(slice(0, 25)).merge(cut(slice(25, 26)), cut(slice(26, None)))
-    assert compare(real, merged, QUICK) == compare(real, whole, QUICK)
-
-
 def test_each_finding_is_compared_with_its_own_kind():
     found = compare_by_finding(drawn(0), drawn(1, 0.5), QUICK)
     assert set(found) == {"all", "effusion", "other"}

@@ -82,11 +82,11 @@ def cycles(images: Mapping[Kind, np.ndarray], originals: np.ndarray, queries: Se
     """`composition` and `reversibility` of one round, grey levels [n]; composition counts once per subject."""
     start = _in_unit_range(originals)
     stored = {kind: lambda _, kind=kind: _in_unit_range(images[kind]) for kind in KINDS}
-    composition = axioms.composition(stored["null"], start, cycles=(1,))[1]["pixels"]
+    composition = axioms.composition(stored["null"], start, cycles=(1,))[1]
     is_first = np.isin(np.arange(len(queries)), firsts(queries))
     return {
         "composition": np.where(is_first, composition, np.nan),
-        "reversibility": axioms.reversibility(stored["edited"], stored["back"], start, cycles=(1,))[1]["pixels"],
+        "reversibility": axioms.reversibility(stored["edited"], stored["back"], start, cycles=(1,))[1],
     }
 
 
