@@ -25,7 +25,9 @@ def atomic_write(file: str | os.PathLike) -> Iterator[Path]:
 
 def check_writable(folder: Path) -> None:
     """Raises ValueError unless files can be written in `folder`, or the folder, which may be missing, can be made."""
-    parent = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    parent = next(path for path in (folder, *folder.parents) if path.exists())
+    if not parent.is_dir():
+        raise ValueError(f"{folder} cannot be written: {parent} is a file; name another folder")
     try:
         if not os.access(parent, os.W_OK):
             raise PermissionError(13, "Permission denied")

@@ -19,7 +19,6 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 
 from prism_jax import config as configs
 from prism_jax import model_card
-from prism_jax.atomic import check_writable
 from prism_jax.model_card import ModelCard
 from prism_jax.pretrained import folder as model_folder
 from prism_jax.stable_diffusion import CARD_FILE, StableDiffusion
@@ -56,7 +55,6 @@ def run(options: Options) -> int:
     """Writes the folder, whole or not at all; returns the exit code."""
     if options.out.exists():
         raise ValueError(f"{options.out} exists; choose a new folder or remove it first")
-    check_writable(options.out)
     config = config_of(options.run)
     if options.lora:
         return write_lora(options, config)

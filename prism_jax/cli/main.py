@@ -5,7 +5,7 @@ import importlib.metadata
 import sys
 from collections.abc import Sequence
 
-from prism_jax import entrypoint
+from prism_jax import atomic, entrypoint
 from prism_jax.cli import run_program
 
 COMMANDS = {
@@ -63,4 +63,7 @@ def _run(command: str, args: list[str]) -> int:
 
     # Only this command is imported: the packages that others depend on cost neither time nor an installation.
     module = importlib.import_module(f"prism_jax.cli.{command.replace(' ', '_')}")
-    return module.run(tyro.cli(module.Options, args=args, prog=f"prism {command}"))
+    options = tyro.cli(module.Options, args=args, prog=f"prism {command}")
+    if out := getattr(options, "out", None):
+        atomic.check_writable(out)
+    return module.run(options)

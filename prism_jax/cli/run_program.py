@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from prism_jax import entrypoint, programs
+from prism_jax import atomic, entrypoint, programs
 from prism_jax.programs import Program
 
 CONFIG = "--config"
@@ -58,6 +58,7 @@ def run(program: Program, args: Sequence[str]) -> None:
     check(program, config, named)
     prog = f"{program} {CONFIG} {named if given else 'CONFIG'}"
     config = configs.override(config, options, prog=prog, description=describe(program, named) if is_help else None)
+    atomic.check_writable(results_of(config))
     try:
         importlib.import_module(program.module).main(config)
     except (OSError, ValueError) as error:
@@ -72,8 +73,13 @@ def report(program: Program, config: Any, named: str) -> None:
     import jax
 
     if program.next and jax.process_index() == 0:
-        run = getattr(config, "run", None) or getattr(config, "out", None) or config.training.run
+        run = results_of(config)
         print(f"results: {run}", f"next: {program.next.format(run=run, config=named)}", sep="\n")
+
+
+def results_of(config: Any) -> Path:
+    """The folder that a program writes."""
+    return Path(getattr(config, "run", None) or getattr(config, "out", None) or config.training.run)
 
 
 def split(args: Sequence[str]) -> tuple[str | None, list[str]]:

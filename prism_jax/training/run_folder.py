@@ -15,7 +15,7 @@ import jax
 from filelock import FileLock, Timeout
 
 from prism_jax import config as configs
-from prism_jax.atomic import atomic_write, check_writable
+from prism_jax.atomic import atomic_write
 
 LOCK, HOLDER = ".lock", ".lock.json"
 # Settings that may change when a run is resumed: they do not change the result of the next training step.
@@ -48,7 +48,6 @@ def locked(run: str | Path) -> Iterator[None]:
         yield
         return
     run = Path(run)
-    check_writable(run)
     created = [folder for folder in (run, *run.parents) if not folder.exists()]
     run.mkdir(parents=True, exist_ok=True)
     lock = FileLock(run / LOCK)

@@ -222,3 +222,22 @@ def test_a_finished_program_prints_where_its_results_are_and_what_comes_next(cap
     assert out == "results: runs/demo/finetune\nnext: prism export --run runs/demo/finetune --out DIR\n"
     for program in programs.PROGRAMS:
         assert program.next.format(run="r", config="c") is not None
+
+
+@pytest.mark.parametrize(
+    "args",
+    [
+        "data build phantom --out file/x",
+        "data report data --out file/x",
+        "report a b --out file/x",
+        "export --run a --out file/x",
+        "edit --example --remove pacemaker --out file/x",
+        "train finetune --config demo/finetune --run file/x",
+        "eval audit --config demo/audit --run file/x",
+    ],
+)
+def test_a_folder_that_cannot_be_written_is_refused_before_any_work(args, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "file").touch()
+    code, _, err = run(args, capsys)
+    assert (code, err) == (2, "error: file/x cannot be written: file is a file; name another folder\n")

@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from prism_jax.atomic import check_writable
 from prism_jax.data.dicom import secondary_capture
 from prism_jax.data.transforms import XrayFile
 from prism_jax.pixels import to_uint8
@@ -24,13 +23,10 @@ NOTICE = "The edit is a synthetic image made by a model: for research, not for t
 
 
 def check_out(out: Path, *, overwrite: bool) -> None:
-    """Raises ValueError unless the folder `out` can be written, and is new or empty or may be overwritten."""
-    if out.exists() and not out.is_dir():
-        raise ValueError(f"out {out} is a file; name a folder")
+    """Raises ValueError unless the folder `out` is new or empty or may be overwritten."""
     if not overwrite and out.is_dir() and any(out.iterdir()):
         kind = "holds an earlier result" if (out / RESULT).exists() else "is not empty"
         raise ValueError(f"out {out} {kind}; name another folder, or give --overwrite")
-    check_writable(out)
 
 
 def images_of(original: np.ndarray, decoded: np.ndarray) -> dict[str, np.ndarray]:
