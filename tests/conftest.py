@@ -33,12 +33,13 @@ from tokenizers.pre_tokenizers import ByteLevel
 
 from prism_jax.diffusion.schedule import NoiseSchedule, ScheduleConfig
 from prism_jax.metrics.clip import ClipScorer
-from prism_jax.models.autoencoder import AutoencoderConfig, AutoencoderKL
-from prism_jax.models.clip import CLIP, CLIPConfig
-from prism_jax.models.text_encoder import CLIPTextModel, TextConfig
-from prism_jax.models.unet import UNet2DCondition, UNetConfig
+from prism_jax.models.autoencoder import AutoencoderKL
+from prism_jax.models.clip import CLIP
+from prism_jax.models.text_encoder import CLIPTextModel
+from prism_jax.models.unet import UNet2DCondition
 from prism_jax.stable_diffusion import StableDiffusion, load_tokenizer
 from prism_jax.weights import diffusers, pretrained
+from tests import tiny_configs
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_default_matmul_precision", "float32")
@@ -175,9 +176,9 @@ def tiny_sd(tmp_path_factory) -> StableDiffusion:
         json.dumps({"tokenizer_class": "CLIPTokenizer", "model_max_length": 77})
     )
     return StableDiffusion(
-        unet=untrained(UNet2DCondition, dataclasses.replace(UNetConfig.tiny(), **ONE_LEVEL, sample_size=4)),
-        vae=untrained(AutoencoderKL, AutoencoderConfig.tiny()),
-        text_encoder=untrained(CLIPTextModel, TextConfig.tiny(len(tokens))),
+        unet=untrained(UNet2DCondition, dataclasses.replace(tiny_configs.unet(), **ONE_LEVEL, sample_size=4)),
+        vae=untrained(AutoencoderKL, tiny_configs.autoencoder()),
+        text_encoder=untrained(CLIPTextModel, tiny_configs.text_encoder(len(tokens))),
         tokenizer=load_tokenizer(folder),
         schedule=NoiseSchedule.create(ScheduleConfig()),
     )
@@ -186,13 +187,13 @@ def tiny_sd(tmp_path_factory) -> StableDiffusion:
 @pytest.fixture(scope="session")
 def two_level_sd(tiny_sd) -> StableDiffusion:
     """The same with a UNet that halves its latents' sides."""
-    return dataclasses.replace(tiny_sd, unet=untrained(UNet2DCondition, UNetConfig.tiny()))
+    return dataclasses.replace(tiny_sd, unet=untrained(UNet2DCondition, tiny_configs.unet()))
 
 
 @pytest.fixture(scope="session")
 def scorer(tiny_sd) -> ClipScorer:
     """An untrained CLIP of the least size, 32 pixels wide."""
-    config = CLIPConfig.tiny(len(tiny_sd.tokenizer))
+    config = tiny_configs.clip(len(tiny_sd.tokenizer))
     return ClipScorer(clip=untrained(CLIP, config), tokenizer=tiny_sd.tokenizer)
 
 

@@ -27,10 +27,6 @@ class AutoencoderConfig:
     dtype: jnp.dtype = jnp.float32  # compute; parameters are always float32
 
     @classmethod
-    def tiny(cls) -> "AutoencoderConfig":
-        return cls(block_out_channels=(8, 8, 8, 8), layers_per_block=1, norm_num_groups=4, sample_size=64)
-
-    @classmethod
     def from_dict(cls, config: dict[str, Any], *, dtype: jnp.dtype = jnp.float32) -> "AutoencoderConfig":
         """Reads a diffusers `vae/config.json`; raises ValueError for options this network does not have."""
         levels = len(config["block_out_channels"])

@@ -32,10 +32,6 @@ class CLIPConfig:
         return self.text.vocab_size - 1 if self.eos_token_id == WRONG_END else self.eos_token_id
 
     @classmethod
-    def tiny(cls, vocab_size: int = 64) -> "CLIPConfig":
-        return cls(text=TextConfig.tiny(vocab_size), vision=VisionConfig.tiny(), eos_token_id=vocab_size - 1)
-
-    @classmethod
     def from_dict(cls, config: dict[str, Any], *, dtype: jnp.dtype = jnp.float32) -> "CLIPConfig":
         """Reads the config.json of a transformers `CLIPModel`; ValueError where it is of another model."""
         missing = [name for name in ("text_config", "vision_config") if not isinstance(config.get(name), dict)]

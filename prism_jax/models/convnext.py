@@ -42,10 +42,6 @@ class ConvNeXtConfig:
         return cls(depths=(1, 1, 2), dims=(24, 48, 96), kernel_size=5, layer_scale=0.1, pool="mean_max")
 
     @classmethod
-    def tiny(cls) -> "ConvNeXtConfig":
-        return cls(depths=(1, 1), dims=(4, 8), kernel_size=3, layer_scale=0.1, num_classes=3)
-
-    @classmethod
     def from_dict(cls, config: dict[str, Any], *, dtype: jnp.dtype = jnp.float32) -> "ConvNeXtConfig":
         """The inverse of `to_dict`."""
         tuples = {name: tuple(config[name]) for name in ("depths", "dims")}

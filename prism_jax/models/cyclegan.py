@@ -53,10 +53,6 @@ class CycleGANConfig:
         """Of the paper: 64 channels, and nine residual blocks from 256 pixels on, six below; 28 million parameters."""
         return cls(size=size, width=64, blocks=9 if size >= 256 else 6, discriminator_width=64, **options)
 
-    @classmethod
-    def tiny(cls, **options) -> "CycleGANConfig":
-        return cls(**dict(size=16, width=2, blocks=1, discriminator_width=2, halvings=2) | options)
-
 
 def instance_norm(x: jax.Array) -> jax.Array:
     """Every channel of every image `[b, h, w, c]` at mean 0 and variance 1."""

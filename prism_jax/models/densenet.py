@@ -52,10 +52,6 @@ class DenseNetConfig:
         return cls(growth_rate=16, block_config=(2, 3, 4), num_init_features=16, bn_size=2, pool="mean_max")
 
     @classmethod
-    def tiny(cls) -> "DenseNetConfig":
-        return cls(growth_rate=4, block_config=(1, 1), num_init_features=4, bn_size=1, num_classes=3, norm_num_groups=2)
-
-    @classmethod
     def from_dict(cls, config: dict[str, Any], *, dtype: jnp.dtype = jnp.float32) -> "DenseNetConfig":
         """The inverse of `to_dict`."""
         return cls(**config | {"block_config": tuple(config["block_config"])}, dtype=dtype)

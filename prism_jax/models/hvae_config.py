@@ -64,14 +64,6 @@ class HVAEConfig:
         check(self)
 
     @classmethod
-    def tiny(cls, parents: int = 3, **options: Any) -> "HVAEConfig":
-        """The smallest model with all parts: 8 x 8 pixels, three resolutions."""
-        return cls(
-            **dict(encoder="8b1d2,4b1d4,1b1", decoder="1b1,4b1,8b1", widths=(4, 4, 8), z_dim=2) | options,
-            parents=parents,
-        )
-
-    @classmethod
     def from_dict(cls, config: dict[str, Any], *, dtype: jnp.dtype = jnp.float32) -> "HVAEConfig":
         """Reads the output of `to_dict`; ValueError for options that are missing or unknown."""
         names = {field.name for field in dataclasses.fields(cls)} - {"dtype"}

@@ -32,18 +32,6 @@ class VisionConfig:
         return 1 + (self.image_size // self.patch_size) ** 2
 
     @classmethod
-    def tiny(cls) -> "VisionConfig":
-        return cls(
-            hidden_size=16,
-            intermediate_size=32,
-            num_hidden_layers=1,
-            num_attention_heads=2,
-            image_size=32,
-            patch_size=16,
-            projection_dim=8,
-        )
-
-    @classmethod
     def from_dict(cls, config: dict[str, Any], *, dtype: jnp.dtype = jnp.float32) -> "VisionConfig":
         """Reads a transformers `vision_config`; ValueError for one that the network cannot follow."""
         names = {field.name for field in dataclasses.fields(cls)} - {"dtype"}

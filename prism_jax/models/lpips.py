@@ -53,12 +53,6 @@ class LPIPSConfig:
         ]
         return cls(backbone="vgg", convs=tuple(convs))
 
-    @classmethod
-    def tiny(cls, backbone: str = "alex") -> "LPIPSConfig":
-        """The same with few channels."""
-        convs = (cls.alex() if backbone == "alex" else cls.vgg()).convs
-        return cls(backbone=backbone, convs=tuple(dataclasses.replace(c, channels=c.channels // 32) for c in convs))
-
 
 class LPIPS(nnx.Module):
     """Two batches of images to one distance for each pair."""

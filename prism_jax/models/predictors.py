@@ -114,10 +114,6 @@ class ChestConfig:
     quantities: tuple[tuple[str, tuple[str, ...]], ...] = (("age", ("finding",)),)  # and what each is conditioned on
 
     @classmethod
-    def tiny(cls) -> "ChestConfig":
-        return cls(widths=(8, 16))
-
-    @classmethod
     def phantom(cls, widths: tuple[int, ...] = (16, 32, 64, 128)) -> "ChestConfig":
         """For the phantom: age is not conditioned on labels, so that none leaks into its prediction."""
         binary = ("sex", "cardiomegaly", "effusion", "pacemaker", "support_lines", "view")

@@ -27,16 +27,6 @@ class TextConfig:
     dtype: jnp.dtype = jnp.float32  # compute; parameters are always float32
 
     @classmethod
-    def tiny(cls, vocab_size: int = 64) -> "TextConfig":
-        return cls(
-            vocab_size=vocab_size,
-            hidden_size=16,
-            intermediate_size=32,
-            num_hidden_layers=1,
-            num_attention_heads=2,
-        )
-
-    @classmethod
     def from_dict(cls, config: dict[str, Any], *, dtype: jnp.dtype = jnp.float32) -> "TextConfig":
         """Reads a transformers `text_encoder/config.json`."""
         names = {field.name for field in dataclasses.fields(cls)} - {"dtype"}

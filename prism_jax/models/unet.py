@@ -31,18 +31,6 @@ class UNetConfig:
     remat: bool = False  # recompute each block in the backward pass: less memory, about a third more work
 
     @classmethod
-    def tiny(cls) -> "UNetConfig":
-        return cls(
-            block_out_channels=(8, 16),
-            layers_per_block=1,
-            cross_attention=(True, False),
-            num_heads=(2, 2),
-            cross_attention_dim=16,
-            norm_num_groups=4,
-            sample_size=8,
-        )
-
-    @classmethod
     def from_dict(cls, config: dict[str, Any], *, dtype: jnp.dtype = jnp.float32, remat: bool = False) -> "UNetConfig":
         """Reads a diffusers `unet/config.json`; raises ValueError for options this network does not have."""
         _refuse_unsupported(config)

@@ -8,12 +8,13 @@ import numpy as np
 import pytest
 
 from prism_jax.models.autoencoder import AutoencoderConfig, AutoencoderKL
+from tests import tiny_configs
 from tests.conftest import relative_distance, untrained
 
 
 @pytest.fixture(scope="module")
 def tiny() -> AutoencoderKL:
-    return untrained(AutoencoderKL, AutoencoderConfig.tiny())
+    return untrained(AutoencoderKL, tiny_configs.autoencoder())
 
 
 @jax.jit
@@ -35,7 +36,7 @@ def test_a_batch_gives_what_one_by_one_gives(tiny):
 
 
 def test_half_precision_computes_with_and_returns_float32(tiny):
-    half = untrained(AutoencoderKL, dataclasses.replace(AutoencoderConfig.tiny(), dtype=jnp.bfloat16))
+    half = untrained(AutoencoderKL, dataclasses.replace(tiny_configs.autoencoder(), dtype=jnp.bfloat16))
     assert {leaf.dtype for leaf in jax.tree.leaves(half)} == {jnp.dtype(jnp.float32)}
     z = jnp.asarray(np.random.default_rng(0).normal(size=(1, 2, 2, 4)), jnp.float32)
     images = decode(half, z)
@@ -59,7 +60,7 @@ def test_sizes_that_do_not_divide_are_refused_with_those_that_do(tiny):
     ],
 )
 def test_configs_are_read_back_as_written_and_other_networks_refused(name, value):
-    written = AutoencoderConfig.tiny().to_dict()
-    assert AutoencoderConfig.from_dict(written) == AutoencoderConfig.tiny()
+    written = tiny_configs.autoencoder().to_dict()
+    assert AutoencoderConfig.from_dict(written) == tiny_configs.autoencoder()
     with pytest.raises(ValueError, match=rf"vae config: {name} = .* is not supported; it must be"):
         AutoencoderConfig.from_dict(written | {name: value})

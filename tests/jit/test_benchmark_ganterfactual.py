@@ -21,12 +21,13 @@ from prism_jax.evaluation.counterfactuals.cohort import slug
 from prism_jax.evaluation.edits import EditSpec
 from prism_jax.evaluation.judges import Judge
 from prism_jax.evaluation.subjects import Subject
-from prism_jax.models.convnext import ConvNeXt, ConvNeXtConfig
-from prism_jax.models.cyclegan import CycleGANConfig, Generators
+from prism_jax.models.convnext import ConvNeXt
+from prism_jax.models.cyclegan import Generators
 from prism_jax.pixels import to_uint8
 from prism_jax.stats.intervals import BootstrapConfig
 from prism_jax.weights import cyclegan
 from prism_jax.weights.files import fingerprint
+from tests import tiny_configs
 from tests.conftest import untrained
 
 SIZE = 32
@@ -40,12 +41,12 @@ def models(tmp_path_factory):
     """Three classifiers, and generators of two attributes that were trained with the first."""
     made = tmp_path_factory.mktemp("models")
     judge = Classifier.of(
-        untrained(ConvNeXt, dataclasses.replace(ConvNeXtConfig.tiny(), num_classes=3)), targets=TARGETS, size=SIZE
+        untrained(ConvNeXt, dataclasses.replace(tiny_configs.convnext(), num_classes=3)), targets=TARGETS, size=SIZE
     )
     for scale in (1, 2, 3):
         judge.replace(temperature=jnp.full(3, float(scale))).save_pretrained(made / f"judge-{scale}")
     for name in ("cardiomegaly", "support_lines"):
-        generators = untrained(Generators, CycleGANConfig.tiny(attribute=name, size=SIZE))
+        generators = untrained(Generators, tiny_configs.cyclegan(attribute=name, size=SIZE))
         generators.remove.conv_out.bias[...] = jnp.array([3.0])  # nearly white
         if name == "support_lines":
             generators.add.conv_out.bias[...] = jnp.array([-3.0])  # nearly black
@@ -132,11 +133,11 @@ def test_the_classifier_of_the_loss_is_no_judge(models):
 
 
 def test_models_of_one_row_are_of_different_attributes_and_one_size(models, tmp_path):
-    other = untrained(Generators, CycleGANConfig.tiny(attribute="effusion"))
+    other = untrained(Generators, tiny_configs.cyclegan(attribute="effusion"))
     cyclegan.save(other, tmp_path / "other")
     with pytest.raises(ValueError, match=r"models are of \[16, 32\] pixels"):
         ganterfactual.check(row(models, "cardiomegaly", str(tmp_path / "other")), CHANGES[:1], judges(models, 2, 3))
-    cyclegan.save(untrained(Generators, CycleGANConfig.tiny(attribute="Support lines", size=SIZE)), tmp_path / "same")
+    cyclegan.save(untrained(Generators, tiny_configs.cyclegan(attribute="Support lines", size=SIZE)), tmp_path / "same")
     with pytest.raises(ValueError, match="models are of support_lines, Support lines; name one of each"):
         ganterfactual.check(row(models, "support_lines", str(tmp_path / "same")), CHANGES[2:], judges(models, 2, 3))
     with pytest.raises(ValueError, match="name each folder once"):

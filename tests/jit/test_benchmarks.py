@@ -18,10 +18,10 @@ from prism_jax.editing import Edit
 from prism_jax.editing.control import Control
 from prism_jax.editing.edit import SourcePath, _edit
 from prism_jax.editing.inversion import METHODS, _invert
-from prism_jax.models.unet import UNetConfig
+from tests import tiny_configs
 
 BATCH, SIDE, STEPS, INNER = 2, 4, 3, 2
-TINY = UNetConfig.tiny()
+TINY = tiny_configs.unet()
 
 
 @pytest.fixture(scope="module")

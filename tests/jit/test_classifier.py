@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from prism_jax.classifier import Classifier, at_operating_points, preprocess
-from prism_jax.models.convnext import ConvNeXt, ConvNeXtConfig
-from prism_jax.models.densenet import DenseNet, DenseNetConfig
+from prism_jax.models.convnext import ConvNeXt
+from prism_jax.models.densenet import DenseNet
+from tests import tiny_configs
 from tests.conftest import untrained
 
 IMAGES = jnp.asarray(np.random.default_rng(0).uniform(-1, 1, (3, 24, 24, 3)), jnp.float32)
@@ -17,11 +18,13 @@ POINTS = jnp.array([0.2, jnp.nan])
 predict = jax.jit(lambda judge, images: judge.predict(images))
 
 
-@pytest.fixture(scope="module", params=[(DenseNet, DenseNetConfig), (ConvNeXt, ConvNeXtConfig)], ids=str)
+@pytest.fixture(
+    scope="module", params=[(DenseNet, tiny_configs.densenet()), (ConvNeXt, tiny_configs.convnext())], ids=str
+)
 def judge(request):
     """A calibrated classifier of each family."""
     network, config = request.param
-    pooled = dataclasses.replace(config.tiny(), pool="mean_max")
+    pooled = dataclasses.replace(config, pool="mean_max")
     found = Classifier.of(untrained(network, pooled), targets=("edema", "sex"), size=32, age_scale=(50.0, 10.0))
     return found.replace(temperature=jnp.array([2.0, 0.5]), shift=jnp.array([0.1, -0.3]))
 
@@ -89,7 +92,7 @@ def test_images_of_another_kind_are_refused(images, message):
 
 
 def test_outputs_and_targets_have_to_fit():
-    network = untrained(DenseNet, DenseNetConfig.tiny())
+    network = untrained(DenseNet, tiny_configs.densenet())
     with pytest.raises(ValueError, match="the network has 3 outputs, 2 are needed: edema, sex"):
         Classifier.of(network, targets=("edema", "sex"), size=32)
 

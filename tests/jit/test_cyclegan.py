@@ -14,9 +14,10 @@ from prism_jax.models.cyclegan import CycleGANConfig, Discriminator, Generator, 
 from prism_jax.models.predictors import ChestConfig
 from prism_jax.weights import cyclegan as weights
 from prism_jax.weights import diffusers, pretrained
+from tests import tiny_configs
 from tests.conftest import manifest, untrained
 
-TINY = CycleGANConfig.tiny()
+TINY = tiny_configs.cyclegan()
 
 
 def parameters(network, config):
@@ -43,7 +44,7 @@ def test_generators_keep_the_shape_and_discriminators_judge_windows(size, halvin
 @pytest.mark.parametrize(("halvings", "size", "field"), [(1, 48, 16), (2, 64, 34), (3, 96, 70)])
 def test_a_place_of_the_discriminator_sees_its_receptive_field(halvings, size, field, monkeypatch):
     monkeypatch.setattr(cyclegan, "instance_norm", lambda x: x)  # which lets every place know the whole image
-    config = CycleGANConfig.tiny(halvings=halvings, size=size)
+    config = tiny_configs.cyclegan(halvings=halvings, size=size)
     network = untrained(Discriminator, config)
 
     def middle(image):
@@ -107,7 +108,7 @@ def test_a_folder_of_generators_reads_as_it_was_written(tmp_path):
 def test_other_folders_are_refused(tmp_path):
     with pytest.raises(ValueError, match=r"no generators in .*give RUN/model of train\.ganterfactual"):
         weights.load(tmp_path)
-    configs.write(ChestConfig.tiny(), tmp_path)
+    configs.write(ChestConfig(widths=(8, 16)), tmp_path)
     with pytest.raises(ValueError, match=r"holds a ChestConfig; give RUN/model of train\.ganterfactual"):
         weights.load(tmp_path)
     with pytest.raises(ValueError, match=r"training\.json does not say which classifier"):

@@ -10,13 +10,14 @@ from prism_jax.models.hvae import HVAE
 from prism_jax.models.hvae_config import HVAEConfig
 from prism_jax.weights import hvae as weights
 from prism_jax.weights import pretrained
+from tests import tiny_configs
 from tests.conftest import untrained
 
 nightly = pytest.mark.nightly
 
 
 def test_a_folder_gives_back_the_network(tmp_path):
-    model = untrained(HVAE, HVAEConfig.tiny(channels=3, scale="shared", scale_init=0.2, parents_max_res=8))
+    model = untrained(HVAE, tiny_configs.hvae(channels=3, scale="shared", scale_init=0.2, parents_max_res=8))
     weights.save(model, tmp_path)
     loaded = weights.load(tmp_path)
     assert loaded.config == model.config
@@ -65,12 +66,12 @@ def test_the_papers_models_have_as_many_parameters_as_counted(name):
 )
 def test_what_cannot_be_built_is_refused_in_one_line(options, complaint):
     with pytest.raises(ValueError, match=complaint) as error:
-        HVAEConfig.tiny(**options)
+        tiny_configs.hvae(**options)
     assert "\n" not in str(error.value)
 
 
 def test_images_and_parents_of_another_shape_are_refused():
-    model = untrained(HVAE, HVAEConfig.tiny())
+    model = untrained(HVAE, tiny_configs.hvae())
     with pytest.raises(ValueError, match=r"parents of shape \(1, 2\) do not fit"):
         model.sample(jnp.zeros((1, 2)), ())
     with pytest.raises(ValueError, match=r"images of shape \(1, 8, 8, 3\) do not fit"):

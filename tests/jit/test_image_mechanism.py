@@ -9,10 +9,10 @@ from flax import nnx
 from prism_jax import rng
 from prism_jax.models.hvae import HVAE, Descent
 from prism_jax.models.hvae_blocks import Gaussian
-from prism_jax.models.hvae_config import HVAEConfig
 from prism_jax.scm import elbo, image_mechanism
 from prism_jax.scm.elbo import NegativeELBO
 from prism_jax.scm.image_mechanism import CounterfactualConfig
+from tests import tiny_configs
 from tests.conftest import untrained
 
 ALPHA = 0.65
@@ -20,12 +20,12 @@ ALPHA = 0.65
 
 @pytest.fixture(scope="module")
 def exogenous() -> HVAE:
-    return untrained(HVAE, HVAEConfig.tiny(block="light", parents_max_res=4))
+    return untrained(HVAE, tiny_configs.hvae(block="light", parents_max_res=4))
 
 
 @pytest.fixture(scope="module")
 def mediated() -> HVAE:
-    return untrained(HVAE, HVAEConfig.tiny(block="light", conditional_prior=True))
+    return untrained(HVAE, tiny_configs.hvae(block="light", conditional_prior=True))
 
 
 @pytest.fixture(scope="module")
@@ -142,7 +142,7 @@ def test_effects_of_mediators_are_refused_where_nothing_mediates(exogenous, imag
 
 
 def test_bfloat16_keeps_latents_and_pixels_in_float32(images, parents, keys):
-    model = untrained(HVAE, HVAEConfig.tiny(dtype=jnp.bfloat16))
+    model = untrained(HVAE, tiny_configs.hvae(dtype=jnp.bfloat16))
     noise = jax.eval_shape(lambda: image_mechanism.abduct(model, images, parents, keys, 1.0))
     assert {leaf.dtype for leaf in jax.tree.leaves(noise)} == {jnp.dtype("float32")}
 

@@ -8,11 +8,12 @@ import pytest
 from flax import nnx
 from safetensors.numpy import load_file, save_file
 
-from prism_jax.models.text_encoder import CLIPTextModel, TextConfig
-from prism_jax.models.unet import UNet2DCondition, UNetConfig
+from prism_jax.models.text_encoder import CLIPTextModel
+from prism_jax.models.unet import UNet2DCondition
 from prism_jax.training.finetune import lora as finetune_lora
 from prism_jax.training.finetune.lora import Lora
 from prism_jax.weights import lora
+from tests import tiny_configs
 from tests.conftest import untrained
 
 # Matrices under every name that diffusers spells otherwise, and in both networks.
@@ -25,8 +26,8 @@ LAYER = "encoder.layers.0.self_attn.q_proj"
 @pytest.fixture(scope="module")
 def weights():
     networks = {
-        "unet": untrained(UNet2DCondition, UNetConfig.tiny()),
-        "text_encoder": untrained(CLIPTextModel, TextConfig.tiny()),
+        "unet": untrained(UNet2DCondition, tiny_configs.unet()),
+        "text_encoder": untrained(CLIPTextModel, tiny_configs.text_encoder()),
     }
     return {name: nnx.to_pure_dict(nnx.state(network)) for name, network in networks.items()}
 

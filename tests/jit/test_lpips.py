@@ -6,6 +6,7 @@ from safetensors.numpy import save_file
 from prism_jax.models.lpips import LPIPS, SCALE, SHIFT, LPIPSConfig
 from prism_jax.weights import lpips, pretrained
 from prism_jax.weights.lpips import LAYERS, fill, load_lpips
+from tests import tiny_configs
 
 
 def state_dict(config):
@@ -22,7 +23,7 @@ def state_dict(config):
     return found | lins
 
 
-TINY = LPIPSConfig.tiny()
+TINY = tiny_configs.lpips()
 IMAGES = np.random.default_rng(1).uniform(-1, 1, (2, 64, 64, 3)).astype(np.float32)
 
 
@@ -30,7 +31,7 @@ IMAGES = np.random.default_rng(1).uniform(-1, 1, (2, 64, 64, 3)).astype(np.float
 @pytest.mark.parametrize("backbone", ["alex", "vgg"])
 def test_lpips_is_that_of_the_paper_computed_with_pytorch(backbone):
     torch = pytest.importorskip("torch")
-    config = LPIPSConfig.tiny(backbone)
+    config = tiny_configs.lpips(backbone)
     tensors = state_dict(config)
     weights = {name: torch.from_numpy(value) for name, value in tensors.items()}
 
@@ -53,7 +54,7 @@ def test_lpips_is_that_of_the_paper_computed_with_pytorch(backbone):
 
 
 def test_equal_images_have_no_distance_and_the_order_does_not_matter():
-    config = LPIPSConfig.tiny()
+    config = tiny_configs.lpips()
     network = fill(config, state_dict(config).items())
     there, back, same = (network(IMAGES, other) for other in (IMAGES[::-1], IMAGES[::-1], IMAGES))
     np.testing.assert_array_equal(same, 0.0)

@@ -3,13 +3,14 @@ import pytest
 
 from prism_jax.classifier import Classifier
 from prism_jax.metrics.perceptual import perceptual_distance
-from prism_jax.models.convnext import ConvNeXt, ConvNeXtConfig
+from prism_jax.models.convnext import ConvNeXt
+from tests import tiny_configs
 from tests.conftest import untrained
 
 
 @pytest.fixture(scope="module")
 def judge():
-    config = ConvNeXtConfig.tiny()
+    config = tiny_configs.convnext()
     names = [f"finding {i}" for i in range(config.num_classes)]
     return Classifier.of(untrained(ConvNeXt, config), targets=names, size=32)
 

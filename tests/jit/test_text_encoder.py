@@ -10,11 +10,12 @@ import pytest
 
 from prism_jax.models.text_encoder import CLIPTextModel, TextConfig
 from prism_jax.models.transformer import ACTIVATIONS
+from tests import tiny_configs
 from tests.conftest import relative_distance, untrained
 
 
 def test_later_tokens_do_not_reach_earlier_positions():
-    model = untrained(CLIPTextModel, TextConfig.tiny())
+    model = untrained(CLIPTextModel, tiny_configs.text_encoder())
     ids = jnp.arange(60)[None] % 64
     states, changed = (jax.jit(model)(ids) for ids in (ids, ids.at[0, 40].set(63)))
     np.testing.assert_array_equal(states[:, :40], changed[:, :40])
@@ -22,7 +23,7 @@ def test_later_tokens_do_not_reach_earlier_positions():
 
 
 def test_half_precision_computes_with_and_returns_float32():
-    config = TextConfig.tiny()
+    config = tiny_configs.text_encoder()
     full, half = (
         untrained(CLIPTextModel, dataclasses.replace(config, dtype=dtype)) for dtype in (jnp.float32, jnp.bfloat16)
     )
@@ -40,7 +41,7 @@ def test_both_activations_are_the_published_formulas():
 
 
 def test_configs_are_read_back_as_written_and_unknown_activations_refused():
-    config = dataclasses.replace(TextConfig.tiny(), hidden_act="gelu")
+    config = dataclasses.replace(tiny_configs.text_encoder(), hidden_act="gelu")
     assert TextConfig.from_dict(config.to_dict()) == config
     with pytest.raises(ValueError, match=r"hidden_act 'relu' is not one of \['quick_gelu', 'gelu'\]"):
         TextConfig.from_dict({"hidden_act": "relu"})

@@ -9,12 +9,13 @@ import pytest
 from flax import nnx
 
 from prism_jax.models.unet import UNet2DCondition, UNetConfig
+from tests import tiny_configs
 from tests.conftest import ONE_LEVEL, relative_distance, untrained
 
 
 @pytest.fixture(scope="module")
 def tiny() -> UNet2DCondition:
-    return untrained(UNet2DCondition, UNetConfig.tiny())
+    return untrained(UNet2DCondition, tiny_configs.unet())
 
 
 @jax.jit
@@ -40,7 +41,7 @@ def test_a_batch_gives_what_one_by_one_gives_and_one_timestep_serves_all(tiny):
 @pytest.mark.usefixtures("compiled_well")  # compiled quickly, rounding alone moves gradients of this size by more
 def test_rematerialisation_changes_neither_output_nor_gradient():
     def loss_and_gradient(remat: bool):
-        config = dataclasses.replace(UNetConfig.tiny(), **ONE_LEVEL, remat=remat)
+        config = dataclasses.replace(tiny_configs.unet(), **ONE_LEVEL, remat=remat)
         graphdef, params = nnx.split(untrained(UNet2DCondition, config))
 
         def loss(params):
@@ -56,7 +57,7 @@ def test_rematerialisation_changes_neither_output_nor_gradient():
 
 
 def test_half_precision_computes_with_and_returns_float32(tiny):
-    half = untrained(UNet2DCondition, dataclasses.replace(UNetConfig.tiny(), dtype=jnp.bfloat16))
+    half = untrained(UNet2DCondition, dataclasses.replace(tiny_configs.unet(), dtype=jnp.bfloat16))
     assert {leaf.dtype for leaf in jax.tree.leaves(half)} == {jnp.dtype(jnp.float32)}
     out = predict(half, *tiny_call())
     assert out.dtype == jnp.float32
@@ -79,9 +80,9 @@ def test_sizes_that_do_not_divide_are_refused_with_those_that_do(tiny):
     ],
 )
 def test_configs_are_read_back_as_written_and_other_networks_refused(name, value):
-    per_level = dataclasses.replace(UNetConfig.tiny(), num_heads=(2, 4), use_linear_projection=True)
+    per_level = dataclasses.replace(tiny_configs.unet(), num_heads=(2, 4), use_linear_projection=True)
     assert UNetConfig.from_dict(per_level.to_dict()) == per_level
-    written = UNetConfig.tiny().to_dict()
-    assert UNetConfig.from_dict(written) == UNetConfig.tiny()
+    written = tiny_configs.unet().to_dict()
+    assert UNetConfig.from_dict(written) == tiny_configs.unet()
     with pytest.raises(ValueError, match=rf"unet config: .*{name}.* is not supported; only the networks of SD"):
         UNetConfig.from_dict(written | {name: value})

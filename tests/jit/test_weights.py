@@ -9,29 +9,30 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from prism_jax.models.autoencoder import AutoencoderConfig, AutoencoderKL
-from prism_jax.models.clip import CLIP, CLIPConfig
-from prism_jax.models.text_encoder import CLIPTextModel, TextConfig
-from prism_jax.models.unet import UNet2DCondition, UNetConfig
+from prism_jax.models.autoencoder import AutoencoderKL
+from prism_jax.models.clip import CLIP
+from prism_jax.models.text_encoder import CLIPTextModel
+from prism_jax.models.unet import UNet2DCondition
 from prism_jax.weights import diffusers, files, pretrained
+from tests import tiny_configs
 from tests.conftest import manifest, untrained
 
 TINY = {
-    "unet": (UNet2DCondition, UNetConfig.tiny(), diffusers.UNET),
+    "unet": (UNet2DCondition, tiny_configs.unet(), diffusers.UNET),
     "unet_linear": (
         UNet2DCondition,
-        dataclasses.replace(UNetConfig.tiny(), use_linear_projection=True),
+        dataclasses.replace(tiny_configs.unet(), use_linear_projection=True),
         diffusers.UNET,
     ),
-    "vae": (AutoencoderKL, AutoencoderConfig.tiny(), diffusers.AUTOENCODER),
-    "text_encoder": (CLIPTextModel, TextConfig.tiny(), diffusers.TEXT_ENCODER),
-    "clip": (CLIP, CLIPConfig.tiny(), diffusers.CLIP),
+    "vae": (AutoencoderKL, tiny_configs.autoencoder(), diffusers.AUTOENCODER),
+    "text_encoder": (CLIPTextModel, tiny_configs.text_encoder(), diffusers.TEXT_ENCODER),
+    "clip": (CLIP, tiny_configs.clip(), diffusers.CLIP),
 }
 
 
 @pytest.fixture
 def vae() -> AutoencoderKL:
-    return untrained(AutoencoderKL, AutoencoderConfig.tiny())
+    return untrained(AutoencoderKL, tiny_configs.autoencoder())
 
 
 @pytest.fixture
@@ -91,7 +92,7 @@ def test_older_names_of_vae_attention_are_read_also_as_convolutions(folder, vae)
 
 
 def test_text_encoders_are_read_without_their_prefix_and_with_their_buffer(tmp_path):
-    original = untrained(CLIPTextModel, TextConfig.tiny())
+    original = untrained(CLIPTextModel, tiny_configs.text_encoder())
     pretrained.save_text_encoder(original, tmp_path)
     file = tmp_path / f"{pretrained.TEXT_STEM}.safetensors"
     tensors = load_file(file)

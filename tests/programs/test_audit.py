@@ -22,11 +22,12 @@ from prism_jax.evaluation.counterfactuals.run import CounterfactualRun
 from prism_jax.evaluation.edits import EditSpec
 from prism_jax.evaluation.judges import Judge
 from prism_jax.evaluation.subjects import choose, images_of
-from prism_jax.models.convnext import ConvNeXt, ConvNeXtConfig
-from prism_jax.models.densenet import DenseNet, DenseNetConfig
+from prism_jax.models.convnext import ConvNeXt
+from prism_jax.models.densenet import DenseNet
 from prism_jax.stats.effects import EffectConfig
 from prism_jax.stats.intervals import BootstrapConfig
 from prism_jax.stats.sign_flip_test import SignFlipConfig
+from tests import tiny_configs
 from tests.build_dataset import build
 from tests.conftest import untrained
 
@@ -67,7 +68,10 @@ def run(tmp_path_factory):
     """A finished audit by two untrained judges."""
     folder = tmp_path_factory.mktemp("audit")
     make_cohort(folder, size=SIZE, test=50, subjects_per_edit=12, do={"cardiomegaly": 0, "pacemaker": 0})
-    for name, network, tiny in (("one", DenseNet, DenseNetConfig.tiny()), ("other", ConvNeXt, ConvNeXtConfig.tiny())):
+    for name, network, tiny in (
+        ("one", DenseNet, tiny_configs.densenet()),
+        ("other", ConvNeXt, tiny_configs.convnext()),
+    ):
         made = Classifier.of(untrained(network, tiny), targets=TARGETS, size=SIZE, age_scale=(60.0, 15.0))
         made.save_pretrained(folder / name)
     config = AuditRun(

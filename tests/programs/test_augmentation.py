@@ -42,10 +42,11 @@ from prism_jax.training.classifier.run import ClassifierRun, ClassifierValidatio
 from prism_jax.training.examples import Data, ExtraDataset
 from prism_jax.training.loop import LoopConfig
 from prism_jax.training.optimizer import OptimizerConfig
+from tests import tiny_configs
 
 def config():
     return ClassifierRun(
-        network=ConvNeXtConfig.tiny(), targets=("cardiomegaly",), age=False, size=32, batch_size=8,
+        network=tiny_configs.convnext(), targets=("cardiomegaly",), age=False, size=32, batch_size=8,
         data=Data(folder="none", size=32, extra=(ExtraDataset(folder="none"),)),
         loop=LoopConfig(steps=4, log_every=2, checkpoint_every=2, tensorboard=False),
         optimizer=OptimizerConfig(warmup=0),

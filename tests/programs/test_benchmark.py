@@ -38,15 +38,15 @@ from prism_jax.evaluation.benchmark.run import BenchmarkRun
 from prism_jax.evaluation.counterfactuals.run import Inversion
 from prism_jax.evaluation.edits import EditSpec
 from prism_jax.evaluation.judges import Judge
-from prism_jax.models.densenet import DenseNet, DenseNetConfig
+from prism_jax.models.densenet import DenseNet
 from prism_jax.models.hvae import HVAE
-from prism_jax.models.hvae_config import HVAEConfig
 from prism_jax.report import numbers
 from prism_jax.scm import folder, graphs
 from prism_jax.scm.attributes import AttributeModel
 from prism_jax.scm.image_mechanism import CounterfactualConfig, Effect
 from prism_jax.stats.intervals import BootstrapConfig
 from prism_jax.weights import hvae
+from tests import tiny_configs
 from tests.build_dataset import build
 from tests.conftest import untrained
 
@@ -62,12 +62,12 @@ def models(tmp_path_factory):
     """A dozen pictures with captions, and untrained models."""
     made = tmp_path_factory.mktemp("comparison")
     write_pictures(made)
-    hvae.save(untrained(HVAE, HVAEConfig.tiny(**LEAST)), made / "images")
+    hvae.save(untrained(HVAE, tiny_configs.hvae(**LEAST)), made / "images")
     configs.write(GRAPH, made / "images" / "graph")
     drawn = AttributeModel.create(GRAPH, rng.key(0))  # so weakly linked that an edit would hardly be followed
     linked = drawn.replace(params=jax.tree.map(lambda leaf: 10 * leaf, drawn.params))
     folder.save(linked, made / "mechanisms")
-    network = untrained(DenseNet, dataclasses.replace(DenseNetConfig.tiny(), num_classes=len(TARGETS) + 1))
+    network = untrained(DenseNet, dataclasses.replace(tiny_configs.densenet(), num_classes=len(TARGETS) + 1))
     judge = Classifier.of(network, targets=TARGETS, size=SIZE, age_scale=(60.0, 15.0))
     for scale in (1.0, 2.0):
         judge.replace(temperature=judge.temperature * scale).save_pretrained(made / f"judge-{scale:g}")
@@ -301,7 +301,7 @@ def test_a_predicted_mask_needs_no_truth_and_the_phantoms_own_does(models, tiny_
 @pytest.fixture(scope="module")
 def mediated(models):
     """An image mechanism whose latents mediate."""
-    hvae.save(untrained(HVAE, HVAEConfig.tiny(**LEAST, conditional_prior=True)), models / "mediated")
+    hvae.save(untrained(HVAE, tiny_configs.hvae(**LEAST, conditional_prior=True)), models / "mediated")
     configs.write(GRAPH, models / "mediated" / "graph")
     return str(models / "mediated")
 

@@ -19,7 +19,8 @@ from prism_jax.evaluation.edits import EditSpec
 from prism_jax.evaluation.subjects import Images, images_of
 from prism_jax.metrics.choice import Thresholds
 from prism_jax.model_card import AutoencoderError, EditDefaults, ModelCard
-from prism_jax.models.densenet import DenseNet, DenseNetConfig
+from prism_jax.models.densenet import DenseNet
+from tests import tiny_configs
 from tests.build_dataset import build
 from tests.conftest import untrained
 
@@ -203,7 +204,7 @@ def test_a_change_without_a_truth_is_refused_before_anything_is_made(run, tmp_pa
 def test_a_sweep_refuses_what_a_classifier_does_not_find(run, scorer, monkeypatch):
     folder, config = run
     targets = ("cardiomegaly", "effusion", "pacemaker", "support_lines", "sex", "view")
-    network = untrained(DenseNet, dataclasses.replace(DenseNetConfig.tiny(), num_classes=len(targets)))
+    network = untrained(DenseNet, dataclasses.replace(tiny_configs.densenet(), num_classes=len(targets)))
     Classifier.of(network, targets=targets, size=32).save_pretrained(folder / "judge")
     monkeypatch.setattr(counterfactuals_run.ClipScorer, "from_pretrained", lambda folder: scorer)
     lenient = Thresholds(image=-1.0, text=-1.0, direction=-1.0)

@@ -15,7 +15,6 @@ from prism_jax import sharding, stable_diffusion
 from prism_jax.checkpoint import Checkpoints
 from prism_jax.cli import export
 from prism_jax.models.autoencoder import AutoencoderConfig, AutoencoderKL
-from prism_jax.models.text_encoder import TextConfig
 from prism_jax.models.unet import UNetConfig
 from prism_jax.sharding import ShardingConfig
 from prism_jax.stable_diffusion import StableDiffusion
@@ -39,6 +38,7 @@ from prism_jax.training.finetune import (
 from prism_jax.training.finetune.lora import Lora
 from prism_jax.training.finetune.step import DenoisingObjective
 from prism_jax.weights import lora, pretrained
+from tests import tiny_configs
 from tests.build_dataset import build
 from tests.conftest import ONE_LEVEL
 
@@ -92,7 +92,7 @@ def small(workshop, run, **training):
         config,
         vae=str(workshop / "vae"),
         tokenizer=str(workshop / "tokens"),
-        text_encoder=TextConfig.tiny(),
+        text_encoder=tiny_configs.text_encoder(),
         unet=UNET,
         training=dataclasses.replace(config.training, **options | training),
     )
@@ -253,5 +253,7 @@ def test_an_initial_folder_of_other_networks_is_refused(workshop, trained):
     config = small(workshop, trained[0])
     with pytest.raises(ValueError, match=r"text_encoder num_hidden_layers 1, not 2"):
         pretrain.prepare(
-            dataclasses.replace(config, text_encoder=dataclasses.replace(TextConfig.tiny(), num_hidden_layers=2))
+            dataclasses.replace(
+                config, text_encoder=dataclasses.replace(tiny_configs.text_encoder(), num_hidden_layers=2)
+            )
         )

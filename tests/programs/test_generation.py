@@ -17,8 +17,9 @@ from prism_jax.evaluation.generation.run import GenerationRun
 from prism_jax.evaluation.sampling import Samples
 from prism_jax.metrics.distribution import DistributionConfig
 from prism_jax.metrics.memorisation import Memorisation
-from prism_jax.models.convnext import ConvNeXt, ConvNeXtConfig
+from prism_jax.models.convnext import ConvNeXt
 from prism_jax.stats.intervals import BootstrapConfig
+from tests import tiny_configs
 from tests.build_dataset import build
 from tests.conftest import untrained
 
@@ -30,7 +31,7 @@ def folder(tmp_path_factory):
     """Phantoms of 32 pixels and an untrained judge."""
     folder = tmp_path_factory.mktemp("generation")
     build("phantom", None, folder / "set", preset="balanced", size=32, train=24, val=8, test=12)
-    judge = Classifier.of(untrained(ConvNeXt, ConvNeXtConfig.tiny()), targets=("effusion", "sex", "view"), size=32)
+    judge = Classifier.of(untrained(ConvNeXt, tiny_configs.convnext()), targets=("effusion", "sex", "view"), size=32)
     judge.save_pretrained(folder / "judge")
     return folder
 

@@ -33,6 +33,7 @@ from prism_jax.training.classifier.run import ClassifierRun, ClassifierValidatio
 from prism_jax.training.examples import Data, ExtraDataset
 from prism_jax.training.loop import LoopConfig
 from prism_jax.training.optimizer import OptimizerConfig
+from tests import tiny_configs
 from tests.build_dataset import build
 
 COUNT = 40
@@ -63,7 +64,7 @@ def config(folder, run, *, steps=4, **options) -> ClassifierRun:
     return ClassifierRun(
         **dict(
             run=str(run),
-            network=dataclasses.replace(DenseNetConfig.tiny(), block_config=(1,)),
+            network=dataclasses.replace(tiny_configs.densenet(), block_config=(1,)),
             augmentation=STILL,
             data=Data(folder=folder, size=16),
             size=16,

@@ -9,7 +9,6 @@ import pytest
 from prism_jax import config as configs
 from prism_jax import rng
 from prism_jax.models.hvae import HVAE
-from prism_jax.models.hvae_config import HVAEConfig
 from prism_jax.models.predictors import MorphoConfig, MorphoPredictor
 from prism_jax.scm import folder, graphs, observed
 from prism_jax.scm.attributes import AttributeModel
@@ -22,11 +21,12 @@ from prism_jax.training.image_mechanism.validation import ImageMechanismValidati
 from prism_jax.training.loop import LoopConfig
 from prism_jax.training.optimizer import OptimizerConfig
 from prism_jax.weights import hvae, predictors
+from tests import tiny_configs
 from tests.conftest import config_name, shipped_configs, untrained
 
 GRAPH = graphs.morphomnist()
 LEAST = dict(encoder="8b1d8,1b1", decoder="1b1,8b1", widths=(4, 8), block="light", parents=GRAPH.width)
-MEDIATED = HVAEConfig.tiny(**LEAST, conditional_prior=True)
+MEDIATED = tiny_configs.hvae(**LEAST, conditional_prior=True)
 FROM = "image", "mechanisms", "predictors"
 
 

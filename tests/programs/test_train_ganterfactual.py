@@ -13,7 +13,6 @@ from flax import nnx
 from prism_jax import rng
 from prism_jax.classifier import Classifier
 from prism_jax.models.convnext import ConvNeXt, ConvNeXtConfig
-from prism_jax.models.cyclegan import CycleGANConfig
 from prism_jax.training import state as states
 from prism_jax.training.examples import Data
 from prism_jax.training.ganterfactual import (
@@ -30,6 +29,7 @@ from prism_jax.training.ganterfactual.validation import GANterfactualValidation
 from prism_jax.training.loop import LoopConfig
 from prism_jax.training.optimizer import OptimizerConfig, make_optimizer
 from prism_jax.weights import pretrained
+from tests import tiny_configs
 from tests.conftest import untrained
 
 ATTRIBUTE = "cardiomegaly"
@@ -66,7 +66,7 @@ def small(run, folder, **options):
             run=str(run),
             classifier=str(folder),
             data=Data(size=16),
-            model=CycleGANConfig.tiny(attribute=ATTRIBUTE),
+            model=tiny_configs.cyclegan(attribute=ATTRIBUTE),
             objective=GANterfactualObjective(pool=3),
             optimizer=OptimizerConfig(peak=1e-3, warmup=0, decay="constant", b1=0.5, clip=float("inf")),
             batch_size=2,

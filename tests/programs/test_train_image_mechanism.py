@@ -13,7 +13,6 @@ from prism_jax import sharding
 from prism_jax.data import transforms
 from prism_jax.data.schema import Attributes, Example
 from prism_jax.data.sources.morphomnist import MorphoMnistSplit
-from prism_jax.models.hvae_config import HVAEConfig
 from prism_jax.scm import graphs, observations, observed
 from prism_jax.scm.elbo import NegativeELBO
 from prism_jax.scm.graph import Graph
@@ -28,6 +27,7 @@ from prism_jax.training.loop import LoopConfig
 from prism_jax.training.optimizer import OptimizerConfig
 from prism_jax.training.trained_weights import trained_weights
 from prism_jax.weights import hvae
+from tests import tiny_configs
 from tests.conftest import config_name, shipped_configs
 
 GRAPH = graphs.phantom()
@@ -39,7 +39,7 @@ def small(run, **options):
         **dict(
             run=str(run),
             data=Data(size=8),
-            model=HVAEConfig.tiny(**LEAST),
+            model=tiny_configs.hvae(**LEAST),
             optimizer=OptimizerConfig(peak=1e-2, warmup=0, decay="constant", b1=0.9, b2=0.9, clip=350.0),
             batch_size=8,
             loop=LoopConfig(steps=4, log_every=1, checkpoint_every=2, keep=2, tensorboard=False),
@@ -174,7 +174,7 @@ def test_shipped_configurations_fit_together_and_survive_their_file(file, tmp_pa
 @pytest.mark.parametrize(
     ("options", "complaint"),
     [
-        (dict(model=HVAEConfig.tiny(parents=3)), "model.parents 3 are not the 7 channels"),
+        (dict(model=tiny_configs.hvae(parents=3)), "model.parents 3 are not the 7 channels"),
         (dict(data=Data(size=16)), "data.size 16 is not the model's 8"),
         (dict(validation=ImageMechanismValidation(every=3)), "is no multiple of validation.every 3"),
         (dict(objective=NegativeELBO(parents_only=True)), "posteriors are not trained, and there is no free energy"),

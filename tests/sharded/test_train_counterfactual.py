@@ -14,7 +14,6 @@ from flax import nnx
 from prism_jax import config as configs
 from prism_jax import rng, sharding
 from prism_jax.models.hvae import HVAE
-from prism_jax.models.hvae_config import HVAEConfig
 from prism_jax.scm import folder
 from prism_jax.scm.attributes import AttributeModel
 from prism_jax.training import loop
@@ -24,6 +23,7 @@ from prism_jax.training.image_mechanism.counterfactual_run import Counterfactual
 from prism_jax.training.image_mechanism.counterfactual_step import CounterfactualObjective
 from prism_jax.training.optimizer import make_optimizer
 from prism_jax.weights import hvae, predictors
+from tests import tiny_configs
 from tests.conftest import compiled_once, untrained
 from tests.programs.test_train_counterfactual import FROM, GRAPH, LEAST, MEDIATED, data, judge, models, small  # noqa: F401
 
@@ -128,7 +128,7 @@ def test_predictors_and_mechanisms_are_what_they_were_after_training(straight, m
 
 @pytest.mark.parametrize("targets", ["hard", "soft"])
 def test_a_model_without_mediators_trains_too(targets, models, data, tmp_path):
-    hvae.save(untrained(HVAE, HVAEConfig.tiny(**LEAST)), tmp_path)
+    hvae.save(untrained(HVAE, tiny_configs.hvae(**LEAST)), tmp_path)
     configs.write(GRAPH, tmp_path / "graph")
     config = small("nowhere", models, image=str(tmp_path), objective=CounterfactualObjective(targets=targets))
     networks, params, frozen = counterfactual_run.taken_apart(counterfactual_run.load(config), MESH)

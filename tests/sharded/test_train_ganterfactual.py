@@ -10,7 +10,6 @@ import pytest
 from flax import nnx
 
 from prism_jax import rng, sharding
-from prism_jax.models.cyclegan import CycleGANConfig
 from prism_jax.training import loop
 from prism_jax.training.examples import Data
 from prism_jax.training.ganterfactual import data as ganterfactual_data
@@ -19,6 +18,7 @@ from prism_jax.training.ganterfactual import validation as ganterfactual_validat
 from prism_jax.training.ganterfactual.data import UnpairedBatches
 from prism_jax.weights import cyclegan as weights
 from prism_jax.weights.files import fingerprint
+from tests import tiny_configs
 from tests.build_dataset import build
 from tests.conftest import compiled_once
 from tests.programs.test_train_ganterfactual import ATTRIBUTE, data, drawn_on_the_host, folder, judge, small  # noqa: F401
@@ -123,9 +123,9 @@ def test_a_batch_that_is_left_out_moves_nothing(straight, compiled, data):
     [
         (dict(data=Data(size=32)), "data.size 32 is not the model's 16"),
         (dict(batch_size=3), "batch_size 3 does not divide over 2 devices"),
-        (dict(model=CycleGANConfig.tiny(attribute="pacemaker")), "--classifier .*does not know 'pacemaker'"),
+        (dict(model=tiny_configs.cyclegan(attribute="pacemaker")), "--classifier .*does not know 'pacemaker'"),
         (dict(classifier="nowhere"), "--classifier nowhere: no classifier in nowhere"),
-        (dict(model=CycleGANConfig.tiny(channels=3)), "model.channels 3: the data sets here are grey"),
+        (dict(model=tiny_configs.cyclegan(channels=3)), "model.channels 3: the data sets here are grey"),
     ],
 )
 def test_options_that_do_not_fit_are_refused_before_anything_slow(options, complaint, folder):
