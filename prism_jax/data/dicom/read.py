@@ -168,7 +168,7 @@ def _decode(dataset: Dataset) -> np.ndarray:
 
 
 def _decode_jpeg_of_12_bits(dataset: Dataset) -> np.ndarray:
-    """Stored values [h, w] of a JPEG Extended file, which none of pydicom's own decoders reads beyond 8 bits."""
+    """Stored values [h, w] of a JPEG Extended file of 12 bits; pydicom's plugins refuse those that devices write."""
     from pydicom.encaps import generate_frames
 
     try:
