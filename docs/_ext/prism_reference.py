@@ -25,7 +25,6 @@ PLACEHOLDER = re.compile(r"<!-- (commands|configurations|modules) ?([\w.]*) -->"
 def setup(app: Any) -> dict[str, bool]:
     app.connect("source-read", _fill_placeholders)
     app.connect("autodoc-process-docstring", _escape_docstring, priority=400)  # before napoleon
-    app.connect("autodoc-process-docstring", _restore_attribute, priority=600)  # after it
     return {"parallel_read_safe": True}
 
 
@@ -84,15 +83,6 @@ def _modules(package: str) -> Iterator[str]:
         yield from (f"## {name}", "", "```{eval-rst}", f".. automodule:: {name}", "   :ignore-module-all:", "```", "")
 
 
-_attributes: dict[str, list[str]] = {}
-
-
-def _restore_attribute(app: Any, what: str, name: str, obj: Any, options: Any, lines: list[str]) -> None:
-    """Napoleon reads "Steps: how many." of an attribute as a type and a text; it is a sentence."""
-    if what == "attribute" and name in _attributes:
-        lines[:] = _attributes[name]
-
-
 def _escape_docstring(app: Any, what: str, name: str, obj: Any, options: Any, lines: list[str]) -> None:
     """Docstrings are plain text: outside of `code`, what reStructuredText reads as markup is escaped.
 
@@ -109,9 +99,8 @@ def _escape_docstring(app: Any, what: str, name: str, obj: Any, options: Any, li
                 escaped += ["", "::", ""]
             is_literal = True
         escaped.append(line if is_literal else _escape(line))
-    lines[:] = escaped
-    if what == "attribute":
-        _attributes[name] = list(lines)
+    # Napoleon would read the first line "Steps: how many." of an attribute as type and text: a comment goes before it.
+    lines[:] = ["..", "", *escaped] if what == "attribute" else escaped
 
 
 def _escape(line: str) -> str:

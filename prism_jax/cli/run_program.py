@@ -1,5 +1,6 @@
 """`prism train NAME` and `prism eval NAME`: reads the configuration, checks that it is the program's, runs it."""
 
+import argparse
 import importlib
 import sys
 from collections.abc import Sequence
@@ -84,15 +85,12 @@ def results_of(config: Any) -> Path:
 
 def split(args: Sequence[str]) -> tuple[str | None, list[str]]:
     """The value of `--config`, or None, and all other arguments."""
-    args = list(args)
-    for at, word in enumerate(args):
-        if word == CONFIG:
-            if at + 1 == len(args):
-                raise ValueError(f"{CONFIG} needs a name or a file; prism configs lists what ships")
-            return args[at + 1], args[:at] + args[at + 2 :]
-        if word.startswith(f"{CONFIG}="):
-            return word.removeprefix(f"{CONFIG}="), args[:at] + args[at + 1 :]
-    return None, args
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument(CONFIG, nargs="?", const="")
+    given, others = parser.parse_known_args(args)
+    if given.config == "":
+        raise ValueError(f"{CONFIG} needs a name or a file; prism configs lists what ships")
+    return given.config, others
 
 
 def check(program: Program, config: Any, named: str) -> None:

@@ -84,7 +84,7 @@ def _listed(file: Path, wording: Template, form: CaptionForm) -> Images:
             completed = model_captions.complete(wording.parse(row["prompt"]), form)
         except ValueError as error:
             raise ValueError(f"{file}, line {i + 2}: {error}") from error
-        name = row.get("id") or re.sub(r"[^\w.=-]+", "-", row["path"])
+        name = row.get("id") or slug(row["path"])
         if not re.fullmatch(r"[\w.=-]+", name):
             raise ValueError(
                 f"{file}, line {i + 2}: id {name!r} is not a valid file name; use letters, digits and _.=-"
@@ -154,6 +154,11 @@ def choose(
     if unused:
         raise ValueError("; ".join(why_unused(images, edits[k]) for k in sorted(unused)))
     return chosen
+
+
+def slug(name: str) -> str:
+    """A name as a file name."""
+    return re.sub(r"[^\w.=-]+", "-", name)
 
 
 def why_unused(images: Images, edit: EditSpec) -> str:

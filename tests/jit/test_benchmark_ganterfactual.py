@@ -17,10 +17,9 @@ from prism_jax.evaluation.benchmark import ganterfactual, queries
 from prism_jax.evaluation.benchmark import run as benchmark_run
 from prism_jax.evaluation.benchmark.methods import Baseline, Translator
 from prism_jax.evaluation.benchmark.run import BenchmarkRun
-from prism_jax.evaluation.counterfactuals.cohort import slug
 from prism_jax.evaluation.edits import EditSpec
 from prism_jax.evaluation.judges import Judge
-from prism_jax.evaluation.subjects import Subject
+from prism_jax.evaluation.subjects import Subject, slug
 from prism_jax.models.convnext import ConvNeXt
 from prism_jax.models.cyclegan import Generators
 from prism_jax.pixels import to_uint8

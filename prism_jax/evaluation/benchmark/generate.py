@@ -23,7 +23,7 @@ from prism_jax.data.image_files import read_image
 from prism_jax.data.schema import Attributes
 from prism_jax.evaluation.benchmark.editors import CounterfactualEditor
 from prism_jax.evaluation.benchmark.queries import Query, back, firsts, null
-from prism_jax.evaluation.counterfactuals.cohort import slug
+from prism_jax.evaluation.subjects import slug
 
 Kind = Literal["null", "edited", "back"]
 KINDS: tuple[Kind, ...] = ("null", "edited", "back")

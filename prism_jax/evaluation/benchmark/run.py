@@ -33,10 +33,9 @@ from prism_jax.evaluation.benchmark.measure import BenchmarkInputs
 from prism_jax.evaluation.benchmark.methods import CausalModel, Editor, Method, Translator
 from prism_jax.evaluation.benchmark.queries import Query, fitted, queries_of, with_known_parents
 from prism_jax.evaluation.benchmark.tables import Results
-from prism_jax.evaluation.counterfactuals.cohort import slug
 from prism_jax.evaluation.edits import EditSpec
 from prism_jax.evaluation.judges import Judge
-from prism_jax.evaluation.subjects import Images, choose, images_of
+from prism_jax.evaluation.subjects import Images, choose, images_of, slug
 from prism_jax.metrics.perceptual import PerceptualDistance, perceptual_distance
 from prism_jax.stats.intervals import BootstrapConfig
 from prism_jax.weights.files import fingerprint

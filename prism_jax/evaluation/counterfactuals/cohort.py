@@ -7,7 +7,6 @@ the manifest. A process that dies can be restarted, on any machine, without affe
 import contextlib
 import dataclasses
 import json
-import re
 import time
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -27,7 +26,7 @@ from prism_jax.evaluation.counterfactuals.inversion_store import InversionStore,
 from prism_jax.evaluation.counterfactuals.manifest import DONE, FAILED, REFUSED, Manifest
 from prism_jax.evaluation.counterfactuals.strength_sweep import Candidate, Sweep, flips_of, select
 from prism_jax.evaluation.edits import EditSpec
-from prism_jax.evaluation.subjects import Images, Subject
+from prism_jax.evaluation.subjects import Images, Subject, slug
 from prism_jax.metrics.choice import BEST_BY, Thresholds
 from prism_jax.metrics.clip import ClipScorer
 from prism_jax.metrics.counterfactual import CHANGE_THRESHOLD
@@ -220,8 +219,11 @@ def _rows(
     if error is None:
         names = {name: f"{subject.id}/{name}" for name in ("original", "autoencoded", "reconstruction")}
         images |= {names[name]: outputs[name] for name in names}
-        shared |= names | dict(psnr=_psnr(outputs["original"], outputs["reconstruction"]))
-        status, error = REFUSED, _another_kind(cohort, outputs)
+        pair = (outputs[name][None, ..., None] for name in ("original", "reconstruction"))
+        shared |= names | dict(psnr=float(psnr(*pair, value_range=(0, 255))[0]))
+        factor = cohort.sd.vae.config.factor
+        loss = image_kind.lost_detail(outputs["original"][None], outputs["autoencoded"][None], factor)[0]
+        status, error = REFUSED, image_kind.why_another_kind(float(loss), cohort.autoencoder)
     rows, first = [], 0
     for k, candidates in zip(subject.edits, cohort.candidates(subject), strict=True):
         columns = range(first, first + len(candidates))
@@ -256,27 +258,19 @@ def _row_of_edit(
     if best is None:
         status = REFUSED if candidates[0].scores else FAILED
         row |= dict(status=status, error="; ".join(candidates[0].refusals))
-        best = _least_bad(candidates)
+        # The image of a refused candidate is kept for audits, which judge all edits.
+        finite = [i for i, candidate in enumerate(candidates) if candidate.is_finite and candidate.scores]
+        best = max(finite, key=lambda i: candidates[i].scores[BEST_BY], default=None)
     if best is None:
         return row, {}
     name = f"{subject.id}/{slug(cohort.edits[k].name)}"
     edited = outputs["edited"][columns[best]]
-    change, mask = _change(outputs["reconstruction"], edited)
+    change = np.abs(edited.astype(np.int16) - outputs["reconstruction"])
+    mask = change > CHANGE_THRESHOLD
+    row |= dict(mean_change=float(change.mean()), changed_fraction=float(mask.mean()))
     strengths = {field: records[best][field] for field in ("guidance", "cross_steps", "self_steps")}
-    return row | change | strengths | dict(edited=name, mask=f"{name}-mask"), {name: edited, f"{name}-mask": mask}
-
-
-def _another_kind(cohort: Cohort, outputs: dict[str, Any]) -> str | None:
-    """The reason why an image does not resemble the training images; None if it does, or without a model card."""
-    factor = cohort.sd.vae.config.factor
-    loss = image_kind.lost_detail(outputs["original"][None], outputs["autoencoded"][None], factor)[0]
-    return image_kind.why_another_kind(float(loss), cohort.autoencoder)
-
-
-def _least_bad(candidates: Sequence[Candidate]) -> int | None:
-    """Index of the refused candidate whose image is kept for audits, which judge all edits; None if none is finite."""
-    finite = [i for i, candidate in enumerate(candidates) if candidate.is_finite and candidate.scores]
-    return max(finite, key=lambda i: candidates[i].scores[BEST_BY], default=None)
+    images = {name: edited, f"{name}-mask": mask.astype(np.uint8) * 255}
+    return row | strengths | dict(edited=name, mask=f"{name}-mask"), images
 
 
 def _candidate(edit: editing.Edit, column: int, outputs: dict[str, Any]) -> Candidate:
@@ -289,20 +283,3 @@ def _candidate(edit: editing.Edit, column: int, outputs: dict[str, Any]) -> Cand
         is_finite=bool(outputs["is_finite"][1 + column]),
         scores={name: float(value) for name, value in columns.items()},
     )
-
-
-def _change(reconstruction: np.ndarray, edited: np.ndarray) -> tuple[dict[str, float], np.ndarray]:
-    """Size of the change by an edit, and its mask uint8 [h, w], 255 above the threshold."""
-    change = np.abs(edited.astype(np.int16) - reconstruction)
-    mask = change > CHANGE_THRESHOLD
-    return dict(mean_change=float(change.mean()), changed_fraction=float(mask.mean())), mask.astype(np.uint8) * 255
-
-
-def _psnr(original: np.ndarray, reconstruction: np.ndarray) -> float:
-    pair = (image[None, ..., None] for image in (original, reconstruction))
-    return float(psnr(*pair, value_range=(0, 255))[0])
-
-
-def slug(name: str) -> str:
-    """A name as a file name."""
-    return re.sub(r"[^\w.=-]+", "-", name)
