@@ -11,14 +11,15 @@ import numpy as np
 import tyro
 
 from prism_jax import editing, image_kind, model_card, pretrained
+from prism_jax.classifier import Classifier
 from prism_jax.data import plausibility, transforms
 from prism_jax.data.captions.templates import EXAMPLE, PLAIN
 from prism_jax.data.transforms import XrayFile
 from prism_jax.editing.edit import make_control
+from prism_jax.evaluation.counterfactuals import attention_maps
 from prism_jax.evaluation.single_edit import captions, files, outcome
 from prism_jax.evaluation.single_edit.captions import Prompts
-from prism_jax.evaluation.single_edit.run import attention_sheet, edit_image, metrics_of
-from prism_jax.evaluation.single_edit.stages import Stages, say
+from prism_jax.evaluation.single_edit.run import Stages, edit_image, metrics_of, say
 from prism_jax.model_card import NO_CARD, EditDefaults, ModelCard
 from prism_jax.pixels import to_uint8
 from prism_jax.report.versions import versions
@@ -123,24 +124,25 @@ def run(options: Options) -> int:
     return 0
 
 
-def edit_and_write(options: Options, folder: Path, card: ModelCard, image: XrayFile, defaults: EditDefaults) -> None:
+def edit_and_write(options: Options, model: Path, card: ModelCard, image: XrayFile, defaults: EditDefaults) -> None:
     """The slow part: loads the model, inverts, edits, measures and writes."""
     stages = Stages()
     stages.begin("loading the model", "load")
-    sd = StableDiffusion.from_pretrained(folder, dtype=jnp.dtype(options.dtype))
+    sd = StableDiffusion.from_pretrained(model, dtype=jnp.dtype(options.dtype))
     pixels = transforms.to_input(image.pixels, options.size or sd.size)[None]  # [1, h, w, 3]
     lost_detail, is_known_kind = check_kind(options, sd, pixels, card)
-    judges = outcome.load_judges(card.judges) if is_known_kind else {}
+    folders = card.judges.values() if is_known_kind else ()
+    judges = [Classifier.from_pretrained(pretrained.folder(folder)) for folder in folders]
     predicted = outcome.predict(judges, pixels)[0] if judges else None
     prompts = prompts_of(options, card, predicted)
     edit = with_masks(options, edit_of(options, defaults, prompts), image, pixels.shape[1])
     make_control([prompts.source], [[edit]], sd.tokenizer, defaults.steps)  # refuses words that are not in the prompt
     decoded = edit_image(sd, pixels, prompts.source, edit, defaults, seed=options.seed, stages=stages)
-    effects = outcome.measure(judges, prompts.change, decoded)
+    effects = outcome.effects(prompts.change, *outcome.predict(judges, np.clip(decoded, -1, 1))) if judges else {}
     images = files.images_of(pixels[0], decoded)
     if options.attention:
         stages.begin("drawing where words looked", "attention")
-        images["attention"] = attention_sheet(sd, prompts, images)
+        images["attention"] = attention_maps.sheet(sd, (prompts.source, prompts.target), images)
     lines = [*prompts.lines, *outcome.report(effects)]
     if notes := outcome.contradictions(prompts.stated, predicted or {}):
         lines.append(f"CHECK THE PROMPT: the judges see {'; '.join(notes)}")

@@ -58,7 +58,9 @@ def run(options: Options) -> int:
     config = config_of(options.run)
     if options.lora:
         return write_lora(options, config)
-    base = base_model(options, config)
+    base = model_folder(options.model or config.model)
+    if not base.is_dir():
+        raise ValueError(f"{base}, which {options.run} started from, is not here; give --model its folder")
     step, trained = trained_weights(options.run, options.step, best=options.best)
     if config.lora is None:
         change, how = partial(overlaid, trained=trained), "the rest from"
@@ -110,14 +112,6 @@ def config_of(run: Path) -> FinetuneRun:
     if not isinstance(config, FinetuneRun):
         raise ValueError(f"{run} holds a {type(config).__name__}; only runs of finetune and pretrain are exported")
     return config
-
-
-def base_model(options: Options, config: FinetuneRun) -> Path:
-    """The model folder with the parameters that the run did not train."""
-    base = model_folder(options.model or config.model)
-    if not base.is_dir():
-        raise ValueError(f"{base}, which {options.run} started from, is not here; give --model its folder")
-    return base
 
 
 def with_weights(sd: StableDiffusion, change: Callable[[dict[str, Any]], dict[str, Any]]) -> StableDiffusion:

@@ -86,11 +86,13 @@ def results_of(config: Any) -> Path:
 def split(args: Sequence[str]) -> tuple[str | None, list[str]]:
     """The value of `--config`, or None, and all other arguments."""
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    parser.add_argument(CONFIG, nargs="?", const="")
+    parser.add_argument(CONFIG, nargs="?", const="", action="append", default=[])
     given, others = parser.parse_known_args(args)
-    if given.config == "":
+    if "" in given.config:
         raise ValueError(f"{CONFIG} needs a name or a file; prism configs lists what ships")
-    return given.config, others
+    if len(given.config) > 1:
+        raise ValueError(f"{CONFIG} is given {len(given.config)} times: {', '.join(given.config)}; give it once")
+    return next(iter(given.config), None), others
 
 
 def check(program: Program, config: Any, named: str) -> None:

@@ -147,7 +147,7 @@ def wanted(case: Case, columns: Sequence[str]) -> dict[str, float]:
 def _known(
     config: CounterfactualRun, ids: set[str], frame: tuple[int, int]
 ) -> tuple[dict[str, schema.Attributes], dict[str, dict[str, np.ndarray]]]:
-    """(Attributes, masks) of these images by id."""
+    """(Attributes, masks aligned with the network's input of size `frame`) of these images by id."""
     attributes, masks = {}, {}
     if Path(config.data).suffix == ".csv":
         images = images_of(config.data, config.split, config.wording)
@@ -157,14 +157,10 @@ def _known(
         for example in pipeline.open_split(config.data, config.split):
             if (name := str(example.id)) in ids:
                 attributes[name] = example.attributes
-                masks[name] = {key: _framed(png, frame, config.fit) for key, png in example.masks.items()}
+                framed = lambda png: transforms.to_input(transforms.decode(png), frame, config.fit, factor=1)
+                masks[name] = {key: framed(png)[..., 0] > 0 for key, png in example.masks.items()}
             if len(attributes) == len(ids):
                 break
     if missing := sorted(ids - attributes.keys()):
         raise ValueError(f"{config.data} has no image {missing[0]} ({len(missing)} missing); it was rebuilt since")
     return attributes, masks
-
-
-def _framed(png: bytes, frame: tuple[int, int], fit: transforms.Fit) -> np.ndarray:
-    """A stored mask aligned with the network's input, bool [h, w]."""
-    return transforms.to_input(transforms.decode(png), frame, fit, factor=1)[..., 0] > 0

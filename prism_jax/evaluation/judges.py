@@ -12,6 +12,8 @@ from prism_jax.evaluation.edited_cohort import AGE
 from prism_jax.pixels import rgb_from_uint8
 from prism_jax.training.predict import predict_dataset
 
+_predict = jax.jit(Classifier.predict)
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Judge:
@@ -61,8 +63,3 @@ def probabilities(scores: np.ndarray, columns: Sequence[str]) -> np.ndarray:
     """Logits [..., c] as probabilities in [0, 1]; the column "age" stays in years."""
     is_age = np.array([column == AGE for column in columns])
     return np.where(is_age, scores, expit(scores))
-
-
-@jax.jit
-def _predict(judge: Classifier, images: jax.Array) -> Prediction:
-    return judge.predict(images)

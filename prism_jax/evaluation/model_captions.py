@@ -17,10 +17,6 @@ class Completed:
     attributes: Attributes
     assumed: Mapping[str, bool]  # findings that the caption did not state, and the state they were given
 
-    def describe_assumed(self) -> str:
-        """The assumed states in the words of a caption: "no support lines, effusion"."""
-        return ", ".join(name if state else f"no {name}" for name, state in self.assumed.items())
-
 
 def complete(
     attributes: Attributes,

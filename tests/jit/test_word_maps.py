@@ -65,4 +65,5 @@ def test_of_an_edit_all_new_words_are_shown_and_of_the_source_those_that_go(tiny
         ("no", True, True),
         ("effusion", True, True),
     ]
-    assert attention_maps.sheet(found).shape[2] == 3
+    shown = dict(zip(("reconstruction", "edit"), pictures, strict=True))
+    assert attention_maps.sheet(tiny_sd, ("man with effusion", "man with no effusion"), shown).shape[2] == 3

@@ -76,7 +76,8 @@ def test_the_table_of_distances_states_the_targets_of_each_edit():
     config = CounterfactualRun(edits=(EditSpec(edit="add pacemaker"), EditSpec(edit="remove pacemaker")))
     fidelity = {name: dict.fromkeys(("psnr", "ssim", "l1"), NO_ESTIMATE) for name in (AUTOENCODER, INVERSION)}
     errors = {edit.name: perfect for edit in config.edits}
-    distances, images = counterfactuals_report.tables(config, fidelity, errors, outcomes={})
+    distances = counterfactuals_report.distances(config, errors)
+    images = counterfactuals_report.reconstructions(config, fidelity)
     checks = [cell for row in distances.rows for cell in row if isinstance(cell, Check)]
     assert [(check.at_least, check.at_most) for check in checks] == [(0.8, None), (None, 2.0), (0.8, None), (None, 1.5)]
     assert not any(check.is_met for check in checks)  # the reconstruction is as good; outside is empty

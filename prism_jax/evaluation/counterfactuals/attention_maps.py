@@ -1,6 +1,6 @@
 """Cross-attention maps of an edit: removed words over the reconstruction, all edited words over the edit."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 
 import jax.numpy as jnp
 import numpy as np
@@ -37,8 +37,12 @@ def maps_of_edit(
     return tuple(maps)
 
 
-def sheet(maps: Sequence[WordMap]) -> np.ndarray:
-    """All maps in one image, uint8 [h, w, 3]. Below each its word, with - if removed and + if new, and its contrast."""
+def sheet(sd: StableDiffusion, prompts: tuple[str, str], images: Mapping[str, np.ndarray]) -> np.ndarray:
+    """The maps of an edit in one image, uint8 [h, w, 3], from its "reconstruction" and "edit".
+
+    Below each map its word, with - if removed and + if new, and its contrast.
+    """
+    maps = maps_of_edit(sd, prompts, (images["reconstruction"], images["edit"]))
     sign = lambda word_map: ("+ " if word_map.is_edited else "- ") if word_map.is_changed else ""
     return contact_sheet(
         [

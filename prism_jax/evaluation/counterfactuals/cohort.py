@@ -67,10 +67,6 @@ class Cohort:
         return max(len(subject.edits) for subject in self.subjects) * (1 if self.sweep is None else self.sweep.count)
 
     @property
-    def thresholds(self) -> Thresholds:
-        return Thresholds() if self.sweep is None else self.sweep.thresholds
-
-    @property
     def batches(self) -> list[Sequence[Subject]]:
         return [self.subjects[i : i + self.batch_size] for i in range(0, len(self.subjects), self.batch_size)]
 
@@ -252,7 +248,7 @@ def _row_of_edit(
         values = cohort.edits[k].values(subject.attributes)
         flips = flips_of(values, cohort.judge.targets, outputs["judged"][columns.start : columns.stop])
         candidates = [dataclasses.replace(c, flips=bool(flip)) for c, flip in zip(candidates, flips, strict=True)]
-    best, candidates = select(candidates, cohort.thresholds)
+    best, candidates = select(candidates, Thresholds() if cohort.sweep is None else cohort.sweep.thresholds)
     records = [candidate.record(cohort.inversion["guidance"]) for candidate in candidates]
     row = dict(candidates=json.dumps(records), status=DONE, error=None)
     if best is None:

@@ -57,13 +57,12 @@ class InversionStore:
             return None
         stacked = {name: np.stack([row[name] for row in rows], axis=1) for name in rows[0]}
         path = np.concatenate([stacked.pop("clean"), stacked.pop("trajectory").astype(np.float32)])
-        stacked["null_context"] = np.broadcast_to(
-            stacked["null_context"].astype(np.float32), (len(path) - 1, *stacked["null_context"].shape[1:])
-        )
-        offsets = stacked["offsets"].astype(np.float32) if "offsets" in stacked else None
-        arrays = {name: jnp.asarray(stacked[name]) for name in ("null_context", "inner_iterations")}
-        arrays |= dict(trajectory=jnp.asarray(path), offsets=None if offsets is None else jnp.asarray(offsets))
-        return Inversion(context=context, **arrays, **facts)
+        null = stacked.pop("null_context").astype(np.float32)
+        null = np.broadcast_to(null, (len(path) - 1, *null.shape[1:]))
+        if "offsets" in stacked:
+            stacked["offsets"] = stacked["offsets"].astype(np.float32)
+        arrays = jax.tree.map(jnp.asarray, stacked | dict(trajectory=path, null_context=null))
+        return Inversion(context=context, **({"offsets": None} | arrays), **facts)
 
     def save(self, keys: Sequence[str], inversion: Inversion) -> None:
         """Writes every image of a batch to a file of its own, atomically."""
@@ -76,7 +75,8 @@ class InversionStore:
             half = dict(clean=path[:1], trajectory=path[1:].astype(np.float16), null_context=null.astype(np.float16))
             if "offsets" in row:
                 half["offsets"] = row.pop("offsets").astype(np.float16)
-            self._write(key, row | half)
+            with atomic_write(self._file(key)) as partial:
+                np.savez(partial, **(row | half))
         self._trim()
 
     def _file(self, key: str) -> Path:
@@ -88,10 +88,6 @@ class InversionStore:
         with contextlib.suppress(FileNotFoundError):
             os.utime(self._file(key))  # used just now
         return loaded
-
-    def _write(self, key: str, arrays: Mapping[str, np.ndarray]) -> None:
-        with atomic_write(self._file(key)) as partial:
-            np.savez(partial, **arrays)
 
     def _trim(self) -> None:
         files = []

@@ -48,14 +48,15 @@ def report_of(config: "CounterfactualRun", manifest: Manifest, sd: StableDiffusi
     fidelity = measure.fidelity(manifest, measure.first_rows(rows))
     drawn = {name: _drawn(each, config.shown) for name, each in outcomes.items()}
     words = {outcome.key: _word_maps(sd, outcome) for each in drawn.values() for outcome in each[: config.attention]}
-    originals = [outcome.row for outcome in _drawn(_one_per_image(outcomes), SAMPLES)]
+    one_per_image = {outcome.row["id"]: outcome for each in outcomes.values() for outcome in each}
+    originals = [outcome.row for outcome in _drawn(list(one_per_image.values()), SAMPLES)]
     return report.Report(
         title=config.title,
         summary=summary(rows, is_phantom=phantom is not None),
         headline=headline(fidelity, errors),
         targets=targets(is_phantom=bool(errors)),
         look_first=look_first(is_phantom=bool(errors)),
-        tables=tables(config, fidelity, errors, outcomes),
+        tables=(distances(config, errors) if errors else _sizes(outcomes), reconstructions(config, fidelity)),
         curves=training_curves(config.training),
         subjects=edit_rows(outcomes, drawn, errors, words),
         samples=tuple(
@@ -73,11 +74,6 @@ def _drawn(outcomes: Sequence[Outcome], count: int) -> list[Outcome]:
 def _word_maps(sd: StableDiffusion, outcome: Outcome) -> tuple[report.WordMap, ...]:
     prompts = (outcome.row["source_prompt"], outcome.row["edited_prompt"])
     return maps_of_edit(sd, prompts, (outcome.image("reconstruction"), outcome.image("edited")))
-
-
-def _one_per_image(outcomes: Outcomes) -> list[Outcome]:
-    """One outcome of each image."""
-    return list({outcome.row["id"]: outcome for each in outcomes.values() for outcome in each}.values())
 
 
 def edit_rows(outcomes: Outcomes, drawn: Outcomes, errors: Errors, words: Maps) -> tuple[report.EditRow, ...]:
@@ -119,17 +115,7 @@ def _errors(outcome: Outcome) -> dict[str, float]:
     }
 
 
-def tables(
-    config: "CounterfactualRun",
-    fidelity: Mapping[str, Mapping[str, Estimate]],
-    errors: Errors,
-    outcomes: Outcomes,
-) -> tuple[report.Table, ...]:
-    """Distance to the truth (phantom) or size of the change (real images), and fidelity of the reconstruction."""
-    return _distances(config, errors) if errors else _sizes(outcomes), _fidelity(config, fidelity)
-
-
-def _fidelity(config: "CounterfactualRun", fidelity: Mapping[str, Mapping[str, Estimate]]) -> report.Table:
+def reconstructions(config: "CounterfactualRun", fidelity: Mapping[str, Mapping[str, Estimate]]) -> report.Table:
     """Fidelity of the reconstruction; its PSNR has a target."""
     bound = fidelity[AUTOENCODER]["psnr"].value - config.max_psnr_loss
     target = lambda name, psnr: report.Check(estimate=psnr, at_least=bound) if name == INVERSION else psnr
@@ -144,7 +130,7 @@ def _fidelity(config: "CounterfactualRun", fidelity: Mapping[str, Mapping[str, E
     )
 
 
-def _distances(config: "CounterfactualRun", errors: Errors) -> report.Table:
+def distances(config: "CounterfactualRun", errors: Errors) -> report.Table:
     """Distance to the true counterfactual, one row per edit, with the targets of the configuration."""
     removal, addition = config.max_outside_growth
     limits = {edit.name: removal if edit.is_removal else addition for edit in config.edits}

@@ -58,7 +58,7 @@ def from_requests(
         target=template.mentioning(change).describe(phrases.changed(attributes, change)),
         change=change,
         stated=attributes,
-        assumed=completed.describe_assumed(),
+        assumed=", ".join(name if state else f"no {name}" for name, state in completed.assumed.items()),
         assumed_from="assumed" if predicted is None else "taken from the image by the model's judges",
     )
 

@@ -1,11 +1,9 @@
 """The files of one edit: images, a before-and-after sheet, result.json; written together or not at all."""
 
-import contextlib
 import json
 import os
-import shutil
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -50,26 +48,17 @@ def sheet(images: Mapping[str, np.ndarray], title: str, lines: Sequence[str]) ->
 
 def write(out: Path, images: Mapping[str, np.ndarray], result: Mapping[str, Any], dicom: bytes | None = None) -> None:
     """Writes `images` (name -> uint8 [h, w] or [h, w, 3]) as NAME.png, `result` as result.json, `dicom` as edit.dcm."""
-    with _together(out) as folder:
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{out.name}.", dir=out.parent, ignore_cleanup_errors=True) as hidden:
+        folder = Path(hidden)
         for name, pixels in images.items():
             Image.fromarray(pixels).save(folder / f"{name}.png")
         (folder / RESULT).write_text(json.dumps(result, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
         if dicom is not None:
             (folder / "edit.dcm").write_bytes(dicom)
-
-
-@contextlib.contextmanager
-def _together(out: Path) -> Iterator[Path]:
-    """A hidden folder beside `out`, whose files are moved to `out` when the block ends, or removed if it fails."""
-    out.parent.mkdir(parents=True, exist_ok=True)
-    partial = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
-    try:
-        yield partial
         out.mkdir(exist_ok=True)
-        for file in sorted(partial.iterdir()):
+        for file in sorted(folder.iterdir()):
             os.replace(file, out / file.name)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
 
 
 def as_dicom(pixels: np.ndarray, image: XrayFile, *, keep_patient: bool) -> bytes:

@@ -1,12 +1,11 @@
 """Outcome of a single edit: success and side effects, measured by classifiers that had no part in making it."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import jax
 import numpy as np
 
-from prism_jax import pretrained
 from prism_jax.classifier import Classifier
 from prism_jax.data.captions import synonyms
 from prism_jax.data.captions.phrases import spoken
@@ -17,6 +16,8 @@ VALUES = {"sex": ("M", "F"), "view": ("AP", "PA")}  # a classifier gives the pro
 AGE_TOLERANCE = 5.0  # years
 THRESHOLD = 0.5  # of the probability of a finding
 SIDE_EFFECT = 0.1  # change of a probability that is reported
+
+_predict = jax.jit(Classifier.predict)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -29,18 +30,13 @@ class Effect:
     succeeded: bool | None = None  # of a requested one; None where it was as requested before
 
 
-def load_judges(judges: Mapping[str, str]) -> dict[str, Classifier]:
-    """The classifiers by name, from names of shipped ones or folders. Raises ValueError where one is missing."""
-    return {name: Classifier.from_pretrained(pretrained.folder(folder)) for name, folder in judges.items()}
-
-
-def predict(judges: Mapping[str, Classifier], images: np.ndarray) -> list[dict[str, float]]:
+def predict(judges: Sequence[Classifier], images: np.ndarray) -> list[dict[str, float]]:
     """By image, the mean over the judges of each attribute: probabilities, and the age in years.
 
     `images` are float32 [b, h, w, 3] in [-1, 1].
     """
     columns: dict[str, list[np.ndarray]] = {}
-    for judge in judges.values():
+    for judge in judges:
         prediction = jax.device_get(_predict(judge, images))
         for name, column in zip(judge.targets, prediction.probabilities.T, strict=True):
             columns.setdefault(name, []).append(column)
@@ -48,16 +44,6 @@ def predict(judges: Mapping[str, Classifier], images: np.ndarray) -> list[dict[s
             columns.setdefault(AGE, []).append(prediction.age)
     means = {name: np.mean(each, axis=0, dtype=np.float64) for name, each in columns.items()}
     return [{name: float(column[i]) for name, column in means.items()} for i in range(len(images))]
-
-
-def measure(
-    judges: Mapping[str, Classifier], change: Mapping[str, bool | float | str | None], decoded: jax.Array
-) -> dict[str, Effect]:
-    """Effects of an edit by attribute; `decoded` [2, h, w, 3] are reconstruction and edit. Empty without judges."""
-    if not judges:
-        return {}
-    before, after = predict(judges, np.clip(decoded, -1, 1))
-    return effects(change, before, after)
 
 
 def succeeded(effects: Mapping[str, Effect]) -> bool | None:
@@ -128,8 +114,3 @@ def _text(name: str, effect: Effect) -> str:
         return f"age {effect.before:.0f} -> {effect.after:.0f} years"
     said = {"sex": "male", "view": "AP view"}.get(name, name.replace("_", " "))
     return f"{said} {effect.before:.2f} -> {effect.after:.2f}"
-
-
-@jax.jit
-def _predict(judge: Classifier, images: jax.Array):
-    return judge.predict(images)

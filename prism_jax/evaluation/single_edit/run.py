@@ -1,17 +1,39 @@
-"""Inversion, edit and measurement of one image with a loaded model."""
+"""Inversion, edit and measurement of one image with a loaded model, in stages that are announced and timed."""
 
-from collections.abc import Mapping
+import sys
+import time
 
 import jax
 import numpy as np
 
 from prism_jax import editing
-from prism_jax.evaluation.counterfactuals import attention_maps
-from prism_jax.evaluation.single_edit.captions import Prompts
-from prism_jax.evaluation.single_edit.stages import Stages
 from prism_jax.metrics.image import l1, psnr, ssim
 from prism_jax.model_card import EditDefaults
 from prism_jax.stable_diffusion import StableDiffusion
+
+
+def say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+class Stages:
+    """Announces and times the stages of a run; a class because each stage starts when the previous one ends."""
+
+    def __init__(self):
+        self.seconds: dict[str, float] = {}
+        self._name, self._start, self._first = "", time.perf_counter(), time.perf_counter()
+
+    def begin(self, text: str, name: str) -> None:
+        """Ends the previous stage, and prints `text`."""
+        self.end()
+        self._name = name
+        say(f"{time.perf_counter() - self._first:4.0f} s  {text}")
+
+    def end(self) -> None:
+        now = time.perf_counter()
+        if self._name:
+            self.seconds[self._name] = round(now - self._start, 3)
+        self._name, self._start = "", now
 
 
 def edit_image(
@@ -54,19 +76,10 @@ def edit_image(
     return decoded
 
 
-def attention_sheet(sd: StableDiffusion, prompts: Prompts, images: Mapping[str, np.ndarray]) -> np.ndarray:
-    """Cross-attention maps of the words, uint8 [h, w, 3]."""
-    shown = (images["reconstruction"], images["edit"])
-    return attention_maps.sheet(attention_maps.maps_of_edit(sd, (prompts.source, prompts.target), shown))
-
-
 def metrics_of(original: np.ndarray, decoded: jax.Array, lost_detail: float) -> dict[str, dict[str, float]]:
     """L1 (of 2), PSNR and SSIM: reconstruction against original, edit against reconstruction."""
-
-    def compare(images: jax.Array, references: jax.Array | np.ndarray) -> dict[str, float]:
-        measures = {"l1": l1, "psnr": psnr, "ssim": ssim}
-        return {name: float(measure(images, references)[0]) for name, measure in measures.items()}
-
+    measures = {"l1": l1, "psnr": psnr, "ssim": ssim}
+    compare = lambda *pair: {name: float(measure(*pair)[0]) for name, measure in measures.items()}
     return {
         "autoencoder": {"lost_detail": lost_detail},
         "reconstruction": compare(decoded[:1], original),
