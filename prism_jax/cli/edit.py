@@ -256,14 +256,10 @@ def request(options: Options) -> str:
 
 def edit_of(options: Options, defaults: EditDefaults, prompts: Prompts) -> editing.Edit:
     """The edit without its masks; words and a blend given by hand take precedence over those that follow from it."""
-    edit = editing.edit_between(
-        prompts.source,
-        prompts.target,
-        cross_steps=defaults.cross_steps,
-        self_steps=defaults.self_steps,
-        weight=defaults.weight,
-        blend=None if options.blend_words else defaults.blend,
-    )
+    strengths = {name: getattr(defaults, name) for name in ("cross_steps", "self_steps", "weight", "blend")}
+    if options.blend_words:
+        strengths["blend"] = None
+    edit = editing.edit_between(prompts.source, prompts.target, **strengths)
     if options.blend_words:
         strength = {} if defaults.blend is None else {"threshold": defaults.blend}
         blend = editing.Blend(words=options.blend_words, edit_words=options.edit_words, **strength)

@@ -35,16 +35,14 @@ def chosen(
     unknown, and those with a key in `without`, are left out; fewer than three give nothing: they can all be looked at.
     """
     merit = merit_of(outcomes, measured)
-    is_left = np.array([outcome.key not in without for outcome in outcomes], bool)
-    eligible = np.flatnonzero(~np.isnan(merit.values) & is_left)
-    if len(eligible) < len(merit.places):
+    is_left = [outcome.key not in without for outcome in outcomes]
+    order = np.argsort(-merit.values if merit.is_higher_better else merit.values, kind="stable")
+    ranked = [i for i in order if is_left[i] and not np.isnan(merit.values[i])]
+    if len(ranked) < len(merit.places):
         return []
-    ranked = eligible[
-        np.argsort(-merit.values[eligible] if merit.is_higher_better else merit.values[eligible], kind="stable")
-    ]
     picked = (ranked[0], ranked[(len(ranked) - 1) // 2], ranked[-1])
-    others = "others " if len(eligible) < len(outcomes) and without else ""
-    say = lambda place, i: f"{place} of {len(eligible)} {others}by {merit.by}: {number(merit.values[i])}{merit.unit}"
+    others = "others " if len(ranked) < len(outcomes) and without else ""
+    say = lambda place, i: f"{place} of {len(ranked)} {others}by {merit.by}: {number(merit.values[i])}{merit.unit}"
     return [(outcomes[i], say(place, i)) for place, i in zip(merit.places, picked, strict=True)]
 
 

@@ -172,6 +172,10 @@ def prepare(config: CounterfactualRun, processes: int) -> tuple[CounterfactualRu
     counterfactuals_report.training_curves(config.training)  # refuses a folder without a log
     ground_truth.check(config.edits, subjects, ground_truth.phantom_config(config.data))
     sd = StableDiffusion.from_pretrained(config.model, dtype=config.dtype)
+    store = None
+    if config.inversion_store is not None:
+        folder, gigabytes = Path(config.inversion_store), config.inversion_store_gigabytes
+        store = InversionStore(folder=folder, gigabytes=gigabytes, model=fingerprint(config.model))
     work = Cohort(
         sd=sd if mesh is None else sd.on(mesh),
         images=images,
@@ -182,7 +186,7 @@ def prepare(config: CounterfactualRun, processes: int) -> tuple[CounterfactualRu
         size=sd.size,
         fit=config.fit,
         mesh=mesh,
-        store=inversion_store(config),
+        store=store,
         sweep=config.sweep,
         scorer=ClipScorer.from_pretrained(config.sweep.clip) if config.sweep else None,
         judge=judge_of(config, subjects),
@@ -213,11 +217,3 @@ def judge_of(config: CounterfactualRun, subjects: Sequence[Subject]) -> Classifi
         for k in subject.edits:
             flips_of(config.edits[k].values(subject.attributes), judge.targets, np.zeros(len(judge.targets)))
     return judge
-
-
-def inversion_store(config: CounterfactualRun) -> InversionStore | None:
-    """The store of inversions, if one is configured."""
-    if config.inversion_store is None:
-        return None
-    folder, gigabytes = Path(config.inversion_store), config.inversion_store_gigabytes
-    return InversionStore(folder=folder, gigabytes=gigabytes, model=fingerprint(config.model))

@@ -53,16 +53,8 @@ def edit_image(
       FloatingPointError: the edit is not finite.
     """
     stages.begin(f"inverting ({defaults.method}, {defaults.steps} steps)", "invert")
-    inversion = editing.invert(
-        sd,
-        sd.encode_image(pixels),
-        [prompt],
-        method=defaults.method,
-        steps=defaults.steps,
-        guidance=defaults.guidance,
-        inner_steps=defaults.inner_steps,
-        seed=seed,
-    )
+    how = {name: getattr(defaults, name) for name in ("method", "steps", "guidance", "inner_steps")}
+    inversion = editing.invert(sd, sd.encode_image(pixels), [prompt], **how, seed=seed)
     jax.block_until_ready(inversion.trajectory)
     stages.begin(f"editing ({defaults.steps} steps)", "edit")
     result = jax.block_until_ready(editing.edit(sd, inversion, [[edit]]).latents)  # [1, 2, h, w, c]
