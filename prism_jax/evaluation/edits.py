@@ -77,8 +77,12 @@ class EditSpec:
 
     def prompt(self, attributes: schema.Attributes, wording: Template = PLAIN) -> str:
         """The edited caption; edited attributes are stated even where the template omits them."""
-        if self._said:
-            return wording.describe(_saying(self._said, attributes))
+        if words := self._said:  # in place of a finding that they are a synonym of, else as a finding of their own
+            synonym = synonyms.find(words, attributes.findings)
+            renamed = {words if name == synonym else name: state for name, state in attributes.findings.items()}
+            return wording.describe(
+                dataclasses.replace(attributes, findings={**renamed, words: renamed.get(words, True)})
+            )
         values = self.values(attributes)
         return wording.mentioning(values).describe(phrases.changed(attributes, values))
 
@@ -106,13 +110,3 @@ class EditSpec:
     def _said(self) -> str | None:
         match = _SAY.fullmatch(self.edit.strip())
         return phrases.spoken(match["words"]) if match else None
-
-
-def _saying(words: str, attributes: schema.Attributes) -> schema.Attributes:
-    """The attributes with a finding renamed to `words` if that is a synonym of it, else with `words` added as a
-    finding."""
-    replaced = synonyms.find(words, attributes.findings)
-    if replaced is None:
-        return dataclasses.replace(attributes, findings={**attributes.findings, words: True})
-    renamed = {words if name == replaced else name: state for name, state in attributes.findings.items()}
-    return dataclasses.replace(attributes, findings=renamed)

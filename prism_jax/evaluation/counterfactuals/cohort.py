@@ -270,9 +270,9 @@ def _row_of_edit(
 
 
 def _candidate(edit: editing.Edit, column: int, outputs: dict[str, Any]) -> Candidate:
-    scores = outputs.get("scores")
-    columns = {} if scores is None else {name: getattr(scores, name)[column] for name in ("image", "text", "direction")}
-    if columns:
+    columns = {}
+    if (scores := outputs.get("scores")) is not None:
+        columns = {name: getattr(scores, name)[column] for name in ("image", "text", "direction")}
         columns["source_text"] = scores.source_text
     return Candidate(
         edit=edit,

@@ -88,7 +88,8 @@ def flips_of(values: Mapping[str, Any], targets: Sequence[str], probabilities: n
     Raises:
       ValueError: the classifier does not predict an edited attribute.
     """
-    wanted = {name: state_of(name, _as_attributes(name, value)) for name, value in values.items() if name != AGE}
+    stated = lambda name, value: {name: value} if name in (SEX, VIEW) else {"findings": {name: value}}
+    wanted = {name: state_of(name, Attributes(**stated(name, value))) for name, value in values.items() if name != AGE}
     wanted = {name: state for name, state in wanted.items() if state is not None}
     place_of = {spoken(target): place for place, target in enumerate(targets)}
     unknown = [name for name in wanted if spoken(name) not in place_of]
@@ -97,7 +98,3 @@ def flips_of(values: Mapping[str, Any], targets: Sequence[str], probabilities: n
     positive = np.asarray(probabilities) >= CUT  # [..., n]
     hits = [positive[..., place_of[spoken(name)]] == state for name, state in wanted.items()]
     return np.logical_and.reduce(hits) if hits else np.ones(positive.shape[:-1], bool)
-
-
-def _as_attributes(name: str, value: Any) -> Attributes:
-    return Attributes(**{name: value}) if name in (SEX, VIEW) else Attributes(findings={name: value})
