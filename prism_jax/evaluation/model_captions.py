@@ -10,21 +10,15 @@ from prism_jax.data.schema import Attributes
 from prism_jax.model_card import CaptionForm
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Completed:
-    """Attributes in the form of the model's captions."""
-
-    attributes: Attributes
-    assumed: Mapping[str, bool]  # findings that the caption did not state, and the state they were given
-
-
 def complete(
     attributes: Attributes,
     form: CaptionForm,
     predicted: Mapping[str, float] | None = None,
     implied: Mapping[str, bool] | None = None,
-) -> Completed:
+) -> tuple[Attributes, dict[str, bool]]:
     """Renames, orders and adds findings so that a caption of the result reads as those of the training data.
+
+    Returns the attributes, and the findings that the caption did not state with the state they were given.
 
     Args:
       predicted: probability of findings in the image; one that the caption does not state is present from 0.5 on, and
@@ -49,7 +43,7 @@ def complete(
     stated = given | assumed
     order = [name for name in form.findings if name in stated]
     findings = {name: stated[name] for name in (*order, *(name for name in stated if name not in order))}
-    return Completed(attributes=dataclasses.replace(attributes, findings=findings), assumed=assumed)
+    return dataclasses.replace(attributes, findings=findings), assumed
 
 
 def rename(name: str, vocabulary: Sequence[str]) -> str:

@@ -81,7 +81,7 @@ def _listed(file: Path, wording: Template, form: CaptionForm) -> Images:
     line_of: dict[str, int] = {}
     for i, row in enumerate(rows):
         try:
-            completed = model_captions.complete(wording.parse(row["prompt"]), form)
+            attributes, added = model_captions.complete(wording.parse(row["prompt"]), form)
         except ValueError as error:
             raise ValueError(f"{file}, line {i + 2}: {error}") from error
         name = row.get("id") or slug(row["path"])
@@ -92,8 +92,8 @@ def _listed(file: Path, wording: Template, form: CaptionForm) -> Images:
         if name in line_of:
             raise ValueError(f"{file}, line {i + 2}: id {name!r} is also in line {line_of[name]}")
         line_of[name] = i + 2
-        assumed.update(list(completed.assumed))
-        fields = dict(attributes=completed.attributes, wording=wording, number=-1)
+        assumed.update(list(added))
+        fields = dict(attributes=attributes, wording=wording, number=-1)
         subjects.append(Subject(index=i, id=name, patient=row.get("patient") or name, **fields))
     if assumed:
         counts = ", ".join(f"{name} ({count} captions)" for name, count in assumed.items())

@@ -53,11 +53,11 @@ def test_the_shipped_model_states_the_defaults_that_were_measured():
 
 def test_captions_take_the_words_and_the_order_of_the_model():
     stated = dataclasses.replace(WOMAN, findings={"ICD": True, "pleural effusion": False})
-    completed = model_captions.complete(stated, FORM, {"support_lines": 0.9, "cardiomegaly": 0.2})
-    assert list(completed.attributes.findings.items()) == [
+    attributes, assumed = model_captions.complete(stated, FORM, {"support_lines": 0.9, "cardiomegaly": 0.2})
+    assert list(attributes.findings.items()) == [
         ("cardiomegaly", False), ("effusion", False), ("pacemaker", True), ("support lines", True)
     ]  # fmt: skip
-    assert completed.assumed == {"cardiomegaly": False, "support lines": True}
+    assert assumed == {"cardiomegaly": False, "support lines": True}
 
 
 def test_what_cannot_be_filled_in_is_named_with_an_example():
@@ -69,7 +69,7 @@ def test_what_cannot_be_filled_in_is_named_with_an_example():
 
 def test_a_caption_without_a_form_stays_as_it_is():
     stated = dataclasses.replace(WOMAN, findings={"edema": True, "pleural effusion": None})
-    assert model_captions.complete(stated, CaptionForm()) == model_captions.Completed(attributes=stated, assumed={})
+    assert model_captions.complete(stated, CaptionForm()) == (stated, {})
 
 
 def test_requests_become_captions_in_the_words_of_the_model():

@@ -72,13 +72,12 @@ def merged(outcomes: Sequence[Outcome]) -> CounterfactualMetrics:
     return first.merge(*rest)
 
 
-def first_rows(rows: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    """One row of each image that has a reconstruction."""
-    return list({row["id"]: row for row in reversed(rows) if row["reconstruction"]}.values())[::-1]
-
-
 def fidelity(manifest: Manifest, rows: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Estimate]]:
-    """Reconstruction error of the autoencoder alone, and of the inversion, on the originals of these rows."""
+    """Reconstruction error of the autoencoder alone, and of the inversion, on the originals of these rows.
+
+    Images that several rows have count once, those without a reconstruction not at all.
+    """
+    rows = list({row["id"]: row for row in reversed(rows) if row["reconstruction"]}.values())[::-1]
     stacked = lambda name: np.stack([manifest.image(row[name]) for row in rows])[..., None].astype(np.float32)
     original, patients = stacked("original"), [row["patient"] for row in rows]
     return {

@@ -45,7 +45,7 @@ def report_of(config: "CounterfactualRun", manifest: Manifest, sd: StableDiffusi
     # Negative controls have no truth to come closer to.
     names = [edit.name for edit in config.edits if not edit.is_negative_control and outcomes[edit.name]]
     errors = {name: measure.merged(outcomes[name]) for name in names} if phantom else {}
-    fidelity = measure.fidelity(manifest, measure.first_rows(rows))
+    fidelity = measure.fidelity(manifest, rows)
     drawn = {name: _drawn(each, config.shown) for name, each in outcomes.items()}
     words = {outcome.key: _word_maps(sd, outcome) for each in drawn.values() for outcome in each[: config.attention]}
     one_per_image = {outcome.row["id"]: outcome for each in outcomes.values() for outcome in each}

@@ -134,7 +134,11 @@ def main(config: CounterfactualRun) -> None:
         raise ValueError("edits is empty; list at least one EditSpec in the configuration")
     processes = config.processes.initialize()
     run = Path(config.run)
-    config, work = prepare(check_settings(with_card(config), run), processes.count)
+    config = with_card(config)
+    if config.batch_size is None and (run / configs.FILE_NAME).is_file():  # that of an earlier start
+        config = dataclasses.replace(config, batch_size=configs.read(run).batch_size)
+    configs.check_same(config, run, DECISIVE, holds="results", kept="parts/*.parquet")
+    config, work = prepare(config, processes.count)
     configs.write(config, run)
     manifest = Manifest(run, config.output)
     is_done = cohort.run(work, manifest, index=processes.index, count=processes.count)
@@ -198,14 +202,6 @@ def prepare(config: CounterfactualRun, processes: int) -> tuple[CounterfactualRu
         config, work = (dataclasses.replace(x, batch_size=each * len(devices)) for x in (config, work))
         print(f"batch size {config.batch_size} fits the device memory", file=sys.stderr)
     return config, work
-
-
-def check_settings(config: CounterfactualRun, run: Path) -> CounterfactualRun:
-    """The settings with the batch size of an earlier start; raises ValueError for results of other settings."""
-    if config.batch_size is None and (run / configs.FILE_NAME).is_file():
-        config = dataclasses.replace(config, batch_size=configs.read(run).batch_size)
-    configs.check_same(config, run, DECISIVE, holds="results", kept="parts/*.parquet")
-    return config
 
 
 def judge_of(config: CounterfactualRun, subjects: Sequence[Subject]) -> Classifier | None:

@@ -63,7 +63,7 @@ def measure(config: CounterfactualRun) -> Result:
     """Results of a finished cohort, over all its edits."""
     manifest = Manifest(Path(config.run), config.output)
     rows, phantom = manifest.rows(), ground_truth.phantom_config(config.data)
-    fidelity = counterfactuals_measure.fidelity(manifest, counterfactuals_measure.first_rows(rows))
+    fidelity = counterfactuals_measure.fidelity(manifest, rows)
     measured = {
         edit: counterfactuals_measure.merged(
             counterfactuals_measure.outcomes(manifest, edit, rows, phantom, config.wording)

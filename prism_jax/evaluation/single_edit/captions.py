@@ -47,8 +47,7 @@ def from_requests(
     template, stated = read(prompt, form)
     asked = [each for each in edit_language.parse(", ".join(requests)) if isinstance(each.value, bool)]
     implied = {model_captions.rename(each.name, form.findings): not each.value for each in asked}
-    completed = model_captions.complete(stated, form, predicted, implied)
-    attributes = completed.attributes
+    attributes, assumed = model_captions.complete(stated, form, predicted, implied)
     requested = edit_language.read(", ".join(requests), attributes)
     stays = lambda name: name in SLOTS or name in attributes.findings
     rename = lambda name: name if stays(name) else model_captions.rename(name, form.findings)
@@ -58,7 +57,7 @@ def from_requests(
         target=template.mentioning(change).describe(phrases.changed(attributes, change)),
         change=change,
         stated=attributes,
-        assumed=", ".join(name if state else f"no {name}" for name, state in completed.assumed.items()),
+        assumed=", ".join(name if state else f"no {name}" for name, state in assumed.items()),
         assumed_from="assumed" if predicted is None else "taken from the image by the model's judges",
     )
 
