@@ -75,11 +75,11 @@ def packages() -> Iterator[Finding]:
     yield Finding(state="ok", text=f"{PACKAGE} {version}")
     core, extras = _requirements()
     have, lacking = _compare(core)
-    yield _noted(f"core: {', '.join(lacking or have)}", lacking, f"pip install --upgrade {PACKAGE}", "wrong")
+    yield _noted(f"core: {', '.join(lacking or have)}", bool(lacking), f"pip install --upgrade {PACKAGE}", "wrong")
     for extra, purpose in EXTRAS.items():
         have, lacking = _compare(extras[extra])
         text = f"extra {extra} ({purpose}): {', '.join(lacking or have)}"
-        yield _noted(text, lacking, f"pip install '{PACKAGE}[{extra}]'")
+        yield _noted(text, bool(lacking), f"pip install '{PACKAGE}[{extra}]'")
 
 
 def _requirements() -> tuple[list[Requirement], dict[str, list[Requirement]]]:
@@ -148,7 +148,7 @@ def processes() -> Iterator[Finding]:
     if detected is None:
         yield Finding(state="ok", text="cluster: none; for several processes give --processes.count and --index")
         return
-    yield _noted(f"cluster: {detected.text}", detected.remedy, detected.remedy)
+    yield _noted(f"cluster: {detected.text}", bool(detected.remedy), detected.remedy)
     if names := cluster.proxies(os.environ):
         remedy = "unset them where processes of other nodes do not meet"
         yield Finding(state="note", text=f"cluster: {', '.join(names)} may keep processes apart", remedy=remedy)
@@ -201,7 +201,7 @@ def compilation_cache() -> Iterator[Finding]:
         yield Finding(state="ok", text=f"compilation cache: {folder}, {len(files)} programs, {_gib(sum(files))}")
 
 
-def _noted(text: str, is_noted: object, remedy: str, state: Literal["note", "wrong"] = "note") -> Finding:
+def _noted(text: str, is_noted: bool, remedy: str, state: Literal["note", "wrong"] = "note") -> Finding:
     return Finding(state=state, text=text, remedy=remedy) if is_noted else Finding(state="ok", text=text)
 
 

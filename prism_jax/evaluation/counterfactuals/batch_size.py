@@ -45,7 +45,7 @@ def needed_bytes(work: Cohort, batch: int) -> int:
     """Bytes on one device, weights included, with `batch` images per device."""
     devices = 1 if work.mesh is None else work.mesh.size
     count = batch * devices
-    side = transforms.frame(work.size, factor=work.sd.vae.config.factor)
+    side = transforms.frame(work.sd.size, factor=work.sd.vae.config.factor)
     over = work.mesh and sharding.batch_sharding(work.mesh)
     pixels = jax.ShapeDtypeStruct((count, *side, 3), jnp.float32, sharding=over)
     networks = {name: getattr(work.sd, name) for name in ("unet", "vae", "text_encoder")}

@@ -47,7 +47,6 @@ class Cohort:
     edits: Sequence[EditSpec]
     inversion: dict[str, Any]  # options of `editing.invert`
     batch_size: int
-    size: int  # pixels
     fit: transforms.Fit
     mesh: Mesh | None = None
     store: InversionStore | None = None
@@ -107,13 +106,13 @@ def announced(mesh: Mesh | None) -> contextlib.AbstractContextManager:
 
 def _load(cohort: Cohort, subjects: Sequence[Subject]) -> tuple[np.ndarray, list[str | None]]:
     """Network input [batch_size, h, w, 3], and the error of each image that cannot be read."""
-    shape = (*transforms.frame(cohort.size, factor=cohort.sd.vae.config.factor), 3)
+    shape = (*transforms.frame(cohort.sd.size, factor=cohort.sd.vae.config.factor), 3)
     pixels = np.full((cohort.batch_size, *shape), NO_IMAGE, np.float32)
     errors: list[str | None] = []
     for i, subject in enumerate(subjects):
         try:
             image = transforms.decode(cohort.images.read(subject.index))
-            pixels[i] = transforms.to_input(image, cohort.size, cohort.fit, factor=cohort.sd.vae.config.factor)
+            pixels[i] = transforms.to_input(image, cohort.sd.size, cohort.fit, factor=cohort.sd.vae.config.factor)
             errors.append(None)
         except (OSError, ValueError) as error:
             errors.append(" ".join(str(error).split()))

@@ -187,7 +187,6 @@ def prepare(config: CounterfactualRun, processes: int) -> tuple[CounterfactualRu
         edits=config.edits,
         inversion=dataclasses.asdict(config.inversion),
         batch_size=config.batch_size or len(devices),
-        size=sd.size,
         fit=config.fit,
         mesh=mesh,
         store=store,
