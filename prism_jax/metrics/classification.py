@@ -23,49 +23,28 @@ class ClassificationMetrics:
     probabilities: np.ndarray  # float64 in [0, 1]
     labels: np.ndarray  # float64, 1 or 0
     patients: np.ndarray  # who each image is of
-    groups: np.ndarray  # str, the group that each image belongs to; "" without groups
 
     @classmethod
-    def of(
-        cls,
-        probabilities: np.ndarray,
-        labels: np.ndarray,
-        *,
-        patients: np.ndarray,
-        groups: np.ndarray | None = None,
-    ) -> "ClassificationMetrics":
+    def of(cls, probabilities: np.ndarray, labels: np.ndarray, *, patients: np.ndarray) -> "ClassificationMetrics":
         """Takes a batch: `labels` are 1, 0 or NaN where unknown.
-
-        Args:
-          groups: names such as "cardiomegaly, no pacemaker", among which accuracy should not differ.
 
         Raises:
           ValueError: lengths differ, a probability is not in [0, 1], a label is not 1, 0 or NaN.
         """
         probabilities, labels = np.asarray(probabilities, np.float64), np.asarray(labels, np.float64)
-        groups = np.full(len(labels), "") if groups is None else np.asarray(groups)
-        lengths = [len(column) for column in (probabilities, labels, patients, groups)]
+        lengths = [len(column) for column in (probabilities, labels, patients)]
         if len(set(lengths)) > 1:
-            raise ValueError(f"probabilities, labels, patients and groups have lengths {lengths}; give one per image")
+            raise ValueError(f"probabilities, labels and patients have lengths {lengths}; give one per image")
         has_label = ~np.isnan(labels)
         if not np.isin(labels[has_label], (0, 1)).all():
             raise ValueError(f"labels {np.unique(labels[has_label])} are not 1, 0 or NaN")
         if not ((probabilities[has_label] >= 0) & (probabilities[has_label] <= 1)).all():
             raise ValueError("probabilities must lie in [0, 1]; give the sigmoid of logits")
-        columns = dict(probabilities=probabilities, labels=labels, patients=np.asarray(patients), groups=groups)
+        columns = dict(probabilities=probabilities, labels=labels, patients=np.asarray(patients))
         return cls(**{name: column[has_label] for name, column in columns.items()})
 
-    def merge(self, *others: "ClassificationMetrics") -> "ClassificationMetrics":
-        """All images as one struct, in order."""
-        names = [field.name for field in dataclasses.fields(self)]
-        parts = (self, *others)
-        return ClassificationMetrics(**{name: np.concatenate([getattr(p, name) for p in parts]) for name in names})
-
     def compute(self, *, config: BootstrapConfig | None = None) -> dict[str, Estimate]:
-        """Every figure with its count of patients and interval; the worst group's accuracy only where there are groups.
-
-        NaN with fewer than two classes.
-        """
+        """Every figure with its count of patients and interval; NaN with fewer than two classes."""
         options = dict(subjects=self.patients, config=config)
         statistics = {
             "auroc": auroc,
@@ -75,27 +54,9 @@ class ClassificationMetrics:
             "accuracy": accuracy,
             "balanced_accuracy": balanced_accuracy,
         }
-        estimates = {
+        return {
             name: _estimate(statistic, self.probabilities, self.labels, **options)
             for name, statistic in statistics.items()
-        }
-        names, number = np.unique(self.groups, return_inverse=True)
-        if len(names) > 1:
-            columns = (self.probabilities, self.labels, number)
-            estimates["worst_group_accuracy"] = _estimate(worst_group_accuracy, *columns, **options)
-        return estimates
-
-    def by_group(self, *, config: BootstrapConfig | None = None) -> dict[str, Estimate]:
-        """The accuracy within each group."""
-        return {
-            str(name): _estimate(
-                accuracy,
-                self.probabilities[self.groups == name],
-                self.labels[self.groups == name],
-                subjects=self.patients[self.groups == name],
-                config=config,
-            )
-            for name in np.unique(self.groups)
         }
 
 

@@ -78,47 +78,32 @@ def similarity_maps(
 
 @struct.dataclass
 class ImageMetrics:
-    """L1, PSNR and SSIM of each image of the measured batches; `valid` is False for padding.
+    """L1, PSNR and SSIM of each measured image.
 
     Values are kept per image, not summed: an interval over subjects cannot be had from a sum. `of` may run
-    inside jit; `merge` and `compute` run on the host.
+    inside jit; `compute` runs on the host.
     """
 
     l1: jax.Array  # [b]
     psnr: jax.Array  # [b], dB
     ssim: jax.Array  # [b]
-    valid: jax.Array  # bool [b]
 
     @classmethod
-    def of(
-        cls,
-        images: jax.Array,
-        references: jax.Array,
-        *,
-        valid: jax.Array | None = None,
-        value_range: Range = (-1.0, 1.0),
-    ) -> "ImageMetrics":
-        """Measures one batch `[b, h, w, c]`; `valid` bool [b] marks the rows that count, all by default."""
+    def of(cls, images: jax.Array, references: jax.Array, *, value_range: Range = (-1.0, 1.0)) -> "ImageMetrics":
+        """Measures one batch `[b, h, w, c]`."""
         return cls(
             l1=l1(images, references),
             psnr=psnr(images, references, value_range=value_range),
             ssim=ssim(images, references, value_range=value_range),
-            valid=jnp.ones(len(images), bool) if valid is None else valid,
         )
-
-    def merge(self, *others: "ImageMetrics") -> "ImageMetrics":
-        """All batches as one, in order; give many at once rather than one by one."""
-        return jax.tree.map(lambda *parts: np.concatenate(jax.device_get(parts)), self, *others)
 
     def compute(
         self, *, subjects: Sequence | None = None, config: BootstrapConfig | None = None
     ) -> dict[str, Estimate]:
-        """Mean, count and interval of each metric; `subjects` [b] names every row's subject, padding too."""
-        valid = np.asarray(self.valid)
-        subjects = None if subjects is None else np.asarray(subjects)[valid]
+        """Mean, count and interval of each metric; `subjects` [b] names every row's subject."""
         columns = {"l1": self.l1, "psnr": self.psnr, "ssim": self.ssim}
         return {
-            name: bootstrap(np.mean, np.asarray(column, np.float64)[valid], subjects=subjects, config=config)
+            name: bootstrap(np.mean, np.asarray(column, np.float64), subjects=subjects, config=config)
             for name, column in columns.items()
         }
 

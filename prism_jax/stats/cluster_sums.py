@@ -58,6 +58,12 @@ def concatenate_cells(all_sums: Sequence[PatientSums]) -> PatientSums:
     )
 
 
+def patient_totals(values: np.ndarray, patients: np.ndarray) -> np.ndarray:
+    """Sums of the rows of `values` [n, c] over those of each patient, [P, c], patients in sorted order."""
+    names, owner = np.unique(patients, return_inverse=True)
+    return _by_patient(values, owner, len(names))
+
+
 def _by_patient(values: np.ndarray, owner: np.ndarray, count: int) -> np.ndarray:
     total = np.zeros((count, values.shape[1]))
     np.add.at(total, owner, values)

@@ -10,6 +10,7 @@ import dataclasses
 import numpy as np
 
 from prism_jax.stats.cluster_bootstrap import resample
+from prism_jax.stats.cluster_sums import patient_totals
 from prism_jax.stats.effects import EffectConfig
 from prism_jax.stats.intervals import Estimate
 
@@ -96,19 +97,12 @@ def _count_changes(edits: JudgedEdits, classes: int) -> np.ndarray:
     """[P, classes + 1] Each patient's changes of counts, and number of images."""
     which = np.eye(classes)
     moved = which[np.asarray(edits.after)] - which[np.asarray(edits.before)]
-    return _by_patient(np.concatenate([moved, np.ones((len(moved), 1))], axis=1), edits.patients)
+    return patient_totals(np.concatenate([moved, np.ones((len(moved), 1))], axis=1), edits.patients)
 
 
 def _confusions(labelled: LabelledImages, classes: int) -> np.ndarray:
     pairs = np.asarray(labelled.judged) * classes + np.asarray(labelled.true)
-    return _by_patient(np.eye(classes**2)[pairs], labelled.patients)
-
-
-def _by_patient(values: np.ndarray, patients: np.ndarray) -> np.ndarray:
-    names, owner = np.unique(patients, return_inverse=True)
-    total = np.zeros((len(names), values.shape[1]))
-    np.add.at(total, owner, values)
-    return total
+    return patient_totals(np.eye(classes**2)[pairs], labelled.patients)
 
 
 def _check(edits: JudgedEdits, labelled: LabelledImages, classes: int, config: EffectConfig) -> None:

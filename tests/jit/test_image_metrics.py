@@ -1,9 +1,7 @@
-import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from prism_jax.metrics.image import PSNR_CEILING, ImageMetrics, l1, psnr, ssim
+from prism_jax.metrics.image import PSNR_CEILING, l1, psnr, ssim
 from prism_jax.stats.intervals import BootstrapConfig, Estimate, bootstrap, delete_group, proportion, wilson
 
 
@@ -36,18 +34,6 @@ def test_each_image_is_measured_alone(batch):
     for metric in (l1, psnr, ssim):
         one_by_one = [metric(images[i : i + 1], references[i : i + 1])[0] for i in range(len(images))]
         np.testing.assert_allclose(metric(images, references), one_by_one, rtol=1e-6)
-
-
-def test_merged_halves_equal_the_whole_and_padding_does_not_count(batch):
-    images, references = batch
-    whole = ImageMetrics.of(images, references)
-    first = ImageMetrics.of(images[:3], references[:3])
-    padded = np.concatenate([images[3:], images[:1]]), np.concatenate([references[3:], references[:1]])
-    second = jax.jit(ImageMetrics.of)(*padded, valid=jnp.array([True, True, False]))
-    assert first.merge(second).compute()["ssim"].count == 5
-    merged = first.merge(second).compute()
-    for name, estimate in whole.compute().items():
-        np.testing.assert_allclose(_numbers(merged[name]), _numbers(estimate), rtol=1e-6)
 
 
 def test_shapes_that_do_not_fit_are_named():
