@@ -31,6 +31,7 @@ def run(args: str, capsys: pytest.CaptureFixture) -> tuple[int, str, str]:
         ("train scm --config demo/finetune", "prism train scm is called prism train image_mechanism now"),
         ("train finetune", "needs --config NAME_OR_FILE, for example --config demo/finetune"),
         ("train finetune --config", "--config needs a name or a file"),
+        ("train finetune --config a --config=b", "--config is given 2 times: a, b; give it once"),
         ("train finetune --config demo/fintune", "did you mean demo/finetune?"),
         (
             "train finetune --config demo/finetune",
