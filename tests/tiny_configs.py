@@ -62,7 +62,6 @@ def cyclegan(**options: Any) -> CycleGANConfig:
     return CycleGANConfig(**dict(size=16, width=2, blocks=1, discriminator_width=2, halvings=2) | options)
 
 
-def lpips(backbone: str = "alex") -> LPIPSConfig:
-    convs = (LPIPSConfig.alex() if backbone == "alex" else LPIPSConfig.vgg()).convs
-    few = tuple(dataclasses.replace(conv, channels=conv.channels // 32) for conv in convs)
-    return LPIPSConfig(backbone=backbone, convs=few)
+def lpips() -> LPIPSConfig:
+    convs = LPIPSConfig.alex().convs
+    return LPIPSConfig(convs=tuple(dataclasses.replace(conv, channels=conv.channels // 32) for conv in convs))

@@ -20,29 +20,13 @@ def denoising_loss(
     latents: jax.Array,  # [b, h, w, c] clean
     noise: jax.Array,  # [b, h, w, c] standard normal
     timesteps: jax.Array,  # int32 [b]
-    *,
-    weights: jax.Array | None = None,
-    mask: jax.Array | None = None,
-) -> tuple[jax.Array, jax.Array]:
-    """Mean squared error to the schedule's training target (eps or v): float32 `(loss [], per_example [b])`.
-
-    `mask` ([b, h, w, c], or with axes of length 1) selects the latents that count; an example
-    whose mask is empty has loss 0. `weights` [b], not negative, average the examples: 0 leaves one out
-    (padding), and all 0 give 0.
-    """
+) -> jax.Array:
+    """Mean squared error of each example to the schedule's training target (eps or v), float32 `[b]`."""
     latents, noise = latents.astype(jnp.float32), noise.astype(jnp.float32)
     noisy = schedule_lib.add_noise(schedule, latents, noise, timesteps)
     target = schedule_lib.training_target(schedule, latents, noise, timesteps)
     error = (predict(noisy, timesteps).astype(jnp.float32) - target) ** 2  # [b, h, w, c]
-    axes = tuple(range(1, error.ndim))
-    if mask is None:
-        per_example = jnp.mean(error, axes)
-    elif mask.ndim != error.ndim:  # broadcasting would line up the wrong axes
-        raise ValueError(f"mask has the shape {mask.shape} for latents {error.shape}; use the same number of axes")
-    else:
-        per_example = weighted_mean(error, jnp.broadcast_to(mask, error.shape), axes)
-    loss = jnp.mean(per_example) if weights is None else weighted_mean(per_example, weights, (0,))
-    return loss, per_example
+    return jnp.mean(error, tuple(range(1, error.ndim)))
 
 
 def min_snr_weights(schedule: NoiseSchedule, timesteps: jax.Array, gamma: float) -> jax.Array:
@@ -54,11 +38,3 @@ def min_snr_weights(schedule: NoiseSchedule, timesteps: jax.Array, gamma: float)
     ratio = schedule_lib.snr(schedule, timesteps)
     unit = ratio if schedule.prediction_type == "epsilon" else ratio + 1
     return jnp.minimum(ratio, gamma) / unit
-
-
-def weighted_mean(values: jax.Array, weights: jax.Array, axes: tuple[int, ...]) -> jax.Array:
-    """Mean of `values` over `axes` by `weights` of the same shape; 0 where the weights sum to 0."""
-    weights = weights.astype(jnp.float32)
-    total = jnp.sum(weights, axes)
-    # The where is on the divisor: 0 / 0 in a branch not taken would still make the gradient NaN.
-    return jnp.sum(values * weights, axes) / jnp.where(total > 0, total, 1.0)

@@ -22,9 +22,7 @@ class PerceptualDistance:
     note: str  # explanation for the reader; "" if none is needed
 
 
-def perceptual_distance(
-    classifier: Classifier, *, lpips_folder: Path | str | None = None, backbone: str = "alex"
-) -> PerceptualDistance:
+def perceptual_distance(classifier: Classifier, *, lpips_folder: Path | str | None = None) -> PerceptualDistance:
     """LPIPS where there are weights for it; else the distance of the classifier's features, named so.
 
     Raises:
@@ -35,9 +33,8 @@ def perceptual_distance(
         return PerceptualDistance(
             name="classifier-feature distance", distance=partial(_of_features, classifier), note=note
         )
-    network = load_lpips(lpips_folder, backbone=backbone)
-    label = {"alex": "AlexNet", "vgg": "VGG-16"}[backbone]
-    return PerceptualDistance(name=f"LPIPS ({label})", distance=partial(_lpips, network), note="")
+    network = load_lpips(lpips_folder)
+    return PerceptualDistance(name="LPIPS (AlexNet)", distance=partial(_lpips, network), note="")
 
 
 @jax.jit

@@ -1,6 +1,6 @@
-"""The networks of LPIPS: the convolutions of AlexNet or VGG-16 and a weight for every channel (Zhang et al. 2018).
+"""The network of LPIPS: the convolutions of AlexNet and a weight for every channel (Zhang et al. 2018).
 
-Learned perceptual image patch similarity, arXiv 1801.03924; torchvision's AlexNet and VGG-16 up to their last ReLU.
+Learned perceptual image patch similarity, arXiv 1801.03924; torchvision's AlexNet up to its last ReLU.
 """
 
 import dataclasses
@@ -25,14 +25,12 @@ class Conv:
     stride: int = 1
     padding: int = 1
     pool: int = 0  # side of the max pooling, of stride 2, before it; 0: none
-    is_tap: bool = True  # True if features are compared after it
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class LPIPSConfig:
     """The convolutions, in order."""
 
-    backbone: str  # as the files call it: "alex" or "vgg"
     convs: tuple[Conv, ...]
 
     @classmethod
@@ -40,18 +38,7 @@ class LPIPSConfig:
         """AlexNet, the usual LPIPS."""
         first, second = Conv(channels=64, side=11, stride=4, padding=2), Conv(channels=192, side=5, padding=2, pool=3)
         third, fourth, fifth = Conv(channels=384, pool=3), Conv(channels=256), Conv(channels=256)
-        return cls(backbone="alex", convs=(first, second, third, fourth, fifth))
-
-    @classmethod
-    def vgg(cls) -> "LPIPSConfig":
-        """VGG-16; compared behind the last ReLU before each pooling, and the last of all."""
-        blocks = ((64, 2), (128, 2), (256, 3), (512, 3), (512, 3))
-        convs = [
-            Conv(channels=channels, pool=2 if block and not i else 0, is_tap=i == count - 1)
-            for block, (channels, count) in enumerate(blocks)
-            for i in range(count)
-        ]
-        return cls(backbone="vgg", convs=tuple(convs))
+        return cls(convs=(first, second, third, fourth, fifth))
 
 
 class LPIPS(nnx.Module):
@@ -64,8 +51,7 @@ class LPIPS(nnx.Module):
             nnx.Conv(n, conv.channels, (conv.side, conv.side), strides=conv.stride, padding=conv.padding, rngs=rngs)
             for n, conv in zip(inputs[:-1], config.convs, strict=True)
         )
-        taps = [conv.channels for conv in config.convs if conv.is_tap]
-        self.lins = nnx.List(nnx.Conv(n, 1, (1, 1), use_bias=False, rngs=rngs) for n in taps)
+        self.lins = nnx.List(nnx.Conv(n, 1, (1, 1), use_bias=False, rngs=rngs) for n in inputs[1:])
 
     def feature_maps(self, images: jax.Array) -> list[jax.Array]:
         """Features that are compared: unit vectors `[b, h', w', c]` of `[b, h, w, 3]` in [-1, 1], finest first."""
@@ -73,8 +59,7 @@ class LPIPS(nnx.Module):
         for conv, layer in zip(self.config.convs, self.convs, strict=True):
             x = nnx.max_pool(x, (conv.pool, conv.pool), strides=(2, 2)) if conv.pool else x
             x = jax.nn.relu(layer(x))
-            if conv.is_tap:
-                maps.append(x / (jnp.linalg.norm(x, axis=-1, keepdims=True) + NORM_FLOOR))
+            maps.append(x / (jnp.linalg.norm(x, axis=-1, keepdims=True) + NORM_FLOOR))
         return maps
 
     def __call__(self, images: jax.Array, references: jax.Array) -> jax.Array:

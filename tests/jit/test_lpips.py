@@ -4,7 +4,7 @@ import pytest
 from safetensors.numpy import save_file
 
 from prism_jax.models.lpips import LPIPS, SCALE, SHIFT, LPIPSConfig
-from prism_jax.weights import lpips, pretrained
+from prism_jax.weights import pretrained
 from prism_jax.weights.lpips import LAYERS, fill, load_lpips
 from tests import tiny_configs
 
@@ -13,13 +13,15 @@ def state_dict(config):
     """Random tensors under the names of torchvision's `features` and of the lpips package."""
     rng = np.random.default_rng(0)
     inputs, found = 3, {}
-    for place, conv in zip(LAYERS[config.backbone], config.convs, strict=True):
+    for place, conv in zip(LAYERS, config.convs, strict=True):
         shape = (conv.channels, inputs, conv.side, conv.side)
         found[f"features.{place}.weight"] = rng.normal(0, 1 / np.sqrt(np.prod(shape[1:])), shape).astype(np.float32)
         found[f"features.{place}.bias"] = rng.normal(0, 0.1, conv.channels).astype(np.float32)
         inputs = conv.channels
-    taps = [conv.channels for conv in config.convs if conv.is_tap]
-    lins = {f"lin{i}.model.1.weight": rng.random((1, n, 1, 1)).astype(np.float32) for i, n in enumerate(taps)}
+    lins = {
+        f"lin{i}.model.1.weight": rng.random((1, n, 1, 1)).astype(np.float32)
+        for i, n in enumerate(conv.channels for conv in config.convs)
+    }
     return found | lins
 
 
@@ -28,21 +30,20 @@ IMAGES = np.random.default_rng(1).uniform(-1, 1, (2, 64, 64, 3)).astype(np.float
 
 
 @pytest.mark.parity
-@pytest.mark.parametrize("backbone", ["alex", "vgg"])
-def test_lpips_is_that_of_the_paper_computed_with_pytorch(backbone):
+def test_lpips_is_that_of_the_paper_computed_with_pytorch():
     torch = pytest.importorskip("torch")
-    config = tiny_configs.lpips(backbone)
+    config = tiny_configs.lpips()
     tensors = state_dict(config)
     weights = {name: torch.from_numpy(value) for name, value in tensors.items()}
 
     def maps(images):
         x = torch.from_numpy(images.transpose(0, 3, 1, 2)) - torch.from_numpy(SHIFT)[:, None, None]
         x, found = x / torch.from_numpy(SCALE)[:, None, None], []
-        for place, conv in zip(LAYERS[backbone], config.convs, strict=True):
+        for place, conv in zip(LAYERS, config.convs, strict=True):
             x = torch.nn.functional.max_pool2d(x, conv.pool, 2) if conv.pool else x
             weight, bias = (weights[f"features.{place}.{leaf}"] for leaf in ("weight", "bias"))
             x = torch.relu(torch.nn.functional.conv2d(x, weight, bias, stride=conv.stride, padding=conv.padding))
-            found += [x / (x.square().sum(1, keepdim=True).sqrt() + 1e-10)] if conv.is_tap else []
+            found.append(x / (x.square().sum(1, keepdim=True).sqrt() + 1e-10))
         return found
 
     pairs = zip(maps(IMAGES), maps(IMAGES[::-1].copy()), strict=True)
@@ -64,12 +65,9 @@ def test_equal_images_have_no_distance_and_the_order_does_not_matter():
         network(IMAGES, IMAGES[:1])
 
 
-@pytest.mark.parametrize(("backbone", "parameters"), [("alex", 2_469_696 + 1152), ("vgg", 14_714_688 + 1472)])
-def test_the_networks_have_the_published_sizes(backbone, parameters):
-    config = LPIPSConfig.alex() if backbone == "alex" else LPIPSConfig.vgg()
-    network = pretrained.abstract(LPIPS, config)
-    sizes = [np.prod(leaf.shape) for leaf in jax.tree.leaves(network)]
-    assert sum(sizes) == parameters
+def test_the_network_has_the_published_size():
+    network = pretrained.abstract(LPIPS, LPIPSConfig.alex())
+    assert sum(np.prod(leaf.shape) for leaf in jax.tree.leaves(network)) == 2_469_696 + 1152
 
 
 def test_the_usual_files_are_read_and_the_classifier_is_left(tmp_path, monkeypatch):
@@ -87,10 +85,8 @@ def test_the_usual_files_are_read_and_the_classifier_is_left(tmp_path, monkeypat
     np.testing.assert_array_equal(kernel, tensors["features.3.weight"].transpose(2, 3, 1, 0))
 
 
-def test_what_is_missing_or_unknown_is_said(tmp_path):
+def test_missing_files_are_named(tmp_path):
     with pytest.raises(ValueError, match=r"torchvision's alexnet .*; lins.safetensors is .*torch.load"):
         load_lpips(tmp_path)
-    with pytest.raises(ValueError, match="no LPIPS backbone 'squeeze'; use one of alex, vgg"):
-        lpips.load_lpips(tmp_path, backbone="squeeze")
     with pytest.raises(ValueError, match=r"never filled \['lin0.model.1.weight'\]"):
         fill(TINY, [item for item in state_dict(TINY).items() if not item[0].startswith("lin0")])

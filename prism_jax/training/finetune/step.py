@@ -117,7 +117,7 @@ def example_losses(
     timesteps = jax.vmap(lambda k: jax.random.randint(k, (), 0, len(schedule.alphas_cumprod)))(keys("timestep"))
     context = networks["text_encoder"](tokens)  # [b, 77, d]
     predict = lambda noisy, t: networks["unet"](noisy, t, context)
-    losses = denoising_loss(predict, schedule, latents, noise, timesteps)[1]
+    losses = denoising_loss(predict, schedule, latents, noise, timesteps)
     if objective.min_snr is not None:
         losses = losses * min_snr_weights(schedule, timesteps, objective.min_snr)
     return losses, timesteps
