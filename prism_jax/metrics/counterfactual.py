@@ -17,35 +17,25 @@ CHANGE_THRESHOLD = 8  # grey levels: above the noise of decoding, below any visi
 class CounterfactualMetrics:
     """Per-subject mean absolute errors to the truth, grey levels [n]; NaN where the region is empty."""
 
-    edit_all: np.ndarray
     edit_inside: np.ndarray
     edit_outside: np.ndarray
-    reconstruction_all: np.ndarray
     reconstruction_inside: np.ndarray
     reconstruction_outside: np.ndarray
     change_iou: np.ndarray  # of |edit - reconstruction| > threshold with the mask
 
     @classmethod
     def of(
-        cls,
-        *,
-        reconstruction: np.ndarray,
-        edited: np.ndarray,
-        truth: np.ndarray,
-        mask: np.ndarray,
-        change_threshold: float = CHANGE_THRESHOLD,
+        cls, *, reconstruction: np.ndarray, edited: np.ndarray, truth: np.ndarray, mask: np.ndarray
     ) -> "CounterfactualMetrics":
         """Measures a batch: images uint8 [b, h, w]; `mask` bool [b, h, w], True where the attribute shows."""
         _check(reconstruction=reconstruction, edited=edited, truth=truth, mask=mask)
         truth = truth.astype(np.int16)  # uint8 differences would wrap
         edit_error = np.abs(edited - truth)
         reconstruction_error = np.abs(reconstruction - truth)
-        change = np.abs(edited.astype(np.int16) - reconstruction) > change_threshold
+        change = np.abs(edited.astype(np.int16) - reconstruction) > CHANGE_THRESHOLD
         return cls(
-            edit_all=edit_error.mean((1, 2)),
             edit_inside=_mean_where(edit_error, mask),
             edit_outside=_mean_where(edit_error, ~mask),
-            reconstruction_all=reconstruction_error.mean((1, 2)),
             reconstruction_inside=_mean_where(reconstruction_error, mask),
             reconstruction_outside=_mean_where(reconstruction_error, ~mask),
             change_iou=_mean_where(change & mask, change | mask),
@@ -76,15 +66,7 @@ class CounterfactualMetrics:
         """
         means = {
             name: bootstrap(np.mean, getattr(self, name), config=config)
-            for name in (
-                "edit_all",
-                "edit_inside",
-                "edit_outside",
-                "reconstruction_all",
-                "reconstruction_inside",
-                "reconstruction_outside",
-                "change_iou",
-            )
+            for name in ("edit_inside", "edit_outside", "reconstruction_inside", "reconstruction_outside", "change_iou")
         }
         measured = ~np.isnan(self.edit_inside)
         level = (config or BootstrapConfig()).level
