@@ -88,29 +88,30 @@ def open_split(data: Data) -> Sequence[Example]:
 
 
 class Stream:
-    """Endless training batches: "image" float32 [b, h, w, 1] in [-1, 1], or "latents" and perhaps
-    "logvar"; "tokens" int32 [b, 77], "id" int64 [b] and "weight" float32 [b].
+    """Endless training batches: `numbers` of each batch of the pipeline, which yields text and attributes."""
 
-    An adapter: the pipeline yields text and attributes, the training step wants numbers.
-    """
-
-    def __init__(self, batches: pipeline.Batches, tokens: Tokenize, weigh: Callable[[Mapping[str, Any]], float]):
-        self._batches, self._tokens, self._weigh = batches, tokens, weigh
+    def __init__(self, batches: pipeline.Batches, numbers: Callable[[Mapping[str, Any]], dict[str, np.ndarray]]):
+        self._batches, self._numbers = batches, numbers
 
     def __next__(self) -> dict[str, np.ndarray]:
-        batch = next(self._batches)
-        arrays = {name: batch[name] for name in ("latents", "logvar", "id") if name in batch}
-        if "image" in batch:
-            arrays["image"] = batch["image"][..., :1]  # grey: the device makes three channels of it
-        arrays["tokens"] = self._tokens([str(caption) for caption in batch["caption"]])
-        arrays["weight"] = np.array([self._weigh(known.findings) for known in batch["attributes"]], np.float32)
-        return arrays
+        return self._numbers(next(self._batches))
 
     def get_state(self) -> Mapping[str, Any]:
         return self._batches.get_state()
 
     def set_state(self, state: Mapping[str, Any]) -> None:
         self._batches.set_state(state)
+
+
+def captioned(batch: Mapping[str, Any], *, tokenize: Tokenize, weigh: Callable[..., float]) -> dict[str, np.ndarray]:
+    """The numbers of a batch: "image" float32 [b, h, w, 1] in [-1, 1], or "latents" and perhaps "logvar"; "tokens"
+    int32 [b, 77], "id" int64 [b] and "weight" float32 [b]."""
+    arrays = {name: batch[name] for name in ("latents", "logvar", "id") if name in batch}
+    if "image" in batch:
+        arrays["image"] = batch["image"][..., :1]  # grey: the device makes three channels of it
+    arrays["tokens"] = tokenize([str(caption) for caption in batch["caption"]])
+    arrays["weight"] = np.array([weigh(known.findings) for known in batch["attributes"]], np.float32)
+    return arrays
 
 
 def image_stream(data: Data, tokenize: Tokenize, *, batch_size: int, seed: int, factor: int) -> Stream:
@@ -120,7 +121,7 @@ def image_stream(data: Data, tokenize: Tokenize, *, batch_size: int, seed: int, 
     caption = captioner(data, tokenize)
     read = batches(data, drawn, batch_size=batch_size, seed=seed, factor=factor, caption=caption)
     findings = (example.attributes.findings for source in sources for example in source)
-    return Stream(read, tokenize, weights(data.class_weight_on, findings))
+    return Stream(read, partial(captioned, tokenize=tokenize, weigh=weights(data.class_weight_on, findings)))
 
 
 def open_all(data: Data) -> list[Sequence[Example]]:
@@ -175,7 +176,8 @@ def latent_stream(data: Data, latents: Latents, tokenize: Tokenize, *, batch_siz
         process_count=jax.process_count(),
     )
     findings = (example.attributes.findings for example in latents.examples)
-    return Stream(batches, partial(tokenize_cached, tokenize, latents.tokens), weights(data.class_weight_on, findings))
+    tokens, weigh = partial(tokenize_cached, tokenize, latents.tokens), weights(data.class_weight_on, findings)
+    return Stream(batches, partial(captioned, tokenize=tokens, weigh=weigh))
 
 
 def sample_from(
@@ -189,14 +191,10 @@ def sample_from(
     if data.balanced_sampling_on is None and len(sources) == 1:
         return sources[0]
     rates = (1.0, *(other.weight for other in data.extra))
-    if data.balanced_sampling_on is None:
-        return Mixture(components=tuple(Component(examples=s, weight=w) for s, w in zip(sources, rates, strict=True)))
-    return Mixture(
-        components=tuple(
-            Component(examples=source, weight=rate, classes=finding_classes(data.balanced_sampling_on, known(source)))
-            for source, rate in zip(sources, rates, strict=True)
-        )
-    )
+    classes = lambda source: finding_classes(data.balanced_sampling_on, known(source))
+    options = lambda source: {} if data.balanced_sampling_on is None else {"classes": classes(source)}
+    pairs = zip(sources, rates, strict=True)
+    return Mixture(components=tuple(Component(examples=s, weight=rate, **options(s)) for s, rate in pairs))
 
 
 def finding_classes(name: str, known: Sequence[Attributes]) -> np.ndarray:

@@ -23,7 +23,7 @@ from prism_jax import entrypoint, rng, sharding
 from prism_jax.checkpoint import VALIDATION_LOSS, Checkpoints
 from prism_jax.sharding import ShardingConfig
 from prism_jax.training.log import Log
-from prism_jax.training.state import TrainState
+from prism_jax.training.state import SkipConfig, TrainState
 
 COMPILATION_TIMEOUT_MS = 3_600_000  # processes wait this long for the last one to compile
 
@@ -69,6 +69,12 @@ class Hook:
 
     every: int
     call: Callable[[TrainState, int, Log], Mapping[str, float] | None]
+
+
+def fit_options(config: Any) -> dict[str, Any]:
+    """The arguments of `fit` that the configuration of a run states."""
+    skip = getattr(config, "skip", SkipConfig())
+    return dict(config=config.loop, run=config.run, seed=config.seed, max_consecutive_skips=skip.max_consecutive)
 
 
 def fit(

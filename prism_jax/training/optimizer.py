@@ -1,11 +1,15 @@
 """AdamW with global-norm clipping and a warmed-up learning-rate schedule."""
 
 import dataclasses
-from typing import Literal
+from collections.abc import Callable
+from functools import partial
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
 import optax
+
+from prism_jax.training import state as states
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -47,6 +51,13 @@ def make_optimizer(config: OptimizerConfig, steps: int) -> tuple[optax.GradientT
         mask=lambda params: jax.tree.map(lambda leaf: leaf.ndim > 1, params),
     )
     return optax.chain(optax.clip_by_global_norm(config.clip), adamw), schedule
+
+
+def make_update(config: Any, **options: Any) -> tuple[optax.GradientTransformation, Callable]:
+    """The optimizer of a run's configuration, and `state.update` with it: (state, loss, grads) -> (state, metrics)."""
+    tx, schedule = make_optimizer(config.optimizer, config.loop.steps)
+    ema_decay, skip = getattr(config, "ema_decay", None), getattr(config, "skip", states.SkipConfig())
+    return tx, partial(states.update, tx=tx, schedule=schedule, ema_decay=ema_decay, skip=skip, **options)
 
 
 def learning_rate(config: OptimizerConfig, steps: int) -> optax.Schedule:

@@ -38,6 +38,12 @@ def predict_dataset(
     return jax.tree.map(lambda *parts: np.concatenate(parts), *results)
 
 
+def predict_over_mesh(forward: Callable[..., Any], batch_size: int, mesh: Mesh) -> Callable[..., Any]:
+    """`predict(*arguments, rows)`: `forward(*arguments, batch)`, compiled here, for all rows, as `predict_dataset`."""
+    compiled = jax.jit(forward, out_shardings=sharding.replicated(mesh))
+    return lambda *given: predict_dataset(partial(compiled, *given[:-1]), given[-1], batch_size, mesh=mesh)
+
+
 def _on_device(predict: Callable[[Any], Any], batch: Any, batch_size: int, mesh: Mesh | None) -> Any:
     batch = jax.tree.map(partial(_padded, size=batch_size), batch)
     if mesh is None:

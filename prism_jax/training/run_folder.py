@@ -13,8 +13,10 @@ from typing import Any
 
 import jax
 from filelock import FileLock, Timeout
+from jax.sharding import Mesh
 
 from prism_jax import config as configs
+from prism_jax import sharding
 from prism_jax.atomic import atomic_write
 
 LOCK, HOLDER = ".lock", ".lock.json"
@@ -99,6 +101,23 @@ def check_same_training(config: Any, *, fixed: Sequence[str]) -> None:
     if before.loop.steps != config.loop.steps and jax.process_index() == 0:
         steps = f"{config.loop.steps} steps instead of {before.loop.steps}"
         print(f"{run}: training for {steps}; the learning rate follows the new number", file=sys.stderr)
+
+
+def check_images(config: Any, model: Any, mesh: Mesh) -> None:
+    """Raises ValueError for a batch size or images that do not fit the devices or the `model` of a run."""
+    sharding.check_batch_size(config.batch_size, mesh)
+    size = getattr(model, "size", config.data.size)
+    if size != config.data.size:
+        raise ValueError(f"data.size {config.data.size} is not the model's {size}; use that")
+    if model.channels != 1:
+        raise ValueError(f"model.channels {model.channels}: the data sets here are grey; use 1")
+
+
+def check_validated_checkpoints(config: Any) -> None:
+    """Raises ValueError where checkpoints would be saved without a validation loss."""
+    every, kept = config.validation.every, config.loop.checkpoint_every
+    if every and kept % every:
+        raise ValueError(f"loop.checkpoint_every {kept} is no multiple of validation.every {every}; make it one")
 
 
 def announce(result: str | Path, summary: str) -> None:

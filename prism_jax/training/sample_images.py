@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import jax
 import numpy as np
 from PIL import Image
 
@@ -10,7 +11,12 @@ from prism_jax.pixels import to_uint8
 
 
 def write_pairs(images: np.ndarray, reconstructions: np.ndarray, path: Path) -> None:
-    """Writes a PNG with uint8 `images` [n, h, w(, 1 or 3)] above `reconstructions` [n, h, w, 1 or 3] in [-1, 1]."""
+    """Writes a PNG with uint8 `images` [n, h, w(, 1 or 3)] above `reconstructions` [n, h, w, 1 or 3] in [-1, 1].
+
+    Process 0 does.
+    """
+    if jax.process_index() != 0:
+        return
     rows = [np.concatenate(list(_rgb(row)), axis=1) for row in (images, to_uint8(reconstructions))]
     write(np.concatenate(rows), path)
 

@@ -24,7 +24,7 @@ from prism_jax.training.image_mechanism import run as image_mechanism_run
 from prism_jax.training.image_mechanism.run import ImageMechanismRun
 from prism_jax.training.image_mechanism.validation import ImageMechanismValidation
 from prism_jax.training.loop import LoopConfig
-from prism_jax.training.optimizer import OptimizerConfig
+from prism_jax.training.optimizer import OptimizerConfig, make_optimizer
 from prism_jax.training.trained_weights import trained_weights
 from prism_jax.weights import hvae
 from tests import tiny_configs
@@ -91,7 +91,7 @@ def test_a_run_can_start_from_a_trained_model(straight):
 def test_a_gradient_of_so_much_is_left_out(norm, is_skipped):
     update = ImageMechanismRun().skip
     params = {"w": jnp.zeros(1)}
-    tx, schedule = image_mechanism_run.make_optimizer(ImageMechanismRun().optimizer, 1000)
+    tx, schedule = make_optimizer(ImageMechanismRun().optimizer, 1000)
     state = states.create(params, tx, ema=True)
     options = dict(tx=tx, schedule=schedule, ema_decay=0.999, skip=update, decay=image_mechanism_run.average_decay)
     _, metrics = states.update(state, jnp.float32(1), {"w": jnp.full(1, norm)}, **options)

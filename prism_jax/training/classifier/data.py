@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -16,32 +17,17 @@ from prism_jax.training.examples import Data
 READ_AT_ONCE = 64
 
 
-class LabelledStream:
-    """Endless batches: "image" float32 [b, h, w, 1] in [-1, 1], "labels" float32 [b, n] (1, 0 or NaN where not known),
-    "age" float32 [b] (years or NaN), "id" int64 [b] and "weight" float32 [b].
-
-    An adapter: the pipeline yields attributes, the training step wants numbers.
-    """
-
-    def __init__(self, batches: pipeline.Batches, names: Sequence[str], weigh: Any):
-        self._batches, self._names, self._weigh = batches, names, weigh
-
-    def __next__(self) -> dict[str, np.ndarray]:
-        batch = next(self._batches)
-        known = batch["attributes"]
-        return {
-            "image": batch["image"][..., :1],
-            "labels": targets.values(known, self._names),
-            "age": targets.ages(known),
-            "id": batch["id"],
-            "weight": np.array([self._weigh(attributes.findings) for attributes in known], np.float32),
-        }
-
-    def get_state(self) -> Mapping[str, Any]:
-        return self._batches.get_state()
-
-    def set_state(self, state: Mapping[str, Any]) -> None:
-        self._batches.set_state(state)
+def labelled(batch: Mapping[str, Any], *, names: Sequence[str], weigh: Any) -> dict[str, np.ndarray]:
+    """The numbers of a batch: "image" float32 [b, h, w, 1] in [-1, 1], "labels" float32 [b, n] (1, 0 or NaN where not
+    known), "age" float32 [b] (years or NaN), "id" int64 [b] and "weight" float32 [b]."""
+    known = batch["attributes"]
+    return {
+        "image": batch["image"][..., :1],
+        "labels": targets.values(known, names),
+        "age": targets.ages(known),
+        "id": batch["id"],
+        "weight": np.array([weigh(attributes.findings) for attributes in known], np.float32),
+    }
 
 
 def known_of(data: Data) -> list[list[Attributes]]:
@@ -51,7 +37,7 @@ def known_of(data: Data) -> list[list[Attributes]]:
 
 def stream(
     data: Data, names: Sequence[str], known: Sequence[Sequence[Attributes]], *, batch_size: int, seed: int
-) -> LabelledStream:
+) -> examples.Stream:
     """The images of `data` with the targets `names`; each process gets its part of `batch_size`.
 
     Args:
@@ -62,7 +48,8 @@ def stream(
     drawn = examples.sample_from(data, sources, lambda source: by_source[id(source)])
     batches = examples.batches(data, drawn, batch_size=batch_size, seed=seed, factor=1)
     findings = (attributes.findings for found in known for attributes in found)
-    return LabelledStream(batches, names, examples.weights(data.class_weight_on, findings))
+    weigh = examples.weights(data.class_weight_on, findings)
+    return examples.Stream(batches, partial(labelled, names=names, weigh=weigh))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

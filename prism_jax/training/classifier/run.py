@@ -40,8 +40,8 @@ from prism_jax.training.classifier.data import HeldOut
 from prism_jax.training.classifier.step import ClassifierObjective, Task, predict_fn, train_step
 from prism_jax.training.examples import Data
 from prism_jax.training.log import Log
-from prism_jax.training.loop import Hook, LoopConfig, fit
-from prism_jax.training.optimizer import OptimizerConfig, make_optimizer
+from prism_jax.training.loop import Hook, LoopConfig, fit, fit_options
+from prism_jax.training.optimizer import OptimizerConfig, make_update
 from prism_jax.weights import pretrained
 
 INTERVALS = BootstrapConfig(resamples=500)
@@ -99,7 +99,7 @@ def main(config: ClassifierRun) -> None:
 def train(config: ClassifierRun, mesh: Mesh) -> Classifier:
     """Trains on the devices of `mesh`; returns the calibrated classifier."""
     check(config, mesh)
-    tx, schedule = make_optimizer(config.optimizer, config.loop.steps)
+    tx, update = make_update(config)
     known = classifier_data.known_of(config.data)
     task = task_of(config, [attributes for found in known for attributes in found])
     batches = classifier_data.stream(config.data, task.targets, known, batch_size=config.batch_size, seed=config.seed)
@@ -115,7 +115,7 @@ def train(config: ClassifierRun, mesh: Mesh) -> Classifier:
         task=task,
         objective=config.objective,
         augmentation=config.augmentation,
-        update=partial(states.update, tx=tx, schedule=schedule, ema_decay=config.ema_decay, skip=config.skip),
+        update=update,
     )
     state = fit(
         step,
@@ -123,12 +123,9 @@ def train(config: ClassifierRun, mesh: Mesh) -> Classifier:
         initial=None,
         frozen=sharding.to_global(frozen, sharding.replicated(mesh)),
         batches=batches,
-        config=config.loop,
-        run=config.run,
-        seed=config.seed,
+        **fit_options(config),
         mesh=mesh,
         validate=validation(config, task, predict, held),
-        max_consecutive_skips=config.skip.max_consecutive,
     )
     params = states.averaged_params(states.best_state(config.run, state))
     classifier = calibrated_on(held, predict(params, held.images), task.classifier(nnx.merge(graphdef, params)), task)

@@ -2,7 +2,6 @@
 
 import dataclasses
 from collections.abc import Callable, Mapping
-from functools import partial
 from typing import Any
 
 import jax
@@ -12,11 +11,11 @@ import optax
 from flax import nnx
 from jax.sharding import Mesh
 
-from prism_jax import rng, sharding
-from prism_jax.classifier import Classifier, Prediction, resized
+from prism_jax import rng
+from prism_jax.classifier import Classifier, resized
 from prism_jax.training import state as states
 from prism_jax.training.classifier.augment import Augmentation, augment
-from prism_jax.training.predict import predict_dataset
+from prism_jax.training.predict import predict_over_mesh
 from prism_jax.training.vae.loss import to_float
 
 
@@ -63,7 +62,7 @@ def train_step(
     augmentation: Augmentation,
     update: Callable,
 ) -> tuple[states.TrainState, dict[str, jax.Array]]:
-    """One step on `batch` as labelled.LabelledStream makes it; `frozen` holds "positive" [n] and "age" [2]."""
+    """One step on `batch` as classifier.data.stream makes it; `frozen` holds "positive" [n] and "age" [2]."""
     keys = lambda name: rng.per_example(rng.at_step(rng.stream(key, name), state.step), batch["id"])
     images = augment(batch["image"], keys, augmentation)  # [b, h, w, 1]
     n = len(task.targets)
@@ -105,13 +104,11 @@ def predict_fn(
 ) -> Callable[[Any, np.ndarray], dict[str, np.ndarray]]:
     """`predict(params, images)`: uncalibrated "logits" [n, targets] and "age" [n] (NaN if not predicted) of uint8
     images [n, h, w]."""
-
-    @partial(jax.jit, out_shardings=sharding.replicated(mesh))
-    def forward(params: Any, images: jax.Array) -> Prediction:
-        return task.classifier(nnx.merge(graphdef, params)).predict(to_float(images))
+    forward = lambda params, images: task.classifier(nnx.merge(graphdef, params)).predict(to_float(images))
+    predict_all = predict_over_mesh(forward, batch_size, mesh)
 
     def predict(params: Any, images: np.ndarray) -> dict[str, np.ndarray]:
-        predictions = predict_dataset(partial(forward, params), images, batch_size, mesh=mesh)
+        predictions = predict_all(params, images)
         age = np.full(len(images), np.nan) if task.age_scale is None else predictions.age
         return {"logits": predictions.logits, "age": age}
 

@@ -34,8 +34,8 @@ from prism_jax.training.finetune.encode import encode
 from prism_jax.training.finetune.lora import Lora
 from prism_jax.training.finetune.step import DenoisingObjective
 from prism_jax.training.finetune.validation import EvalContext, FinetuneValidation, Reconstructions, SampleGrid
-from prism_jax.training.loop import Batches, LoopConfig, fit
-from prism_jax.training.optimizer import OptimizerConfig, make_optimizer
+from prism_jax.training.loop import Batches, LoopConfig, fit, fit_options
+from prism_jax.training.optimizer import OptimizerConfig, make_update
 from prism_jax.weights.files import fingerprint
 
 NETWORKS = ("unet", "text_encoder")  # the VAE is never trained here
@@ -93,7 +93,7 @@ def train(config: FinetuneRun, mesh: Mesh) -> states.TrainState:
     run_folder.check_same_training(config, fixed=("model", "seed", "trained", "lora"))
     sd = StableDiffusion.from_pretrained(config.model, dtype=config.dtype, remat=config.remat)
     sd.tokenize(config.samples.prompts)  # a prompt that is too long fails here, not at the first grid
-    tx, schedule = make_optimizer(config.optimizer, config.loop.steps)
+    tx, update = make_update(config)
     batches, is_encoded = make_batches(config, sd)
     side = sd.latent_shape(config.data.size, config.data.size)[0]
     peak = flops.peak_training_rate(sd.unet.config, side, config.batch_size, mesh.size)
@@ -126,7 +126,7 @@ def train(config: FinetuneRun, mesh: Mesh) -> states.TrainState:
         parts=config.accumulate,
         mesh=mesh,
         specs=jax.tree.map(lambda where: where.spec, placed),
-        update=partial(states.update, tx=tx, schedule=schedule, ema_decay=config.ema_decay, skip=config.skip),
+        update=update,
     )
     return fit(
         step,
@@ -134,15 +134,12 @@ def train(config: FinetuneRun, mesh: Mesh) -> states.TrainState:
         initial=initial,
         frozen=context.frozen,
         batches=batches,
-        config=config.loop,
-        run=config.run,
-        seed=config.seed,
+        **fit_options(config),
         mesh=mesh,
         sharding_config=config.sharding,
         prepare=None if is_encoded else partial(encode, objective=config.objective, parts=config.accumulate),
         validate=validate,
         hooks=hooks,
-        max_consecutive_skips=config.skip.max_consecutive,
         peak=peak,
     )
 

@@ -34,8 +34,8 @@ from prism_jax.training.ganterfactual import validation as ganterfactual_validat
 from prism_jax.training.ganterfactual.data import Sides, UnpairedBatches
 from prism_jax.training.ganterfactual.step import GanState, GANterfactualObjective, Networks, create, train_step
 from prism_jax.training.ganterfactual.validation import GANterfactualValidation
-from prism_jax.training.loop import LoopConfig, fit
-from prism_jax.training.optimizer import OptimizerConfig, make_optimizer
+from prism_jax.training.loop import LoopConfig, fit, fit_options
+from prism_jax.training.optimizer import OptimizerConfig, make_update
 from prism_jax.weights import cyclegan, pretrained
 from prism_jax.weights.files import fingerprint
 
@@ -82,11 +82,7 @@ def main(config: GANterfactualRun) -> None:
 
 def check(config: GANterfactualRun, mesh: Mesh) -> Classifier:
     """The classifier of the loss; ValueError for options that do not fit, before anything slow."""
-    sharding.check_batch_size(config.batch_size, mesh)
-    if config.model.size != config.data.size:
-        raise ValueError(f"data.size {config.data.size} is not the model's {config.model.size}; use that")
-    if config.model.channels != 1:
-        raise ValueError(f"model.channels {config.model.channels}: the data sets here are grey; use 1")
+    run_folder.check_images(config, config.model, mesh)
     try:
         classifier = Classifier.from_pretrained(config.classifier)
         classifier.column(config.model.attribute)
@@ -99,24 +95,20 @@ def check(config: GANterfactualRun, mesh: Mesh) -> Classifier:
 def train(config: GANterfactualRun, classifier: Classifier, data: Sides, held: Sides, mesh: Mesh) -> GanState:
     """Trains on `data`, measures on `held`; returns the last state."""
     configs.write(config, config.run)
-    tx, schedule = make_optimizer(config.optimizer, config.loop.steps)
+    tx, update = make_update(config)
     graphs = {name: nnx.split(pretrained.abstract(network, config.model))[0] for name, network in NETWORKS.items()}
     networks, attribute = Networks(**graphs), config.model.attribute
     frozen = sharding.to_global(jax.device_get(classifier), sharding.replicated(mesh))
     predict = ganterfactual_validation.predict_fn(networks, attribute, config.batch_size, mesh)
-    update = partial(states.update, tx=tx, schedule=schedule, ema_decay=None, skip=config.skip)
     state = fit(
         partial(train_step, networks=networks, attribute=attribute, objective=config.objective, update=update),
         create=partial(create, config=config.model, pool=config.objective.pool, tx=tx),
         initial=untrained(config),
         frozen=frozen,
         batches=UnpairedBatches(data, batch_size=config.batch_size, seed=config.seed),
-        config=config.loop,
-        run=config.run,
-        seed=config.seed,
+        **fit_options(config),
         mesh=mesh,
         validate=ganterfactual_validation.validation(config, predict, frozen, held),
-        max_consecutive_skips=config.skip.max_consecutive,
     )
     finish(config, state, networks, lambda params: predict(params, frozen, held), held)
     return state

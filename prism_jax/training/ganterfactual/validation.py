@@ -5,7 +5,6 @@ Hits are counted by the classifier that is in the loss: they show training progr
 
 import dataclasses
 from collections.abc import Callable, Mapping
-from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,7 +14,6 @@ import numpy as np
 from flax import nnx
 from jax.sharding import Mesh
 
-from prism_jax import sharding
 from prism_jax.classifier import Classifier
 from prism_jax.pixels import from_uint8
 from prism_jax.stats.intervals import BootstrapConfig, bootstrap, proportion
@@ -23,7 +21,7 @@ from prism_jax.training.ganterfactual.data import Sides
 from prism_jax.training.ganterfactual.step import GanState, Networks, attribute_logits
 from prism_jax.training.log import Log
 from prism_jax.training.loop import Hook
-from prism_jax.training.predict import predict_dataset
+from prism_jax.training.predict import predict_over_mesh
 from prism_jax.training.sample_images import write_pairs
 
 NAMES = ("hit", "l1")
@@ -49,15 +47,13 @@ def predict_fn(
 ) -> Callable[[Any, Classifier, Sides], dict[str, dict[str, np.ndarray]]]:
     """`predict(params, classifier, sides)`, by way: "image" [n, h, w, 1], the translated image; "hit" [n], whether the
     classifier gives it the class it was translated into; "l1" [n], its mean distance to the original in [-1, 1]."""
-    forward = jax.jit(
-        lambda params, classifier, batch: predict_batch(
-            nnx.merge(networks.generators, params), classifier, batch, attribute
-        ),
-        out_shardings=sharding.replicated(mesh),
+    forward = lambda params, classifier, batch: predict_batch(
+        nnx.merge(networks.generators, params), classifier, batch, attribute
     )
+    predict_all = predict_over_mesh(forward, batch_size, mesh)
 
     def predict(params, classifier, sides):
-        predictions = predict_dataset(partial(forward, params, classifier), sides.together(), batch_size, mesh=mesh)
+        predictions = predict_all(params, classifier, sides.together())
         return {
             way: {name: values[sides.has == has] for name, values in predictions.items()} for way, has in WAYS.items()
         }
@@ -81,11 +77,10 @@ def validation(config: Any, predict: Callable, classifier: Classifier, held: Sid
 
     def call(state: GanState, step: int, log: Log) -> dict[str, float]:
         predictions = predict(state.generators.params, classifier, held)
-        if jax.process_index() == 0:
-            for way, has in WAYS.items():
-                first = slice(0, config.validation.shown)
-                path = Path(config.run) / "samples" / f"{step}-{way}.png"
-                write_pairs(held.images[held.has == has][first], predictions[way]["image"][first], path)
+        for way, has in WAYS.items():
+            first = slice(0, config.validation.shown)
+            path = Path(config.run) / "samples" / f"{step}-{way}.png"
+            write_pairs(held.images[held.has == has][first], predictions[way]["image"][first], path)
         return {
             f"validation_{name}_{way}": float(each[name].mean()) for way, each in predictions.items() for name in NAMES
         }

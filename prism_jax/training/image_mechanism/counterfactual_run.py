@@ -45,8 +45,8 @@ from prism_jax.training.image_mechanism.counterfactual_step import (
 )
 from prism_jax.training.image_mechanism.run import average_decay
 from prism_jax.training.image_mechanism.validation import ImageMechanismValidation
-from prism_jax.training.loop import LoopConfig, fit
-from prism_jax.training.optimizer import OptimizerConfig, make_optimizer
+from prism_jax.training.loop import LoopConfig, fit, fit_options
+from prism_jax.training.optimizer import OptimizerConfig, make_update
 from prism_jax.weights import hvae, predictors
 
 
@@ -133,17 +133,13 @@ def opened(config: CounterfactualFinetuneRun, name: str, read: Callable[[str], A
 
 def check(config: CounterfactualFinetuneRun, trained: Trained, mesh: Mesh) -> None:
     """Raises ValueError for options that do not fit, before anything slow."""
-    sharding.check_batch_size(config.batch_size, mesh)
+    run_folder.check_images(config, trained.image.config, mesh)
     predictions.check(trained.predictor.config, trained.graph)
     image = trained.image.config
-    if image.size != config.data.size:
-        raise ValueError(f"data.size {config.data.size} is not the model's {image.size}; use that")
     reads = getattr(trained.predictor.config, "size", image.size)
     if reads != image.size:
         raise ValueError(f"predictors read images of {reads} pixels, the model makes {image.size}; train them at that")
-    every, kept = config.validation.every, config.loop.checkpoint_every
-    if every and kept % every:
-        raise ValueError(f"loop.checkpoint_every {kept} is no multiple of validation.every {every}; make it one")
+    run_folder.check_validated_checkpoints(config)
     run_folder.check_same_training(config, fixed=("seed", "image", "mechanisms", "predictors"))
 
 
@@ -152,9 +148,8 @@ def train(
 ) -> CounterfactualState:
     """Trains on `data`, measures on `held`; returns the last state."""
     configs.write(config, config.run)
-    tx, schedule = make_optimizer(config.optimizer, config.loop.steps)
+    tx, update = make_update(config, decay=average_decay)
     ascent = optax.adamw(config.ascent, b1=config.optimizer.b1, b2=config.optimizer.b2, weight_decay=0.0)
-    options = dict(schedule=schedule, ema_decay=config.ema_decay, skip=config.skip, decay=average_decay)
     networks, params, frozen = taken_apart(trained, mesh)
     predict = counterfactual_validation.predict_fn(config, networks, trained.graph, held, mesh)
     limit = limit_of(config, predict, params, frozen)
@@ -164,7 +159,7 @@ def train(
         networks=networks,
         objective=config.objective,
         shift=config.shift,
-        update=partial(states.update, tx=tx, **options),
+        update=update,
         ascent=ascent,
     )
     state = fit(
@@ -173,12 +168,9 @@ def train(
         initial=params,
         frozen=frozen,
         batches=ArrayBatches(data.labelled(), batch_size=config.batch_size, seed=config.seed),
-        config=config.loop,
-        run=config.run,
-        seed=config.seed,
+        **fit_options(config),
         mesh=mesh,
         validate=counterfactual_validation.validation(config, predict, frozen, held),
-        max_consecutive_skips=config.skip.max_consecutive,
     )
     best = states.best_state(config.run, state)  # by all processes together
     if jax.process_index() == 0:

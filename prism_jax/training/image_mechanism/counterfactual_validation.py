@@ -4,7 +4,6 @@ Every validation image has its own intervention, the same at every evaluation.
 """
 
 from collections.abc import Callable, Mapping
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,7 @@ import numpy as np
 from flax import nnx
 from jax.sharding import Mesh
 
-from prism_jax import rng, sharding
+from prism_jax import rng
 from prism_jax.checkpoint import VALIDATION_LOSS
 from prism_jax.pixels import from_uint8
 from prism_jax.scm.graph import Graph
@@ -30,7 +29,7 @@ from prism_jax.training.image_mechanism.counterfactual_step import (
 from prism_jax.training.image_mechanism.validation import held_key
 from prism_jax.training.log import Log
 from prism_jax.training.loop import Hook
-from prism_jax.training.predict import predict_dataset
+from prism_jax.training.predict import predict_over_mesh
 from prism_jax.training.sample_images import write_pairs
 
 
@@ -47,16 +46,12 @@ def interventions(held: Observed, graph: Graph, seed: int) -> dict[str, np.ndarr
 
 def predict_fn(config: Any, networks: Networks, graph: Graph, held: Observed, mesh: Mesh) -> Callable:
     """`predict(params, frozen)`: "auxiliary", "nll", "kl" [n] of the images `held`, and the counterfactuals "image"."""
-    forward = jax.jit(
-        lambda params, frozen, root, batch: predict_batch(
-            nnx.merge(networks.image, params), frozen, batch, root, networks, config.objective
-        ),
-        out_shardings=sharding.replicated(mesh),
+    forward = lambda params, frozen, root, batch: predict_batch(
+        nnx.merge(networks.image, params), frozen, batch, root, networks, config.objective
     )
+    predict = predict_over_mesh(forward, config.batch_size, mesh)
     arrays, root = held.labelled() | interventions(held, graph, config.seed), held_key(config.seed, mesh)
-    return lambda params, frozen: predict_dataset(
-        partial(forward, params, frozen, root), arrays, config.batch_size, mesh=mesh
-    )
+    return lambda params, frozen: predict(params, frozen, root, arrays)
 
 
 def predict_batch(
@@ -97,10 +92,9 @@ def validation(config: Any, predict: Callable, frozen: Judged, held: Observed) -
     def call(state: CounterfactualState, step: int, log: Log) -> dict[str, float]:
         predictions = predict(states.averaged_params(state.image), frozen)
         shown, energy = float(predictions["auxiliary"].mean()), energy_of(predictions, config.objective.beta)
-        if jax.process_index() == 0:
-            first = slice(0, config.validation.shown)
-            path = Path(config.run) / "samples" / f"{step}.png"
-            write_pairs(held.images[first], predictions["image"][first], path)
+        first = slice(0, config.validation.shown)
+        path = Path(config.run) / "samples" / f"{step}.png"
+        write_pairs(held.images[first], predictions["image"][first], path)
         excess = max(0.0, energy - float(frozen.limit))
         loss = shown + config.objective.damping * excess
         return {VALIDATION_LOSS: loss, "validation_auxiliary": shown, "validation_free_energy": energy}

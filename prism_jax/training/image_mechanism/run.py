@@ -32,8 +32,8 @@ from prism_jax.training.array_batches import ArrayBatches
 from prism_jax.training.examples import Data
 from prism_jax.training.image_mechanism import validation as image_mechanism_validation
 from prism_jax.training.image_mechanism.validation import ImageMechanismValidation
-from prism_jax.training.loop import LoopConfig, fit
-from prism_jax.training.optimizer import OptimizerConfig, make_optimizer
+from prism_jax.training.loop import LoopConfig, fit, fit_options
+from prism_jax.training.optimizer import OptimizerConfig, make_update
 from prism_jax.training.trained_weights import trained_weights
 from prism_jax.weights import hvae, pretrained
 
@@ -124,23 +124,19 @@ def main(config: ImageMechanismRun) -> None:
 def train(config: ImageMechanismRun, data: Observed, held: Observed, mesh: Mesh) -> None:
     """Trains on `data`, measures on `held`."""
     configs.write(config, config.run)
-    tx, schedule = make_optimizer(config.optimizer, config.loop.steps)
-    options = dict(schedule=schedule, ema_decay=config.ema_decay, skip=config.skip, decay=average_decay)
+    tx, update = make_update(config, decay=average_decay)
     graphdef, _ = nnx.split(pretrained.abstract(HVAE, config.model))
-    step = partial(train_step, graphdef=graphdef, config=config, update=partial(states.update, tx=tx, **options))
+    step = partial(train_step, graphdef=graphdef, config=config, update=update)
     fit(
         sharding.gather_params_first(step, mesh),
         create=partial(states.create, tx=tx, ema=True),
         initial=initial(config),
         frozen=None,
         batches=ArrayBatches(data.arrays(), batch_size=config.batch_size, seed=config.seed),
-        config=config.loop,
-        run=config.run,
-        seed=config.seed,
+        **fit_options(config),
         mesh=mesh,
         sharding_config=config.sharding,
         validate=image_mechanism_validation.validation(config, graphdef, held, mesh),
-        max_consecutive_skips=config.skip.max_consecutive,
     )
     if jax.process_index() == 0:
         finish(config)
@@ -171,26 +167,20 @@ def finish(config: ImageMechanismRun) -> None:
 
 def check(config: ImageMechanismRun, mesh: Mesh) -> None:
     """Raises ValueError for options that do not fit, before anything slow."""
-    sharding.check_batch_size(config.batch_size, mesh)
+    run_folder.check_images(config, config.model, mesh)
     if config.model.parents != config.graph.width:
         raise ValueError(
             f"model.parents {config.model.parents} are not the {config.graph.width} channels of the graph's image "
             f"parents, {', '.join(config.graph.image_parents)}; use {config.graph.width}"
         )
-    if config.model.size != config.data.size:
-        raise ValueError(f"data.size {config.data.size} is not the model's {config.model.size}; use that")
     if config.initial is not None:
         given, wanted = hvae.load(config.initial).config.to_dict(), config.model.to_dict()
         if unlike := [name for name in wanted if given[name] != wanted[name]]:
             raise ValueError(f"initial {config.initial} differs from the model in {', '.join(unlike)}; make them alike")
-    if config.model.channels != 1:
-        raise ValueError(f"model.channels {config.model.channels}: the data sets here are grey; use 1")
     if config.objective.parents_only and config.validation.every:
         raise ValueError(
             f"validation.every {config.validation.every}: with objective.parents_only posteriors are not trained, and "
             "there is no free energy to measure; use 0"
         )
-    every, kept = config.validation.every, config.loop.checkpoint_every
-    if every and kept % every:
-        raise ValueError(f"loop.checkpoint_every {kept} is no multiple of validation.every {every}; make it one")
+    run_folder.check_validated_checkpoints(config)
     run_folder.check_same_training(config, fixed=("seed", "graph", "model", "initial"))

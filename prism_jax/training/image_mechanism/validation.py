@@ -2,7 +2,6 @@
 
 import dataclasses
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,7 +18,7 @@ from prism_jax.scm.observed import Observed
 from prism_jax.training import state as states
 from prism_jax.training.log import Log
 from prism_jax.training.loop import Hook
-from prism_jax.training.predict import predict_dataset
+from prism_jax.training.predict import predict_over_mesh
 from prism_jax.training.sample_images import write_pairs
 
 
@@ -42,10 +41,9 @@ def validation(config: Any, graphdef: nnx.GraphDef, held: Observed, mesh: Mesh) 
     def call(state: states.TrainState, step: int, log: Log) -> dict[str, float]:
         predictions = predict(states.averaged_params(state), held)
         nll, kl = float(predictions["nll"].mean()), float(predictions["kl"].mean())
-        if jax.process_index() == 0:
-            shown = slice(0, config.validation.shown)
-            path = Path(config.run) / "samples" / f"{step}.png"
-            write_pairs(held.images[shown], predictions["image"][shown], path)
+        shown = slice(0, config.validation.shown)
+        path = Path(config.run) / "samples" / f"{step}.png"
+        write_pairs(held.images[shown], predictions["image"][shown], path)
         return {VALIDATION_LOSS: nll + config.objective.beta * kl, "validation_nll": nll, "validation_kl": kl}
 
     return Hook(every=config.validation.every, call=call)
@@ -56,14 +54,9 @@ def predict_fn(config: Any, graphdef: nnx.GraphDef, mesh: Mesh) -> Callable[[Any
 
     An example's noise depends on its id alone: it is the same at every step.
     """
-    forward = jax.jit(
-        lambda params, root, batch: predict_batch(nnx.merge(graphdef, params), batch, root),
-        out_shardings=sharding.replicated(mesh),
-    )
-    root = held_key(config.seed, mesh)
-    return lambda params, data: predict_dataset(
-        partial(forward, params, root), data.arrays(), config.batch_size, mesh=mesh
-    )
+    forward = lambda params, root, batch: predict_batch(nnx.merge(graphdef, params), batch, root)
+    predict, root = predict_over_mesh(forward, config.batch_size, mesh), held_key(config.seed, mesh)
+    return lambda params, data: predict(params, root, data.arrays())
 
 
 def held_key(seed: int, mesh: Mesh) -> jax.Array:

@@ -35,8 +35,8 @@ from prism_jax.training.array_batches import ArrayBatches
 from prism_jax.training.examples import Data
 from prism_jax.training.finetune.lora import merge_dicts
 from prism_jax.training.image_mechanism.run import average_decay
-from prism_jax.training.loop import LoopConfig, fit
-from prism_jax.training.optimizer import OptimizerConfig, make_optimizer
+from prism_jax.training.loop import LoopConfig, fit, fit_options
+from prism_jax.training.optimizer import OptimizerConfig, make_update
 from prism_jax.training.predictors import validation as predictors_validation
 from prism_jax.training.predictors.validation import PredictorsValidation
 from prism_jax.weights import predictors as weights
@@ -140,22 +140,18 @@ def main(config: PredictorsRun) -> None:
 def train(config: PredictorsRun, data: Observed, held: Observed, mesh: Mesh) -> PredictorState:
     """Trains on `data`, measures on `held`; returns the last state."""
     configs.write(config, config.run)
-    tx, schedule = make_optimizer(config.optimizer, config.loop.steps)
-    options = dict(schedule=schedule, ema_decay=config.ema_decay, skip=config.skip, decay=average_decay)
+    tx, update = make_update(config, decay=average_decay)
     graphdef, _ = nnx.split(pretrained.abstract(network_of(config), config.model))
     predict = predictors_validation.predict_fn(config, graphdef, mesh)
     state = fit(
-        partial(train_step, graphdef=graphdef, config=config, update=partial(states.update, tx=tx, **options)),
+        partial(train_step, graphdef=graphdef, config=config, update=update),
         create=partial(create, tx=tx),
         initial=untrained(config),
         frozen=None,
         batches=ArrayBatches(data.labelled(), batch_size=config.batch_size, seed=config.seed),
-        config=config.loop,
-        run=config.run,
-        seed=config.seed,
+        **fit_options(config),
         mesh=mesh,
         validate=predictors_validation.validation(config, lambda state: predict(usable(state), held), held),
-        max_consecutive_skips=config.skip.max_consecutive,
     )
     finish(config, states.best_state(config.run, state), graphdef, held, predict)
     return state
@@ -195,17 +191,11 @@ def finish(
 
 def check(config: PredictorsRun, mesh: Mesh) -> None:
     """Raises ValueError for options that do not fit, before anything slow."""
-    sharding.check_batch_size(config.batch_size, mesh)
+    run_folder.check_images(config, config.model, mesh)
     if config.batch_size < 2:
         raise ValueError(f"batch_size {config.batch_size} has no variance for batch norms; use 2 or more")
     predictions.check(config.model, config.graph)
-    if isinstance(config.model, MorphoConfig) and config.model.size != config.data.size:
-        raise ValueError(f"data.size {config.data.size} is not the model's {config.model.size}; use that")
-    if config.model.channels != 1:
-        raise ValueError(f"model.channels {config.model.channels}: the data sets here are grey; use 1")
-    every, kept = config.validation.every, config.loop.checkpoint_every
-    if every and kept % every:
-        raise ValueError(f"loop.checkpoint_every {kept} is no multiple of validation.every {every}; make it one")
+    run_folder.check_validated_checkpoints(config)
     run_folder.check_same_training(config, fixed=("seed", "graph", "model"))
 
 

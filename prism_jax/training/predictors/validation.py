@@ -2,7 +2,6 @@
 
 import dataclasses
 from collections.abc import Callable, Mapping
-from functools import partial
 from typing import Any, Literal
 
 import jax
@@ -10,7 +9,6 @@ import numpy as np
 from flax import nnx
 from jax.sharding import Mesh
 
-from prism_jax import sharding
 from prism_jax.checkpoint import VALIDATION_LOSS
 from prism_jax.metrics.classification import ClassificationMetrics, auroc
 from prism_jax.pixels import from_uint8
@@ -20,7 +18,7 @@ from prism_jax.scm.observed import Observed
 from prism_jax.stats.intervals import BootstrapConfig, Estimate, bootstrap, proportion
 from prism_jax.training.log import Log
 from prism_jax.training.loop import Hook
-from prism_jax.training.predict import predict_dataset
+from prism_jax.training.predict import predict_over_mesh
 
 Predictions = Mapping[str, Mapping[str, np.ndarray]]
 """By attribute: "nll" and "value" [n], and "probabilities" [n, classes] of discrete ones."""
@@ -40,11 +38,9 @@ class PredictorsValidation:
 
 def predict_fn(config: Any, graphdef: nnx.GraphDef, mesh: Mesh) -> Callable[[Any, Observed], Predictions]:
     """`predict(values, data)`: the predictions of the network with these parameters and moments for n images."""
-    forward = jax.jit(
-        lambda values, batch: predict_batch(nnx.merge(graphdef, values), config.graph, batch),
-        out_shardings=sharding.replicated(mesh),
-    )
-    return lambda values, data: predict_dataset(partial(forward, values), data.labelled(), config.batch_size, mesh=mesh)
+    forward = lambda values, batch: predict_batch(nnx.merge(graphdef, values), config.graph, batch)
+    predict = predict_over_mesh(forward, config.batch_size, mesh)
+    return lambda values, data: predict(values, data.labelled())
 
 
 def predict_batch(network: nnx.Module, graph: Graph, batch: Mapping[str, jax.Array]) -> dict[str, dict[str, jax.Array]]:

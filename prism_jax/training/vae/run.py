@@ -29,9 +29,9 @@ from prism_jax.training import state as states
 from prism_jax.training.array_batches import ArrayBatches
 from prism_jax.training.examples import Data
 from prism_jax.training.log import Log
-from prism_jax.training.loop import Hook, LoopConfig, fit
-from prism_jax.training.optimizer import OptimizerConfig, make_optimizer
-from prism_jax.training.predict import predict_dataset
+from prism_jax.training.loop import Hook, LoopConfig, fit, fit_options
+from prism_jax.training.optimizer import OptimizerConfig, make_update
+from prism_jax.training.predict import predict_over_mesh
 from prism_jax.training.sample_images import write_pairs
 from prism_jax.training.vae.loss import ReconstructionLoss, Window, augment, reconstruction_loss, to_float
 from prism_jax.weights import pretrained
@@ -129,19 +129,16 @@ def train(config: VAERun, mesh: Mesh) -> None:
     held = dataclasses.replace(config.data, split=config.validation.split, limit=config.validation.limit)
     data, held_out = (examples.load(part, factor=config.model.factor) for part in (config.data, held))
     configs.write(config, config.run)
-    tx, schedule = make_optimizer(config.optimizer, config.loop.steps)
+    tx, update = make_update(config)
     graphdef, _ = nnx.split(pretrained.abstract(AutoencoderKL, config.model))
     predict = predict_fn(graphdef, config.batch_size, mesh)
-    update = partial(states.update, tx=tx, schedule=schedule, ema_decay=config.ema_decay)
     state = fit(
         partial(train_step, graphdef=graphdef, config=config, update=update),
         create=partial(first_state, config=config, tx=tx),
         initial=given,
         frozen=None,
         batches=ArrayBatches({"image": data.images, "id": data.ids}, batch_size=config.batch_size, seed=config.seed),
-        config=config.loop,
-        run=config.run,
-        seed=config.seed,
+        **fit_options(config),
         mesh=mesh,
         hooks=hooks(config, predict, held_out.images),
     )
@@ -179,8 +176,7 @@ def hooks(config: VAERun, predict: Callable, held_out: np.ndarray) -> tuple[Hook
     def draw(state: states.TrainState, step: int, log: Log) -> None:
         shown = held_out[:8]
         decoded = predict(states.averaged_params(state), shown)["image"]  # by all processes together
-        if jax.process_index() == 0:
-            write_pairs(shown, decoded, Path(config.run) / "samples" / f"{step}.png")
+        write_pairs(shown, decoded, Path(config.run) / "samples" / f"{step}.png")
 
     return Hook(every=config.validation.every, call=validate), Hook(every=config.sample_every, call=draw)
 
@@ -189,10 +185,8 @@ def predict_fn(
     graphdef: nnx.GraphDef, batch_size: int, mesh: Mesh
 ) -> Callable[[Any, np.ndarray], dict[str, np.ndarray]]:
     """`predict(params, images)`: the results of `evaluate` for uint8 images [n, h, w(, 3)]."""
-    forward = jax.jit(
-        lambda params, images: evaluate(nnx.merge(graphdef, params), images), out_shardings=sharding.replicated(mesh)
-    )
-    return lambda params, images: predict_dataset(partial(forward, params), images, batch_size, mesh=mesh)
+    forward = lambda params, images: evaluate(nnx.merge(graphdef, params), images)
+    return predict_over_mesh(forward, batch_size, mesh)
 
 
 def finish(config: VAERun, vae: AutoencoderKL, statistics: dict[str, np.ndarray], psnr: np.ndarray) -> None:
