@@ -122,7 +122,8 @@ class Classifier:
                 f"{folder}/config.json: family {known.get('family')!r} is not one of {', '.join(FAMILIES)}"
             )
         network, config, names = FAMILIES[known["family"]]
-        abstract = pretrained.abstract(network, config.from_dict(known["network"], dtype=dtype))
+        options = {name: tuple(value) if isinstance(value, list) else value for name, value in known["network"].items()}
+        abstract = pretrained.abstract(network, config(**options, dtype=dtype))
         tensors = files.read(files.find(folder, STEM))
         points = known["thresholds"]
         return cls(
@@ -165,9 +166,11 @@ class Classifier:
         folder.mkdir(parents=True, exist_ok=True)
         family = next(name for name, (network, _, _) in FAMILIES.items() if isinstance(self.network, network))
         points = None if self.thresholds is None else np.asarray(self.thresholds, np.float64)
+        options = dataclasses.asdict(self.network.config)
+        del options["dtype"]
         config = {
             "family": family,
-            "network": self.network.config.to_dict(),
+            "network": options,
             "targets": list(self.targets),
             "size": self.size,
             "age_scale": self.age_scale and list(self.age_scale),

@@ -5,7 +5,6 @@ Layer normalisation throughout: no state beside the parameters, and results that
 
 import dataclasses
 import itertools
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -40,18 +39,6 @@ class ConvNeXtConfig:
     def small(cls) -> "ConvNeXtConfig":
         """Trained on phantoms in minutes on two CPU cores."""
         return cls(depths=(1, 1, 2), dims=(24, 48, 96), kernel_size=5, layer_scale=0.1, pool="mean_max")
-
-    @classmethod
-    def from_dict(cls, config: dict[str, Any], *, dtype: jnp.dtype = jnp.float32) -> "ConvNeXtConfig":
-        """The inverse of `to_dict`."""
-        tuples = {name: tuple(config[name]) for name in ("depths", "dims")}
-        return cls(**config | tuples, dtype=dtype)
-
-    def to_dict(self) -> dict[str, Any]:
-        """All options but the dtype, for JSON."""
-        own = dataclasses.asdict(self) | {"depths": list(self.depths), "dims": list(self.dims)}
-        del own["dtype"]
-        return own
 
 
 class Block(nnx.Module):

@@ -7,7 +7,7 @@ and results that do not depend on the batch.
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Literal
 
 import jax
 import jax.numpy as jnp
@@ -50,17 +50,6 @@ class DenseNetConfig:
     def small(cls) -> "DenseNetConfig":
         """Trained on phantoms in minutes on two CPU cores."""
         return cls(growth_rate=16, block_config=(2, 3, 4), num_init_features=16, bn_size=2, pool="mean_max")
-
-    @classmethod
-    def from_dict(cls, config: dict[str, Any], *, dtype: jnp.dtype = jnp.float32) -> "DenseNetConfig":
-        """The inverse of `to_dict`."""
-        return cls(**config | {"block_config": tuple(config["block_config"])}, dtype=dtype)
-
-    def to_dict(self) -> dict[str, Any]:
-        """All options but the dtype, for JSON."""
-        own = dataclasses.asdict(self) | {"block_config": list(self.block_config)}
-        del own["dtype"]
-        return own
 
 
 class FrozenBatchNorm(nnx.Module):
