@@ -1,4 +1,4 @@
-"""Samples of captions held against real images: what is measured, and that a second start makes nothing again."""
+"""Images generated from captions compared with real images: measures, and resuming without generating again."""
 
 import dataclasses
 import json

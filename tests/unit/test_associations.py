@@ -1,4 +1,4 @@
-"""Correlations, odds ratios and shares: textbook values, and intervals held against simulations with known truth."""
+"""Correlations, odds ratios and fractions: textbook values, and intervals compared with simulations."""
 
 import numpy as np
 import pytest

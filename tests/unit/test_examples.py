@@ -44,7 +44,7 @@ def data(folder: str, **captions) -> Data:
 
 
 def lengths(texts: list[str]) -> np.ndarray:
-    """A tokenizer by which captions can be told apart."""
+    """A tokenizer that gives different captions different ids."""
     return np.array([[len(text)] for text in texts], np.int32)
 
 

@@ -1,4 +1,4 @@
-"""Leakage ratios hold the truth as often as they say; directions are told apart; equal strength is interpolated."""
+"""Intervals of leakage ratios cover the truth at their level; asymmetry is detected; equal strength is interpolated."""
 
 import dataclasses
 
