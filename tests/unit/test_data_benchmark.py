@@ -1,5 +1,7 @@
 """The data benchmark: both sides get the same pictures and settings; PyTorch is not needed for that."""
 
+from types import SimpleNamespace
+
 import numpy as np
 
 from benchmarks import data, data_side
@@ -24,8 +26,8 @@ def test_both_sides_read_the_same_pictures(tmp_path):
 
 
 def test_a_side_prints_what_it_measured(tmp_path, capsys):
-    side = data_side.Side(program="synthetic", folder=tmp_path, size=32, batch_size=2, warm_up=1, batches=2)
-    data_side.main(side)
+    settings = dict(program="synthetic", folder=str(tmp_path), size=32, batch_size=2, warm_up=1, batches=2)
+    data_side.main(SimpleNamespace(**settings, workers=0, threads=1))
     assert '"per_second"' in capsys.readouterr().out
 
 

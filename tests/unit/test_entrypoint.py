@@ -72,9 +72,9 @@ import sys, time
 from prism_jax import entrypoint
 
 def program(args):
-    print("started", flush=True)
     while True:  # as a compiler that does not return to Python for a while
         try:
+            print("started", flush=True)
             time.sleep(60)
         except KeyboardInterrupt:
             time.sleep(float(args[0]))

@@ -13,6 +13,7 @@ from prism_jax.data.sources import phantom as sources_phantom
 from prism_jax.data_report import pairwise_associations, variables
 from prism_jax.data_report.survey import SurveyConfig
 from prism_jax.data_report.variables import Coding
+from tests import interventions
 
 SUBJECTS = 2000
 
@@ -33,8 +34,8 @@ def subjects():
     @jax.jit  # one program for all presets
     def solve(values: dict) -> dict:
         equation = phantom.Equations(**values)
-        one = lambda index: equations.attributes(equations.exogenous(0, index), equation)
-        return jax.vmap(one)(np.arange(SUBJECTS))
+        of_subject = lambda index: interventions.attributes(equations.exogenous(0, index), equation)
+        return jax.vmap(of_subject)(np.arange(SUBJECTS))
 
     def draw(preset: str) -> list[Attributes]:
         solved = solve(dataclasses.asdict(phantom.Equations.preset(preset)))
