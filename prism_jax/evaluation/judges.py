@@ -17,7 +17,7 @@ _predict = jax.jit(Classifier.predict)
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Judge:
-    """A classifier that had no part in making the edits."""
+    """A classifier that is not used to make the edits."""
 
     name: str
     folder: str

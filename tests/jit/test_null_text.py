@@ -46,7 +46,7 @@ def test_one_update_is_made_even_where_the_loss_is_small_enough_at_once():
     np.testing.assert_array_equal(iterations, 1)
     assert jnp.isnan(losses[:, 1:]).all()
     assert jnp.isfinite(losses[:, 0]).all()
-    # Adam's first update is the learning rate itself: moments begin anew at every step, the embedding goes on.
+    # Adam's first update is the learning rate itself: moments begin anew at every step, the embedding is kept.
     moved = jnp.abs(jnp.diff(tuned, axis=0, prepend=null[None]))
     rate = 0.01 * (1 - table.step / 100)
     np.testing.assert_allclose(moved, jnp.broadcast_to(rate[:, None, None, None], moved.shape), rtol=1e-3)

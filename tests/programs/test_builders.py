@@ -188,7 +188,7 @@ def test_more_bad_files_than_allowed_are_fatal_and_listed(tree, tmp_path):
     assert not out.exists()
     listed = Path(str(found.value).partition("see ")[2].partition(",")[0])
     assert listed.read_text().startswith("row,path,reason\n5,")
-    made = build("chexpert", tree, out, max_bad=0.0025)  # goes on, and exactly the share is allowed
+    made = build("chexpert", tree, out, max_bad=0.0025)  # resumes, and exactly this fraction is allowed
     assert (made.errors, [path.name for path in tmp_path.iterdir()]) == (5, ["chexpert"])
 
 

@@ -1,4 +1,4 @@
-"""The evaluation program on an untrained tiny model: what it writes, and that it goes on where it stopped."""
+"""The evaluation program on an untrained tiny model: its files, and resuming after a stop."""
 
 import dataclasses
 import json

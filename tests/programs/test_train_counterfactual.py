@@ -1,4 +1,4 @@
-"""Counterfactual training moves the image mechanism alone, keeps to its limit, and goes on after a stop."""
+"""Counterfactual training moves the image mechanism alone, keeps to its limit, and resumes after a stop."""
 
 import shutil
 

@@ -41,7 +41,7 @@ class AuditRun:
     make: CounterfactualRun | None = None
     """Cohort to make first, in its own run folder, which `cohort` must name; None: it exists already."""
     judges: tuple[Judge, ...] = ()
-    """Two or more classifiers that had no part in making the edits, and were trained independently."""
+    """Two or more independently trained classifiers that are not used to make the edits."""
     attributes: tuple[str, ...] = ()
     """Attributes to judge, the columns of the matrix; empty: all that every judge predicts."""
     survey: str | None = None

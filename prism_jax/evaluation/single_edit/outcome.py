@@ -1,4 +1,4 @@
-"""Outcome of a single edit: success and side effects, measured by classifiers that had no part in making it."""
+"""Outcome of a single edit: success and side effects, measured by classifiers that are not used to make it."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
