@@ -1,10 +1,10 @@
-"""Contrasts of edits on the same images: against negative controls, interaction of two edits, slope by strength.
+"""Contrasts of edits on the same images: against negative controls, and interaction of two edits.
 
 Each is a `Row` of changes per image, so the effect matrix tests it like any other row.
 """
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -23,27 +23,6 @@ def interaction(both: Row, first: Row, second: Row) -> Row:
     """Change by two edits together minus the sum of the changes by each alone. Meant for logits, which are additive."""
     together, alone, other = paired_by_image([both, first, second])
     return dataclasses.replace(together, changes=together.changes - alone.changes - other.changes)
-
-
-def slope(doses: Mapping[float, Row]) -> Row:
-    """Slope of the change by strength: least squares through the origin, image by image.
-
-    Raises:
-      ValueError: fewer than two strengths, or one that is not positive.
-    """
-    strengths = check_strengths(doses)
-    rows = paired_by_image([doses[strength] for strength in strengths])
-    weights = np.array(strengths) / np.sum(np.square(strengths))
-    changes = np.tensordot(weights, np.stack([row.changes for row in rows]), axes=1)
-    return dataclasses.replace(rows[0], changes=changes)
-
-
-def check_strengths(doses: Mapping[float, Row]) -> list[float]:
-    """The strengths in ascending order; ValueError for fewer than two, or one that is not positive."""
-    strengths = sorted(doses)
-    if len(strengths) < 2 or strengths[0] <= 0:
-        raise ValueError(f"strengths {strengths}: two or more above 0 are needed")
-    return strengths
 
 
 def paired_by_image(rows: Sequence[Row]) -> list[Row]:

@@ -233,19 +233,6 @@ def test_two_edits_together_are_held_against_each_alone():
     assert audit_narrative.doing(edits[2].name) == "Removing cardiomegaly and removing pacemaker"
 
 
-def test_growth_with_strength_is_measured_where_there_are_strengths():
-    edits = tuple(EditSpec(edit="remove cardiomegaly", strength=f"{g:g}", guidance=g) for g in (1.0, 2.0))
-    cases = cohort(edits=edits)
-    planted = {(edit.name, column): -size * edit.guidance for edit in edits
-               for column, size in (("cardiomegaly", 2.0), ("pacemaker", 0.5))}  # fmt: skip
-    matrix = measure(cases, scores_of(cases, planted), QUICK)
-    (found,) = audit_relations.doses(matrix, QUICK)
-    assert found.slopes.cell("remove cardiomegaly", "pacemaker").effect.value == pytest.approx(-0.5, abs=0.05)
-    assert found.matched["pacemaker"].strength.value == pytest.approx(1.0, abs=0.05)
-    assert found.matched["pacemaker"].off_target.value == pytest.approx(-0.5, abs=0.05)
-    assert matrix.beyond == {}  # without placebos there is no floor
-
-
 def test_labels_and_aims_are_read_under_the_names_that_the_judges_have():
     attributes = Attributes(age=61.0, sex="M", view="PA", findings={"Support_Lines": True, "edema": None})
     assert [label(attributes, c) for c in ("age", "sex", "view", "support lines")] == [61.0, 1.0, 0.0, 1.0]

@@ -1,11 +1,11 @@
-"""Rows made of rows: placebos taken away, two edits together, growth with strength."""
+"""Rows made of rows: placebos taken away, two edits together."""
 
 import dataclasses
 
 import numpy as np
 import pytest
 
-from prism_jax.stats.contrasts import difference_in_differences, interaction, paired_by_image, slope
+from prism_jax.stats.contrasts import difference_in_differences, interaction, paired_by_image
 from prism_jax.stats.effects import Row
 
 IMAGES = np.array(["c", "a", "b", "d"])
@@ -30,11 +30,6 @@ def test_effects_that_add_up_have_no_interaction():
     assert interaction(both, first, second).changes == pytest.approx(0)
 
 
-def test_the_slope_of_a_straight_line_is_its_own():
-    doses = {strength: row(*(strength * np.arange(4.0))) for strength in (0.5, 1.0, 2.0)}
-    assert slope(doses).changes[:, 0] == pytest.approx([1, 2, 0, 3])  # by image name
-
-
 def test_rows_without_names_are_paired_by_order_if_their_patients_are_alike():
     first = dataclasses.replace(row(1, 2, 3, 4), images=None)
     assert len(paired_by_image([first, first])) == 2
@@ -53,11 +48,9 @@ def test_images_that_cannot_be_paired_are_refused(images, message):
         difference_in_differences(row(1, 2, 3, 4), row(1, 2, 3, 4, images=np.array(images)))
 
 
-def test_one_image_of_two_patients_no_control_and_one_strength_are_refused():
+def test_one_image_of_two_patients_and_no_control_are_refused():
     other = dataclasses.replace(row(1, 2, 3, 4), patients=np.arange(4))
     with pytest.raises(ValueError, match="different patients"):
         difference_in_differences(row(1, 2, 3, 4), other)
     with pytest.raises(ValueError, match="no negative control"):
         difference_in_differences(other)
-    with pytest.raises(ValueError, match="two or more above 0"):
-        slope({1.0: other})

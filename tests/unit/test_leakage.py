@@ -1,4 +1,4 @@
-"""Intervals of leakage ratios cover the truth at their level; asymmetry is detected; equal strength is interpolated."""
+"""Intervals of leakage ratios cover the truth at their level; asymmetry is detected."""
 
 import dataclasses
 
@@ -8,7 +8,6 @@ import pytest
 from prism_jax.stats.effects import EffectConfig, Row
 from prism_jax.stats.fieller import asymmetry, ratio
 from prism_jax.stats.intervals import BootstrapConfig
-from prism_jax.stats.matched_strength import at_matched_strength
 
 CONFIG = EffectConfig(bootstrap=BootstrapConfig(resamples=500))
 A, B = 0, 1
@@ -59,28 +58,3 @@ def test_no_direction_is_named_where_both_are_alike_or_an_edit_did_nothing():
     assert found.difference.low < 0 < found.difference.high
     with pytest.raises(ValueError, match="the second edit changed its own target by"):
         asymmetry(both[0], edit(rng, -1.0, 0.0), a=A, b=B, config=CONFIG)
-
-
-@pytest.fixture(scope="module")
-def doses() -> dict[float, Row]:
-    """On target -strength, off target -0.3 strength²: more is carried along the stronger the edit is."""
-    strengths = (1.0, 2.0, 3.0)
-    rows = {s: edit(np.random.default_rng(4), -s, -0.3 * s**2, noise=0.05) for s in strengths}
-    return rows
-
-
-def test_the_off_target_change_is_read_where_the_target_has_moved_as_wanted(doses):
-    found = at_matched_strength(doses, off=B, on=A, target_change=-2.0, config=CONFIG)
-    assert found.strength.value == pytest.approx(2.0, abs=0.05)
-    assert found.off_target.value == pytest.approx(-1.2, abs=0.1)
-    assert found.off_target.low < found.off_target.value < found.off_target.high
-    halfway = at_matched_strength(doses, off=B, on=A, target_change=-0.5, config=CONFIG)
-    assert halfway.strength.value == pytest.approx(0.5, abs=0.05)
-    assert halfway.off_target.value == pytest.approx(-0.15, abs=0.05)  # on the line from no edit to strength 1
-
-
-def test_what_no_strength_reaches_is_refused(doses):
-    with pytest.raises(ValueError, match="moves by at most"):
-        at_matched_strength(doses, off=B, on=A, target_change=-5.0)
-    with pytest.raises(ValueError, match="moves by at most"):
-        at_matched_strength(doses, off=B, on=A, target_change=1.0)

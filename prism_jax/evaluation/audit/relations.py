@@ -1,4 +1,4 @@
-"""Relations between cells of an audit: leakage, asymmetry, interactions, dose-response, subgroups."""
+"""Relations between cells of an audit: leakage, asymmetry, interactions, subgroups."""
 
 import dataclasses
 import itertools
@@ -13,12 +13,10 @@ from prism_jax.data_report.relations import Relation
 from prism_jax.data_report.survey import Survey
 from prism_jax.evaluation.audit.effect_matrix import ALL, LOGIT, PROBABILITY, Matrix
 from prism_jax.evaluation.edited_cohort import Cases
-from prism_jax.evaluation.edits import EditSpec
-from prism_jax.stats import contrasts, effects, fieller, matched_strength, subgroups
+from prism_jax.stats import contrasts, effects, fieller, subgroups
 from prism_jax.stats.effects import EffectConfig, Effects, Row
 from prism_jax.stats.fieller import Asymmetry
 from prism_jax.stats.intervals import Estimate
-from prism_jax.stats.matched_strength import MatchedStrength
 from prism_jax.stats.subgroups import Heterogeneity
 
 IN_SURVEY = {"sex": "sex M", "view": "view AP"}
@@ -43,16 +41,6 @@ class Direction:
     second: str
     shares: Asymmetry | None
     reason: str = ""  # why the asymmetry is missing
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Doses:
-    """Dose-response of one edit made at several strengths (guidance)."""
-
-    words: str
-    strengths: Mapping[float, str]  # strength -> name of the edit
-    slopes: Effects  # change per unit of strength, logits
-    matched: Mapping[str, MatchedStrength]  # by attribute, at half of the largest change of the target
 
 
 def sides(matrix: Matrix, survey: Survey | None, config: EffectConfig) -> tuple[Side, ...]:
@@ -128,31 +116,6 @@ def interactions(matrix: Matrix, config: EffectConfig) -> Effects | None:
         if set(three[0].images) & set(three[1].images) & set(three[2].images):
             rows[edit.name] = contrasts.interaction(*three)
     return effects.measure(rows, matrix.columns, config) if rows else None
-
-
-def doses(matrix: Matrix, config: EffectConfig) -> tuple[Doses, ...]:
-    """Dose-response of edits that were made at several strengths. Strength is the edit's guidance."""
-    groups: dict[str, list[EditSpec]] = {}
-    for edit in matrix.edits:
-        if not edit.is_negative_control and edit.guidance is not None:
-            groups.setdefault(edit.words, []).append(edit)
-    return tuple(_doses(words, edits, matrix, config) for words, edits in groups.items() if len(edits) > 1)
-
-
-def _doses(words: str, edits: list[EditSpec], matrix: Matrix, config: EffectConfig) -> Doses:
-    strengths = {edit.guidance: edit.name for edit in sorted(edits, key=lambda edit: edit.guidance)}
-    rows = {strength: matrix.rows[ALL][LOGIT][name] for strength, name in strengths.items()}
-    slopes = effects.measure({words: contrasts.slope(rows)}, matrix.columns, config)
-    targets, matched = list(matrix.wanted[edits[0].name]), {}
-    if len(targets) == 1:
-        on = matrix.columns.index(targets[0])
-        most = max((np.nanmean(row.changes[:, on]) for row in rows.values()), key=abs)
-        for off, column in enumerate(matrix.columns):
-            if off != on and most:
-                matched[column] = matched_strength.at_matched_strength(
-                    rows, off=off, on=on, target_change=most / 2, config=config
-                )
-    return Doses(words=words, strengths=strengths, slopes=slopes, matched=matched)
 
 
 def groups(matrix: Matrix, cases: Cases, config: EffectConfig) -> dict[tuple[str, str], tuple[Heterogeneity, ...]]:

@@ -85,7 +85,6 @@ def _tables(config: "AuditRun", results: AuditResults) -> tuple[report.Table, ..
         audit_tables.leakage(matrix, results.sides),
         audit_tables.directions(results.directions),
         None if interactions is None else audit_tables.interactions(interactions),
-        audit_tables.doses(audit_relations.doses(matrix, config.effects)),
         audit_tables.groups(matrix, results.groups),
         audit_tables.masks(cases, results.inside, config.effects.bootstrap),
         audit_tables.errors(results.errors),

@@ -10,7 +10,7 @@ from prism_jax.evaluation.audit import judge_errors as audit_judge_errors
 from prism_jax.evaluation.audit.effect_matrix import ALL, LOGIT, PROBABILITY, STANDARD, Matrix
 from prism_jax.evaluation.audit.judge_errors import Calls, Errors
 from prism_jax.evaluation.audit.masks import Inside
-from prism_jax.evaluation.audit.relations import Direction, Doses, Side, verdict
+from prism_jax.evaluation.audit.relations import Direction, Side, verdict
 from prism_jax.evaluation.edited_cohort import AGE, Cases
 from prism_jax.report import Column, Table
 from prism_jax.stats import effects, power
@@ -120,34 +120,6 @@ def interactions(measured: Effects) -> Table:
     columns = ("Edits: attribute", "Interaction, logits", "Standardised", "p", "q", "Verdict")
     note = "Effect of two edits together minus the sum of the effects of each alone, on the same images."
     return Table(title="Interactions", columns=columns, rows=rows, note=note)
-
-
-def doses(measured: Sequence[Doses]) -> Table:
-    rows = []
-    for dose in measured:
-        for cell in dose.slopes.cells:
-            matched = dose.matched.get(cell.column)
-            rows.append(
-                (
-                    f"{dose.words}: {cell.column}",
-                    cell.effect,
-                    cell.q,
-                    matched and matched.strength,
-                    matched and matched.off_target,
-                )
-            )
-    columns = (
-        "Edit: attribute",
-        "Slope, logits by guidance",
-        "q",
-        "Guidance at half of the target's largest change",
-        "Change there",
-    )
-    note = (
-        "Slopes by least squares through 0, image by image. Last columns: at the guidance with half of the target's "
-        "largest change."
-    )
-    return Table(title="Dose-response", columns=columns, rows=tuple(rows), note=note)
 
 
 def groups(matrix: Matrix, by_group: Mapping[tuple[str, str], Sequence[Heterogeneity]]) -> Table:
