@@ -145,7 +145,7 @@ def _estimate(
 ) -> Estimate:
     """`bootstrap`, but NaN without resampling if the statistic of the full sample is NaN."""
     if not len(subjects) or np.isnan(statistic(*columns)):
-        return Estimate(value=np.nan, low=np.nan, high=np.nan, count=len(np.unique(subjects)))
+        return Estimate(value=np.nan, count=len(np.unique(subjects)))
     return bootstrap(statistic, *columns, subjects=subjects, config=config)
 
 

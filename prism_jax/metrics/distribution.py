@@ -72,7 +72,7 @@ def compare(real: FeatureSet, generated: FeatureSet, config: DistributionConfig 
     """
     config = config or DistributionConfig()
     if min(len(real.features), len(generated.features)) <= config.k:
-        nothing = Estimate(value=np.nan, low=np.nan, high=np.nan, count=len(np.unique(generated.patients)))
+        nothing = Estimate(value=np.nan, count=len(np.unique(generated.patients)))
         return dict.fromkeys(("fid", "kid", "precision", "recall", "density", "coverage"), nothing)
     moments = [Moments.of(side.features, side.patients, groups=config.groups) for side in (real, generated)]
     estimates = {

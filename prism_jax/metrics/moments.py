@@ -80,7 +80,7 @@ def frechet(real: Moments, generated: Moments, *, level: float = 0.95) -> Estima
     a group of patients at a time. Bootstrap resamples hold fewer different images and are all too far away.
     """
     if min(real.count.sum(), generated.count.sum()) < 2:
-        return Estimate(value=np.nan, low=np.nan, high=np.nan, count=len(generated.patients))
+        return Estimate(value=np.nan, count=len(generated.patients))
     samples = [_without_each(generated, *real.gaussian()), _without_each(real, *generated.gaussian())]
     value = frechet_distance(*real.gaussian(), *generated.gaussian())
     return delete_group(value, *samples, count=len(generated.patients), level=level)

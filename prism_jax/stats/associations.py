@@ -89,7 +89,7 @@ def odds_ratio(x: np.ndarray, y: np.ndarray, patients: np.ndarray, *, level: flo
     return Estimate(value=float(value), low=float(low), high=float(high), count=count)
 
 
-def clustered_proportion(hits: np.ndarray, patients: np.ndarray, *, level: float = 0.95) -> Estimate:
+def clustered_proportion(hits: np.ndarray, patients: np.ndarray) -> Estimate:
     """The proportion of `hits` (bool [n]) with Wilson's interval for the effective number of rows.
 
     That is the number of rows over the design effect (at least 1); where all rows are equal, the number of patients.
@@ -104,7 +104,7 @@ def clustered_proportion(hits: np.ndarray, patients: np.ndarray, *, level: float
     if 0 < value < 1 and count > 1:
         effect = _clustered(hits - value, owner, count) / (len(hits) * value * (1 - value))
         effective = float(len(hits) / max(effect, 1.0))
-    interval = wilson(value * effective, effective, level=level)
+    interval = wilson(value * effective, effective)
     return dataclasses.replace(interval, value=float(value), count=count)
 
 

@@ -19,6 +19,7 @@ from prism_jax.stats.effects import (
     OFF,
     ON,
     Cell,
+    EffectConfig,
     Effects,
     Family,
 )
@@ -56,33 +57,27 @@ def agree(*judges: Effects) -> tuple[Agreement, ...]:
     if any(_same(judge) != _same(judges[0]) for judge in judges):
         raise ValueError("the judges' edits, attributes or configurations differ; measure all with the same ones")
     cells = list(zip(*(judge.cells for judge in judges), strict=True))
-    p = np.array([max(_or_infinity(cell.p) for cell in judged) for judged in cells])
+    p, family_p = np.max([[(cell.p, cell.family_p) for cell in judged] for judged in cells], axis=1).T  # NaN if one is
     q = np.full(len(p), np.nan)
     for family in (ON, OFF, NEGATIVE_CONTROL):
         where = np.array([judged[0].family == family for judged in cells])
-        q[where] = benjamini_hochberg(np.where(np.isinf(p[where]), np.nan, p[where]))
-    return tuple(_agreement(judged, float(value), judges[0]) for judged, value in zip(cells, q, strict=True))
+        q[where] = benjamini_hochberg(p[where])
+    p_values = np.stack([p, q, family_p], axis=1).tolist()
+    return tuple(_agreement(judged, *three, judges[0].config) for judged, three in zip(cells, p_values, strict=True))
 
 
 def _same(effects: Effects) -> tuple:
     return effects.edits, effects.columns, effects.config
 
 
-def _or_infinity(p: float) -> float:
-    """Infinite where unknown, so that the largest of several is then unknown too."""
-    return np.inf if np.isnan(p) else p
-
-
-def _agreement(cells: tuple[Cell, ...], q: float, effects: Effects) -> Agreement:
+def _agreement(cells: tuple[Cell, ...], p: float, q: float, family_p: float, config: EffectConfig) -> Agreement:
     sizes = [(cell.effect if np.isnan(cell.standardised.value) else cell.standardised).value for cell in cells]
-    is_known = not np.isnan(q)
-    family_p = max(cell.family_p for cell in cells) if is_known else float("nan")
-    controlled = q if effects.config.control == "fdr" else family_p
+    controlled = q if config.control == "fdr" else family_p
     is_one_sign = len({np.sign(cell.effect.value) for cell in cells}) == 1 and sizes[0] != 0
     is_equivalent = all(cell.is_equivalent for cell in cells)
-    if not is_known:
+    if np.isnan(q):
         verdict = INSUFFICIENT_DATA
-    elif is_one_sign and controlled <= effects.config.alpha:
+    elif is_one_sign and controlled <= config.alpha:
         verdict = NEGLIGIBLE if is_equivalent else EFFECT
     elif is_equivalent:
         verdict = NO_EFFECT
@@ -94,7 +89,7 @@ def _agreement(cells: tuple[Cell, ...], q: float, effects: Effects) -> Agreement
         family=cells[0].family,
         values=tuple(float(size) for size in sizes),
         is_one_sign=is_one_sign,
-        p=max(cell.p for cell in cells) if is_known else float("nan"),
+        p=p,
         q=q,
         family_p=family_p,
         verdict=verdict,

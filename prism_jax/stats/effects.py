@@ -7,7 +7,7 @@ one patient are resampled, left out and sign-flipped together.
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -142,23 +142,13 @@ def measure(rows: Mapping[str, Row], columns: Sequence[str], config: EffectConfi
     return Effects(config=config, edits=tuple(rows), columns=tuple(columns), cells=tuple(cells))
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class _Size:
-    effect: Estimate
-    std: float
-    standardised: Estimate
-    within: Estimate
-
-
-def _sizes(sums: PatientSums, config: EffectConfig) -> dict[int, _Size]:
-    """Effect sizes, by index of the cell."""
+def _sizes(sums: PatientSums, config: EffectConfig) -> dict[int, dict[str, Any]]:
+    """`effect`, `std`, `standardised` and `within` of each cell, by its index."""
     sizes = {}
     for patients, cells in sums.groups():
         if not len(patients):
-            sizes |= {
-                int(cell): _Size(effect=NO_ESTIMATE, std=np.nan, standardised=NO_ESTIMATE, within=NO_ESTIMATE)
-                for cell in cells
-            }
+            unknown = dict(effect=NO_ESTIMATE, std=np.nan, standardised=NO_ESTIMATE, within=NO_ESTIMATE)
+            sizes |= {int(cell): unknown for cell in cells}
             continue
         group = sums.columns(cells)
         levels = group.levels[patients] - group.levels[patients].mean(axis=0)  # centred: sums of squares do not cancel
@@ -170,7 +160,7 @@ def _sizes(sums: PatientSums, config: EffectConfig) -> dict[int, _Size]:
         stds = _std(parts[2].sum(axis=0), parts[3].sum(axis=0), len(patients))
         shift = len(cells) if config.margin_of == "std" else 0
         for i, cell in enumerate(cells):
-            sizes[int(cell)] = _Size(
+            sizes[int(cell)] = dict(
                 effect=estimates[i],
                 std=float(stds[i]),
                 standardised=estimates[len(cells) + i],
@@ -210,28 +200,25 @@ def _cell(
     place: tuple[str, str],
     family: Family,
     images: tuple[float, float],
-    size: _Size,
+    size: Mapping[str, Any],
     p_values: np.ndarray,
     reason: str,
     config: EffectConfig,
 ) -> Cell:
     p, q, family_p = (float(value) for value in p_values)
     controlled = q if config.control == "fdr" else family_p
-    verdict = _verdict(controlled <= config.alpha, _is_within(size.within, config.margin))
+    verdict = _verdict(controlled <= config.alpha, _is_within(size["within"], config.margin))
     return Cell(
         edit=place[0],
         column=place[1],
         family=family,
         images=int(images[0]),
         effective_sample_size=float(images[1]),
-        effect=size.effect,
-        std=size.std,
-        standardised=size.standardised,
         p=p,
         q=q,
         family_p=family_p,
         margin=config.margin,
-        within=size.within,
+        **size,
         verdict=INSUFFICIENT_DATA if reason else verdict,
         reason=reason,
     )

@@ -23,14 +23,14 @@ def ratio(row: Row, *, off: int, on: int, config: EffectConfig | None = None) ->
     value = float(np.divide(top, bottom)) if bottom else float("nan")
     dof = float(effective_sample_size(images)[0]) - 1
     if patients < 2 or dof <= 0 or not bottom:
-        return Estimate(value=value, low=float("nan"), high=float("nan"), count=patients)
+        return Estimate(value=value, count=patients)
     left = changes - images * np.array([top, bottom])
     (vt, vtb), (_, vb) = left.T @ left / images.sum() ** 2 * patients / (patients - 1)
     square = special.stdtrit(dof, (1 + config.level) / 2) ** 2
     # The ratios r for which (top - r bottom)² <= t² var(top - r bottom): a quadratic in r.
     a, b, c = bottom**2 - square * vb, top * bottom - square * vtb, top**2 - square * vt
     if a <= 0:
-        return Estimate(value=value, low=float("nan"), high=float("nan"), count=patients)
+        return Estimate(value=value, count=patients)
     half = np.sqrt(max(b**2 - a * c, 0.0))
     return Estimate(value=value, low=float((b - half) / a), high=float((b + half) / a), count=patients)
 

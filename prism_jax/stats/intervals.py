@@ -13,12 +13,12 @@ class Estimate:
     """A reported number: `value`, its interval [low, high], `count` of subjects; NaN where there are none."""
 
     value: float
-    low: float
-    high: float
+    low: float = float("nan")
+    high: float = float("nan")
     count: int
 
 
-NO_ESTIMATE = Estimate(value=float("nan"), low=float("nan"), high=float("nan"), count=0)
+NO_ESTIMATE = Estimate(value=float("nan"), count=0)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -114,7 +114,7 @@ def delete_group(value: float, *samples: np.ndarray, count: int, level: float = 
     """
     sizes = [len(sample) for sample in samples]
     if min(sizes) < 2:
-        return Estimate(value=value, low=float("nan"), high=float("nan"), count=count)
+        return Estimate(value=value, count=count)
     variance = sum((g - 1) / g * np.sum((s - np.mean(s)) ** 2) for g, s in zip(sizes, samples, strict=True))
     half = float(stats.t.ppf((1 + level) / 2, min(sizes) - 1) * np.sqrt(variance))
     return Estimate(value=value, low=value - half, high=value + half, count=count)
@@ -124,6 +124,6 @@ def student_t_mean(values: np.ndarray, *, level: float) -> Estimate:
     """Mean of independent `values` [k] with Student's interval; NaN bounds for a single one."""
     count, mean = len(values), float(np.mean(values))
     if count < 2:
-        return Estimate(value=mean, low=np.nan, high=np.nan, count=count)
+        return Estimate(value=mean, count=count)
     half = float(stats.t.ppf((1 + level) / 2, count - 1) * np.std(values, ddof=1) / np.sqrt(count))
     return Estimate(value=mean, low=mean - half, high=mean + half, count=count)

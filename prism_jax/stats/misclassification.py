@@ -1,13 +1,13 @@
-"""Misclassification correction of changes in prevalence (Rogan & Gladen 1978; here for any number of classes).
+"""Misclassification correction of changes in prevalence (Rogan & Gladen 1978).
 
-The judged class frequencies are the true ones times the judge's confusion matrix; the matrix is estimated on labelled
-real images and inverted. With classes that combine two attributes (neither, A alone, B alone, both) this also corrects
-a judge of B that is influenced by A. Assumes that the judge's error rates are the same on edited and on real images.
+The change of the judged fraction is the true change times (sensitivity + specificity - 1) of the judge, which are
+estimated on labelled real images. Assumes that the judge's error rates are the same on edited and on real images.
 """
 
 import dataclasses
 
 import numpy as np
+from scipy.linalg import block_diag
 
 from prism_jax.stats.cluster_bootstrap import resample
 from prism_jax.stats.cluster_sums import patient_totals
@@ -16,101 +16,61 @@ from prism_jax.stats.intervals import Estimate
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class JudgedEdits:
-    """Judged class (int [n], from 0) of each image before and after the edit, and its patient."""
-
-    before: np.ndarray
-    after: np.ndarray
-    patients: np.ndarray
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class LabelledImages:
-    """Labelled real images not used to train the judge: true and judged class (int [n]), and patient."""
-
-    true: np.ndarray
-    judged: np.ndarray
-    patients: np.ndarray
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
 class CorrectedChange:
-    """Change of the fraction of images in each class, edited minus reconstruction."""
+    """Change of the fraction of images with an attribute, edited minus reconstruction."""
 
-    apparent: tuple[Estimate, ...]  # as judged
-    corrected: tuple[Estimate, ...]  # the interval includes the error of the confusion matrix
-    confusion: tuple[tuple[float, ...], ...]  # [judged][true] rates; columns sum to 1
+    apparent: Estimate  # as judged
+    corrected: Estimate  # the interval includes the error of sensitivity and specificity
 
 
 def corrected_change(
-    edits: JudgedEdits, labelled: LabelledImages, *, classes: int = 2, config: EffectConfig | None = None
+    *,
+    before: np.ndarray,
+    after: np.ndarray,
+    patients: np.ndarray,
+    labels: np.ndarray,
+    judged: np.ndarray,
+    label_patients: np.ndarray,
+    config: EffectConfig | None = None,
 ) -> CorrectedChange:
-    """Corrected change of the prevalence of each class; for two classes the second is "present".
+    """Corrected change of the prevalence of an attribute.
+
+    Args:
+      before, after, patients: whether the judge finds it before and after the edit, bool [n], and each image's patient.
+      labels, judged, label_patients: the same for m labelled real images that did not train the judge: whether the
+        attribute is there, whether the judge finds it, bool [m], and the patient.
 
     Raises:
-      ValueError: a class without labelled images of `config.min_patients` patients, or a judge no better than chance.
-        A judge that is hardly better gives wide intervals.
+      ValueError: labelled images of fewer than `config.min_patients` patients with or without the attribute, or a judge
+        no better than chance. A judge that is hardly better gives wide intervals.
     """
     config = config or EffectConfig()
-    _check(edits, labelled, classes, config)
-    cohort = _count_changes(edits, classes)  # [P, classes + 1]
-    errors = _confusions(labelled, classes)  # [L, classes²]
-    matrix = _normalised(errors.sum(axis=0), classes)
-    if np.linalg.det(matrix) <= 0:
-        raise ValueError(
-            f"the judge is no better than chance on labelled images (confusion {matrix.round(2).tolist()})"
-        )
-    parts = np.zeros((len(cohort) + len(errors), cohort.shape[1] + errors.shape[1]))
-    parts[: len(cohort), : cohort.shape[1]] = cohort
-    parts[len(cohort) :, cohort.shape[1] :] = errors
-    strata = np.repeat([0, 1], [len(cohort), len(errors)])
-    weights = np.concatenate([cohort[:, -1], errors.sum(axis=1)])[:, None]
-    statistic = lambda sums: _changes(sums, classes)
-    resampled = resample(statistic, parts, weights=weights, strata=strata, config=config.bootstrap)
-    estimates = resampled.estimates(config.level, len(cohort))
-    return CorrectedChange(
-        apparent=estimates[:classes],
-        corrected=estimates[classes:],
-        confusion=tuple(tuple(float(rate) for rate in row) for row in matrix),
-    )
-
-
-def _changes(sums: np.ndarray, classes: int) -> np.ndarray:
-    """[..., 2 classes] Apparent and corrected changes of prevalence."""
-    apparent = sums[..., :classes] / sums[..., classes : classes + 1]
-    confusion = _normalised(sums[..., classes + 1 :], classes)
-    usable = np.isfinite(confusion).all(axis=(-2, -1))
-    usable &= np.abs(np.linalg.det(np.where(usable[..., None, None], confusion, 0.0))) > np.finfo(float).eps
-    inverted = np.where(usable[..., None, None], confusion, np.eye(classes))
-    true = np.linalg.solve(inverted, apparent[..., None])[..., 0]
-    return np.concatenate([apparent, np.where(usable[..., None], true, np.nan)], axis=-1)
-
-
-def _normalised(counts: np.ndarray, classes: int) -> np.ndarray:
-    """Counts [..., classes²] of [judged, true] as rates given the true class."""
-    counts = counts.reshape(*counts.shape[:-1], classes, classes)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return counts / counts.sum(axis=-2, keepdims=True)
-
-
-def _count_changes(edits: JudgedEdits, classes: int) -> np.ndarray:
-    """[P, classes + 1] Each patient's changes of counts, and number of images."""
-    which = np.eye(classes)
-    moved = which[np.asarray(edits.after)] - which[np.asarray(edits.before)]
-    return patient_totals(np.concatenate([moved, np.ones((len(moved), 1))], axis=1), edits.patients)
-
-
-def _confusions(labelled: LabelledImages, classes: int) -> np.ndarray:
-    pairs = np.asarray(labelled.judged) * classes + np.asarray(labelled.true)
-    return patient_totals(np.eye(classes**2)[pairs], labelled.patients)
-
-
-def _check(edits: JudgedEdits, labelled: LabelledImages, classes: int, config: EffectConfig) -> None:
-    for name, which in (("before", edits.before), ("after", edits.after), ("true", labelled.true)):
-        if len(which) == 0 or np.min(which) < 0 or np.max(which) >= classes:
-            raise ValueError(f"{name}: classes must be 0 to {classes - 1}, of one image or more")
-    for number in range(classes):
-        patients = len(np.unique(np.asarray(labelled.patients)[np.asarray(labelled.true) == number]))
-        if patients < config.min_patients:
+    for value, name in ((True, "with"), (False, "without")):
+        if (count := len(np.unique(label_patients[labels == value]))) < config.min_patients:
             needed = f"{config.min_patients:g} are needed to estimate the judge's errors"
-            raise ValueError(f"class {number} has labelled images of {patients} patients; {needed}")
+            raise ValueError(f"labelled images {name} the attribute are of {count} patients; {needed}")
+    changes = np.stack([after.astype(float) - before, np.ones(len(after))], axis=1)
+    labelled = np.stack([labels, labels & judged, ~labels, ~labels & ~judged], axis=1).astype(float)
+    cohort, errors = patient_totals(changes, patients), patient_totals(labelled, label_patients)  # [P, 2], [L, 4]
+    if (informedness := _informedness(errors.sum(axis=0))) <= 0:
+        raise ValueError(
+            f"the judge is no better than chance on labelled images: its sensitivity and specificity sum to "
+            f"{1 + informedness:.2f}; correct with a better judge"
+        )
+    strata = np.repeat([0, 1], [len(cohort), len(errors)])
+    weights = np.concatenate([cohort[:, 1], errors[:, 0] + errors[:, 2]])[:, None]
+    resampled = resample(_changes, block_diag(cohort, errors), weights=weights, strata=strata, config=config.bootstrap)
+    apparent, corrected = resampled.estimates(config.level, len(cohort))
+    return CorrectedChange(apparent=apparent, corrected=corrected)
+
+
+def _changes(sums: np.ndarray) -> np.ndarray:
+    """[..., 2] Apparent and corrected change, of sums [..., 6]; NaN for a judge that tells nothing."""
+    apparent, informedness = sums[..., 0] / sums[..., 1], _informedness(sums[..., 2:])
+    usable = np.abs(informedness) > np.finfo(float).eps
+    return np.stack([apparent, np.where(usable, apparent / informedness, np.nan)], axis=-1)
+
+
+def _informedness(errors: np.ndarray) -> np.ndarray:
+    """[...] Sensitivity + specificity - 1, of counts [..., 4]: positives, those found, negatives, those not found."""
+    return errors[..., 1] / errors[..., 0] + errors[..., 3] / errors[..., 2] - 1

@@ -1,5 +1,6 @@
 """Sample size of an audit: patients needed to detect an effect, by the noncentral t of a mean over patients."""
 
+import bisect
 import dataclasses
 
 import numpy as np
@@ -20,16 +21,6 @@ class Variability:
     def patient_std(self, images: int) -> float:
         """Std of the mean change of a patient with this many images."""
         return self.std * np.sqrt((1 + (images - 1) * self.icc) / images)
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class SampleSize:
-    """Patients needed for one effect."""
-
-    effect: float  # in the unit of the changes
-    images: int  # of each patient
-    patients: int
-    power: float  # with that many
 
 
 def variance_components(row: Row, column: int) -> Variability:
@@ -71,8 +62,8 @@ def required_patients(
     alpha: float = 0.05,
     target_power: float = 0.8,
     cells: int = 1,
-) -> SampleSize:
-    """The smallest number of patients with which `effect` is found with `target_power`.
+) -> int:
+    """The smallest number of patients, with `images` of each, with which `effect` is found with `target_power`.
 
     With `cells` tested together, `alpha` is divided by their number: the Benjamini-Hochberg threshold of a lone effect.
 
@@ -82,16 +73,9 @@ def required_patients(
     if not (effect and noise.std > 0 and alpha < target_power < 1):
         raise ValueError(f"effect {effect} and std {noise.std} must not be 0, power {target_power} below 1")
     reached = lambda patients: power(effect, patients, noise, images=images, alpha=alpha / cells)
-    high = 2
-    while reached(high) < target_power:
-        if high > MAX_PATIENTS:
-            raise ValueError(
-                f"effect {effect:g} with std {noise.std:g} needs over {MAX_PATIENTS:,} patients; use a larger effect"
-            )
-        high *= 2
-    low = high // 2
-    while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (low, middle) if reached(middle) >= target_power else (middle, high)
-    patients = max(high, 2)
-    return SampleSize(effect=effect, images=images, patients=patients, power=reached(patients))
+    patients = bisect.bisect_left(range(MAX_PATIENTS + 1), target_power, lo=2, key=reached)
+    if patients > MAX_PATIENTS:
+        raise ValueError(
+            f"effect {effect:g} with std {noise.std:g} needs over {MAX_PATIENTS:,} patients; use a larger effect"
+        )
+    return patients

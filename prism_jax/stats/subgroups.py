@@ -1,7 +1,6 @@
 """Heterogeneity of an edit's effect between subgroups: sex, age, view."""
 
 import dataclasses
-import itertools
 from collections.abc import Sequence
 
 import numpy as np
@@ -10,7 +9,7 @@ from scipy import stats
 from prism_jax.stats.cluster_bootstrap import effective_sample_size, resample
 from prism_jax.stats.cluster_sums import patient_sums
 from prism_jax.stats.effects import EffectConfig, Row
-from prism_jax.stats.intervals import NO_ESTIMATE, Estimate
+from prism_jax.stats.intervals import Estimate
 from prism_jax.stats.sign_flip_test import benjamini_hochberg
 
 
@@ -26,12 +25,10 @@ class Heterogeneity:
     reason: str = ""  # groups that are too small
 
 
-def age_groups(ages: np.ndarray, edges: Sequence[float] = (40.0, 60.0, 75.0)) -> np.ndarray:
-    """str [n] Names of age groups, "under 40", "40 to 60", ... (upper edges excluded); "" where unknown."""
-    names = [f"under {edges[0]:g}", *(f"{a:g} to {b:g}" for a, b in itertools.pairwise(edges))]
-    names.append(f"{edges[-1]:g} and over")
-    ages = np.asarray(ages, np.float64)
-    return np.where(np.isnan(ages), "", np.array(names)[np.digitize(np.nan_to_num(ages), edges)])
+def age_groups(ages: np.ndarray) -> np.ndarray:
+    """str [n] Names of age groups of `ages` [n] (upper edges excluded); "" where unknown."""
+    names = np.array(["under 40", "40 to 60", "60 to 75", "75 and over"])
+    return np.where(np.isnan(ages), "", names[np.digitize(np.nan_to_num(ages), (40.0, 60.0, 75.0))])
 
 
 def compare_groups(
@@ -76,12 +73,10 @@ def _column(
 
 def _effect(changes: np.ndarray, images: np.ndarray, is_usable: bool, config: EffectConfig) -> Estimate:
     measured = images > 0
-    if not measured.any():
-        return NO_ESTIMATE
     parts = np.stack([changes[measured], images[measured]], axis=1)
     if not is_usable:
-        value = float(parts[:, 0].sum() / parts[:, 1].sum())
-        return Estimate(value=value, low=float("nan"), high=float("nan"), count=len(parts))
+        value = parts[:, 0].sum() / parts[:, 1].sum() if len(parts) else np.nan
+        return Estimate(value=float(value), count=len(parts))
     resampled = resample(lambda s: s[..., :1] / s[..., 1:], parts, weights=parts[:, 1:], config=config.bootstrap)
     return resampled.estimates(config.level, len(parts))[0]
 

@@ -12,7 +12,7 @@ from prism_jax.evaluation.edited_cohort import AGE
 from prism_jax.stats.consensus import agree
 from prism_jax.stats.effects import EffectConfig, Row, measure
 from prism_jax.stats.intervals import BootstrapConfig
-from prism_jax.stats.misclassification import JudgedEdits, LabelledImages, corrected_change
+from prism_jax.stats.misclassification import CorrectedChange, corrected_change
 from prism_jax.stats.sign_flip_test import SignFlipConfig
 
 COLUMNS = ("both", "one", "opposite", "neither")
@@ -62,57 +62,50 @@ def test_scores_are_in_the_order_of_the_columns_asked_for():
     np.testing.assert_allclose(judges.probabilities(scores, columns)[:, [0, 2]], expit(scores[:, [0, 2]]))
 
 
-def read(rng, true: np.ndarray, confusion: np.ndarray) -> np.ndarray:
-    """What a judge with this confusion [judged, true] sees."""
-    return (rng.random(len(true))[:, None] > np.cumsum(confusion[:, true].T, axis=1)).sum(axis=1)
+SPECIFICITY, SENSITIVITY = 0.85, 0.75
 
 
-def simulated(rng, confusion: np.ndarray, before: np.ndarray, after: np.ndarray, images: int = 200):
-    classes = len(confusion)
-    truth = [rng.choice(classes, images, p=shares) for shares in (before, after)]
-    seen = JudgedEdits(
-        before=read(rng, truth[0], confusion), after=read(rng, truth[1], confusion), patients=np.arange(images)
+def read(rng, true: np.ndarray) -> np.ndarray:
+    """What the judge sees in images with and without the attribute."""
+    return rng.random(len(true)) < np.where(true, SENSITIVITY, 1 - SPECIFICITY)
+
+
+def simulated(rng, before: float, after: float, images: int = 200) -> CorrectedChange:
+    """An edit that changes the prevalence, and 300 labelled images."""
+    labels = rng.random(300) < 0.5
+    return corrected_change(
+        before=read(rng, rng.random(images) < before),
+        after=read(rng, rng.random(images) < after),
+        patients=np.arange(images),
+        labels=labels,
+        judged=read(rng, labels),
+        label_patients=np.arange(300),
+        config=CONFIG,
     )
-    labels = rng.integers(classes, size=300)
-    labelled = LabelledImages(true=labels, judged=read(rng, labels, confusion), patients=np.arange(300))
-    return corrected_change(seen, labelled, classes=classes, config=CONFIG)
 
 
 def test_the_adjusted_change_holds_the_truth_where_the_seen_one_is_too_small():
     rng, runs = np.random.default_rng(0), 120
-    confusion = np.array([[0.85, 0.25], [0.15, 0.75]])
-    found = [simulated(rng, confusion, np.array([0.3, 0.7]), np.array([0.8, 0.2])) for _ in range(runs)]
-    held = np.mean([one.corrected[1].low <= -0.5 <= one.corrected[1].high for one in found])
+    found = [simulated(rng, 0.7, 0.2) for _ in range(runs)]
+    held = np.mean([one.corrected.low <= -0.5 <= one.corrected.high for one in found])
     assert held == pytest.approx(0.955, abs=0.06)
-    assert np.mean([one.apparent[1].value for one in found]) == pytest.approx(-0.5 * 0.6, abs=0.02)
-    assert found[0].corrected[0].value == pytest.approx(-found[0].corrected[1].value)
+    assert np.mean([one.apparent.value for one in found]) == pytest.approx(-0.5 * 0.6, abs=0.02)
+    assert {one.corrected.count for one in found} == {200}
 
 
-def test_the_two_class_case_is_rogan_and_gladen():
-    found = simulated(np.random.default_rng(1), np.array([[0.9, 0.2], [0.1, 0.8]]), np.array([0.5, 0.5]), np.eye(2)[0])
-    (specificity, _), (_, sensitivity) = found.confusion
-    assert found.corrected[1].value == pytest.approx(found.apparent[1].value / (sensitivity + specificity - 1))
-
-
-def test_a_judge_of_b_that_is_swayed_by_a_is_put_right_by_the_joint_classes():
-    # Classes: neither, A, B, both. A is read well; B is seen in half of the images with A alone.
-    confusion = np.eye(4)
-    confusion[:, 1] = [0, 0.5, 0, 0.5]
-    before, after = np.array([0, 1.0, 0, 0]), np.array([1.0, 0, 0, 0])  # A removed, B never there
-    found = simulated(np.random.default_rng(2), confusion, before, after)
-    assert found.apparent[3].high < -0.3  # it looks as if B went too
-    assert found.corrected[3].low < 0 < found.corrected[3].high
-    assert found.corrected[1].low < -1 < found.corrected[1].high
+def test_the_correction_is_that_of_rogan_and_gladen():
+    true = np.repeat([True, False], 20)
+    judged = np.where(np.arange(40) % 10 < 2, ~true, true)  # sensitivity and specificity are 0.8
+    images = dict(before=np.repeat([True, False], [12, 8]), after=np.zeros(20, bool), patients=np.arange(20))
+    found = corrected_change(**images, labels=true, judged=judged, label_patients=np.arange(40), config=CONFIG)
+    assert found.apparent.value == pytest.approx(-0.6)
+    assert found.corrected.value == pytest.approx(-0.6 / (0.8 + 0.8 - 1))
+    assert found.corrected.low < found.corrected.value < found.corrected.high
 
 
 def test_a_judge_no_better_than_chance_and_too_few_labels_are_refused():
-    seen = JudgedEdits(before=np.array([0, 1]), after=np.array([1, 1]), patients=np.arange(2))
-    true = np.arange(40) % 2
-    with pytest.raises(ValueError, match="no better than chance"):
-        corrected_change(seen, LabelledImages(true=true, judged=1 - true, patients=np.arange(40)))
-    with pytest.raises(ValueError, match="class 1 has labelled images of 1 patients"):
-        corrected_change(seen, LabelledImages(true=true, judged=true, patients=np.where(true, 99, np.arange(40))))
-    with pytest.raises(ValueError, match="classes must be 0 to 1"):
-        corrected_change(
-            dataclasses.replace(seen, after=np.array([2, 0])), LabelledImages(true=true, judged=true, patients=true)
-        )
+    true, images = np.arange(40) % 2 == 1, dict(before=np.array([False, True]), after=np.ones(2, bool), patients=[0, 1])
+    with pytest.raises(ValueError, match=r"no better than chance .* sum to 0\.00"):
+        corrected_change(**images, labels=true, judged=~true, label_patients=np.arange(40))
+    with pytest.raises(ValueError, match="images with the attribute are of 1 patients; 10 are needed"):
+        corrected_change(**images, labels=true, judged=true, label_patients=np.where(true, 99, np.arange(40)))

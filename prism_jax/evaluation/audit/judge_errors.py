@@ -13,7 +13,7 @@ from prism_jax.metrics.classification import CUT, ClassificationMetrics, age_err
 from prism_jax.stats import effects
 from prism_jax.stats.effects import EffectConfig
 from prism_jax.stats.intervals import BootstrapConfig, Estimate, wilson
-from prism_jax.stats.misclassification import CorrectedChange, JudgedEdits, LabelledImages, corrected_change
+from prism_jax.stats.misclassification import CorrectedChange, corrected_change
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -76,19 +76,17 @@ def adjusted(
                 continue
             has_label = ~np.isnan(labels[:, c])
             for j, judge in enumerate(scores.judges):
-                judged = lambda kind, at, j=j, c=c: (getattr(scores, kind)[j, at, c] >= 0).astype(np.int64)
-                edits = JudgedEdits(
-                    before=judged("reconstruction", places),
-                    after=judged("edited", places),
-                    patients=cases.patients[places],
-                )
-                labelled = LabelledImages(
-                    true=labels[has_label, c].astype(np.int64),
-                    judged=judged("original", firsts)[has_label],
-                    patients=cases.patients[firsts][has_label],
-                )
+                judged = lambda kind, at, j=j, c=c: getattr(scores, kind)[j, at, c] >= 0
                 try:
-                    corrected[edit.name, column, judge] = corrected_change(edits, labelled, config=config)
+                    corrected[edit.name, column, judge] = corrected_change(
+                        before=judged("reconstruction", places),
+                        after=judged("edited", places),
+                        patients=cases.patients[places],
+                        labels=labels[has_label, c] == 1,
+                        judged=judged("original", firsts)[has_label],
+                        label_patients=cases.patients[firsts][has_label],
+                        config=config,
+                    )
                 except ValueError:
                     continue
     return corrected

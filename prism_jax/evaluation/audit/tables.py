@@ -158,7 +158,7 @@ def errors(measured: Sequence[Errors]) -> Table:
 
 def adjusted(corrected: Mapping[tuple[str, str, str], CorrectedChange]) -> Table:
     rows = tuple(
-        (f"{edit}: {spoken(column)}, {judge}", change.apparent[1], change.corrected[1])
+        (f"{edit}: {spoken(column)}, {judge}", change.apparent, change.corrected)
         for (edit, column, judge), change in corrected.items()
     )
     columns = (
@@ -212,7 +212,7 @@ def needed(matrix: Matrix, config: EffectConfig) -> Table:
         noises = sorted((noise for noise in noises if noise.std > 0), key=lambda noise: noise.std)
         if noises:
             noise, family = noises[len(noises) // 2], len(matrix.edits) * len(matrix.columns)
-            counts = [power.required_patients(size, noise, alpha=config.alpha, cells=family).patients for size in sizes]
+            counts = [power.required_patients(size, noise, alpha=config.alpha, cells=family) for size in sizes]
             rows.append((column, noise.std if column == AGE else 100 * noise.std, *counts))
     columns = ("Attribute", "Sd of changes", "5 points, or 1 year", "10 points, or 3 years", "20 points, or 5 years")
     note = (
