@@ -64,14 +64,8 @@ def network_folders(sd: StableDiffusion, model: str, scratch: Path, names: Seque
     folder = pretrained_folder(model)
     if model == SD15_RANDOM:
         folder = scratch
-        savers = {
-            "unet": (pretrained.save_unet, sd.unet),
-            "vae": (pretrained.save_autoencoder, sd.vae),
-            "text_encoder": (pretrained.save_text_encoder, sd.text_encoder),
-        }
         for name in names:
-            save, network = savers[name]
-            save(network, folder / name)
+            pretrained.save(getattr(sd, name), folder / name)
     return {name: str((folder / name).resolve()) for name in names}
 
 

@@ -1,4 +1,4 @@
-"""Atomic file writes: a file has its full content or does not exist."""
+"""Atomic writes: a file or folder has its full content or does not exist."""
 
 import contextlib
 import os
@@ -21,6 +21,22 @@ def atomic_write(file: str | os.PathLike) -> Iterator[Path]:
         os.replace(partial, file)
     finally:
         partial.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def atomic_folder(folder: Path) -> Iterator[Path]:
+    """Yields a temporary folder, which is renamed to `folder` when the block ends and removed if it fails.
+
+    Raises ValueError if `folder` exists already.
+    """
+    if folder.exists():
+        raise ValueError(f"{folder} exists; choose a new folder or remove it first")
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{folder.name}-", dir=folder.parent) as scratch:
+        partial = Path(scratch) / folder.name  # not `scratch` itself, which only its owner may read
+        partial.mkdir()
+        yield partial
+        os.replace(partial, folder)
 
 
 def check_writable(folder: Path) -> None:

@@ -5,7 +5,6 @@ import contextlib
 import errno
 import json
 import logging
-import os
 import shutil
 import sys
 import time
@@ -15,6 +14,7 @@ from typing import Any
 
 import jax
 
+from prism_jax.atomic import atomic_write
 from prism_jax.sharding import dotted
 
 VALIDATION_LOSS = "validation_loss"  # the metric by which the best checkpoints are kept
@@ -179,9 +179,8 @@ class Checkpoints:
         # Orbax notices a truncated file only when it reads the missing part, which may be late or never.
         folder = self.folder / str(step)
         if jax.process_index() == 0 and folder.is_dir():
-            partial = self.folder / f".{step}.{_SIZES}"
-            partial.write_text(json.dumps(_sizes(folder)))
-            os.replace(partial, folder / _SIZES)
+            with atomic_write(folder / _SIZES) as partial:
+                partial.write_text(json.dumps(_sizes(folder)))
 
     @contextlib.contextmanager
     def _reading(self, step: int) -> Iterator[None]:

@@ -3,8 +3,6 @@
 import dataclasses
 import json
 import os
-import shutil
-import tempfile
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -16,6 +14,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from prism_jax import rng, sharding
+from prism_jax.atomic import atomic_folder
 from prism_jax.diffusion import sampling
 from prism_jax.diffusion.schedule import NoiseSchedule, ScheduleConfig
 from prism_jax.models.autoencoder import AutoencoderKL
@@ -67,9 +66,9 @@ class StableDiffusion:
             )
         schedule = ScheduleConfig.from_dict(pretrained.read_json(folder / "scheduler" / "scheduler_config.json"))
         return cls(
-            unet=pretrained.load_unet(folder / "unet", dtype=dtype, remat=remat),
-            vae=pretrained.load_autoencoder(folder / "vae", dtype=dtype),
-            text_encoder=pretrained.load_text_encoder(folder / "text_encoder", dtype=dtype),
+            unet=pretrained.load(UNet2DCondition, folder / "unet", dtype=dtype, remat=remat),
+            vae=pretrained.load(AutoencoderKL, folder / "vae", dtype=dtype),
+            text_encoder=pretrained.load(CLIPTextModel, folder / "text_encoder", dtype=dtype),
             tokenizer=load_tokenizer(folder / "tokenizer"),
             schedule=NoiseSchedule.create(schedule),
             card=read_card(folder),
@@ -81,30 +80,17 @@ class StableDiffusion:
         Raises:
           ValueError: `folder` exists already.
         """
-        folder = Path(folder)
-        if folder.exists():
-            raise ValueError(f"{folder} exists; choose a new folder or remove it first")
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        partial_folder = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
-        try:
-            self._write(partial_folder, dtype)
-            partial_folder.chmod(0o755)  # mkdtemp makes it private
-            os.replace(partial_folder, folder)
-        finally:
-            shutil.rmtree(partial_folder, ignore_errors=True)
-
-    def _write(self, folder: Path, dtype: jnp.dtype) -> None:
-        pretrained.save_unet(self.unet, folder / "unet", dtype=dtype)
-        pretrained.save_autoencoder(self.vae, folder / "vae", dtype=dtype)
-        pretrained.save_text_encoder(self.text_encoder, folder / "text_encoder", dtype=dtype)
-        save_tokenizer(self.tokenizer, folder / "tokenizer")
-        (folder / "scheduler").mkdir()
-        pretrained.write_json(self.schedule.config.to_dict(), folder / "scheduler" / "scheduler_config.json")
-        index = {"_class_name": "StableDiffusionPipeline", "requires_safety_checker": False} | CLASSES
-        absent = {"safety_checker": (None, None), "feature_extractor": (None, None)}
-        pretrained.write_json(index | absent, folder / "model_index.json")
-        if self.card is not None:
-            pretrained.write_json(dict(self.card), folder / CARD_FILE)
+        with atomic_folder(Path(folder)) as partial_folder:
+            for name in ("unet", "vae", "text_encoder"):
+                pretrained.save(getattr(self, name), partial_folder / name, dtype=dtype)
+            save_tokenizer(self.tokenizer, partial_folder / "tokenizer")
+            (partial_folder / "scheduler").mkdir()
+            pretrained.write_json(self.schedule.config.to_dict(), partial_folder / "scheduler/scheduler_config.json")
+            index = {"_class_name": "StableDiffusionPipeline", "requires_safety_checker": False} | CLASSES
+            absent = {"safety_checker": (None, None), "feature_extractor": (None, None)}
+            pretrained.write_json(index | absent, partial_folder / "model_index.json")
+            if self.card is not None:
+                pretrained.write_json(dict(self.card), partial_folder / CARD_FILE)
 
     def on(self, mesh: Mesh) -> "StableDiffusion":
         """The same model with its networks replicated over the devices of `mesh`."""
@@ -121,14 +107,13 @@ class StableDiffusion:
         """The side, in pixels, of the images that the UNet was trained on."""
         return self.unet.config.sample_size * self.vae.config.factor
 
-    def tokenize(self, prompts: Sequence[str], *, truncate: bool = False) -> np.ndarray:
+    def tokenize(self, prompts: Sequence[str]) -> np.ndarray:
         """Token ids, int32 `[b, 77]`, with start, end and padding.
 
         Raises:
-          ValueError: a prompt needs more than 77 tokens and `truncate` is off.
+          ValueError: a prompt needs more than 77 tokens.
         """
-        length = self.text_encoder.config.max_position_embeddings
-        return tokenize(self.tokenizer, prompts, length=length, truncate=truncate)
+        return tokenize(self.tokenizer, prompts, length=self.text_encoder.config.max_position_embeddings)
 
     def encode_prompt(self, prompts: Sequence[str]) -> jax.Array:
         """The text encoder's last hidden state, `[b, 77, d]`."""
@@ -206,17 +191,16 @@ def check_prompts(prompts: Sequence[str]) -> None:
         raise ValueError(f'prompts is one string; give a list: ["{prompts}"]')
 
 
-def tokenize(tokenizer: Any, prompts: Sequence[str], *, length: int, truncate: bool = False) -> np.ndarray:
-    """Token ids, int32 `[b, length]`, with start, end and padding; ValueError for what does not fit, unless cut."""
+def tokenize(tokenizer: Any, prompts: Sequence[str], *, length: int) -> np.ndarray:
+    """Token ids, int32 `[b, length]`, with start, end and padding; ValueError for what does not fit."""
     check_prompts(prompts)
     padded = np.full((len(prompts), length), tokenizer.pad_token_id, np.int32)
     for row, prompt in zip(padded, prompts, strict=True):
         # A tokenizer keeps padding and truncation as state, which other threads would see.
         ids = tokenizer(prompt, verbose=False).input_ids
-        if len(ids) > length and not truncate:
+        if len(ids) > length:
             raise ValueError(f"prompt of {len(ids)} tokens, the limit is {length}; shorten it: {prompt[:60]!r}...")
-        cut = ids if len(ids) <= length else [*ids[: length - 1], ids[-1]]
-        row[: len(cut)] = cut
+        row[: len(ids)] = ids
     return padded
 
 

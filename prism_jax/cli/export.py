@@ -4,9 +4,7 @@ Weights are the run's average where it kept one.
 """
 
 import dataclasses
-import os
 import sys
-import tempfile
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
@@ -19,6 +17,7 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 
 from prism_jax import config as configs
 from prism_jax import model_card
+from prism_jax.atomic import atomic_folder
 from prism_jax.model_card import ModelCard
 from prism_jax.pretrained import folder as model_folder
 from prism_jax.stable_diffusion import CARD_FILE, StableDiffusion
@@ -92,12 +91,8 @@ def write_lora(options: Options, config: FinetuneRun) -> int:
     if config.lora is None:
         raise ValueError(f"{options.run} trained no low-rank changes (its lora is null); leave --lora out")
     step, factors = trained_weights(options.run, options.step, best=options.best)
-    options.out.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{options.out.name}-", dir=options.out.parent) as partial_folder:
-        folder = Path(partial_folder) / "whole"
-        folder.mkdir()
+    with atomic_folder(options.out) as folder:
         lora.save(factors, folder / lora.FILE, scale=config.lora.scale, dtype=jnp.dtype(options.dtype))
-        os.replace(folder, options.out)
     print(f"{options.out / lora.FILE}: low-rank changes of {', '.join(sorted(factors))} of step {step}")
     return 0
 

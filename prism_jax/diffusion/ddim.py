@@ -35,9 +35,9 @@ class DDIMTable:
         return jax.tree.map(lambda rows: rows[::-1], self)
 
 
-def ddim_table(schedule: NoiseSchedule, steps: int, spacing: str | None = None) -> DDIMTable:
+def ddim_table(schedule: NoiseSchedule, steps: int) -> DDIMTable:
     """The rows of a run of `steps` steps. Raises ValueError when `steps` does not fit the schedule."""
-    t = schedule_lib.timesteps(schedule.config, steps, spacing)
+    t = schedule_lib.timesteps(schedule.config, steps)
     # As in diffusers the previous timestep is this one less a fixed stride, whatever the spacing.
     previous = t - schedule.config.num_train_timesteps // steps
     alphas = schedule.alphas_cumprod
@@ -106,25 +106,14 @@ def sample(
     predict_noise: PredictNoise,
     latents: jax.Array,  # [b, h, w, c] float32, at the first row's timestep
     table: DDIMTable,
-    *,
-    eta: jax.Array | float | None = None,
-    key: jax.Array | None = None,
 ) -> tuple[jax.Array, jax.Array]:
     """Denoises over all rows. Returns the clean latents and the latents after every step, [t, b, h, w, c].
 
-    With `eta` and a `key` each step adds fresh noise (see `stochastic_step`); without,
-    sampling is deterministic. Under jit the second output costs nothing when it is not used.
+    Under jit the second output costs nothing when it is not used.
     """
-    if (eta is None) != (key is None):
-        raise ValueError(f"eta is {eta} and key is {key}; give both for stochastic sampling, or neither")
 
     def advance(latents: jax.Array, row: DDIMTable) -> tuple[jax.Array, jax.Array]:
-        output = predict_noise(latents, row.t, row.step)
-        if key is None:
-            latents = prev_step(latents, output, row)
-        else:
-            noise = jax.random.normal(jax.random.fold_in(key, row.step), latents.shape)
-            latents = stochastic_step(latents, output, row, eta=eta, noise=noise)
+        latents = prev_step(latents, predict_noise(latents, row.t, row.step), row)
         return latents, latents
 
     return jax.lax.scan(advance, latents.astype(jnp.float32), table)

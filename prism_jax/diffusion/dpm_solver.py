@@ -35,17 +35,16 @@ class DPMTable:
     prediction_type: str = struct.field(pytree_node=False, default="epsilon")
 
 
-def dpm_timesteps(config: ScheduleConfig, steps: int, spacing: str | None = None) -> np.ndarray:
+def dpm_timesteps(config: ScheduleConfig, steps: int) -> np.ndarray:
     """The timesteps of a run, int32 [steps], noisiest first: `steps + 1` points less the cleanest.
 
-    `spacing` overrides the config's. Raises ValueError when `steps` does not fit the schedule.
+    Raises ValueError when `steps` does not fit the schedule.
     """
     schedule_lib.check_steps(config, steps)
-    spacing = schedule_lib.check_spacing(spacing or config.timestep_spacing)
     total = config.num_train_timesteps
-    if spacing == "trailing":
-        return schedule_lib.timesteps(config, steps, spacing)
-    if spacing == "leading":
+    if config.timestep_spacing == "trailing":
+        return schedule_lib.timesteps(config, steps)
+    if config.timestep_spacing == "leading":
         timesteps = np.arange(steps, 0, -1) * (total // (steps + 1)) + config.steps_offset
     else:
         timesteps = np.round(np.linspace(0, total - 1, steps + 1))[:0:-1]
@@ -57,9 +56,9 @@ def sigmas(alphas: jax.Array) -> jax.Array:
     return jnp.sqrt((1 - alphas) / alphas)
 
 
-def dpm_table(schedule: NoiseSchedule, steps: int, spacing: str | None = None) -> DPMTable:
+def dpm_table(schedule: NoiseSchedule, steps: int) -> DPMTable:
     """The rows of a run of `steps` steps. Raises ValueError when `steps` does not fit the schedule."""
-    t = dpm_timesteps(schedule.config, steps, spacing)
+    t = dpm_timesteps(schedule.config, steps)
     alpha = schedule.alphas_cumprod[t]
     sigma = sigmas(alpha)  # [t]
     sigma_next = jnp.append(sigma[1:], 0.0)

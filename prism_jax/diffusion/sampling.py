@@ -63,11 +63,10 @@ def sample(
     *,
     steps: int,
     sampler: str = "ddim",
-    spacing: str | None = None,
 ) -> jax.Array:
     """Clean float32 latents [b, h, w, c]; ValueError for an unknown sampler or steps that do not fit."""
     if sampler == "ddim":
-        return ddim.sample(predict_noise, latents, ddim.ddim_table(schedule, steps, spacing))[0]
+        return ddim.sample(predict_noise, latents, ddim.ddim_table(schedule, steps))[0]
     if sampler == "dpm_solver":
-        return dpm_solver.sample(predict_noise, latents, dpm_solver.dpm_table(schedule, steps, spacing))[0]
+        return dpm_solver.sample(predict_noise, latents, dpm_solver.dpm_table(schedule, steps))[0]
     raise ValueError(f"sampler {sampler!r} is not known; use one of {', '.join(SAMPLERS)}")

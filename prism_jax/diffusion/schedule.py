@@ -104,17 +104,16 @@ class NoiseSchedule:
         return cls(alphas_cumprod=jnp.asarray(alphas), final_alpha_cumprod=jnp.asarray(final), config=config)
 
 
-def timesteps(config: ScheduleConfig, steps: int, spacing: str | None = None) -> np.ndarray:
+def timesteps(config: ScheduleConfig, steps: int) -> np.ndarray:
     """The timesteps of a DDIM run, int32 [steps], noisiest first, spaced as diffusers' DDIMScheduler does.
 
-    `spacing` overrides the config's. Raises ValueError when `steps` does not fit the schedule.
+    Raises ValueError when `steps` does not fit the schedule.
     """
     total = config.num_train_timesteps
-    spacing = check_spacing(spacing or config.timestep_spacing)
     check_steps(config, steps)
-    if spacing == "leading":
+    if config.timestep_spacing == "leading":
         timesteps = np.arange(steps)[::-1] * (total // steps) + config.steps_offset
-    elif spacing == "trailing":
+    elif config.timestep_spacing == "trailing":
         timesteps = np.round(total - np.arange(steps) * (total / steps)) - 1
     else:
         timesteps = np.round(np.linspace(0, total - 1, steps))[::-1]
@@ -130,11 +129,6 @@ def check_timesteps(config: ScheduleConfig, timesteps: np.ndarray) -> np.ndarray
             f"to {timesteps[-1]}; they must fall within {last} to 0 without repeats: use fewer steps"
         )
     return timesteps
-
-
-def check_spacing(spacing: str) -> str:
-    """`spacing`, or ValueError if there is no such timestep spacing."""
-    return _one_of("timestep_spacing", spacing, TIMESTEP_SPACINGS)
 
 
 def check_steps(config: ScheduleConfig, steps: int) -> None:
@@ -208,7 +202,6 @@ def _torch_linspace(start: float, stop: float, count: int) -> np.ndarray:
     return np.where(index < count // 2, up, down).astype(np.float32)
 
 
-def _one_of(name: str, value: str, allowed: tuple[str, ...]) -> str:
+def _one_of(name: str, value: str, allowed: tuple[str, ...]) -> None:
     if value not in allowed:
         raise ValueError(f"{name} {value!r} is not supported; use one of {', '.join(allowed)}")
-    return value

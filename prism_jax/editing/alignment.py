@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -22,18 +22,30 @@ Bounds = float | tuple[float, float]  # fractions of the steps: (start, end), or
 Tokenizer = Any  # transformers.CLIPTokenizer
 
 
-def word_indices(text: str, word: str, tokenizer: Tokenizer, *, exact: bool = False) -> np.ndarray:
+class Word(NamedTuple):
+    """A word of a prompt, and the positions of its tokens, int32 [n]."""
+
+    text: str
+    tokens: np.ndarray
+
+
+def words_of(text: str, tokenizer: Tokenizer) -> tuple[Word, ...]:
+    """The words of `text` with a letter or digit, each occurrence by itself, without punctuation around it."""
+    offsets = _tokens(text, tokenizer)[1]
+    return tuple(Word(text[a:b], _tokens_in(offsets, [(a, b)])) for a, b in _bare(text, _words(text)))
+
+
+def word_indices(text: str, word: str, tokenizer: Tokenizer) -> np.ndarray:
     """Positions of the tokens of all occurrences of `word` in `text`: int32 [n], rising, empty if none.
 
     `word` may be a phrase ("support lines"). Words are what white space separates. Those equal to `word` to
-    the letter are taken ("Edema," is not "edema": the rule of prompt-to-prompt, and with `exact` the only
-    one). Where there are none, case and punctuation around words are ignored, and the tokens of that
-    punctuation left out.
+    the letter are taken ("Edema," is not "edema": the rule of prompt-to-prompt). Where there are none,
+    case and punctuation around words are ignored, and the tokens of that punctuation left out.
     """
     offsets = _tokens(text, tokenizer)[1]
     spans, sought = _words(text), _words(word)
     places = _occurrences(_cut(text, spans), _cut(word, sought))
-    if not places and not exact:
+    if not places:
         spans, sought = _bare(text, spans), _bare(word, sought)
         places = _occurrences(_folded(_cut(text, spans)), _folded(_cut(word, sought)))
     return _tokens_in(offsets, [spans[i] for i in places])

@@ -5,11 +5,8 @@ so along sampling. Attention is not edited, so the maps do not depend on how the
 the local blend.
 """
 
-import dataclasses
-import re
 from collections.abc import Sequence
 from functools import partial
-from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -23,49 +20,18 @@ from prism_jax.models.attention import Site
 from prism_jax.models.unet import UNet2DCondition
 from prism_jax.stable_diffusion import StableDiffusion
 
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class MapConfig:
-    """Noise levels that maps are averaged over."""
-
-    levels: int = 8  # of noise, evenly spaced over the schedule
-    seed: int = 0  # of the noise
+LEVELS = 8  # of noise that maps are averaged over, evenly spaced over the schedule
 
 
-class Word(NamedTuple):
-    """A word of a prompt, and the positions of its tokens, int32 [n]."""
-
-    text: str
-    tokens: np.ndarray
-
-
-def words_of(prompt: str, tokenizer: Any) -> tuple[Word, ...]:
-    """The words of `prompt` with a letter or digit, each occurrence by itself, without punctuation around it."""
-    offsets = tokenizer(prompt, return_offsets_mapping=True, verbose=False).offset_mapping
-    matches = re.finditer(r"[^\W_](?:\S*[^\W_])?", prompt)
-    inside = lambda span: [i for i, (a, b) in enumerate(offsets) if a < b and span[0] <= a and b <= span[1]]
-    return tuple(Word(match.group(), np.array(inside(match.span()), np.int32)) for match in matches)
-
-
-def token_maps(
-    sd: StableDiffusion, latents: jax.Array, prompts: Sequence[str], config: MapConfig | None = None
-) -> jax.Array:
+def token_maps(sd: StableDiffusion, latents: jax.Array, prompts: Sequence[str]) -> jax.Array:
     """Maps float32 `[b, 77, h, w]` of every token, at the latents' size; they sum to 1 over the tokens.
 
-    Raises ValueError for a prompt that does not fit, or levels that the schedule does not have.
+    Raises ValueError for a prompt that does not fit.
     """
-    config = config or MapConfig()
     total = sd.schedule.config.num_train_timesteps
-    if not 1 <= config.levels <= total:
-        raise ValueError(f"levels is {config.levels}; use 1 to {total}")
-    timesteps = jnp.asarray((np.arange(config.levels) + 0.5) * total / config.levels, jnp.int32)
-    keys = jax.random.split(rng.stream(rng.key(config.seed), "word maps"), config.levels)
+    timesteps = jnp.asarray((np.arange(LEVELS) + 0.5) * total / LEVELS, jnp.int32)
+    keys = jax.random.split(rng.stream(rng.key(0), "word maps"), LEVELS)
     return _token_maps(sd.unet, sd.schedule, latents, sd.encode_prompt(prompts), timesteps, keys)
-
-
-def mean_map(maps: np.ndarray, tokens: np.ndarray) -> np.ndarray:
-    """The map [h, w] of the tokens at these positions of `maps` [77, h, w]."""
-    return np.asarray(maps, np.float32)[tokens].mean(0)
 
 
 class _Recorder:

@@ -57,7 +57,7 @@ class ClipScorer:
           ValueError: a file is missing or damaged, a weight is left over or missing, or the tokenizer is another's.
         """
         folder = Path(folder)
-        clip, tokenizer = pretrained.load_clip(folder, dtype=dtype), load_tokenizer(folder)
+        clip, tokenizer = pretrained.load(CLIP, folder, dtype=dtype), load_tokenizer(folder)
         end, known_end = tokenizer.eos_token_id, clip.config.end
         if end != known_end:
             raise ValueError(

@@ -3,11 +3,10 @@
 import json
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from flax import nnx
 
 from prism_jax.models.autoencoder import AutoencoderConfig, AutoencoderKL
@@ -17,65 +16,48 @@ from prism_jax.models.unet import UNet2DCondition, UNetConfig
 from prism_jax.pretrained import folder as model_folder
 from prism_jax.weights import diffusers, files
 
-UNET_STEM = VAE_STEM = "diffusion_pytorch_model"
-TEXT_STEM = CLIP_STEM = "model"
+Network = TypeVar("Network", bound=nnx.Module)
 
 
-def load_unet(folder: Path | str, *, dtype: jnp.dtype = jnp.float32, remat: bool = False) -> UNet2DCondition:
-    """The UNet of `folder` (config.json and safetensors); ValueError for anything that does not fit."""
-    config = UNetConfig.from_dict(read_json(Path(folder) / "config.json"), dtype=dtype, remat=remat)
-    tensors = files.read(files.find(Path(folder), UNET_STEM))
-    return diffusers.fill(abstract(UNet2DCondition, config), tensors, diffusers.UNET)
+class Layout(NamedTuple):
+    """How the folder of a kind of network stores it; `names`, `old` and `buffers` are those of `diffusers.fill`."""
+
+    config: type
+    stem: str  # of the weights' files
+    names: tuple[tuple[str, str], ...]
+    old: tuple[tuple[str, str], ...] = ()
+    buffers: frozenset[str] = frozenset()
 
 
-def load_autoencoder(folder: Path | str, *, dtype: jnp.dtype = jnp.float32) -> AutoencoderKL:
-    """The VAE of `folder`, or of a shipped model (`phantom/vae`); ValueError for anything that does not fit."""
-    folder = model_folder(folder)
-    config = AutoencoderConfig.from_dict(read_json(folder / "config.json"), dtype=dtype)
-    tensors = files.read(files.find(folder, VAE_STEM))
-    names, old = diffusers.AUTOENCODER, diffusers.AUTOENCODER_OLD
-    return diffusers.fill(abstract(AutoencoderKL, config), tensors, names, old=old)
+LAYOUTS = {
+    UNet2DCondition: Layout(UNetConfig, "diffusion_pytorch_model", diffusers.UNET),
+    AutoencoderKL: Layout(
+        AutoencoderConfig, "diffusion_pytorch_model", diffusers.AUTOENCODER, diffusers.AUTOENCODER_OLD
+    ),
+    CLIPTextModel: Layout(
+        TextConfig, "model", diffusers.TEXT_ENCODER, diffusers.TEXT_ENCODER_OLD, diffusers.TEXT_ENCODER_BUFFERS
+    ),
+    CLIP: Layout(CLIPConfig, "model", diffusers.CLIP, buffers=diffusers.CLIP_BUFFERS),
+}
 
 
-def load_text_encoder(folder: Path | str, *, dtype: jnp.dtype = jnp.float32) -> CLIPTextModel:
-    """The text encoder of `folder`; ValueError for anything that does not fit."""
-    config = TextConfig.from_dict(read_json(Path(folder) / "config.json"), dtype=dtype)
-    tensors = files.read(files.find(Path(folder), TEXT_STEM))
-    return diffusers.fill(
-        abstract(CLIPTextModel, config),
-        tensors,
-        diffusers.TEXT_ENCODER,
-        old=diffusers.TEXT_ENCODER_OLD,
-        buffers=diffusers.TEXT_ENCODER_BUFFERS,
-    )
+def load(kind: type[Network], folder: Path | str, **options: Any) -> Network:
+    """The network of class `kind` in `folder` (config.json and safetensors), or in a shipped model (`phantom/vae`).
+
+    `options` are dtype (compute; by default float32) and, of a UNet, remat. ValueError for anything that does not fit.
+    """
+    folder, layout = model_folder(folder), LAYOUTS[kind]
+    config = layout.config.from_dict(read_json(folder / "config.json"), **options)
+    tensors = files.read(files.find(folder, layout.stem))
+    return diffusers.fill(abstract(kind, config), tensors, layout.names, old=layout.old, buffers=layout.buffers)
 
 
-def load_clip(folder: Path | str, *, dtype: jnp.dtype = jnp.float32) -> CLIP:
-    """Both towers of the transformers `CLIPModel` in `folder`; ValueError for anything that does not fit."""
-    config = CLIPConfig.from_dict(read_json(Path(folder) / "config.json"), dtype=dtype)
-    tensors = files.read(files.find(Path(folder), CLIP_STEM))
-    return diffusers.fill(abstract(CLIP, config), tensors, diffusers.CLIP, buffers=diffusers.CLIP_BUFFERS)
-
-
-def save_unet(network: UNet2DCondition, folder: Path, *, dtype: jnp.dtype = jnp.float32) -> None:
-    """Writes config.json and safetensors as diffusers reads them."""
-    _save(network, folder, diffusers.tensors_of(network, diffusers.UNET, dtype), UNET_STEM)
-
-
-def save_autoencoder(network: AutoencoderKL, folder: Path, *, dtype: jnp.dtype = jnp.float32) -> None:
-    """Writes config.json and safetensors as diffusers reads them."""
-    _save(network, folder, diffusers.tensors_of(network, diffusers.AUTOENCODER, dtype), VAE_STEM)
-
-
-def save_text_encoder(network: CLIPTextModel, folder: Path, *, dtype: jnp.dtype = jnp.float32) -> None:
-    """Writes config.json and safetensors as transformers reads them."""
-    _save(network, folder, diffusers.tensors_of(network, diffusers.TEXT_ENCODER, dtype), TEXT_STEM)
-
-
-def _save(network: nnx.Module, folder: Path, tensors: dict[str, np.ndarray], stem: str) -> None:
+def save(network: nnx.Module, folder: Path, *, dtype: jnp.dtype = jnp.float32) -> None:
+    """Writes config.json and safetensors as diffusers and transformers read them."""
+    layout = LAYOUTS[type(network)]
     folder.mkdir(parents=True, exist_ok=True)
     write_json(network.config.to_dict(), folder / "config.json")
-    files.write(tensors, folder / f"{stem}.safetensors")
+    files.write(diffusers.tensors_of(network, layout.names, dtype), folder / f"{layout.stem}.safetensors")
 
 
 def write_json(value: dict[str, Any], file: Path) -> None:

@@ -11,7 +11,7 @@ from safetensors.numpy import load_file, save_file
 from prism_jax.metrics import clip as metrics
 from prism_jax.metrics.clip import ClipScorer
 from prism_jax.metrics.resize import bicubic
-from prism_jax.models.clip import WRONG_END, CLIPConfig
+from prism_jax.models.clip import CLIP, WRONG_END, CLIPConfig
 from prism_jax.models.image_encoder import VisionConfig
 from prism_jax.weights import diffusers, files, pretrained
 
@@ -105,7 +105,7 @@ def test_features_have_length_one_and_score_as_they_say(scorer, images):
 
 
 def test_half_precision_is_near_and_returns_float32(scorer, folder, images):
-    half = ClipScorer(clip=pretrained.load_clip(folder, dtype=jnp.bfloat16), tokenizer=scorer.tokenizer)
+    half = ClipScorer(clip=pretrained.load(CLIP, folder, dtype=jnp.bfloat16), tokenizer=scorer.tokenizer)
     features, expected = (model.image_features(images.reshape(6, 24, 40, 3)) for model in (half, scorer))
     assert features.dtype == jnp.float32
     assert 1e-5 < jnp.abs(features - expected).max() < 0.05
@@ -115,7 +115,7 @@ def test_a_folder_is_read_bit_for_bit_with_the_buffers_of_old_files(scorer, fold
     file = folder / "model.safetensors"
     old = {f"{tower}_model.embeddings.position_ids": np.arange(5)[None] for tower in ("text", "vision")}
     save_file(load_file(file) | old, file)
-    read = pretrained.load_clip(folder)
+    read = pretrained.load(CLIP, folder)
     assert read.config == scorer.clip.config
     jax.tree.map(np.testing.assert_array_equal, read, scorer.clip)
 
@@ -127,10 +127,10 @@ def test_a_folder_that_does_not_fit_is_one_error(folder):
     save_file(tensors | {"visual.weight": np.zeros(3, np.float32)}, file)
     said = r"unread \['visual.weight'\]; never filled \['logit_scale', 'visual_projection.weight'\]"
     with pytest.raises(ValueError, match=said):
-        pretrained.load_clip(folder)
+        pretrained.load(CLIP, folder)
     (folder / "config.json").write_text(json.dumps({"model_type": "clip_text_model"}))
     with pytest.raises(ValueError, match=r"no \['text_config', 'vision_config'\] in one of model_type 'clip_text"):
-        pretrained.load_clip(folder)
+        pretrained.load(CLIP, folder)
 
 
 def test_a_missing_or_foreign_tokenizer_is_refused(scorer, folder, tiny_sd):

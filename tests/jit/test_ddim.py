@@ -93,19 +93,3 @@ def test_the_network_is_asked_at_the_noisier_timestep_of_each_inversion_step():
     first = ddim.next_step(jnp.zeros(SHAPE), jnp.full(SHAPE, 1.0), row_at(table, 1))
     assert_equals(trajectory[1], first)
     assert_equals(trajectory[2], ddim.next_step(first, jnp.full(SHAPE, 101.0), row_at(table, 101)))
-
-
-def test_eta_zero_is_deterministic_sampling_and_keys_matter_otherwise():
-    table, start = ddim.ddim_table(make(), 4), draw(0)
-
-    def run(**options):
-        return ddim.sample(lambda latents, t, step: 0.1 * latents, start, table, **options)[0]
-
-    assert_equals(run(eta=0.0, key=jax.random.key(0)), run())
-    first, second = (run(eta=1.0, key=jax.random.key(seed)) for seed in (0, 1))
-    assert float(jnp.abs(first - second).max()) > 0.1
-
-
-def test_eta_without_a_key_is_refused():
-    with pytest.raises(ValueError, match="give both"):
-        ddim.sample(lambda latents, t, step: latents, draw(0), ddim.ddim_table(make(), 2), eta=0.5)

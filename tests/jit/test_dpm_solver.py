@@ -89,4 +89,4 @@ def test_a_perfect_prediction_samples_the_clean_latents():
 @pytest.mark.parametrize("spacing", ["leading", "linspace"])
 def test_more_steps_than_distinct_timesteps_are_refused(spacing):
     with pytest.raises(ValueError, match="use fewer steps"):
-        dpm_solver.dpm_table(make(), 1000, spacing)
+        dpm_solver.dpm_table(make(timestep_spacing=spacing), 1000)

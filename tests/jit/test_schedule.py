@@ -34,7 +34,8 @@ def test_trailing_and_linspace_start_at_the_last_timestep():
     config = ScheduleConfig(timestep_spacing="trailing")
     assert schedule_lib.timesteps(config, 10).tolist() == list(range(999, 0, -100))
     assert schedule_lib.timesteps(config, 7).tolist() == [999, 856, 713, 570, 428, 285, 142]
-    assert schedule_lib.timesteps(config, 4, "linspace").tolist() == [999, 666, 333, 0]
+    even = ScheduleConfig(timestep_spacing="linspace")
+    assert schedule_lib.timesteps(even, 4).tolist() == [999, 666, 333, 0]
 
 
 @pytest.mark.parametrize("steps", [0, -3, 1001, 2.5, True])

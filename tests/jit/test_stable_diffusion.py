@@ -10,7 +10,6 @@ import pytest
 
 from prism_jax import stable_diffusion
 from prism_jax.stable_diffusion import StableDiffusion
-from prism_jax.weights import pretrained
 from tests.conftest import relative_distance
 
 PROMPTS = ["chest ray", "man with no effusion"]
@@ -93,7 +92,7 @@ def test_a_write_that_fails_midway_leaves_nothing(tiny_sd, tmp_path, monkeypatch
         assert list(tmp_path.rglob("*.safetensors"))  # something is written by now
         raise OSError("No space left on device")
 
-    monkeypatch.setattr(pretrained, "save_text_encoder", full_disk)
+    monkeypatch.setattr(stable_diffusion, "save_tokenizer", full_disk)
     with pytest.raises(OSError, match="No space left"):
         tiny_sd.save_pretrained(tmp_path / "model")
     assert not list(tmp_path.iterdir())

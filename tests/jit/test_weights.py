@@ -17,6 +17,8 @@ from prism_jax.weights import diffusers, files, pretrained
 from tests import tiny_configs
 from tests.conftest import manifest, untrained
 
+STEM = pretrained.LAYOUTS[AutoencoderKL].stem  # of the VAE's files
+
 TINY = {
     "unet": (UNet2DCondition, tiny_configs.unet(), diffusers.UNET),
     "unet_linear": (
@@ -38,12 +40,12 @@ def vae() -> AutoencoderKL:
 @pytest.fixture
 def folder(vae, tmp_path):
     """A folder with one network, in full precision and whole."""
-    pretrained.save_autoencoder(vae, tmp_path)
+    pretrained.save(vae, tmp_path)
     return tmp_path
 
 
 def weights(folder):
-    return folder / f"{pretrained.VAE_STEM}.safetensors"
+    return folder / f"{STEM}.safetensors"
 
 
 def assert_same(a, b):
@@ -88,63 +90,63 @@ def test_older_names_of_vae_attention_are_read_also_as_convolutions(folder, vae)
             tensors[name.replace(new, old)] = value[:, :, None, None] if is_kernel_of_encoder else value
     assert any("proj_attn" in name for name in tensors)
     save_file(tensors, weights(folder))
-    assert_same(pretrained.load_autoencoder(folder), vae)
+    assert_same(pretrained.load(AutoencoderKL, folder), vae)
 
 
 def test_text_encoders_are_read_without_their_prefix_and_with_their_buffer(tmp_path):
     original = untrained(CLIPTextModel, tiny_configs.text_encoder())
-    pretrained.save_text_encoder(original, tmp_path)
-    file = tmp_path / f"{pretrained.TEXT_STEM}.safetensors"
+    pretrained.save(original, tmp_path)
+    file = tmp_path / f"{pretrained.LAYOUTS[CLIPTextModel].stem}.safetensors"
     tensors = load_file(file)
     assert all(name.startswith("text_model.") for name in tensors)
     positions = {"text_model.embeddings.position_ids": np.arange(77)[None]}
     for other in (tensors | positions, {name.removeprefix("text_model."): tensors[name] for name in tensors}):
         save_file(other, file)
-        assert_same(pretrained.load_text_encoder(tmp_path), original)
+        assert_same(pretrained.load(CLIPTextModel, tmp_path), original)
 
 
 def test_half_precision_files_are_read_as_float32_and_full_ones_preferred(folder, vae):
     whole = load_file(weights(folder))
     half = {name: value.astype(np.float16) for name, value in whole.items()}
-    save_file(half, folder / f"{pretrained.VAE_STEM}.fp16.safetensors")
-    assert_same(pretrained.load_autoencoder(folder), vae)
+    save_file(half, folder / f"{STEM}.fp16.safetensors")
+    assert_same(pretrained.load(AutoencoderKL, folder), vae)
     weights(folder).unlink()
-    read = pretrained.load_autoencoder(folder)
+    read = pretrained.load(AutoencoderKL, folder)
     assert {leaf.dtype for leaf in jax.tree.leaves(read)} == {jnp.dtype(jnp.float32)}
     assert_same(read, rounded(vae, jnp.float16))
 
 
 def test_bfloat16_survives_writing_and_reading(vae, tmp_path):
-    pretrained.save_autoencoder(vae, tmp_path, dtype=jnp.bfloat16)
-    assert_same(pretrained.load_autoencoder(tmp_path), rounded(vae, jnp.bfloat16))
+    pretrained.save(vae, tmp_path, dtype=jnp.bfloat16)
+    assert_same(pretrained.load(AutoencoderKL, tmp_path), rounded(vae, jnp.bfloat16))
 
 
 def test_shards_are_read_together_and_a_missing_one_is_named(folder, vae):
     tensors = load_file(weights(folder))
     weights(folder).unlink()
-    shards = {f"{pretrained.VAE_STEM}-0000{i}-of-00002.safetensors": sorted(tensors)[i - 1 :: 2] for i in (1, 2)}
+    shards = {f"{STEM}-0000{i}-of-00002.safetensors": sorted(tensors)[i - 1 :: 2] for i in (1, 2)}
     for file, names in shards.items():
         save_file({name: tensors[name] for name in names}, folder / file)
     weight_map = {name: file for file, names in shards.items() for name in names}
-    index = folder / f"{pretrained.VAE_STEM}.safetensors.index.json"
+    index = folder / f"{STEM}.safetensors.index.json"
     index.write_text(json.dumps({"weight_map": weight_map}))
-    assert_same(pretrained.load_autoencoder(folder), vae)
+    assert_same(pretrained.load(AutoencoderKL, folder), vae)
     (folder / file).unlink()
     with pytest.raises(ValueError, match=rf"index.json names shards that are not there: \['{file}'\]"):
-        pretrained.load_autoencoder(folder)
+        pretrained.load(AutoencoderKL, folder)
 
 
 def test_pickles_are_refused_with_the_way_to_convert_them(folder):
-    weights(folder).rename(folder / f"{pretrained.VAE_STEM}.bin")
+    weights(folder).rename(folder / f"{STEM}.bin")
     with pytest.raises(ValueError, match=r"\.bin is a pickle, .* never read; convert it once .*save_file\(torch\.load"):
-        pretrained.load_autoencoder(folder)
+        pretrained.load(AutoencoderKL, folder)
 
 
 @pytest.mark.parametrize("kept", [0, 7, 2000, -1])
 def test_a_cut_off_file_is_one_line_that_names_it(kept, folder):
     weights(folder).write_bytes(weights(folder).read_bytes()[:kept])
     with pytest.raises(ValueError, match=r"is not a whole safetensors file .*; copy it again") as error:
-        pretrained.load_autoencoder(folder)
+        pretrained.load(AutoencoderKL, folder)
     assert str(weights(folder)) in str(error.value)
     assert "\n" not in str(error.value)
 
@@ -152,13 +154,13 @@ def test_a_cut_off_file_is_one_line_that_names_it(kept, folder):
 def test_a_folder_without_weights_or_config_says_what_is_missing(folder):
     weights(folder).unlink()
     with pytest.raises(ValueError, match=r"no weights in .*: expected diffusion_pytorch_model.safetensors"):
-        pretrained.load_autoencoder(folder)
+        pretrained.load(AutoencoderKL, folder)
     (folder / "config.json").write_text("{")
     with pytest.raises(ValueError, match=r"config.json is not valid JSON .*; copy it again"):
-        pretrained.load_autoencoder(folder)
+        pretrained.load(AutoencoderKL, folder)
     (folder / "config.json").unlink()
     with pytest.raises(ValueError, match=r"config.json is missing; point to a model's folder"):
-        pretrained.load_autoencoder(folder)
+        pretrained.load(AutoencoderKL, folder)
 
 
 def test_an_interrupted_write_leaves_the_old_file(tmp_path, monkeypatch):

@@ -4,12 +4,10 @@ import jax
 import numpy as np
 import pytest
 
-from prism_jax.editing import word_maps
-from prism_jax.editing.word_maps import MapConfig
+from prism_jax.editing import alignment, word_maps
 from prism_jax.evaluation.counterfactuals import attention_maps
 
 PROMPTS = ["chest ray with no effusion, pacemaker", "man with effusion"]
-CONFIG = MapConfig(levels=2)
 
 
 @pytest.fixture(scope="module")
@@ -19,7 +17,7 @@ def latents(tiny_sd):
 
 @pytest.fixture(scope="module")
 def maps(tiny_sd, latents) -> np.ndarray:
-    return np.asarray(word_maps.token_maps(tiny_sd, latents, PROMPTS, CONFIG))
+    return np.asarray(word_maps.token_maps(tiny_sd, latents, PROMPTS))
 
 
 def test_the_attention_of_a_pixel_adds_up_over_the_tokens(maps):
@@ -29,27 +27,15 @@ def test_the_attention_of_a_pixel_adds_up_over_the_tokens(maps):
 
 
 def test_a_picture_has_the_maps_that_it_has_in_another_batch(tiny_sd, latents, maps):
-    swapped = word_maps.token_maps(tiny_sd, latents[::-1], PROMPTS[::-1], CONFIG)
+    swapped = word_maps.token_maps(tiny_sd, latents[::-1], PROMPTS[::-1])
     np.testing.assert_allclose(swapped[::-1], maps, atol=1e-5)
 
 
-def test_a_phrase_has_the_mean_of_its_tokens(tiny_sd, maps):
-    _, effusion, pacemaker = word_maps.words_of(PROMPTS[0], tiny_sd.tokenizer)[-3:]
-    assert (effusion.text, pacemaker.text) == ("effusion", "pacemaker")
-    both = np.concatenate([effusion.tokens, pacemaker.tokens])
-    np.testing.assert_allclose(word_maps.mean_map(maps[0], both), maps[0, list(both)].mean(0), atol=1e-6)
-
-
 def test_words_are_all_that_have_a_letter_each_with_its_tokens(tiny_sd):
-    words = word_maps.words_of("with - effusion, no effusion.", tiny_sd.tokenizer)
+    words = alignment.words_of("with - effusion, no effusion.", tiny_sd.tokenizer)
     assert [word.text for word in words] == ["with", "effusion", "no", "effusion"]
     tokens = [token for word in words for token in word.tokens]
     assert len(set(tokens)) == len(tokens) > 0
-
-
-def test_levels_that_the_schedule_does_not_have_are_refused(tiny_sd, latents):
-    with pytest.raises(ValueError, match="levels is 0; use 1 to 1000"):
-        word_maps.token_maps(tiny_sd, latents, PROMPTS, MapConfig(levels=0))
 
 
 def test_of_an_edit_all_new_words_are_shown_and_of_the_source_those_that_go(tiny_sd, monkeypatch):

@@ -59,7 +59,7 @@ def workshop(tmp_path_factory):
     folder = tmp_path_factory.mktemp("workshop")
     write_images(folder / "source", 30)
     build("folder", folder / "source", folder / "data", fractions=(0.8, 0.2, 0.0))
-    pretrained.save_autoencoder(AutoencoderKL(VAE, rngs=nnx.Rngs(0)), folder / "vae")
+    pretrained.save(AutoencoderKL(VAE, rngs=nnx.Rngs(0)), folder / "vae")
     tokenizer.main(tokenizer.TokenizerRun(out=str(folder / "tokens"), data=(str(folder / "data"),), vocab_size=600))
     return folder
 

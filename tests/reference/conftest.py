@@ -60,7 +60,7 @@ def sd15(reference) -> StableDiffusion:
 @pytest.fixture(scope="session")
 def sd21_unet(reference) -> UNet2DCondition:
     """The reference's small UNet of SD 2.1's topology."""
-    return pretrained.load_unet(reference / "models" / "sd21_tiny" / "unet")
+    return pretrained.load(UNet2DCondition, reference / "models" / "sd21_tiny" / "unet")
 
 
 @pytest.fixture(autouse=True)

@@ -9,6 +9,7 @@ from flax import nnx
 
 from prism_jax.diffusion import dpm_solver, sampling
 from prism_jax.diffusion.schedule import NoiseSchedule, ScheduleConfig
+from prism_jax.models.unet import UNet2DCondition
 from prism_jax.weights import pretrained
 from tests.jit.test_dpm_solver import make
 from tests.reference.conftest import load_trace, shared_folder
@@ -26,7 +27,7 @@ def test_a_guided_trajectory_agrees_with_the_reference():
     arrays = load_trace("05_schedulers").arrays
     folder = shared_folder("reference", "models", "sd21_tiny")
     config = json.loads((folder / "scheduler" / "scheduler_config.json").read_text())
-    unet = pretrained.load_unet(folder / "unet")
+    unet = pretrained.load(UNet2DCondition, folder / "unet")
     context = jnp.asarray(arrays["dpm_context_uncond_cond"])  # [2, 77, 32], null first
     reference = arrays["sd21_dpm20_latents_per_step"].transpose(0, 2, 3, 1)
 

@@ -114,7 +114,7 @@ def test_every_network_of_a_saved_folder_computes_the_same_in_diffusers(sd15, pi
 
 
 def test_a_saved_unet_of_sd2_computes_the_same_in_diffusers(sd21_unet, tmp_path):
-    pretrained.save_unet(sd21_unet, tmp_path / "unet")
+    pretrained.save(sd21_unet, tmp_path / "unet")
     theirs = diffusers.UNet2DConditionModel.from_pretrained(tmp_path / "unet", local_files_only=True)
     latents, context = draw(2, 16, 16, 4), draw(2, 77, 32)
     with torch.no_grad():

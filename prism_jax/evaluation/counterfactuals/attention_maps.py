@@ -28,10 +28,10 @@ def maps_of_edit(
     maps = []
     for i, phrases in enumerate(differing(*prompts, negations=True)):
         changed = {place for phrase in phrases for place in alignment.word_indices(prompts[i], phrase, sd.tokenizer)}
-        for word in word_maps.words_of(prompts[i], sd.tokenizer):
+        for word in alignment.words_of(prompts[i], sd.tokenizer):
             is_changed = changed.issuperset(word.tokens.tolist())
             if i == 1 or is_changed:
-                attention = word_maps.mean_map(tokens[i], word.tokens)
+                attention = tokens[i, word.tokens].mean(0)
                 shown = dict(image=images[i], is_edited=i == 1, is_changed=is_changed)
                 maps.append(WordMap(word=word.text, map=attention, **shown))
     return tuple(maps)

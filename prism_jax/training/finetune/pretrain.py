@@ -13,6 +13,7 @@ from jax.experimental import multihost_utils
 from prism_jax import config as configs
 from prism_jax import rng, sharding
 from prism_jax.diffusion.schedule import NoiseSchedule, ScheduleConfig
+from prism_jax.models.autoencoder import AutoencoderKL
 from prism_jax.models.text_encoder import CLIPTextModel, TextConfig
 from prism_jax.models.unet import UNet2DCondition, UNetConfig
 from prism_jax.stable_diffusion import StableDiffusion, load_tokenizer
@@ -80,7 +81,7 @@ def check_same(saved: StableDiffusion, wanted: StableDiffusion, folder: Path) ->
 def untrained(config: PretrainRun) -> StableDiffusion:
     """A model with the given VAE and tokenizer and everything else at its initial values."""
     tokenizer = load_tokenizer(config.tokenizer)
-    vae = pretrained.load_autoencoder(config.vae)
+    vae = pretrained.load(AutoencoderKL, config.vae)
     text = dataclasses.replace(config.text_encoder, vocab_size=len(tokenizer))
     unet = dataclasses.replace(config.unet, sample_size=config.training.data.size // vae.config.factor)
     if unet.cross_attention_dim != text.hidden_size:

@@ -155,7 +155,7 @@ def starting_point(config: VAERun) -> tuple[VAERun, Any]:
     """The configuration with the `model` it starts from, and that model's parameters; None for fresh ones."""
     if config.start is None:
         return config, None
-    vae = pretrained.load_autoencoder(config.start, dtype=config.model.dtype)
+    vae = pretrained.load(AutoencoderKL, config.start, dtype=config.model.dtype)
     return dataclasses.replace(config, model=vae.config), nnx.to_pure_dict(nnx.state(vae))
 
 
@@ -196,7 +196,7 @@ def finish(config: VAERun, vae: AutoencoderKL, statistics: dict[str, np.ndarray]
     std = float(np.sqrt(statistics["latent_squared"].mean() - statistics["latent"].mean() ** 2))
     vae.config = dataclasses.replace(config.model, scaling_factor=1 / std, sample_size=config.data.size)
     folder = Path(config.run) / "vae"
-    pretrained.save_autoencoder(vae, folder)
+    pretrained.save(vae, folder)
     report = {
         "psnr": float(psnr.mean()),
         "psnr_std": float(psnr.std()),
