@@ -45,9 +45,7 @@ def _prism_jax(side: SimpleNamespace) -> Iterator[np.ndarray]:
         source,
         side.batch_size,
         size=side.size,
-        shuffle=True,
-        epochs=None,
-        drop_remainder=True,
+        seed=0,
         threads=side.threads,
         num_workers=side.workers,
     )

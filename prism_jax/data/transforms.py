@@ -84,18 +84,11 @@ def resize(pixels: np.ndarray, height: int, width: int) -> np.ndarray:
     return np.asarray(Image.fromarray(pixels).resize((width, height), Image.Resampling.BICUBIC))
 
 
-def to_input(
-    pixels: np.ndarray,
-    size: int | tuple[int, int],
-    fit: Fit = "pad",
-    *,
-    factor: int = 8,
-    out: np.ndarray | None = None,
-) -> np.ndarray:
+def to_input(pixels: np.ndarray, size: int | tuple[int, int], fit: Fit = "pad", *, factor: int = 8) -> np.ndarray:
     """Network input float32 [h, w, 3] in [-1, 1] of a grey uint8 image of any shape, aspect ratio kept.
 
     `size` is a side or (height, width). `fit` "pad" pads the whole image with black, "crop" fills the frame
-    with its centre. `factor` is the VAE's downsampling factor. `out`, of that shape, is filled and returned.
+    with its centre. `factor` is the VAE's downsampling factor.
     """
     height, width = frame(size, factor=factor)
     scales = height / pixels.shape[0], width / pixels.shape[1]
@@ -112,7 +105,7 @@ def to_input(
     below, after = height - grey.shape[0] - above, width - grey.shape[1] - before
     if above or below or before or after:
         grey = np.pad(grey, ((above, below), (before, after)), constant_values=-1.0)
-    return np.stack((grey, grey, grey), axis=-1, out=out)
+    return np.stack((grey, grey, grey), axis=-1)
 
 
 def crop_to(pixels: np.ndarray, mask: np.ndarray, *, margin: float = CROP_MARGIN) -> np.ndarray:

@@ -1,9 +1,6 @@
 """Synthetic examples: like those of a data set, without one."""
 
-import pickle
-
 import numpy as np
-import pytest
 
 from prism_jax.data import transforms
 from prism_jax.data.loading import fake_data, pipeline
@@ -11,7 +8,7 @@ from prism_jax.data.loading import fake_data, pipeline
 
 def test_examples_go_through_the_pipeline_like_any_other():
     source = fake_data.fake_examples(10, 64, distinct=3)
-    batch = next(pipeline.batches(source, 4, size=64, shuffle=True))
+    batch = next(pipeline.batches(source, 4, size=64, seed=0))
     assert batch["image"].shape == (4, 64, 64, 3)
     assert len(set(batch["id"].tolist())) == 4
 
@@ -24,11 +21,9 @@ def test_images_are_as_large_as_x_rays():
 
 def test_one_seed_makes_one_source_and_copies_are_the_same():
     source = fake_data.fake_examples(5, 32, seed=1)
-    assert source == fake_data.fake_examples(5, 32, seed=1) == pickle.loads(pickle.dumps(source))
+    assert source == fake_data.fake_examples(5, 32, seed=1)
     assert source != fake_data.fake_examples(5, 32, seed=2)
     assert [example.id for example in source] == list(range(5))
-    with pytest.raises(IndexError):
-        source[5]
 
 
 def test_images_differ():

@@ -96,9 +96,7 @@ def test_examples_keep_the_order_of_the_table(built):
 
 
 def test_batches_come_from_a_built_folder(built):
-    batch = next(
-        pipeline.batches(pipeline.open_split(built[1], "train"), 4, size=(24, 16), shuffle=True, drop_remainder=True)
-    )
+    batch = next(pipeline.batches(pipeline.open_split(built[1], "train"), 4, size=(24, 16), seed=0))
     assert batch["image"].shape == (4, 24, 16, 3)
     with pytest.raises(ValueError, match=r"no split 'dev' in .*; it has train, val, test"):
         pipeline.batches(pipeline.open_split(built[1], "dev"), 4, size=16)

@@ -130,12 +130,6 @@ def test_pad_shows_everything_and_crop_fills_the_frame():
     assert np.all(transforms.to_input(white, 64, "crop") == 1)
 
 
-def test_an_image_is_laid_into_the_array_that_is_given():
-    out = np.empty((2, 64, 48, 3), np.float32)
-    assert np.shares_memory(transforms.to_input(ramp(), (64, 48), out=out[1]), out)
-    np.testing.assert_array_equal(out[1], transforms.to_input(ramp(), (64, 48)))
-
-
 def test_a_crop_holds_the_mask_and_its_margin():
     mask = np.zeros((40, 60), np.uint8)
     mask[10:30, 5:25] = 255

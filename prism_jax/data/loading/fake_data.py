@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import io
 
 import numpy as np
@@ -11,36 +10,23 @@ from PIL import Image
 from prism_jax.data import schema
 
 
-@dataclasses.dataclass(frozen=True)
-class FakeExamples:
-    """`count` examples that reuse a few JPEG images [side, side] with the detail of an X-ray; see `fake_examples`."""
-
-    count: int
-    images: tuple[bytes, ...]
-    side: int
-
-    def __len__(self) -> int:
-        return self.count
-
-    def __getitem__(self, index: int) -> schema.Example:
-        if not 0 <= index < self.count:
-            raise IndexError(f"example {index} of {self.count}")
-        return schema.Example(
+def fake_examples(count: int, side: int = 512, *, distinct: int = 16, seed: int = 0) -> list[schema.Example]:
+    """Examples that share `distinct` JPEG images [side, side]: smooth shapes with noise as strong as a detector's."""
+    draw = np.random.default_rng(seed)
+    images = [_image(draw, side) for _ in range(distinct)]
+    return [
+        schema.Example(
             id=index,
-            image=self.images[index % len(self.images)],
-            height=self.side,
-            width=self.side,
+            image=images[index % distinct],
+            height=side,
+            width=side,
             patient=str(index),
             path="",
             subject=-1,
             attributes=schema.Attributes(age=20 + index % 60, sex="MF"[index % 2]),
         )
-
-
-def fake_examples(count: int, side: int = 512, *, distinct: int = 16, seed: int = 0) -> FakeExamples:
-    """Examples with `distinct` different images: smooth shapes with noise as strong as a detector's."""
-    draw = np.random.default_rng(seed)
-    return FakeExamples(count, tuple(_image(draw, side) for _ in range(distinct)), side)
+        for index in range(count)
+    ]
 
 
 def _image(draw: np.random.Generator, side: int) -> bytes:

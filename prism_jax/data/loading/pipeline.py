@@ -47,75 +47,24 @@ def batches(
     fit: transforms.Fit = "pad",
     factor: int = 8,
     crop: str | None = None,
-    shuffle: bool = False,
-    seed: int = 0,
-    epochs: int | None = 1,
-    drop_remainder: bool = False,
-    process_index: int = 0,
-    process_count: int = 1,
-    threads: int = 2,
-    num_workers: int = 0,
     caption: Caption = describe,
+    **options: Any,
 ) -> Batches:
-    """Batches of this process.
-
-    A batch holds `batch_size` examples of this process:
+    """Batches of this process, with the `options` of `iterate`. A batch holds `batch_size` examples:
 
         image       float32 [b, h, w, 3] in [-1, 1]      see transforms.to_input for size, fit and factor
         caption     str [b]
         attributes  list of b Attributes
         text        str [b], report or note
         id          int64 [b], unique in the data set, below 2**31
-        dataset     int64 [b], index in a mixture; 0 for a single data set
         subject     int64 [b], phantom subject or -1
         mask        bool [b], False for padding
 
-    Processes take disjoint slices and reshuffle them in every epoch (`epochs=None`: without end). Training sets
-    `drop_remainder`: every process yields the same number of full batches per epoch. Otherwise the last batches are
-    padded with masked examples, again to the same number of batches in every process. The global batches do not
-    depend on the number of processes as long as `process_count` times `batch_size` stays the same.
-
-    A mixture has no epochs: it needs `shuffle` and `epochs=None`. `crop` names a mask; each image is cropped to it
-    (transforms.crop_to). Images are prepared in `threads`, or in `num_workers` processes with that many threads each; a
-    program with workers needs `if __name__ == "__main__"`, since they are spawned. Batches do not depend on either.
+    `crop` names a mask; each image is cropped to it (transforms.crop_to).
     """
-    transforms.frame(size, factor=factor)
-    if isinstance(examples, mixture.Mixture) and (not shuffle or epochs is not None):
-        raise ValueError("a mixture is sampled without end; use shuffle=True and epochs=None")
-    sources, drawn = _order(
-        examples, batch_size, process_count, shuffle=shuffle, seed=seed, drop_remainder=drop_remainder
-    )
-    reader = _Reader(
-        sources=sources,
-        drawn=drawn,
-        slots=range(process_index * batch_size, (process_index + 1) * batch_size),
-        shape=(*transforms.frame(size, factor=factor), 3),
-        fill=functools.partial(_fill, fit=fit, factor=factor, crop=crop),
-        caption=caption,
-    )
-    return Batches(reader, None if epochs is None else epochs * drawn.steps, threads=threads, num_workers=num_workers)
-
-
-def _order(
-    examples: Sequence[Any] | mixture.Mixture,
-    batch_size: int,
-    process_count: int,
-    *,
-    shuffle: bool,
-    seed: int,
-    drop_remainder: bool,
-) -> tuple[tuple[Sequence[Any], ...], sampler.EpochSampler | sampler.WeightedSampler]:
-    """The data sets and their sampler."""
-    slots = batch_size * process_count
-    if isinstance(examples, mixture.Mixture):
-        parts = tuple(component.examples for component in examples.components)
-        return parts, mixture.weighted_sampler(examples, slots=slots, seed=seed)
-    if drop_remainder:
-        _check_batch_size(len(examples), batch_size, process_count)
-    drawn = sampler.EpochSampler(
-        count=len(examples), slots=slots, seed=seed if shuffle else None, drops_remainder=drop_remainder
-    )
-    return (examples,), drawn
+    frame = transforms.frame(size, factor=factor)
+    prepare = functools.partial(_prepare, size=frame, fit=fit, factor=factor, crop=crop, caption=caption)
+    return iterate(examples, batch_size, prepare, **options)
 
 
 def iterate(
@@ -123,25 +72,39 @@ def iterate(
     batch_size: int,
     prepare: Callable[[Any, int], dict[str, Any]],
     *,
-    seed: int,
+    seed: int | None = None,
     process_index: int = 0,
     process_count: int = 1,
     threads: int = 2,
+    num_workers: int = 0,
 ) -> Batches:
-    """Endless shuffled batches of `prepare(item, epoch)` for each item, in the order of `batches`.
+    """Batches of `prepare(item, epoch)`; columns become arrays, except "attributes", which stays a list.
 
-    Columns become arrays, except "attributes", which stays a list.
+    For training, give a `seed`: endless full batches, reshuffled in every epoch, that leave out the remainder. Without
+    one, all items come once, in order; the last batches are padded with items that are False in the column "mask", so
+    that every process has the same number. Processes take disjoint slices; the global batches do not depend on the
+    number of processes as long as `process_count` times `batch_size` stays the same.
+
+    Items are prepared in `threads`, or in `num_workers` processes with that many threads each; a program with workers
+    needs `if __name__ == "__main__"`, since they are spawned. Batches do not depend on either.
+
+    Raises:
+      ValueError: a mixture, which has no epochs, without a seed; or fewer items than a batch, with one.
     """
-    sources, drawn = _order(items, batch_size, process_count, shuffle=True, seed=seed, drop_remainder=True)
-    slots = range(process_index * batch_size, (process_index + 1) * batch_size)
-
-    def read(step: int) -> dict[str, Any]:
-        draws = [drawn(int(step), slot) for slot in slots]
-        rows = [prepare(sources[draw.dataset][draw.index], draw.epoch) for draw in draws]
-        columns = {name: [row[name] for row in rows] for name in rows[0]}
-        return {name: column if name == "attributes" else np.array(column) for name, column in columns.items()}
-
-    return Batches(read, None, threads=threads, num_workers=0)
+    slots = batch_size * process_count
+    if isinstance(items, mixture.Mixture):
+        if seed is None:
+            raise ValueError("a mixture is sampled without end; give a seed")
+        sources = tuple(component.examples for component in items.components)
+        drawn = mixture.weighted_sampler(items, slots=slots, seed=seed)
+    else:
+        if seed is not None:
+            _check_batch_size(len(items), batch_size, process_count)
+        sources, drawn = (items,), sampler.EpochSampler(count=len(items), slots=slots, seed=seed)
+    own = range(process_index * batch_size, (process_index + 1) * batch_size)
+    reader = _Reader(sources=sources, drawn=drawn, slots=own, prepare=prepare)
+    count = sys.maxsize if seed is not None else drawn.steps
+    return Batches(reader, count, threads=threads, num_workers=num_workers)
 
 
 class Batches:
@@ -150,7 +113,7 @@ class Batches:
     Prefetched batches do not count, so none is lost or repeated when the state is restored.
     """
 
-    def __init__(self, reader: Callable[[int], dict[str, Any]], count: int | None, *, threads: int, num_workers: int):
+    def __init__(self, reader: Callable[[int], dict[str, Any]], count: int, *, threads: int, num_workers: int):
         self._reader, self._count, self._threads, self._num_workers = reader, count, threads, num_workers
         self._iterator: grain.DatasetIterator | None = None
         self._step = 0
@@ -185,7 +148,7 @@ class Batches:
     def _start(self) -> grain.DatasetIterator:
         import grain
 
-        steps = grain.MapDataset.range(self._step, sys.maxsize if self._count is None else self._count)
+        steps = grain.MapDataset.range(self._step, self._count)
         reading = grain.ReadOptions(num_threads=self._threads, prefetch_buffer_size=PREFETCH * self._threads)
         data = steps.map(self._reader).to_iter_dataset(reading)
         if self._num_workers:
@@ -199,40 +162,38 @@ class Batches:
 class _Reader:
     """Makes this process's batch of a step. Worker processes get a copy."""
 
-    sources: tuple[Sequence[schema.Example], ...]
+    sources: tuple[Sequence[Any], ...]
     drawn: sampler.EpochSampler | sampler.WeightedSampler
     slots: range
-    shape: tuple[int, int, int]
-    fill: Callable[[np.ndarray, schema.Example], None]
-    caption: Caption
+    prepare: Callable[[Any, int], dict[str, Any]]
 
     def __call__(self, step: int) -> dict[str, Any]:
         draws = [self.drawn(int(step), slot) for slot in self.slots]
-        examples = [self.sources[draw.dataset][draw.index] for draw in draws]
-        images = np.empty((len(draws), *self.shape), np.float32)
-        for image, example in zip(images, examples, strict=True):
-            self.fill(image, example)
-        return {
-            "image": images,
-            "caption": np.array([self.caption(e, draw.epoch) for e, draw in zip(examples, draws, strict=True)]),
-            "attributes": [example.attributes for example in examples],
-            "text": np.array([example.text for example in examples]),
-            "id": np.array([example.id for example in examples], np.int64),
-            "dataset": np.array([draw.dataset for draw in draws], np.int64),
-            "subject": np.array([example.subject for example in examples], np.int64),
-            "mask": np.array([draw.is_real for draw in draws], bool),
-        }
+        rows = [self.prepare(self.sources[draw.dataset][draw.index], draw.epoch) for draw in draws]
+        columns = {name: [row[name] for row in rows] for name in rows[0]} | {"mask": [draw.is_real for draw in draws]}
+        return {name: column if name == "attributes" else np.array(column) for name, column in columns.items()}
 
 
-def _fill(image: np.ndarray, example: schema.Example, *, fit: transforms.Fit, factor: int, crop: str | None) -> None:
-    """Fills `image` [h, w, 3] with the example's image."""
+def _prepare(
+    example: schema.Example,
+    epoch: int,
+    *,
+    size: tuple[int, int],
+    fit: transforms.Fit,
+    factor: int,
+    crop: str | None,
+    caption: Caption,
+) -> dict[str, Any]:
+    """The row of one example in a batch; see `batches`."""
     pixels = transforms.decode(example.image)
     if crop is not None:
         if crop not in example.masks:
             has = ", ".join(example.masks) or "none"
             raise ValueError(f"example {example.id} has no mask {crop!r} to crop to; its masks: {has}")
         pixels = transforms.crop_to(pixels, transforms.decode(example.masks[crop]))
-    transforms.to_input(pixels, image.shape[:2], fit, factor=factor, out=image)
+    stored = {name: getattr(example, name) for name in ("attributes", "text", "id", "subject")}
+    image = transforms.to_input(pixels, size, fit, factor=factor)
+    return {"image": image, "caption": caption(example, epoch)} | stored
 
 
 def _check_batch_size(count: int, batch_size: int, process_count: int) -> None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import dataclasses
 import functools
 import hashlib
-import sys
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -31,20 +30,19 @@ class Draw(NamedTuple):
 class EpochSampler:
     """Every example of one data set once per epoch.
 
-    Slot j has the slice j, j + slots, j + 2 slots, ... of the data set, reshuffled in every epoch. With
-    `drops_remainder` an epoch ends with the last full batch; if shuffled, the dropped examples differ between epochs.
-    Otherwise slots without an example are padded with the first.
+    Slot j has the slice j, j + slots, j + 2 slots, ... of the data set. With a seed it is reshuffled in every epoch,
+    which ends with the last full batch; the dropped examples differ between epochs. Without one the examples come in
+    order, and slots without an example are padded with the first.
     """
 
     count: int  # of examples
     slots: int  # size of a batch over all processes
-    seed: int | None  # None: in order
-    drops_remainder: bool
+    seed: int | None
 
     @property
     def steps(self) -> int:
         """Batches per epoch."""
-        return self.count // self.slots if self.drops_remainder else -(-self.count // self.slots)
+        return -(-self.count // self.slots) if self.seed is None else self.count // self.slots
 
     def __call__(self, step: int, slot: int) -> Draw:
         epoch, place = divmod(step, self.steps)
@@ -75,10 +73,6 @@ class WeightedSampler:
     pools: tuple[Pool, ...]
     slots: int
     seed: int
-
-    @property
-    def steps(self) -> int:
-        return sys.maxsize
 
     def __call__(self, step: int, slot: int) -> Draw:
         number, drawn = weighted_turn(step * self.slots + slot, [pool.weight for pool in self.pools])
