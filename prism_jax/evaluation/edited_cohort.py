@@ -2,14 +2,14 @@
 
 import collections
 import dataclasses
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from prism_jax import config as configs
-from prism_jax.data import schema, transforms
+from prism_jax.data import schema, targets, transforms
 from prism_jax.data.captions import synonyms
 from prism_jax.data.loading import pipeline
 from prism_jax.data.sources.phantom import PhantomConfig
@@ -78,8 +78,8 @@ class Cases:
     def true_images(self, phantom: PhantomConfig) -> Iterator[np.ndarray]:
         """The true counterfactual of every case, uint8 [h, w], in order; that of a negative control is the original."""
         for edit in self.edits:
-            rows = [self.cases[i].row for i in self.of(edit)]
-            yield from ground_truth.true_counterfactuals(rows, edit, phantom, self.config.wording)[0]
+            numbers = np.array([self.cases[i].row["number"] for i in self.of(edit)])
+            yield from ground_truth.true_counterfactuals(numbers, edit, phantom).images
 
     @property
     def firsts(self) -> np.ndarray:
@@ -112,21 +112,16 @@ def read(folder: str | Path) -> Cases:
     return Cases(config=config, manifest=manifest, cases=cases, attempts=attempts, masks=masks)
 
 
-def labels(cases: Sequence[Case], columns: Sequence[str]) -> np.ndarray:
-    """Labels of the data set: float64 [n, c], 1 and 0, or years of age; NaN if unknown or uncertain."""
-    return np.array([[label(case.attributes, column) for column in columns] for case in cases], np.float64)
+def labels(rows: Iterable[schema.Attributes], columns: Sequence[str]) -> np.ndarray:
+    """Attributes as numbers: float64 [n, c], 1 and 0 ("sex" is M, "view" is AP), or years of age; NaN if unknown or
+    uncertain."""
+    return np.array([[_label(attributes, column) for column in columns] for attributes in rows], np.float64)
 
 
-def label(attributes: schema.Attributes, column: str) -> float:
-    """One attribute as a number: 1 and 0 ("sex" is M, "view" is AP), or the age in years; NaN if it is not known."""
+def _label(attributes: schema.Attributes, column: str) -> float | bool | None:
     if column == AGE:
-        return np.nan if attributes.age is None else attributes.age
-    if column in BINARY:
-        value = getattr(attributes, column)
-        return np.nan if value is None else float(value == BINARY[column])
-    name = synonyms.find(column, attributes.findings)
-    state = None if name is None else attributes.findings[name]
-    return np.nan if state is None else float(state)
+        return attributes.age
+    return targets.state_of(synonyms.find(column, attributes.findings) or column, attributes)
 
 
 def wanted(case: Case, columns: Sequence[str]) -> dict[str, float]:

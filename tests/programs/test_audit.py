@@ -92,7 +92,7 @@ def test_every_reading_is_kept(run):
     cases = cohorts.read(config.cohort)
     for row in rows:
         case = next(c for c in cases.cases if (c.row["id"], c.edit.name) == (row["image"], row["edit"]))
-        assert row["label"] == pytest.approx(cohorts.label(case.attributes, row["attribute"]))
+        assert row["label"] == pytest.approx(cohorts.labels([case.attributes], [row["attribute"]]).item())
         assert (row["is_negative_control"], row["strength"], row["sex"]) == (
             row["edit"] == REPEAT,
             "",

@@ -40,7 +40,7 @@ def effects_table(cases: Cases, scores: Scores, inside: Mapping[str, Inside]) ->
         "status": each([row["status"] for row in rows]),
         "judge": np.repeat(scores.judges, n * c),
         "attribute": np.tile(scores.columns, n * j),
-        "label": np.tile(cohorts.labels(cases.cases, scores.columns).ravel(), j),
+        "label": np.tile(cohorts.labels(attributes, scores.columns).ravel(), j),
         "sex": each([labels.sex or "" for labels in attributes]),
         "age": each([np.nan if labels.age is None else labels.age for labels in attributes]),
         "view": each([labels.view or "" for labels in attributes]),

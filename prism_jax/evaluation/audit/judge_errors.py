@@ -29,7 +29,7 @@ class Errors:
 def errors(cases: Cases, scores: Scores, config: BootstrapConfig) -> tuple[Errors, ...]:
     """Errors of each judge and attribute on the labelled originals, each image once."""
     firsts, patients = cases.firsts, cases.patients[cases.firsts]
-    labels = cohorts.labels([cases.cases[i] for i in firsts], scores.columns)
+    labels = cohorts.labels([cases.cases[i].attributes for i in firsts], scores.columns)
     probabilities = scores.on(PROBABILITY, "original")[:, firsts]
     return tuple(
         Errors(
@@ -66,7 +66,7 @@ def adjusted(
     better than chance; see the table of errors.
     """
     firsts = cases.firsts
-    labels = cohorts.labels([cases.cases[i] for i in firsts], scores.columns)
+    labels = cohorts.labels([cases.cases[i].attributes for i in firsts], scores.columns)
     corrected = {}
     for edit in matrix.edits:
         places = cases.of(edit)

@@ -5,14 +5,11 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from prism_jax.data import targets
-from prism_jax.data.captions.phrases import spoken
-from prism_jax.data.schema import Attributes
 from prism_jax.evaluation.benchmark.generate import KINDS, Generated, Kind
 from prism_jax.evaluation.benchmark.ground_truth import Mode, TrueCounterfactuals
 from prism_jax.evaluation.benchmark.judge import JudgePanel, Predictions, mean_error
 from prism_jax.evaluation.benchmark.queries import Query, firsts, fitted
-from prism_jax.evaluation.edited_cohort import AGE
+from prism_jax.evaluation.edited_cohort import AGE, labels
 from prism_jax.metrics import axioms
 from prism_jax.pixels import from_uint8
 
@@ -61,11 +58,11 @@ def measure(generated: Generated, mode: Mode, inputs: BenchmarkInputs) -> Measur
     read = lambda kind: np.stack([fitted(image, inputs.size) for image in generated.images(kind, queries)])
     images = {kind: read(kind) for kind in KINDS}
     predictions = {kind: inputs.panel.predict(images[kind]) for kind in ("null", "edited")}
-    factual = values_of([query.source for query in queries], inputs.columns)
-    surgical = values_of([query.target for query in queries], inputs.columns)
+    factual = labels([query.source for query in queries], inputs.columns)
+    surgical = labels([query.target for query in queries], inputs.columns)
     changed = (factual != surgical) & ~np.isnan(surgical)
     effects = predictions["edited"].mean - predictions["null"].mean
-    true = None if inputs.truths is None else true_effects(inputs.truths, mode, inputs.columns)
+    true = None if inputs.truths is None else true_effects(inputs, mode)
     values = inputs.panel.compare(images["edited"], inputs.originals) | cycles(images, inputs.originals, queries)
     values |= {"minimality": minimality(predictions["edited"], factual, surgical, changed, inputs)}
     values |= effect_sizes(effects, surgical, changed, true, inputs.columns)
@@ -73,7 +70,7 @@ def measure(generated: Generated, mode: Mode, inputs: BenchmarkInputs) -> Measur
         truth, mask = inputs.true_images[mode], inputs.masks
         regions = {"error": None, "error_inside": mask, "error_outside": ~mask}
         values |= {name: mean_error(images["edited"], truth, where) for name, where in regions.items()}
-    target = values_of([generated.expected[query.key] for query in queries], inputs.columns)
+    target = labels([generated.expected[query.key] for query in queries], inputs.columns)
     common = dict(targets=target, changed=changed, effects=effects, true_effects=true)
     return Measurements(values=values, predictions=predictions, generated=generated, **common)
 
@@ -95,18 +92,10 @@ def _in_unit_range(images: np.ndarray) -> np.ndarray:
     return from_uint8(images)[..., None]
 
 
-def values_of(attributes: Sequence[Attributes], columns: Sequence[str]) -> np.ndarray:
-    """float64 [n, c] of the judges' columns: 1, 0 or years; NaN where unknown."""
-    named = [column for column in columns if column != AGE]
-    states = dict(zip(named, targets.values(attributes, named).T, strict=True)) | {AGE: targets.ages(attributes)}
-    return np.stack([states[column] for column in columns], axis=1).astype(np.float64)
-
-
-def true_effects(truths: TrueCounterfactuals, mode: Mode, columns: Sequence[str]) -> np.ndarray:
+def true_effects(inputs: BenchmarkInputs, mode: Mode) -> np.ndarray:
     """The phantom's true effects, float64 [n, c]."""
-    effects = {spoken(name): values for name, values in truths.effects[mode].items()}
-    unknown = np.full(len(truths.masks), np.nan)
-    return np.stack([effects.get(spoken(column), unknown) for column in columns], axis=1)
+    factual, after = [query.source for query in inputs.queries], inputs.truths.attributes[mode]
+    return labels(after, inputs.columns) - labels(factual, inputs.columns)
 
 
 def effect_sizes(

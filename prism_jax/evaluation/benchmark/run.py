@@ -33,6 +33,7 @@ from prism_jax.evaluation.benchmark.measure import BenchmarkInputs
 from prism_jax.evaluation.benchmark.methods import CausalModel, Editor, Method, Translator
 from prism_jax.evaluation.benchmark.queries import Query, fitted, queries_of, with_known_parents
 from prism_jax.evaluation.benchmark.tables import Results
+from prism_jax.evaluation.edited_cohort import labels
 from prism_jax.evaluation.edits import EditSpec
 from prism_jax.evaluation.judges import Judge
 from prism_jax.evaluation.subjects import Images, choose, images_of, slug
@@ -209,7 +210,7 @@ def inputs_of(
         originals=pixels,
         predictions=panel.predict(pixels),
         reference_set=panel.predict(np.stack(reference_set)),
-        reference_values=measure.values_of([each.attributes for each in real], panel.columns),
+        reference_values=labels([each.attributes for each in real], panel.columns),
         reference_patients=np.array([each.patient for each in real]),
         truths=truths,
         true_images={mode: truths.fitted_images(mode, config.size, config.fit) for mode in modes},

@@ -59,7 +59,7 @@ def of_edit(results: Results, edit: str, estimates_of: Mapping[str, MethodEstima
 def _effects(results: Results, edit: str) -> Table:
     inputs, rows = results.inputs, []
     for mode in MODES if inputs.truths is not None else ():
-        true = benchmark_measure.true_effects(inputs.truths, mode, inputs.columns)
+        true = benchmark_measure.true_effects(inputs, mode)
         rows.append((f"true effect, {mode}", mode, *_points(results, edit, [true])))
     note = (
         "Mean effect of the edit on every judged attribute: percentage points of the judges' probability, and years, "

@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 
-from prism_jax.data.captions.templates import Template
 from prism_jax.data.sources.phantom import PhantomConfig
 from prism_jax.evaluation import ground_truth
 from prism_jax.evaluation.counterfactuals.manifest import DONE, Manifest
@@ -49,17 +48,15 @@ class Outcome:
 
 
 def outcomes(
-    manifest: Manifest,
-    edit: EditSpec,
-    rows: Sequence[Mapping[str, Any]],
-    phantom: PhantomConfig | None,
-    wording: Template,
+    manifest: Manifest, edit: EditSpec, rows: Sequence[Mapping[str, Any]], phantom: PhantomConfig | None
 ) -> list[Outcome]:
     """The finished edits of one kind, image by image, with the truth on phantoms."""
     done = [row for row in rows if row["edit"] == edit.name and row["status"] == DONE]
     if phantom is None or not done:
         return [Outcome(row=row, manifest=manifest) for row in done]
-    images, masks = ground_truth.true_counterfactuals(done, edit, phantom, wording)
+    numbers = np.array([row["number"] for row in done])
+    images = ground_truth.true_counterfactuals(numbers, edit, phantom).images
+    masks = ground_truth.change_mask(numbers, edit, phantom)
     return [
         Outcome(row=row, manifest=manifest, truth=image, mask=mask)
         for row, image, mask in zip(done, images, masks, strict=True)

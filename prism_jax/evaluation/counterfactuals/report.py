@@ -41,7 +41,7 @@ DISTANCES = {  # of CounterfactualMetrics.compute()
 def report_of(config: "CounterfactualRun", manifest: Manifest, sd: StableDiffusion) -> report.Report:
     """The report of a finished cohort; `sd` draws the cross-attention maps."""
     rows, phantom = manifest.rows(), ground_truth.phantom_config(config.data)
-    outcomes = {edit.name: measure.outcomes(manifest, edit, rows, phantom, config.wording) for edit in config.edits}
+    outcomes = {edit.name: measure.outcomes(manifest, edit, rows, phantom) for edit in config.edits}
     # Negative controls have no truth to come closer to.
     names = [edit.name for edit in config.edits if not edit.is_negative_control and outcomes[edit.name]]
     errors = {name: measure.merged(outcomes[name]) for name in names} if phantom else {}

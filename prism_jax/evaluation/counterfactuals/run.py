@@ -174,7 +174,7 @@ def prepare(config: CounterfactualRun, processes: int) -> tuple[CounterfactualRu
     images = images_of(config.data, config.split, config.wording, card.captions)
     subjects = choose(images, config.edits, config.subjects_per_edit)
     counterfactuals_report.training_curves(config.training)  # refuses a folder without a log
-    ground_truth.check(config.edits, subjects, ground_truth.phantom_config(config.data))
+    ground_truth.check(config.edits, ground_truth.phantom_config(config.data))
     sd = StableDiffusion.from_pretrained(config.model, dtype=config.dtype)
     store = None
     if config.inversion_store is not None:
