@@ -78,7 +78,7 @@ def wanted():
         edits = tuple(applies if i % 2 else reversed(applies))
         about = dict(patient=str(i), number=-1, attributes=known(i), edits=edits)
         subjects.append(Subject(index=i, id=str(i), **about))
-    return queries.queries_of(subjects, CHANGES)
+    return queries.queries_of(subjects, CHANGES, lambda index, size: None)
 
 
 def test_each_ask_goes_through_the_generator_of_the_kind_that_it_wants(models, wanted):

@@ -101,7 +101,7 @@ def query():
     findings = dict.fromkeys(("cardiomegaly", "pacemaker", "support_lines"), False) | {"effusion": True}
     known = Attributes(age=40.0, sex="M", view="AP", findings=findings)
     subject = Subject(index=3, id="3", patient="3", number=-1, attributes=known, edits=(0,))
-    return queries_of([subject], (EditSpec(edit="remove effusion", blend=None),))[0]
+    return queries_of([subject], (EditSpec(edit="remove effusion", blend=None),), lambda index, size: None)[0]
 
 
 @pytest.fixture(scope="module")

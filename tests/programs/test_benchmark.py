@@ -170,26 +170,26 @@ def test_doing_nothing_composes_reverses_and_has_no_effect(lines):
 
 @pytest.mark.parametrize("mode", ground_truth.MODES)
 def test_the_oracle_hands_over_the_truth_and_undoes_it(config, models, mode):
-    wanted = queries.queries_of(chosen(config), CHANGES)
+    wanted = asked(config)
     pictures = np.random.default_rng(1).integers(0, 256, (len(wanted), SIZE, SIZE), np.uint8)
     attributes = [dataclasses.replace(query.target, view="PA") for query in wanted]
-    original = comparison.originals_of(comparison.images_for(config), wanted, "pad")
-    told = lambda asked: {mode: (pictures, attributes)}[asked]
-    oracle = editors.baseline_editor(Baseline(kind="oracle", mode=mode), wanted, original, told, SIZE)
-    made = benchmark_generate.generate(
-        lambda: oracle, wanted, original, models / mode, settings={}, batch_size=4, name=mode
+    truths = ground_truth.TrueCounterfactuals(
+        images={mode: pictures}, attributes={mode: np.array(attributes, object)}, masks=pictures > 0
     )
+    oracle = editors.baseline_editor(Baseline(kind="oracle", mode=mode), wanted, truths, SIZE, "pad")
+    made = benchmark_generate.generate(lambda: oracle, wanted, models / mode, settings={}, batch_size=4, name=mode)
     edited = np.stack([*made.images("edited", wanted)])
     assert benchmark_judge.mean_error(edited, pictures).max() == 0
     for kind in ("null", "back"):
         for query, picture in zip(wanted, made.images(kind, wanted), strict=True):
-            np.testing.assert_array_equal(picture, original(query.subject.id, SIZE))
+            np.testing.assert_array_equal(picture, query.original(SIZE))
     assert [made.expected[query.key] for query in wanted] == attributes
 
 
 @pytest.mark.nightly
 @pytest.mark.parametrize("name", ["oracle", "oracle, graph"])
 def test_the_oracle_has_no_error_on_phantoms(true_lines, name):
+    assert np.nanmin(column(true_lines, name, "closer")) == 1
     for measure in ("error", "error_inside", "error_outside", "composition", "reversibility"):
         assert np.nanmax(column(true_lines, name, measure)) == 0
 
@@ -202,7 +202,7 @@ def test_with_all_the_noise_an_untrained_causal_model_composes_to_a_grey_level(l
 
 
 def test_only_edits_are_masked_and_boxes_lie_around_masks(tiny_sd, config):
-    query = queries.queries_of(chosen(config), CHANGES)[0]
+    query = asked(config)[0]
     mask = np.zeros((SIZE, SIZE), bool)
     mask[3:9, 20:22] = mask[7, 5] = True
     box = editors.box(mask, 2 / SIZE)
@@ -227,9 +227,10 @@ def test_the_generators_own_effects_stand_under_those_of_the_rows(true_lines, on
     assert all(row[2].value == 0 for row in tables["Distance to the true counterfactual: all edits"].rows[-2:])
 
 
-def chosen(config):
+def asked(config):
     images = comparison.images_for(config)
-    return comparison.choose(images, config.edits, config.subjects_per_edit)
+    subjects = comparison.choose(images, config.edits, config.subjects_per_edit)
+    return queries.queries_of(subjects, config.edits, comparison.originals_of(images, "pad"))
 
 
 def test_a_second_start_makes_nothing_and_says_the_same(models, config, lines, monkeypatch):
@@ -258,8 +259,8 @@ def test_a_row_of_other_settings_is_refused_in_the_same_folder(config, lines):
 
 
 def test_what_descends_from_an_edit_follows_in_graph_mode_alone(models, config):
-    wanted = queries.queries_of(chosen(config), CHANGES)
-    editor = benchmark_scm.load(scm(models, "any", mode="graph"), str(models / "images"))
+    wanted = asked(config)
+    editor = benchmark_scm.load(scm(models, "any", mode="graph"))
     surgical = dataclasses.replace(editor, method=dataclasses.replace(editor.method, mode="surgical"))
     assert surgical.expected(wanted) == [query.target for query in wanted]
     followed = editor.expected(wanted)
@@ -307,9 +308,9 @@ def mediated(models):
 
 
 def test_where_latents_mediate_an_effect_has_a_direct_and_an_indirect_part(models, config, mediated):
-    wanted = queries.queries_of(chosen(config), CHANGES)[:2]
+    wanted = asked(config)[:2]
     pictures = np.random.default_rng(2).integers(0, 256, (2, SIZE, SIZE), np.uint8)
-    of = lambda **options: benchmark_scm.load(scm(models, "x", images=(mediated,), **options), mediated)
+    of = lambda **options: benchmark_scm.load(scm(models, "x", images=(mediated,), **options))
     made = {effect: of(effect=effect).generate(pictures, wanted) for effect in get_args(Effect)}
     for one, other in itertools.combinations(made.values(), 2):
         assert (one != other).mean() > 0.1

@@ -10,7 +10,8 @@ import numpy as np
 
 from prism_jax import StableDiffusion, editing, rng
 from prism_jax.data.schema import Attributes
-from prism_jax.evaluation.benchmark.ground_truth import Mode, TrueCounterfactuals
+from prism_jax.data.transforms import Fit
+from prism_jax.evaluation.benchmark.ground_truth import TrueCounterfactuals
 from prism_jax.evaluation.benchmark.methods import TRUE_MASKS, Baseline, Editor
 from prism_jax.evaluation.benchmark.queries import Query
 from prism_jax.evaluation.ground_truth import AUTOENCODER, ORACLE
@@ -104,28 +105,19 @@ def text_editor(method: Editor, queries: Sequence[Query], truths: TrueCounterfac
 
 
 def baseline_editor(
-    method: Baseline,
-    queries: Sequence[Query],
-    originals: Callable[[str, int], np.ndarray],
-    truths: Callable[[Mode], tuple[np.ndarray, Sequence[Attributes]]],
-    size: int,
+    method: Baseline, queries: Sequence[Query], truths: TrueCounterfactuals | None, size: int, fit: Fit
 ) -> BaselineEditor:
-    """The editor of a baseline.
-
-    Args:
-      originals: the image of a subject's id at a size.
-      truths: from a mode to the true images at the common size and their attributes, by query.
-    """
+    """The editor of a baseline, at the common `size`; the autoencoder works at its own."""
     if method.kind == AUTOENCODER:
         sd = StableDiffusion.from_pretrained(method.model)
         again = lambda images: _grey(sd.decode(sd.encode_image(_colour(images))))
         return BaselineEditor(size=sd.size, change=again, truth={}, attributes={})
-    if method.kind != ORACLE:
-        return BaselineEditor(size=size, change=lambda images: images, truth={}, attributes={})
-    images, attributes = truths(method.mode)
-    truth = {query.key: image for query, image in zip(queries, images, strict=True)}
-    truth |= {("", query.subject.id): originals(query.subject.id, size) for query in queries}
-    expected = {query.key: each for query, each in zip(queries, attributes, strict=True)}
+    truth, expected = {}, {}
+    if method.kind == ORACLE:
+        keys = [query.key for query in queries]
+        truth = dict(zip(keys, truths.fitted_images(method.mode, size, fit), strict=True))
+        truth |= {("", query.subject.id): query.original(size) for query in queries}
+        expected = dict(zip(keys, truths.attributes[method.mode], strict=True))
     return BaselineEditor(size=size, change=lambda images: images, truth=truth, attributes=expected)
 
 

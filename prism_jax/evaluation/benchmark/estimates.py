@@ -27,11 +27,9 @@ class MethodEstimates:
         return {name: mean_over_seeds([estimates[name] for estimates in self.each]) for name in self.each[0]}
 
 
-def image_estimates(
-    seeds: Sequence[Measurements], inputs: BenchmarkInputs, rows: np.ndarray, config: BootstrapConfig
-) -> MethodEstimates:
+def image_estimates(seeds: Sequence[Measurements], inputs: BenchmarkInputs, rows: np.ndarray) -> MethodEstimates:
     """Image measures and FID on the queries `rows` (bool [n])."""
-    patients = inputs.patients[rows]
+    patients, config = inputs.patients[rows], inputs.bootstrap
     each = []
     for seed in seeds:
         means = {
@@ -45,7 +43,7 @@ def image_estimates(
 
 
 def of_effectiveness(
-    seeds: Sequence[Measurements], inputs: BenchmarkInputs, rows: np.ndarray, config: BootstrapConfig
+    seeds: Sequence[Measurements], inputs: BenchmarkInputs, rows: np.ndarray
 ) -> dict[str, dict[str, Estimate]]:
     """Effectiveness by attribute on the queries `rows`: agreement of the judges with the expected attributes."""
     by_column: dict[str, list[dict[str, Estimate]]] = {}
@@ -55,7 +53,7 @@ def of_effectiveness(
             labelled = ~np.isnan(target)
             if labelled.any():
                 patients = inputs.patients[rows][labelled]
-                agreement = _agreement(column, predicted[labelled], target[labelled], patients, config)
+                agreement = _agreement(column, predicted[labelled], target[labelled], patients, inputs.bootstrap)
                 by_column.setdefault(column, []).append(agreement)
     return {
         column: {label: mean_over_seeds([agreement[label] for agreement in parts]) for label in parts[0]}
@@ -75,11 +73,9 @@ def _agreement(
     return axioms.effectiveness(**given, patients=patients, config=config)[column]
 
 
-def of_columns(
-    effects: Sequence[np.ndarray], inputs: BenchmarkInputs, rows: np.ndarray, config: BootstrapConfig
-) -> dict[str, Estimate]:
+def of_columns(effects: Sequence[np.ndarray], inputs: BenchmarkInputs, rows: np.ndarray) -> dict[str, Estimate]:
     """Mean over the queries `rows` of the `effects` [n, c] of each seed, by judged attribute; NaN is left out."""
-    options = dict(subjects=inputs.patients[rows], config=config)
+    options = dict(subjects=inputs.patients[rows], config=inputs.bootstrap)
     return {
         column: mean_over_seeds([bootstrap(np.mean, each[rows, k], **options) for each in effects])
         for k, column in enumerate(inputs.columns)

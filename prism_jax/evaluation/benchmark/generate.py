@@ -6,14 +6,11 @@ done.json    written last: a method that has it is complete and is not generated
 
 import dataclasses
 import json
-import os
-import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-import jax
 import numpy as np
 from tqdm import tqdm
 
@@ -29,7 +26,6 @@ Kind = Literal["null", "edited", "back"]
 KINDS: tuple[Kind, ...] = ("null", "edited", "back")
 DONE, SECONDS = "done.json", "seconds.jsonl"
 OLD_DONE = "made.json"  # in runs before 0.2, with "shown" for "expected"
-POLL_SECONDS = 0.02  # of the memory in use
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -40,7 +36,6 @@ class Generated:
     size: int  # of its images
     expected: Mapping[tuple[str, str], Attributes]  # attributes of the counterfactual, by query
     seconds: float  # per counterfactual, median of the batches that did not compile; NaN without any
-    memory: float  # peak in bytes; NaN where unknown
 
     def images(self, kind: Kind, queries: Sequence[Query]) -> Iterator[np.ndarray]:
         """uint8 [size, size] of each query, one at a time."""
@@ -56,7 +51,6 @@ def file_of(kind: Kind, query: Query) -> str:
 def generate(
     load: Callable[[], CounterfactualEditor],
     queries: Sequence[Query],
-    originals: Callable[[str, int], np.ndarray],
     folder: Path,
     *,
     settings: Mapping[str, Any],
@@ -67,7 +61,6 @@ def generate(
 
     Args:
       load: loads the editor; not called where all images exist.
-      originals: from a subject's id and a size to its image.
       settings: all that the images depend on, as JSON.
 
     Raises:
@@ -88,12 +81,12 @@ def generate(
         "back": [back(query, shown) for query, shown in zip(queries, expected, strict=True)],
     }
     total = sum(map(len, passes.values()))
-    with PeakMemory() as memory, tqdm(total=total, desc=name, unit="image", mininterval=5) as bar:
+    with tqdm(total=total, desc=name, unit="image", mininterval=5) as bar:
         seconds: list[float] = []
         for kind in KINDS:  # reverse edits start from the counterfactuals of the pass before
-            _generate_pass(editor, kind, passes[kind], originals, folder, batch_size, seconds, bar)
+            _generate_pass(editor, kind, passes[kind], folder, batch_size, seconds, bar)
     expected = [dataclasses.asdict(attributes) for attributes in expected]
-    _write_json(folder / DONE, {"size": editor.size, "memory": memory.peak, "expected": expected})
+    _write_json(folder / DONE, {"size": editor.size, "expected": expected})
     return read(folder, queries)
 
 
@@ -108,7 +101,6 @@ def read(folder: Path, queries: Sequence[Query]) -> Generated:
         size=done["size"],
         expected={query.key: attributes for query, attributes in zip(queries, expected, strict=True)},
         seconds=float(np.median([float(line) for line in lines])) if lines else float("nan"),
-        memory=float("nan") if done["memory"] is None else done["memory"],
     )
 
 
@@ -116,7 +108,6 @@ def _generate_pass(
     editor: CounterfactualEditor,
     kind: Kind,
     queries: Sequence[Query],
-    originals: Callable[[str, int], np.ndarray],
     folder: Path,
     batch_size: int,
     seconds: list[float],
@@ -127,7 +118,8 @@ def _generate_pass(
         batch = queries[start : start + batch_size]
         files = [folder / file_of(kind, query) for query in batch]
         if not all(file.is_file() for file in files):
-            inputs = [_input(kind, query, originals, folder, editor.size) for query in batch]
+            edited = lambda query: read_image(folder, file_of("edited", query))  # as stored
+            inputs = [edited(query) if kind == "back" else query.original(editor.size) for query in batch]
             padding = batch_size - len(batch)  # one shape, one compiled program
             begun = time.perf_counter()
             images = editor.generate(np.stack([*inputs, *[inputs[0]] * padding]), [*batch, *[batch[0]] * padding])
@@ -139,38 +131,6 @@ def _generate_pass(
                 with atomic_write(file) as partial:
                     partial.write_bytes(transforms.encode_png(image))
         bar.update(len(batch))
-
-
-def _input(
-    kind: Kind, query: Query, originals: Callable[[str, int], np.ndarray], folder: Path, size: int
-) -> np.ndarray:
-    """The input image; for a reverse edit the counterfactual, as stored."""
-    return read_image(folder, file_of("edited", query)) if kind == "back" else originals(query.subject.id, size)
-
-
-class PeakMemory:
-    """Peak bytes in use: of the accelerator since the process began, or of the process within the block (Linux)."""
-
-    def __init__(self):
-        self.peak: int | None = None
-        self._is_over = threading.Event()
-        self._watcher = threading.Thread(target=self._watch, daemon=True)
-
-    def __enter__(self) -> "PeakMemory":
-        self._watcher.start()
-        return self
-
-    def __exit__(self, *error: Any) -> None:
-        self._is_over.set()
-        self._watcher.join()
-        stats = jax.local_devices()[0].memory_stats() or {}
-        self.peak = stats.get("peak_bytes_in_use", self.peak)
-
-    def _watch(self) -> None:
-        statm = Path("/proc/self/statm")
-        while statm.is_file() and not self._is_over.wait(POLL_SECONDS):
-            held = int(statm.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-            self.peak = max(self.peak or 0, held)
 
 
 def _write_json(file: Path, content: Any) -> None:

@@ -12,6 +12,7 @@ from prism_jax.evaluation.benchmark.queries import Query, firsts, fitted
 from prism_jax.evaluation.edited_cohort import AGE, labels
 from prism_jax.metrics import axioms
 from prism_jax.pixels import from_uint8
+from prism_jax.stats.intervals import BootstrapConfig
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -29,6 +30,7 @@ class BenchmarkInputs:
     truths: TrueCounterfactuals | None
     true_images: Mapping[Mode, np.ndarray]  # uint8 [n, h, w] at the common size; empty without ground truth
     masks: np.ndarray | None  # bool [n, h, w]
+    bootstrap: BootstrapConfig
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -70,6 +72,8 @@ def measure(generated: Generated, mode: Mode, inputs: BenchmarkInputs) -> Measur
         truth, mask = inputs.true_images[mode], inputs.masks
         regions = {"error": None, "error_inside": mask, "error_outside": ~mask}
         values |= {name: mean_error(images["edited"], truth, where) for name, where in regions.items()}
+        null = mean_error(images["null"], truth, mask)
+        values |= {"closer": np.where(np.isnan(null), np.nan, values["error_inside"] < null)}
     target = labels([generated.expected[query.key] for query in queries], inputs.columns)
     common = dict(targets=target, changed=changed, effects=effects, true_effects=true)
     return Measurements(values=values, predictions=predictions, generated=generated, **common)

@@ -114,7 +114,7 @@ class CausalModel:
 
     @property
     def folders(self) -> tuple[str, ...]:
-        return self.images
+        return (*self.images, self.mechanisms)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -132,8 +132,7 @@ class Translator:
 
     @property
     def folders(self) -> tuple[str, ...]:
-        """One seed: `models` are of different attributes."""
-        return ("",)
+        return self.models
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -153,10 +152,17 @@ class Baseline:
 
     @property
     def folders(self) -> tuple[str, ...]:
-        return (self.model or "",)
+        return () if self.model is None else (self.model,)
 
 
-Method = Editor | CausalModel | Translator | Baseline
+Method = Editor | CausalModel | Translator | Baseline  # with the `folders` of their weights
+
+
+def seeds_of(method: Method) -> tuple[Method, ...]:
+    """A causal model with each of its image mechanisms; other methods have one seed."""
+    if not isinstance(method, CausalModel):
+        return (method,)
+    return tuple(dataclasses.replace(method, images=(folder,)) for folder in method.images)
 
 
 def check(methods: Sequence[Method], *, is_phantom: bool) -> None:
@@ -173,8 +179,9 @@ def check(methods: Sequence[Method], *, is_phantom: bool) -> None:
         if isinstance(method, CausalModel):
             graph_of(method)
             check_effect(method)
-        elif method.folders[0] and not (model_folder(method.folders[0]) / "model_index.json").is_file():
-            raise ValueError(f"method {method.name!r}: no Stable Diffusion in {method.folders[0]}: no model_index.json")
+        for folder in method.folders if isinstance(method, Editor | Baseline) else ():
+            if not (model_folder(folder) / "model_index.json").is_file():
+                raise ValueError(f"method {method.name!r}: no Stable Diffusion in {folder}: no model_index.json")
 
 
 def check_effect(method: CausalModel) -> None:

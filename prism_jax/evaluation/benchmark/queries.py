@@ -1,7 +1,8 @@
 """Queries of a benchmark: the same images and edits of the same subjects for every method."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 
 import numpy as np
 
@@ -31,6 +32,8 @@ class Query:
     """Attributes of the input image."""
     target: Attributes
     """Attributes of the counterfactual."""
+    original: Callable[[int], np.ndarray]
+    """The subject's image at a size, uint8 [size, size]."""
 
     @property
     def key(self) -> tuple[str, str]:
@@ -54,14 +57,19 @@ def with_known_parents(images: Images, graphs: Sequence[Graph]) -> Images:
     )
 
 
-def queries_of(subjects: Sequence[Subject], edits: Sequence[EditSpec]) -> list[Query]:
-    """One query per subject and edit; its target changes the edited attributes and nothing else."""
+def queries_of(
+    subjects: Sequence[Subject], edits: Sequence[EditSpec], original: Callable[[int, int], np.ndarray]
+) -> list[Query]:
+    """One query per subject and edit; its target changes the edited attributes and nothing else.
+
+    `original` reads a subject's image from its index and a size.
+    """
     queries = []
     for subject in subjects:
         for edit in (edits[k] for k in subject.edits):
             wanted = phrases.changed(subject.attributes, edit.values(subject.attributes))
-            query = Query(subject=subject, edit=edit.name, change=edit, source=subject.attributes, target=wanted)
-            queries.append(query)
+            about = dict(source=subject.attributes, target=wanted, original=partial(original, subject.index))
+            queries.append(Query(subject=subject, edit=edit.name, change=edit, **about))
     return queries
 
 

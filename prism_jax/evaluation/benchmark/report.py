@@ -16,12 +16,12 @@ from prism_jax.evaluation.benchmark.tables_by_edit import effectiveness_by_attri
 from prism_jax.evaluation.ground_truth import AUTOENCODER
 
 
-def report_of(results: Results, *, title: str, shown: int) -> report.Report:
-    """The report; `shown` subjects of each edit, drawn at random over patients."""
+def report_of(results: Results) -> report.Report:
+    """The report of a benchmark."""
     inputs = results.inputs
     count = len({query.subject.id for query in inputs.queries})
     return report.Report(
-        title=title,
+        title=results.config.title,
         summary=summary(results, count),
         headline=(
             (f"{len(results.methods)}", "methods, baselines included"),
@@ -29,7 +29,7 @@ def report_of(results: Results, *, title: str, shown: int) -> report.Report:
             (f"{len(inputs.queries)}", f"counterfactuals per method, of {len(results.edits)} edits"),
         ),
         look_first=look_first(results),
-        strips=strips(results, shown),
+        strips=strips(results),
         tables=tables(results),
     )
 
@@ -65,13 +65,13 @@ def look_first(results: Results) -> tuple[str, ...]:
     )
 
 
-def strips(results: Results, shown: int) -> tuple[report.Strip, ...]:
+def strips(results: Results) -> tuple[report.Strip, ...]:
     """The images of subjects drawn at random: original, every method (except trivial baselines), and the truth."""
     strips = []
     for edit in results.edits:
         places = np.flatnonzero(results.of(edit))
         patients = [results.inputs.queries[place].subject.patient for place in places]
-        places = places[subjects.drawn(patients, shown)]
+        places = places[subjects.drawn(patients, results.config.shown)]
         strips += [_strip(results, edit, int(place)) for place in places]
     return tuple(strips)
 

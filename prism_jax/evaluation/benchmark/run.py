@@ -30,20 +30,19 @@ from prism_jax.evaluation.benchmark.generate import Generated, generate
 from prism_jax.evaluation.benchmark.ground_truth import TrueCounterfactuals
 from prism_jax.evaluation.benchmark.judge import JudgePanel
 from prism_jax.evaluation.benchmark.measure import BenchmarkInputs
-from prism_jax.evaluation.benchmark.methods import CausalModel, Editor, Method, Translator
+from prism_jax.evaluation.benchmark.methods import Baseline, CausalModel, Editor, Method, Translator
 from prism_jax.evaluation.benchmark.queries import Query, fitted, queries_of, with_known_parents
 from prism_jax.evaluation.benchmark.tables import Results
 from prism_jax.evaluation.edited_cohort import labels
 from prism_jax.evaluation.edits import EditSpec
 from prism_jax.evaluation.judges import Judge
 from prism_jax.evaluation.subjects import Images, choose, images_of, slug
-from prism_jax.metrics.perceptual import PerceptualDistance, perceptual_distance
+from prism_jax.metrics.perceptual import perceptual_distance
 from prism_jax.stats.intervals import BootstrapConfig
 from prism_jax.weights.files import fingerprint
 
 FIXED = ("data", "split", "fit", "wording", "edits", "subjects_per_edit", "one_edit_per_subject")  # in one run folder
 METHODS, OLD_METHODS = "methods", "rows"  # folder of the images; its name in runs before 0.2
-Originals = Callable[[str, int], np.ndarray]  # from a subject's id and a size to its image, uint8
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -86,18 +85,18 @@ def main(config: BenchmarkRun) -> None:
     run = Path(config.run)
     images = images_for(config)
     subjects = choose(images, config.edits, config.subjects_per_edit, once=config.one_edit_per_subject)
-    queries = queries_of(subjects, config.edits)
+    queries = queries_of(subjects, config.edits, originals_of(images, config.fit))
     configs.write(config, run)
     phantom = ground_truth.phantom_config(config.data)
     truths = None if phantom is None else benchmark_ground_truth.of(queries, config.edits, phantom)
-    originals = originals_of(images, queries, config.fit)
     distance = perceptual_distance(next(iter(judges.values())), lpips_folder=config.lpips)
     panel = JudgePanel(judges=judges, columns=columns, distance=distance.distance, batch_size=config.batch_size)
-    generated = {method.name: generate_method(config, method, queries, originals, truths) for method in config.methods}
-    inputs = inputs_of(config, images, queries, originals, truths, panel)
-    results = results_of(config, generated, inputs, distance)
+    generated = {method: generate_method(config, method, queries, truths) for method in config.methods}
+    inputs = inputs_of(config, images, queries, truths, panel)
+    seeds = {m.name: [measure.measure(seed, m.mode, inputs) for seed in each] for m, each in generated.items()}
+    results = Results(config=config, seeds=seeds, inputs=inputs, distance=distance)
     export.write(results, run)
-    page = report.save(benchmark_report.report_of(results, title=config.title, shown=config.shown), run)
+    page = report.save(benchmark_report.report_of(results), run)
     print(f"{page}: {len(config.methods)} methods, {len(queries)} counterfactuals each", file=sys.stderr)
 
 
@@ -135,71 +134,57 @@ def images_for(config: BenchmarkRun) -> Images:
     return with_known_parents(images_of(config.data, config.split, config.wording), graphs)
 
 
-def originals_of(images: Images, queries: list[Query], fit: transforms.Fit) -> Originals:
-    """The images of the queries' subjects, each resized from the stored one, as in training."""
-    places = {query.subject.id: query.subject.index for query in queries}
-    decoded = cache(lambda name: transforms.decode(images.read(places[name])))
-    return cache(lambda name, size: fitted(decoded(name), size, fit))
+def originals_of(images: Images, fit: transforms.Fit) -> Callable[[int, int], np.ndarray]:
+    """The image of a subject's index at a size, uint8, resized from the stored one, as in training."""
+    decoded = cache(lambda index: transforms.decode(images.read(index)))
+    return cache(lambda index, size: fitted(decoded(index), size, fit))
 
 
 def generate_method(
-    config: BenchmarkRun,
-    method: Method,
-    queries: list[Query],
-    originals: Originals,
-    truths: TrueCounterfactuals | None,
+    config: BenchmarkRun, method: Method, queries: list[Query], truths: TrueCounterfactuals | None
 ) -> list[Generated]:
     """The images of a method, seed by seed."""
     generated = []
     at = images_folder(config) / slug(method.name)
-    for k, folder in enumerate(method.folders):
-        seed = dataclasses.replace(method, images=(folder,)) if isinstance(method, CausalModel) else method
-        folders = (folder, getattr(method, "mechanisms", ""), *getattr(method, "models", ()))
-        settings = dataclasses.asdict(seed) | {"weights": [fingerprint(path) for path in folders if path]}
-        if not isinstance(method, Editor | CausalModel | Translator):
+    for k, seed in enumerate(seeds := methods.seeds_of(method)):
+        settings = dataclasses.asdict(seed) | {"weights": [fingerprint(folder) for folder in seed.folders]}
+        if isinstance(method, Baseline):
             settings |= {"size": config.size}
         generated.append(
             generate(
-                lambda seed=seed: editor_of(config, seed, queries, originals, truths),
+                lambda seed=seed: editor_of(config, seed, queries, truths),
                 queries,
-                originals,
                 at / f"seed-{k + 1}" if isinstance(method, CausalModel) else at,
                 settings=json.loads(json.dumps(settings, default=str)),
                 batch_size=config.batch_size,
-                name=method.name + (f", seed {k + 1} of {len(method.folders)}" if len(method.folders) > 1 else ""),
+                name=method.name + (f", seed {k + 1} of {len(seeds)}" if len(seeds) > 1 else ""),
             )
         )
     return generated
 
 
 def editor_of(
-    config: BenchmarkRun,
-    method: Method,
-    queries: list[Query],
-    originals: Originals,
-    truths: TrueCounterfactuals | None,
+    config: BenchmarkRun, method: Method, queries: list[Query], truths: TrueCounterfactuals | None
 ) -> editors.CounterfactualEditor:
     """Loads a method; a causal model has one image mechanism here."""
     if isinstance(method, CausalModel):
-        return scm.load(method, method.images[0])
+        return scm.load(method)
     if isinstance(method, Translator):
         return ganterfactual.load(method, queries)
     if isinstance(method, Editor):
         return editors.text_editor(method, queries, truths)
-    true = lambda mode: (truths.fitted_images(mode, config.size, config.fit), truths.attributes[mode])
-    return editors.baseline_editor(method, queries, originals, true, config.size)
+    return editors.baseline_editor(method, queries, truths, config.size, config.fit)
 
 
 def inputs_of(
     config: BenchmarkRun,
     images: Images,
     queries: list[Query],
-    originals: Originals,
     truths: TrueCounterfactuals | None,
     panel: JudgePanel,
 ) -> BenchmarkInputs:
     """The inputs that all methods are measured with."""
-    pixels = np.stack([originals(query.subject.id, config.size) for query in queries])
+    pixels = np.stack([query.original(config.size) for query in queries])
     real = [images.subject(i) for i in range(len(images))][: config.reference_set_size]
     reference_set = [fitted(transforms.decode(images.read(each.index)), config.size, config.fit) for each in real]
     modes = () if truths is None else benchmark_ground_truth.MODES
@@ -215,24 +200,5 @@ def inputs_of(
         truths=truths,
         true_images={mode: truths.fitted_images(mode, config.size, config.fit) for mode in modes},
         masks=None if truths is None else truths.fitted_masks(config.size),
-    )
-
-
-def results_of(
-    config: BenchmarkRun,
-    generated: dict[str, list[Generated]],
-    inputs: BenchmarkInputs,
-    distance: PerceptualDistance,
-) -> Results:
-    """The measurements of every method."""
-    return Results(
-        methods=config.methods,
-        seeds={
-            method.name: [measure.measure(seed, method.mode, inputs) for seed in generated[method.name]]
-            for method in config.methods
-        },
-        inputs=inputs,
-        edits=[edit.name for edit in config.edits],
-        distance=distance,
-        config=config.bootstrap,
+        bootstrap=config.bootstrap,
     )

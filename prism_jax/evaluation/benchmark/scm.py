@@ -65,9 +65,9 @@ class CausalEditor:
         return rng.per_example(rng.stream(rng.key(self.method.seed), stream), ids)
 
 
-def load(method: CausalModel, images: str) -> CausalEditor:
-    """Loads the image mechanism in the folder `images` and the attribute mechanisms of a method."""
-    return CausalEditor(method=method, image=hvae.load(images), attributes=folder.load(method.mechanisms))
+def load(method: CausalModel) -> CausalEditor:
+    """Loads the first image mechanism and the attribute mechanisms of a method."""
+    return CausalEditor(method=method, image=hvae.load(method.images[0]), attributes=folder.load(method.mechanisms))
 
 
 def columns(attributes: Sequence[Attributes], graph: Graph) -> dict[str, np.ndarray]:

@@ -28,7 +28,7 @@ def effectiveness_by_attribute(results: Results) -> list[Table]:
 def _effectiveness(results: Results, k: int, rows: np.ndarray) -> Table:
     columns = results.inputs.columns
     estimates_of = {
-        method.name: estimates.of_effectiveness(results.seeds[method.name], results.inputs, rows, results.config)
+        method.name: estimates.of_effectiveness(results.seeds[method.name], results.inputs, rows)
         for method in results.methods
     }
     order = [columns[k], *(column for column in columns if column != columns[k])]
@@ -83,5 +83,5 @@ def _headings(results: Results) -> list[Column]:
 
 def _points(results: Results, edit: str, effects: Sequence[np.ndarray]) -> list[Estimate]:
     """Mean effects of an edit on every judged attribute: percentage points, and years."""
-    means = estimates.of_columns(effects, results.inputs, results.of(edit), results.config)
+    means = estimates.of_columns(effects, results.inputs, results.of(edit))
     return [estimate if name == AGE else times(estimate, 100.0) for name, estimate in means.items()]
