@@ -28,7 +28,6 @@ CLASSES: Mapping[str, str] = {
     "HeldOutSet": "StudyTestSet",
     "FreeEnergy": "NegativeELBO",
     "Guard": "SkipConfig",
-    "MethodsRun": "InversionMethodsRun",
     "Mixed": "ExtraDataset",
     "Placement": "ShardingConfig",
     "Processes": "DistributedConfig",

@@ -107,10 +107,9 @@ PROGRAMS = (
         "image_mechanism.counterfactual_run",
     ),
     _eval("counterfactuals", "CounterfactualRun", "invert, edit and measure the images of a data set"),
-    _eval("inversion_methods", "InversionMethodsRun", "compare inversion methods on phantoms"),
     _eval("audit", "AuditRun", "find which attributes a model has entangled"),
     _eval("axioms", "AxiomsRun", "measure effectiveness, composition and reversibility of a causal model"),
-    _eval("benchmark", "BenchmarkRun", "compare text-guided editors with causal models"),
+    _eval("benchmark", "BenchmarkRun", "compare inversion methods, text-guided editors and causal models"),
     _eval("augmentation", "AugmentationRun", "test whether counterfactuals improve classifiers"),
     _eval("generation", "GenerationRun", "measure images sampled from captions: FID, KID, copies of training images"),
 )
@@ -122,7 +121,7 @@ RENAMED = {
     "train base": "train pretrain",
     "train counterfactual": "train counterfactual_finetune",
     "eval comparison": "eval benchmark",
-    "eval methods": "eval inversion_methods",
+    "eval methods": "eval benchmark",
 }
 """Names that programs had -> their names today."""
 

@@ -1,6 +1,6 @@
 """All inversion methods on 256 held-out phantoms, every finding of each removed or added.
 
-Program: prism eval inversion_methods
+Program: prism eval benchmark
 Needs: prism data build phantom --out data/phantom_balanced --preset balanced --train 16000 --val 256 --test 256
 Takes: not measured
 """
@@ -8,20 +8,21 @@ Takes: not measured
 import dataclasses
 
 from prism_jax.configs.phantom.counterfactuals import INVERSION, edits
-from prism_jax.evaluation.counterfactuals.run import CounterfactualRun
-from prism_jax.evaluation.inversion_methods.run import InversionMethodsRun
+from prism_jax.evaluation.benchmark.methods import Editor
+from prism_jax.evaluation.benchmark.run import BenchmarkRun
+from prism_jax.evaluation.judges import Judge
 
 METHODS = ("direct", "edit_friendly", "negative_prompt", "ddim", "null_text")
 
 
-def config() -> InversionMethodsRun:
-    return InversionMethodsRun(
+def config() -> BenchmarkRun:
+    return BenchmarkRun(
         run="runs/methods",
         title="Inversion methods against true counterfactuals",
-        each=CounterfactualRun(
-            model="phantom",
-            data="data/phantom_balanced",
-            edits=edits(),
+        data="data/phantom_balanced",
+        edits=edits(),
+        methods=tuple(
+            Editor(name=method, inversion=dataclasses.replace(INVERSION, method=method)) for method in METHODS
         ),
-        methods=tuple(dataclasses.replace(INVERSION, method=method) for method in METHODS),
+        judges=tuple(Judge(name=name, folder=f"phantom_judges/{name}") for name in ("densenet", "convnext")),
     )

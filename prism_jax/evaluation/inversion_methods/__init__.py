@@ -1,1 +1,0 @@
-"""Comparison of inversion methods on the same images and edits."""
