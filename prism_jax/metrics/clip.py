@@ -33,12 +33,6 @@ class ClipScores:
     text: jax.Array  # [b, e] edited image and edited prompt, "sim_1"
     direction: jax.Array  # [b, e] change of the image and change of the prompt; 0 where one of them did not change
 
-    def candidates(self, subject: int) -> dict[str, np.ndarray]:
-        """The scores of one source's edits, `[e]` each, as `choice.choose` takes them."""
-        image, text, direction = (np.asarray(x[subject]) for x in (self.image, self.text, self.direction))
-        source_text = np.full_like(text, self.source_text[subject])
-        return {"image": image, "source_text": source_text, "text": text, "direction": direction}
-
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ClipScorer:

@@ -77,8 +77,10 @@ def test_scores_do_not_depend_on_the_company_they_keep(scorer, images):
     for i in range(2):
         for j in range(2):
             alone = scorer.score(images[i : i + 1, [0, 1 + j]], PROMPTS[i : i + 1], [[prompts[i][j]]])
-            for name, ours in together.candidates(i).items():
-                np.testing.assert_allclose(ours[j], alone.candidates(0)[name][0], atol=1e-5, err_msg=name)
+            np.testing.assert_allclose(together.source_text[i], alone.source_text[0], atol=1e-5)
+            for name in ("image", "text", "direction"):
+                ours, theirs = getattr(together, name)[i, j], getattr(alone, name)[0, 0]
+                np.testing.assert_allclose(ours, theirs, atol=1e-5, err_msg=name)
 
 
 def test_nan_stays_in_its_own_scores(scorer, images):

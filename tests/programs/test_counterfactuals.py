@@ -14,10 +14,9 @@ from prism_jax.evaluation.counterfactuals import batch_size, cohort
 from prism_jax.evaluation.counterfactuals import run as counterfactuals_run
 from prism_jax.evaluation.counterfactuals.manifest import IMAGES, Manifest
 from prism_jax.evaluation.counterfactuals.run import CounterfactualRun, Inversion
-from prism_jax.evaluation.counterfactuals.strength_sweep import Sweep
+from prism_jax.evaluation.counterfactuals.strength_sweep import Sweep, Thresholds
 from prism_jax.evaluation.edits import EditSpec
 from prism_jax.evaluation.subjects import Images, images_of
-from prism_jax.metrics.choice import Thresholds
 from prism_jax.model_card import AutoencoderError, EditDefaults, ModelCard
 from prism_jax.models.densenet import DenseNet
 from tests import tiny_configs

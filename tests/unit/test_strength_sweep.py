@@ -6,11 +6,10 @@ import numpy as np
 import pytest
 
 from prism_jax.editing import Edit
-from prism_jax.evaluation.counterfactuals.strength_sweep import Candidate, Sweep, flips_of, select
-from prism_jax.metrics.choice import Thresholds
+from prism_jax.evaluation.counterfactuals.strength_sweep import Candidate, Sweep, Thresholds, flips_of, select
 
 EDIT = Edit(prompt="no pacemaker", self_steps=0.5)
-GOOD = {"image": 0.9, "text": 0.3, "direction": 0.2}
+GOOD = {"image": 0.9, "source_text": 0.3, "text": 0.3, "direction": 0.2}
 
 
 def candidate(**scores) -> Candidate:
@@ -37,6 +36,42 @@ def test_the_best_that_passes_is_kept_and_all_are_told():
     assert record["scores"]["direction"] == 0.8
     assert record["refusals"] == ["image 0.5 < 0.6"]
     assert dataclasses.replace(found[0], edit=dataclasses.replace(EDIT, guidance=2.0)).record(7.5)["guidance"] == 2.0
+
+
+@pytest.mark.parametrize(
+    ("directions", "best"), [([0.1, 0.3, 0.2], 1), ([0.3, 0.1], 0), ([-0.4, -0.2], 1), ([0.4, 0.4], 0)]
+)
+def test_the_highest_direction_is_chosen_wherever_it_stands_and_of_equal_ones_the_first(directions, best):
+    chosen, judged = select([candidate(direction=direction) for direction in directions], Thresholds())
+    assert chosen == best
+    assert not any(each.refusals for each in judged)
+
+
+def test_where_nothing_passes_nothing_is_chosen_and_all_reasons_are_given():
+    worst = candidate(image=0.5, source_text=0.0999, text=-0.02, direction=-0.6)
+    best, found = select([worst, candidate(image=0.5, direction=0.5)], Thresholds())
+    assert best is None
+    first = ("image 0.5 < 0.6", "source_text 0.0999 < 0.1", "text -0.02 < 0.1", "direction -0.6 < -0.5")
+    assert [each.refusals for each in found] == [first, ("image 0.5 < 0.6",)]
+
+
+def test_a_score_equal_to_its_limit_passes():
+    assert select([candidate(direction=-0.5, image=0.6, text=0.1, source_text=0.1)], Thresholds())[0] == 0
+
+
+@pytest.mark.parametrize("name", ["image", "source_text", "text", "direction"])
+def test_nan_is_refused_with_its_name(name):
+    limit = {"image": "0.6", "direction": "-0.5"}.get(name, "0.1")
+    best, found = select([candidate(), candidate(**{name: float("nan")})], Thresholds())
+    assert best == 0
+    assert found[1].refusals == (f"{name} is NaN, limit {limit}",)
+
+
+def test_thresholds_are_options():
+    thresholds = Thresholds(image=0.95, text=0.0, direction=0.2)
+    best, found = select([candidate(image=0.96, text=0.05, direction=0.1), candidate(image=0.94)], thresholds)
+    assert best is None
+    assert [each.refusals for each in found] == [("direction 0.1 < 0.2",), ("image 0.94 < 0.95",)]
 
 
 def test_candidates_that_are_not_finite_never_win():

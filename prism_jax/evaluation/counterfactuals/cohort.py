@@ -24,10 +24,16 @@ from prism_jax.classifier import Classifier
 from prism_jax.data import transforms
 from prism_jax.evaluation.counterfactuals.inversion_store import InversionStore, rounded
 from prism_jax.evaluation.counterfactuals.manifest import DONE, FAILED, REFUSED, Manifest
-from prism_jax.evaluation.counterfactuals.strength_sweep import Candidate, Sweep, flips_of, select
+from prism_jax.evaluation.counterfactuals.strength_sweep import (
+    BEST_BY,
+    Candidate,
+    Sweep,
+    Thresholds,
+    flips_of,
+    select,
+)
 from prism_jax.evaluation.edits import EditSpec
 from prism_jax.evaluation.subjects import Images, Subject, slug
-from prism_jax.metrics.choice import BEST_BY, Thresholds
 from prism_jax.metrics.clip import ClipScorer
 from prism_jax.metrics.counterfactual import CHANGE_THRESHOLD
 from prism_jax.metrics.image import psnr
@@ -269,12 +275,9 @@ def _row_of_edit(
 
 
 def _candidate(edit: editing.Edit, column: int, outputs: dict[str, Any]) -> Candidate:
-    columns = {}
-    if (scores := outputs.get("scores")) is not None:
-        columns = {name: getattr(scores, name)[column] for name in ("image", "text", "direction")}
-        columns["source_text"] = scores.source_text
+    scores = {} if "scores" not in outputs else vars(outputs["scores"])
     return Candidate(
         edit=edit,
         is_finite=bool(outputs["is_finite"][1 + column]),
-        scores={name: float(value) for name, value in columns.items()},
+        scores={name: float(scores[name] if name == "source_text" else scores[name][column]) for name in scores},
     )

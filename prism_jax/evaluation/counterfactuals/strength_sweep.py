@@ -2,6 +2,7 @@
 
 import dataclasses
 import itertools
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -11,10 +12,23 @@ from prism_jax import editing
 from prism_jax.data.captions.phrases import spoken
 from prism_jax.data.schema import Attributes
 from prism_jax.data.targets import SEX, VIEW, state_of
-from prism_jax.metrics.choice import Thresholds, choose
 from prism_jax.metrics.classification import CUT
 
 AGE = "age"  # not a yes-or-no target of classifiers
+SCORES = ("image", "source_text", "text", "direction")  # fields of `ClipScores`
+BEST_BY = "direction"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Thresholds:
+    """Lowest scores with which a candidate passes; defaults are PRISM's."""
+
+    image: float = 0.6
+    """Edited image and source image."""
+    text: float = 0.1
+    """Each image and its own prompt."""
+    direction: float = -0.5
+    """Change of the image and change of the prompt."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -60,21 +74,32 @@ class Candidate:
 
 
 def select(candidates: Sequence[Candidate], thresholds: Thresholds) -> tuple[int | None, list[Candidate]]:
-    """The best candidate by its scores, or None, and all candidates with the reasons why they were refused.
+    """The candidate with the highest directional similarity among those that pass, the first of equal ones, or None;
+    and all candidates with the reasons why they were refused.
 
-    Without scores there is one candidate, which is accepted if it is finite.
+    The loops published with LANCE and PRISM mean the same, but reset the best value for every setting they try, and so
+    keep the last candidate that passes. A score equal to its limit passes, NaN never. A candidate without scores is
+    accepted if it is finite.
     """
-    best, refusals = 0, [()] * len(candidates)
-    if candidates[0].scores:
-        columns = {name: np.array([c.scores[name] for c in candidates]) for name in candidates[0].scores}
-        finite = np.array([c.is_finite for c in candidates])
-        columns = {name: np.where(finite, column, np.nan) for name, column in columns.items()}
-        flips = [c.flips for c in candidates]
-        choice = choose(columns, thresholds, flips=None if None in flips else np.array(flips))
-        best, refusals = choice.best, choice.refusals
-    elif not candidates[0].is_finite:
-        best, refusals = None, [("the edit is not finite; use float32",)]
-    return best, [dataclasses.replace(c, refusals=r) for c, r in zip(candidates, refusals, strict=True)]
+    judged = [dataclasses.replace(c, refusals=_refusals(c, thresholds)) for c in candidates]
+    passing = [i for i, candidate in enumerate(judged) if not candidate.refusals]
+    return max(passing, key=lambda i: judged[i].scores.get(BEST_BY, 0.0), default=None), judged
+
+
+def _refusals(candidate: Candidate, thresholds: Thresholds) -> tuple[str, ...]:
+    if not candidate.scores:
+        return () if candidate.is_finite else ("the edit is not finite; use float32",)
+    reasons = []
+    for name in SCORES:
+        value = candidate.scores[name] if candidate.is_finite else math.nan
+        limit = thresholds.text if name == "source_text" else getattr(thresholds, name)
+        if math.isnan(value):
+            reasons.append(f"{name} is NaN, limit {limit:g}")
+        elif value < limit:
+            reasons.append(f"{name} {value:.4g} < {limit:g}")
+    if candidate.flips is False:
+        reasons.append("classifier does not find the wanted label")
+    return tuple(reasons)
 
 
 def flips_of(values: Mapping[str, Any], targets: Sequence[str], probabilities: np.ndarray) -> np.ndarray:
