@@ -33,8 +33,7 @@ class Case:
 
     @property
     def patient(self) -> str:
-        """An image of unknown patient counts as a patient of its own."""
-        return self.row["patient"] or f"image {self.row['id']}"
+        return self.row["patient"]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -1,6 +1,5 @@
 """Estimates of a method: means with intervals by patient, averaged over seeds."""
 
-import dataclasses
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -14,21 +13,11 @@ from prism_jax.stats.intervals import NO_ESTIMATE, BootstrapConfig, Estimate, bo
 from prism_jax.stats.seeds import mean_over_seeds
 
 FID = "fid"
+EachSeed = Sequence[Mapping[str, Estimate]]  # of one method, by measure
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class MethodEstimates:
-    """Estimates of one method on some of the queries, by measure, for each seed."""
-
-    each: tuple[Mapping[str, Estimate], ...]
-
-    @property
-    def mean(self) -> dict[str, Estimate]:
-        return {name: mean_over_seeds([estimates[name] for estimates in self.each]) for name in self.each[0]}
-
-
-def image_estimates(seeds: Sequence[Measurements], inputs: BenchmarkInputs, rows: np.ndarray) -> MethodEstimates:
-    """Image measures and FID on the queries `rows` (bool [n])."""
+def image_estimates(seeds: Sequence[Measurements], inputs: BenchmarkInputs, rows: np.ndarray) -> EachSeed:
+    """Image measures and FID of each seed on the queries `rows` (bool [n])."""
     patients, config = inputs.patients[rows], inputs.bootstrap
     each = []
     for seed in seeds:
@@ -39,7 +28,7 @@ def image_estimates(seeds: Sequence[Measurements], inputs: BenchmarkInputs, rows
         generated = Moments.of(seed.predictions["edited"].features[rows], patients)
         real = Moments.of(inputs.reference_set.features, inputs.reference_patients)
         each.append(means | {FID: frechet(real, generated, level=config.level)})
-    return MethodEstimates(each=tuple(each))
+    return each
 
 
 def of_effectiveness(

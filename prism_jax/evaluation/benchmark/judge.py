@@ -1,7 +1,7 @@
 """The panel of judges and image measures that every method is evaluated with."""
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 
 import jax
 import jax.numpy as jnp
@@ -27,9 +27,6 @@ class Predictions:
     def mean(self) -> np.ndarray:
         """Mean over judges, [n, c]."""
         return self.scores.mean(0)
-
-    def at(self, rows: Sequence[int]) -> "Predictions":
-        return Predictions(scores=self.scores[:, rows], features=self.features[rows])
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

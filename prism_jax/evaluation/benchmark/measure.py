@@ -81,19 +81,14 @@ def measure(generated: Generated, mode: Mode, inputs: BenchmarkInputs) -> Measur
 
 def cycles(images: Mapping[Kind, np.ndarray], originals: np.ndarray, queries: Sequence[Query]) -> dict[str, np.ndarray]:
     """`composition` and `reversibility` of one round, grey levels [n]; composition counts once per subject."""
-    start = _in_unit_range(originals)
-    stored = {kind: lambda _, kind=kind: _in_unit_range(images[kind]) for kind in KINDS}
+    start = from_uint8(originals)[..., None]  # [n, h, w, 1]
+    stored = {kind: lambda _, kind=kind: from_uint8(images[kind])[..., None] for kind in KINDS}
     composition = axioms.composition(stored["null"], start, cycles=(1,))[1]
     is_first = np.isin(np.arange(len(queries)), firsts(queries))
     return {
         "composition": np.where(is_first, composition, np.nan),
         "reversibility": axioms.reversibility(stored["edited"], stored["back"], start, cycles=(1,))[1],
     }
-
-
-def _in_unit_range(images: np.ndarray) -> np.ndarray:
-    """float32 [n, h, w, 1] in [-1, 1]."""
-    return from_uint8(images)[..., None]
 
 
 def true_effects(inputs: BenchmarkInputs, mode: Mode) -> np.ndarray:

@@ -97,10 +97,7 @@ def reverse(edit: EditSpec, attributes: Attributes) -> EditSpec:
 
 def firsts(queries: Sequence[Query]) -> list[int]:
     """Indices of the first query of every subject."""
-    places: dict[str, int] = {}
-    for i, query in enumerate(queries):
-        places.setdefault(query.subject.id, i)
-    return list(places.values())
+    return sorted(np.unique([query.subject.id for query in queries], return_index=True)[1].tolist())
 
 
 def fitted(image: np.ndarray, size: int, fit: Fit = "pad") -> np.ndarray:

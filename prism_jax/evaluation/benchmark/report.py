@@ -6,11 +6,10 @@ import numpy as np
 
 from prism_jax import report
 from prism_jax.evaluation import subjects
-from prism_jax.evaluation.benchmark.generate import Generated
 from prism_jax.evaluation.benchmark.ground_truth import MODES
 from prism_jax.evaluation.benchmark.measure import BenchmarkInputs
 from prism_jax.evaluation.benchmark.methods import Baseline
-from prism_jax.evaluation.benchmark.queries import Query, fitted
+from prism_jax.evaluation.benchmark.queries import fitted
 from prism_jax.evaluation.benchmark.tables import ALL, Results, estimates_by_edit, of_all
 from prism_jax.evaluation.benchmark.tables_by_edit import effectiveness_by_attribute, of_edit
 from prism_jax.evaluation.ground_truth import AUTOENCODER
@@ -22,7 +21,10 @@ def report_of(results: Results) -> report.Report:
     count = len({query.subject.id for query in inputs.queries})
     return report.Report(
         title=results.config.title,
-        summary=summary(results, count),
+        summary=(
+            f"Every method got the same {count} 8-bit images and the same edits; the judges are "
+            f"{', '.join(inputs.panel.judges)}, at {inputs.size} × {inputs.size} pixels."
+        ),
         headline=(
             (f"{len(results.methods)}", "methods, baselines included"),
             (f"{count}", "subjects, the same for every method"),
@@ -39,15 +41,6 @@ def tables(results: Results) -> tuple[report.Table, ...]:
     by_edit = estimates_by_edit(results)
     each = [table for edit in results.edits for table in of_edit(results, edit, by_edit[edit])]
     return (*of_all(results, by_edit[ALL]), *effectiveness_by_attribute(results), *each)
-
-
-def summary(results: Results, count: int) -> str:
-    """Summary of the comparison, in one sentence."""
-    inputs = results.inputs
-    return (
-        f"Every method got the same {count} 8-bit images and the same edits; the judges are "
-        f"{', '.join(inputs.panel.judges)}, at {inputs.size} × {inputs.size} pixels."
-    )
 
 
 def look_first(results: Results) -> tuple[str, ...]:
@@ -83,7 +76,8 @@ def _strip(results: Results, edit: str, place: int) -> report.Strip:
     for method in results.methods:
         if not isinstance(method, Baseline) or method.kind == AUTOENCODER:
             generated = results.seeds[method.name][0].generated
-            images.append(report.Sample(image=_edited(generated, query, inputs.size), caption=method.name))
+            (edited,) = generated.images("edited", [query])
+            images.append(report.Sample(image=fitted(edited, inputs.size), caption=method.name))
     images += [report.Sample(image=image, caption=f"Truth, {mode}") for mode, image in _truths(inputs, place).items()]
     numbers = {
         f"error of {method.name}, levels": f"{results.seeds[method.name][0].values['error'][place]:.2f}"
@@ -91,10 +85,6 @@ def _strip(results: Results, edit: str, place: int) -> report.Strip:
         if inputs.truths is not None
     }
     return report.Strip(title=query.subject.id, group=edit, images=tuple(images), metrics=numbers)
-
-
-def _edited(generated: Generated, query: Query, size: int) -> np.ndarray:
-    return fitted(next(generated.images("edited", [query])), size)
 
 
 def _truths(inputs: BenchmarkInputs, place: int) -> Mapping[str, np.ndarray]:

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from prism_jax.evaluation.benchmark import estimates
-from prism_jax.evaluation.benchmark.estimates import FID, MethodEstimates
+from prism_jax.evaluation.benchmark.estimates import FID, EachSeed
 from prism_jax.evaluation.benchmark.measure import BenchmarkInputs, Measurements
 from prism_jax.evaluation.benchmark.methods import CausalModel, Editor, Method, Translator
 from prism_jax.metrics.perceptual import PerceptualDistance
 from prism_jax.report import Column, Table
 from prism_jax.report.document import Cell
 from prism_jax.stats.intervals import Estimate
-from prism_jax.stats.seeds import std_over_seeds
+from prism_jax.stats.seeds import mean_over_seeds, std_over_seeds
 
 if TYPE_CHECKING:
     from prism_jax.evaluation.benchmark.run import BenchmarkRun
@@ -93,16 +93,16 @@ class Results:
         return np.array([edit in (ALL, query.edit) for query in self.inputs.queries])
 
 
-def estimates_by_edit(results: Results) -> dict[str, dict[str, MethodEstimates]]:
+def estimates_by_edit(results: Results) -> dict[str, dict[str, EachSeed]]:
     """Estimates of every method, on all edits and on each."""
 
-    def of(method: Method, edit: str) -> MethodEstimates:
+    def of(method: Method, edit: str) -> EachSeed:
         return estimates.image_estimates(results.seeds[method.name], results.inputs, results.of(edit))
 
     return {edit: {method.name: of(method, edit) for method in results.methods} for edit in (ALL, *results.edits)}
 
 
-def of_all(results: Results, estimates_of: Mapping[str, MethodEstimates]) -> list[Table]:
+def of_all(results: Results, estimates_of: Mapping[str, EachSeed]) -> list[Table]:
     """All edits together: a table per theme, the costs, and the variation between seeds."""
     tables = [theme for title in THEMES if (theme := _theme(results, title, estimates_of)) is not None]
     tables.append(costs(results))
@@ -141,7 +141,7 @@ def described(method: Method) -> str:
     return BASELINES[method.kind] + (f", {method.mode}" if method.kind == "oracle" else "")
 
 
-def _theme(results: Results, title: str, estimates_of: Mapping[str, MethodEstimates]) -> Table | None:
+def _theme(results: Results, title: str, estimates_of: Mapping[str, EachSeed]) -> Table | None:
     """None where none of its measures is available."""
     names, note = THEMES[title]
     available = [name for name in names if name in results.measures]
@@ -150,12 +150,12 @@ def _theme(results: Results, title: str, estimates_of: Mapping[str, MethodEstima
     return table(results, f"{title}: {ALL}", available, estimates_of, note) if available else None
 
 
-def table(
-    results: Results, title: str, names: Sequence[str], estimates_of: Mapping[str, MethodEstimates], note: str
-) -> Table:
+def table(results: Results, title: str, names: Sequence[str], estimates_of: Mapping[str, EachSeed], note: str) -> Table:
     """Table of these measures of every method."""
     columns = [Column(name=heading, unit=unit) for heading, unit in map(results.measures.get, names)]
-    cells = lambda method: (in_unit(name, estimates_of[method.name].mean[name]) for name in names)
+    cells = lambda method: (
+        in_unit(name, mean_over_seeds([seed[name] for seed in estimates_of[method.name]])) for name in names
+    )
     return of_methods(results, title, columns, cells, note)
 
 
@@ -201,11 +201,11 @@ def costs(results: Results) -> Table:
     return Table(title="Methods and their costs", columns=columns, rows=tuple(rows), note=note)
 
 
-def _seeds(results: Results, estimates_of: Mapping[str, MethodEstimates]) -> Table:
+def _seeds(results: Results, estimates_of: Mapping[str, EachSeed]) -> Table:
     """Methods of several seeds, seed by seed."""
     rows = []
     for method in results.methods:
-        each = estimates_of[method.name].each
+        each = estimates_of[method.name]
         if len(each) > 1:
             for k, seed in enumerate(each):
                 rows.append((f"{method.name}: seed {k + 1}", *(in_unit(n, seed[n]) for n in results.measures)))

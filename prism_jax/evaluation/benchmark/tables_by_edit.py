@@ -7,7 +7,7 @@ import numpy as np
 from prism_jax.data.captions.phrases import spoken
 from prism_jax.evaluation.benchmark import estimates
 from prism_jax.evaluation.benchmark import measure as benchmark_measure
-from prism_jax.evaluation.benchmark.estimates import MethodEstimates
+from prism_jax.evaluation.benchmark.estimates import EachSeed
 from prism_jax.evaluation.benchmark.ground_truth import MODES
 from prism_jax.evaluation.benchmark.tables import Results, of_methods, table, times
 from prism_jax.evaluation.edited_cohort import AGE
@@ -46,7 +46,7 @@ def _effectiveness(results: Results, k: int, rows: np.ndarray) -> Table:
     return of_methods(results, f"Effectiveness of do({spoken(columns[k])})", headings, cells_of, note)
 
 
-def of_edit(results: Results, edit: str, estimates_of: Mapping[str, MethodEstimates]) -> list[Table]:
+def of_edit(results: Results, edit: str, estimates_of: Mapping[str, EachSeed]) -> list[Table]:
     """All measures of one edit, its effects, and on phantoms their bias."""
     note = "All measures of this edit alone, as in the tables of all edits."
     tables = [

@@ -59,8 +59,9 @@ class Manifest:
         return self.run / "manifest.parquet"
 
     def rows(self) -> list[dict[str, Any]]:
-        """The manifest's rows."""
-        return _read_table(self.path).to_pylist()
+        """The manifest's rows; an image of unknown patient counts as a patient of its own."""
+        rows = _read_table(self.path).to_pylist()
+        return [row | {"patient": row["patient"] or f"image {row['id']}"} for row in rows]
 
     def image(self, name: str) -> np.ndarray:
         """The image uint8 [h, w] of a row's file name."""

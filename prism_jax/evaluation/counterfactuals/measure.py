@@ -32,11 +32,6 @@ class Outcome:
         """Image and edit, which identify an outcome."""
         return self.row["id"], self.row["edit"]
 
-    @property
-    def patient(self) -> str:
-        """An image of unknown patient counts as a patient of its own."""
-        return self.row.get("patient") or f"image {self.row['id']}"
-
     def image(self, name: str) -> np.ndarray:
         """Its "original", "autoencoded", "reconstruction" or "edited", uint8 [h, w]."""
         return self.manifest.image(self.row[name])

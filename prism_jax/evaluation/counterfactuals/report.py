@@ -68,7 +68,7 @@ def report_of(config: "CounterfactualRun", manifest: Manifest, sd: StableDiffusi
 
 def _drawn(outcomes: Sequence[Outcome], count: int) -> list[Outcome]:
     """Outcomes drawn at random over patients."""
-    return [outcomes[i] for i in subjects.drawn([outcome.patient for outcome in outcomes], count)]
+    return [outcomes[i] for i in subjects.drawn([outcome.row["patient"] for outcome in outcomes], count)]
 
 
 def _word_maps(sd: StableDiffusion, outcome: Outcome) -> tuple[report.WordMap, ...]:
@@ -180,7 +180,7 @@ def summary(rows: Sequence[Mapping[str, Any]], *, is_phantom: bool) -> str:
     counts = collections.Counter(row["status"] for row in rows)
     others = ", ".join(f"{counts[status]} {status}" for status in (REFUSED, FAILED) if counts[status])
     without = f" ({others}, see manifest.parquet)" if others else ""
-    images, patients = len({row["id"] for row in rows}), len({row["patient"] or row["id"] for row in rows})
+    images, patients = len({row["id"] for row in rows}), len({row["patient"] for row in rows})
     compared = ", and compared with their true counterfactuals" if is_phantom else "; no true counterfactuals are known"
     return (
         f"{images} images of {patients} patients, inverted and edited by text: {counts[DONE]} edits{without}{compared}."

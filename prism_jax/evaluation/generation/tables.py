@@ -34,7 +34,6 @@ CAPTION_MEASURES = (("auroc", ""), ("accuracy", "%"), ("calibration_error", ""))
 class ImageSet:
     """A set of images with labels, and a classifier's predictions and features."""
 
-    examples: Sequence[Example]
     images: np.ndarray  # uint8 [n, h, w]
     labels: np.ndarray  # float32 [n, targets]
     probabilities: np.ndarray  # float64 [n, targets]
@@ -56,7 +55,6 @@ def evaluated(
     patients = [example.patient for example in examples]
     findings = dict(zip(judge.targets, labels.T, strict=True))
     return ImageSet(
-        examples=examples,
         images=images,
         labels=labels,
         probabilities=np.asarray(predictions.probabilities, np.float64),
