@@ -55,7 +55,8 @@ def needed_bytes(work: Cohort, batch: int) -> int:
     def program(networks: dict[str, Any], clip: dict[str, Any] | None, pixels: jax.Array) -> dict[str, Any]:
         sd = dataclasses.replace(work.sd, **networks)
         scorer = clip and dataclasses.replace(work.scorer, **clip)
-        sized = dataclasses.replace(work, sd=sd, scorer=scorer, store=None, batch_size=count)
+        config = dataclasses.replace(work.config, batch_size=count)
+        sized = dataclasses.replace(work, config=config, sd=sd, scorer=scorer, store=None)
         return cohort.edit_batch(sized, [work.subjects[0]] * count, pixels)
 
     options = UNTUNED if jax.default_backend() == "gpu" else None

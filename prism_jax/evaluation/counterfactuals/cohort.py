@@ -11,7 +11,7 @@ import time
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import cached_property, partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
@@ -27,12 +27,10 @@ from prism_jax.evaluation.counterfactuals.manifest import DONE, FAILED, REFUSED,
 from prism_jax.evaluation.counterfactuals.strength_sweep import (
     BEST_BY,
     Candidate,
-    Sweep,
     Thresholds,
     flips_of,
     select,
 )
-from prism_jax.evaluation.edits import EditSpec
 from prism_jax.evaluation.subjects import Images, Subject, slug
 from prism_jax.metrics.clip import ClipScorer
 from prism_jax.metrics.counterfactual import CHANGE_THRESHOLD
@@ -40,40 +38,41 @@ from prism_jax.metrics.image import psnr
 from prism_jax.model_card import AutoencoderError
 from prism_jax.pixels import to_uint8
 
+if TYPE_CHECKING:
+    from prism_jax.evaluation.counterfactuals.run import CounterfactualRun
+
 NO_IMAGE = -1.0  # value of a black image, which replaces an unreadable one so that the rest of its batch is unchanged
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Cohort:
-    """Model, images, edits and options of a cohort."""
+    """Configuration, model and images of a cohort."""
 
+    config: "CounterfactualRun"  # with a batch size
     sd: StableDiffusion
     images: Images
     subjects: Sequence[Subject]
-    edits: Sequence[EditSpec]
-    inversion: dict[str, Any]  # options of `editing.invert`
-    batch_size: int
-    fit: transforms.Fit
     mesh: Mesh | None = None
     store: InversionStore | None = None
-    sweep: Sweep | None = None
     scorer: ClipScorer | None = None  # of the sweep
     judge: Classifier | None = None  # of the sweep: candidates that it does not recognise are refused
     autoencoder: AutoencoderError | None = None  # of the model card: images that lose more detail are refused
 
     def candidates(self, subject: Subject) -> list[list[editing.Edit]]:
         """The candidates of every edit of a subject."""
-        edits = [self.edits[k].edit_of(subject.attributes, subject.wording) for k in subject.edits]
-        return [[edit] if self.sweep is None else self.sweep.candidates(edit) for edit in edits]
+        edits = [self.config.edits[k].edit_of(subject.attributes, subject.wording) for k in subject.edits]
+        return [[edit] if self.config.sweep is None else self.config.sweep.candidates(edit) for edit in edits]
 
     @cached_property
     def widest(self) -> int:
         """Largest number of candidates of one subject."""
-        return max(len(subject.edits) for subject in self.subjects) * (1 if self.sweep is None else self.sweep.count)
+        each = 1 if self.config.sweep is None else self.config.sweep.count
+        return max(len(subject.edits) for subject in self.subjects) * each
 
     @property
     def batches(self) -> list[Sequence[Subject]]:
-        return [self.subjects[i : i + self.batch_size] for i in range(0, len(self.subjects), self.batch_size)]
+        size = self.config.batch_size
+        return [self.subjects[i : i + size] for i in range(0, len(self.subjects), size)]
 
 
 def run(cohort: Cohort, manifest: Manifest, *, index: int = 0, count: int = 1) -> bool:
@@ -113,12 +112,14 @@ def announced(mesh: Mesh | None) -> contextlib.AbstractContextManager:
 def _load(cohort: Cohort, subjects: Sequence[Subject]) -> tuple[np.ndarray, list[str | None]]:
     """Network input [batch_size, h, w, 3], and the error of each image that cannot be read."""
     shape = (*transforms.frame(cohort.sd.size, factor=cohort.sd.vae.config.factor), 3)
-    pixels = np.full((cohort.batch_size, *shape), NO_IMAGE, np.float32)
+    pixels = np.full((cohort.config.batch_size, *shape), NO_IMAGE, np.float32)
     errors: list[str | None] = []
     for i, subject in enumerate(subjects):
         try:
             image = transforms.decode(cohort.images.read(subject.index))
-            pixels[i] = transforms.to_input(image, cohort.sd.size, cohort.fit, factor=cohort.sd.vae.config.factor)
+            pixels[i] = transforms.to_input(
+                image, cohort.sd.size, cohort.config.fit, factor=cohort.sd.vae.config.factor
+            )
             errors.append(None)
         except (OSError, ValueError) as error:
             errors.append(" ".join(str(error).split()))
@@ -129,7 +130,7 @@ def _load(cohort: Cohort, subjects: Sequence[Subject]) -> tuple[np.ndarray, list
 def edit_batch(cohort: Cohort, subjects: Sequence[Subject], pixels: np.ndarray) -> dict[str, Any]:
     """Images of a batch, uint8 [b, h, w] or [b, n, h, w] of all candidates, being computed on the device."""
     sd, mesh = cohort.sd, cohort.mesh
-    filled = [*subjects, *[subjects[0]] * (cohort.batch_size - len(subjects))]
+    filled = [*subjects, *[subjects[0]] * (cohort.config.batch_size - len(subjects))]
     prompts = [subject.prompt for subject in filled]
     latents = sd.encode_image(pixels if mesh is None else jax.device_put(pixels, sharding.batch_sharding(mesh)))
     inverted = _inverted(cohort, pixels, latents, prompts)
@@ -155,7 +156,7 @@ def edit_batch(cohort: Cohort, subjects: Sequence[Subject], pixels: np.ndarray) 
 
 def _inverted(cohort: Cohort, pixels: np.ndarray, latents: jax.Array, prompts: Sequence[str]) -> editing.Inversion:
     """The inversion of a batch, read from the store if it holds all of it."""
-    options, store = cohort.inversion, cohort.store
+    options, store = dataclasses.asdict(cohort.config.inversion), cohort.store
     invert = partial(editing.invert, cohort.sd, latents, prompts, **options, mesh=cohort.mesh)
     if store is None:
         return invert()
@@ -229,7 +230,7 @@ def _rows(
     for k, candidates in zip(subject.edits, cohort.candidates(subject), strict=True):
         columns = range(first, first + len(candidates))
         first += len(candidates)
-        row = shared | dict(edit=cohort.edits[k].name, edited_prompt=candidates[0].prompt)
+        row = shared | dict(edit=cohort.config.edits[k].name, edited_prompt=candidates[0].prompt)
         if error is not None:
             rows.append(row | dict(status=status, error=error))
             continue
@@ -250,11 +251,13 @@ def _row_of_edit(
     """The row and the images of the best candidate of edit `k`; `columns` are the candidates' places in `outputs`."""
     candidates = [_candidate(edit, column, outputs) for edit, column in zip(edits, columns, strict=True)]
     if cohort.judge is not None:
-        values = cohort.edits[k].values(subject.attributes)
+        values = cohort.config.edits[k].values(subject.attributes)
         flips = flips_of(values, cohort.judge.targets, outputs["judged"][columns.start : columns.stop])
         candidates = [dataclasses.replace(c, flips=bool(flip)) for c, flip in zip(candidates, flips, strict=True)]
-    best, candidates = select(candidates, Thresholds() if cohort.sweep is None else cohort.sweep.thresholds)
-    records = [candidate.record(cohort.inversion["guidance"]) for candidate in candidates]
+    best, candidates = select(
+        candidates, Thresholds() if cohort.config.sweep is None else cohort.config.sweep.thresholds
+    )
+    records = [candidate.record(cohort.config.inversion.guidance) for candidate in candidates]
     row = dict(candidates=json.dumps(records), status=DONE, error=None)
     if best is None:
         status = REFUSED if candidates[0].scores else FAILED
@@ -264,7 +267,7 @@ def _row_of_edit(
         best = max(finite, key=lambda i: candidates[i].scores[BEST_BY], default=None)
     if best is None:
         return row, {}
-    name = f"{subject.id}/{slug(cohort.edits[k].name)}"
+    name = f"{subject.id}/{slug(cohort.config.edits[k].name)}"
     edited = outputs["edited"][columns[best]]
     change = np.abs(edited.astype(np.int16) - outputs["reconstruction"])
     mask = change > CHANGE_THRESHOLD

@@ -138,8 +138,8 @@ def main(config: CounterfactualRun) -> None:
     if config.batch_size is None and (run / configs.FILE_NAME).is_file():  # that of an earlier start
         config = dataclasses.replace(config, batch_size=configs.read(run).batch_size)
     configs.check_same(config, run, DECISIVE, holds="results", kept="parts/*.parquet")
-    config, work = prepare(config, processes.count)
-    configs.write(config, run)
+    work = prepare(config, processes.count)
+    configs.write(work.config, run)
     manifest = Manifest(run, config.output)
     is_done = cohort.run(work, manifest, index=processes.index, count=processes.count)
     while processes.coordinator and not is_done:  # a process that exits early would end the others of its job
@@ -148,7 +148,7 @@ def main(config: CounterfactualRun) -> None:
     if not is_done:
         print("this process is done; the last one to finish writes manifest and report", file=sys.stderr)
     elif not processes.coordinator or processes.index == 0:
-        page = counterfactuals_report.report_of(config, manifest, work.sd)
+        page = counterfactuals_report.report_of(work.config, manifest, work.sd)
         print(f"{report.save(page, run)}: {page.summary}", file=sys.stderr)
 
 
@@ -164,8 +164,8 @@ def with_card(config: CounterfactualRun) -> CounterfactualRun:
     return dataclasses.replace(config, inversion=config.inversion.with_defaults(defaults), edits=edits)
 
 
-def prepare(config: CounterfactualRun, processes: int) -> tuple[CounterfactualRun, Cohort]:
-    """(The settings with a batch size, the cohort to edit); raises ValueError for settings that do not fit the data."""
+def prepare(config: CounterfactualRun, processes: int) -> Cohort:
+    """The cohort to edit; raises ValueError for settings that do not fit the data."""
     devices = jax.local_devices()
     mesh = sharding.make_mesh(devices) if len(devices) > 1 else None
     if mesh is not None and config.batch_size is not None:
@@ -181,16 +181,12 @@ def prepare(config: CounterfactualRun, processes: int) -> tuple[CounterfactualRu
         folder, gigabytes = Path(config.inversion_store), config.inversion_store_gigabytes
         store = InversionStore(folder=folder, gigabytes=gigabytes, model=fingerprint(config.model))
     work = Cohort(
+        config=dataclasses.replace(config, batch_size=config.batch_size or len(devices)),
         sd=sd if mesh is None else sd.on(mesh),
         images=images,
         subjects=subjects,
-        edits=config.edits,
-        inversion=dataclasses.asdict(config.inversion),
-        batch_size=config.batch_size or len(devices),
-        fit=config.fit,
         mesh=mesh,
         store=store,
-        sweep=config.sweep,
         scorer=ClipScorer.from_pretrained(config.sweep.clip) if config.sweep else None,
         judge=judge_of(config, subjects),
         autoencoder=None if config.any_image else card.autoencoder,
@@ -198,9 +194,9 @@ def prepare(config: CounterfactualRun, processes: int) -> tuple[CounterfactualRu
     if config.batch_size is None:
         largest = min(batch_size.LARGEST, math.ceil(len(subjects) / len(devices) / processes))
         each = batch_size.fitting(partial(batch_size.needed_bytes, work), batch_size.device_memory(), largest=largest)
-        config, work = (dataclasses.replace(x, batch_size=each * len(devices)) for x in (config, work))
-        print(f"batch size {config.batch_size} fits the device memory", file=sys.stderr)
-    return config, work
+        work = dataclasses.replace(work, config=dataclasses.replace(config, batch_size=each * len(devices)))
+        print(f"batch size {work.config.batch_size} fits the device memory", file=sys.stderr)
+    return work
 
 
 def judge_of(config: CounterfactualRun, subjects: Sequence[Subject]) -> Classifier | None:
