@@ -8,7 +8,7 @@ Takes: not measured
 import dataclasses
 
 from prism_jax.configs.phantom.counterfactuals import INVERSION, edits
-from prism_jax.evaluation.benchmark.methods import Editor
+from prism_jax.evaluation.benchmark.methods import Baseline, Editor
 from prism_jax.evaluation.benchmark.run import BenchmarkRun
 from prism_jax.evaluation.judges import Judge
 
@@ -21,8 +21,9 @@ def config() -> BenchmarkRun:
         title="Inversion methods against true counterfactuals",
         data="data/phantom_balanced",
         edits=edits(),
-        methods=tuple(
-            Editor(name=method, inversion=dataclasses.replace(INVERSION, method=method)) for method in METHODS
+        methods=(
+            Baseline(),
+            *(Editor(name=method, inversion=dataclasses.replace(INVERSION, method=method)) for method in METHODS),
         ),
         judges=tuple(Judge(name=name, folder=f"phantom_judges/{name}") for name in ("densenet", "convnext")),
     )

@@ -178,34 +178,29 @@ def check(methods: Sequence[Method], *, is_phantom: bool) -> None:
             )
         if isinstance(method, CausalModel):
             graph_of(method)
-            check_effect(method)
         for folder in method.folders if isinstance(method, Editor | Baseline) else ():
             if not (model_folder(folder) / "model_index.json").is_file():
                 raise ValueError(f"method {method.name!r}: no Stable Diffusion in {folder}: no model_index.json")
 
 
-def check_effect(method: CausalModel) -> None:
-    """Raises ValueError for a direct or indirect effect of image mechanisms without a conditional prior."""
-    for folder in method.images if method.effect != "total" else ():
-        if not HVAEConfig.from_dict(pretrained.read_json(Path(folder) / "config.json")).conditional_prior:
-            raise ValueError(
-                f"method {method.name!r}: effect {method.effect} needs a conditional prior, which "
-                f"{folder} was trained without; use total"
-            )
-
-
 def graph_of(method: CausalModel) -> Graph:
-    """The graph of the mechanisms; ValueError where an image mechanism was trained with other parents."""
+    """The graph of the mechanisms; ValueError where an image mechanism was trained with other parents, or without the
+    conditional prior that a direct or indirect effect needs."""
     graph = configs.read(method.mechanisms)
     if not isinstance(graph, Graph):
         raise ValueError(f"method {method.name!r}: {method.mechanisms} holds a {type(graph).__name__}; give RUN/model")
     for folder in method.images:
-        width = HVAEConfig.from_dict(pretrained.read_json(Path(folder) / "config.json")).parents
+        image = HVAEConfig.from_dict(pretrained.read_json(Path(folder) / "config.json"))
         trained = Path(folder) / "graph"
         parents = configs.read(trained).image_parents if trained.is_dir() else graph.image_parents
-        if width != graph.width or parents != graph.image_parents:
+        if image.parents != graph.width or parents != graph.image_parents:
             raise ValueError(
-                f"method {method.name!r}: {folder} was trained on {width} channels of {', '.join(parents)}, the "
-                f"mechanisms give {graph.width} of {', '.join(graph.image_parents)}; train both on one graph"
+                f"method {method.name!r}: {folder} was trained on {image.parents} channels of {', '.join(parents)}, "
+                f"the mechanisms give {graph.width} of {', '.join(graph.image_parents)}; train both on one graph"
+            )
+        if method.effect != "total" and not image.conditional_prior:
+            raise ValueError(
+                f"method {method.name!r}: effect {method.effect} needs a conditional prior, which "
+                f"{folder} was trained without; use total"
             )
     return graph
