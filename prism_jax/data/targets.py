@@ -12,6 +12,7 @@ from prism_jax.data.captions.phrases import spoken
 from prism_jax.data.schema import Attributes
 
 SEX, VIEW = "sex", "view"  # M against F; AP, also supine, against PA
+AGE = "age"  # in years: what classifiers predict beside binary targets
 
 
 def state_of(target: str, attributes: Attributes) -> bool | None:
@@ -27,6 +28,12 @@ def state_of(target: str, attributes: Attributes) -> bool | None:
     if target in attributes.findings:
         return attributes.findings[target]
     return next((state for name, state in attributes.findings.items() if spoken(name) == spoken(target)), None)
+
+
+def state_asked(target: str, value: bool | str | None) -> bool | None:
+    """State that a target has once an edit set it to `value`; None where no classifier knows that value."""
+    attributes = {target: value} if target in (SEX, VIEW) else {"findings": {target: value}}
+    return state_of(target, Attributes(**attributes))
 
 
 def values(rows: Iterable[Attributes], targets: Sequence[str]) -> np.ndarray:

@@ -13,14 +13,12 @@ from prism_jax.data import schema, targets, transforms
 from prism_jax.data.captions import synonyms
 from prism_jax.data.loading import pipeline
 from prism_jax.data.sources.phantom import PhantomConfig
+from prism_jax.data.targets import AGE
 from prism_jax.evaluation import ground_truth
 from prism_jax.evaluation.counterfactuals.manifest import Manifest
 from prism_jax.evaluation.counterfactuals.run import CounterfactualRun
 from prism_jax.evaluation.edits import EditSpec
 from prism_jax.evaluation.subjects import images_of
-
-BINARY = {"sex": "M", "view": "AP"}  # classifier targets that are not findings: probability of this value
-AGE = "age"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -127,14 +125,13 @@ def wanted(case: Case, columns: Sequence[str]) -> dict[str, float]:
     """Intended effects of an edit among `columns`: 1 where it should rise, -1 where it should fall."""
     signs = {}
     for name, value in case.edit.values(case.attributes).items():
-        column = name if name in columns else synonyms.find(name, columns)
+        column = synonyms.find(name, columns)
         if column is None or value is None:
             continue  # no judge predicts it, or the edit only stops mentioning it
         if column == AGE:
             signs[column] = float(np.sign(value - case.attributes.age))
         else:
-            is_there = value == BINARY[column] if column in BINARY else value
-            signs[column] = 1.0 if is_there else -1.0
+            signs[column] = 1.0 if targets.state_asked(column, value) else -1.0
     return signs
 
 

@@ -8,7 +8,7 @@ import numpy as np
 from scipy.special import expit
 
 from prism_jax.classifier import Classifier, Prediction
-from prism_jax.evaluation.edited_cohort import AGE
+from prism_jax.data.targets import AGE
 from prism_jax.pixels import rgb_from_uint8
 from prism_jax.training.predict import predict_dataset
 

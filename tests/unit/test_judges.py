@@ -7,8 +7,8 @@ import pytest
 from scipy.special import expit
 
 from prism_jax.classifier import Classifier, Prediction
+from prism_jax.data.targets import AGE
 from prism_jax.evaluation import judges
-from prism_jax.evaluation.edited_cohort import AGE
 from prism_jax.stats.consensus import agree
 from prism_jax.stats.effects import EffectConfig, Row, measure
 from prism_jax.stats.intervals import BootstrapConfig

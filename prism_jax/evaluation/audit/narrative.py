@@ -5,11 +5,12 @@ from collections.abc import Sequence
 import numpy as np
 
 from prism_jax.data.captions.phrases import spoken
+from prism_jax.data.targets import AGE, SEX, VIEW
 from prism_jax.data_report.relations import AMPLIFIED, HIDDEN, KNOWN
 from prism_jax.evaluation.audit.effect_matrix import Matrix
 from prism_jax.evaluation.audit.judge_errors import Errors
 from prism_jax.evaluation.audit.relations import Direction, Side
-from prism_jax.evaluation.edited_cohort import AGE, BINARY, Cases
+from prism_jax.evaluation.edited_cohort import Cases
 from prism_jax.report.tables import number
 from prism_jax.stats import consensus, effects
 from prism_jax.stats.intervals import Estimate
@@ -209,7 +210,7 @@ def _at(cell: consensus.Agreement) -> tuple[str, str]:
 def _side_effect(matrix: Matrix, edit: str, column: str, side: Side | None) -> str:
     effect = matrix.size(edit, column).effect
     rises = effect.value > 0
-    if column != AGE and abs(effect.value) >= LARGE and column not in BINARY:
+    if column != AGE and abs(effect.value) >= LARGE and column not in (SEX, VIEW):
         start = f"{doing(edit)} also {'adds' if rises else 'removes'} {named(column)}: its probability"
     else:
         start = f"{doing(edit)} also changes {named(column)}: {'it' if column == AGE else 'its probability'}"

@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from prism_jax.data.targets import AGE
 from prism_jax.evaluation.benchmark.measure import BenchmarkInputs, Measurements
-from prism_jax.evaluation.edited_cohort import AGE
 from prism_jax.metrics import axioms
 from prism_jax.metrics.classification import CUT
 from prism_jax.metrics.moments import Moments, frechet

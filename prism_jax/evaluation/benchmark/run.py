@@ -76,7 +76,7 @@ class BenchmarkRun:
     """Images per batch."""
     bootstrap: BootstrapConfig = BootstrapConfig(resamples=1000)
     shown: int = 3
-    """Subjects of each edit whose images are in the report: the first by number."""
+    """Subjects of each edit whose images are in the report, drawn at random over patients."""
 
 
 def main(config: BenchmarkRun) -> None:

@@ -5,12 +5,12 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from prism_jax.data.captions.phrases import spoken
+from prism_jax.data.targets import AGE
 from prism_jax.evaluation.benchmark import estimates
 from prism_jax.evaluation.benchmark import measure as benchmark_measure
 from prism_jax.evaluation.benchmark.estimates import EachSeed
 from prism_jax.evaluation.benchmark.ground_truth import MODES
 from prism_jax.evaluation.benchmark.tables import Results, of_methods, table, times
-from prism_jax.evaluation.edited_cohort import AGE
 from prism_jax.report import Column, Table
 from prism_jax.stats.intervals import Estimate
 

@@ -10,11 +10,9 @@ import numpy as np
 
 from prism_jax import editing
 from prism_jax.data.captions.phrases import spoken
-from prism_jax.data.schema import Attributes
-from prism_jax.data.targets import SEX, VIEW, state_of
+from prism_jax.data.targets import AGE, state_asked
 from prism_jax.metrics.classification import CUT
 
-AGE = "age"  # not a yes-or-no target of classifiers
 SCORES = ("image", "source_text", "text", "direction")  # fields of `ClipScores`
 BEST_BY = "direction"
 
@@ -113,8 +111,7 @@ def flips_of(values: Mapping[str, Any], targets: Sequence[str], probabilities: n
     Raises:
       ValueError: the classifier does not predict an edited attribute.
     """
-    stated = lambda name, value: {name: value} if name in (SEX, VIEW) else {"findings": {name: value}}
-    wanted = {name: state_of(name, Attributes(**stated(name, value))) for name, value in values.items() if name != AGE}
+    wanted = {name: state_asked(name, value) for name, value in values.items() if name != AGE}
     wanted = {name: state for name, state in wanted.items() if state is not None}
     place_of = {spoken(target): place for place, target in enumerate(targets)}
     unknown = [name for name in wanted if spoken(name) not in place_of]

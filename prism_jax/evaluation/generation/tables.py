@@ -17,6 +17,7 @@ from prism_jax.metrics.distribution import DistributionConfig, FeatureSet
 from prism_jax.metrics.memorisation import Memorisation
 from prism_jax.pixels import rgb_from_uint8, to_uint8
 from prism_jax.stats.intervals import BootstrapConfig, bootstrap
+from prism_jax.training.predict import predict_dataset
 
 DISTRIBUTION = {
     "fid": report.Column(name="FID"),
@@ -124,9 +125,7 @@ def memorisation(copied: Memorisation, config: BootstrapConfig) -> report.Table:
 
 def agreement(scorer: ClipScorer, generated: ImageSet, prompts: Sequence[str], config: BootstrapConfig) -> report.Table:
     """CLIP's cosine of image and caption, and of image and the next image's caption."""
-    images = rgb_from_uint8(generated.images)
-    parts = [images[i : i + AT_ONCE] for i in range(0, len(images), AT_ONCE)]
-    images = np.concatenate([np.asarray(scorer.image_features(part)) for part in parts])
+    images = predict_dataset(scorer.image_features, rgb_from_uint8(generated.images), AT_ONCE)
     texts = np.asarray(scorer.text_features(prompts))
     cosines = lambda texts: np.sum(images * texts, axis=1)
     interval = lambda values: bootstrap(np.mean, values, subjects=generated.features.patients, config=config)

@@ -10,9 +10,8 @@ from prism_jax.classifier import Classifier
 from prism_jax.data.captions import synonyms
 from prism_jax.data.captions.phrases import spoken
 from prism_jax.data.schema import Attributes
+from prism_jax.data.targets import AGE, state_asked
 
-AGE = "age"
-VALUES = {"sex": ("M", "F"), "view": ("AP", "PA")}  # a classifier gives the probability of the first
 AGE_TOLERANCE = 5.0  # years
 THRESHOLD = 0.5  # of the probability of a finding
 SIDE_EFFECT = 0.1  # change of a probability that is reported
@@ -71,26 +70,23 @@ def effects(
     Left out is an attribute set to a value that the judges do not know, such as the lateral view.
     """
     columns = {synonyms.find(name, before): value for name, value in change.items() if value is not None}
-    unknown = {name for name, value in columns.items() if value not in VALUES.get(name, (value,))}
+    asked = {name: value if name == AGE else state_asked(name, value) for name, value in columns.items() if name}
     return {
         name: Effect(
             before=before[name],
             after=after[name],
-            requested=name in columns,
-            succeeded=_succeeded(name, columns[name], before[name], after[name]) if name in columns else None,
+            requested=name in asked,
+            succeeded=_succeeded(name, asked[name], before[name], after[name]) if name in asked else None,
         )
         for name in before
-        if name not in unknown
+        if asked.get(name, True) is not None
     }
 
 
-def _succeeded(name: str, value: bool | float | str, before: float, after: float) -> bool | None:
+def _succeeded(name: str, value: bool | float, before: float, after: float) -> bool | None:
     if name == AGE:  # closer to the new age than to the old one
         return abs(after - float(value)) <= abs(after - before) or abs(after - float(value)) <= AGE_TOLERANCE
-    is_positive = value == VALUES[name][0] if name in VALUES else bool(value)
-    if (before >= THRESHOLD) == is_positive:
-        return None
-    return (after >= THRESHOLD) == is_positive
+    return None if (before >= THRESHOLD) == value else (after >= THRESHOLD) == value
 
 
 def report(effects: Mapping[str, Effect]) -> list[str]:
