@@ -93,8 +93,8 @@ def counterfactual(graphdef: nnx.GraphDef) -> Callable:
     def program(params: Any, batch: dict[str, jax.Array], key: jax.Array) -> jax.Array:
         model = nnx.merge(graphdef, params)
         config = CounterfactualConfig(effect="direct" if model.config.conditional_prior else "total")
-        x, parents = from_uint8(batch["image"]), batch["parents"]
-        return image_mechanism.counterfactual(model, x, parents, -parents, key, config=config).images
+        x, parents, keys = from_uint8(batch["image"]), batch["parents"], rng.per_example(key, batch["id"])
+        return image_mechanism.counterfactual(model, x, parents, -parents, keys, config=config).images
 
     return jax.jit(program)
 

@@ -80,7 +80,10 @@ FIELDS: Mapping[str, Mapping[str, str]] = {
 }
 """By today's class name: old field name -> today's."""
 
-REMOVED: Mapping[str, Mapping[str, object]] = {"SplineConfig": {"order": "linear"}}
+REMOVED: Mapping[str, Mapping[str, object]] = {
+    "ShardingConfig": {"rules": [[".*", "fsdp"]]},
+    "SplineConfig": {"order": "linear"},
+}
 """By today's class name: removed field -> the only value that today's code still supports; dropped when reading."""
 
 VALUES: Mapping[str, Mapping[str, Mapping[str, str]]] = {

@@ -8,7 +8,6 @@ step every device holds a full copy of the parameters: they are not gathered lay
 
 import dataclasses
 import math
-import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -30,16 +29,8 @@ class ShardingConfig:
     """Devices over which parameters, moments and average are sharded; 1: every device holds all of them.
 
     Within a step every device still holds a full copy of the parameters."""
-    rules: tuple[tuple[str, str], ...] = ((".*", "fsdp"),)
-    """(regular expression searched in the dotted path of an array, "fsdp" or "replicate"); the first rule that matches
-    applies."""
     min_size: int = 2**16
     """Arrays with fewer elements are replicated: communicating them would cost more than the memory they take."""
-
-    def __post_init__(self) -> None:
-        unknown = [tactic for _, tactic in self.rules if tactic not in ("fsdp", "replicate")]
-        if unknown:
-            raise ValueError(f"sharding.rules: {unknown[0]!r} is not a sharding rule; use fsdp or replicate")
 
 
 def make_mesh(devices: Sequence[jax.Device] | None = None, *, fsdp: int = 1) -> Mesh:
@@ -58,16 +49,13 @@ def make_mesh(devices: Sequence[jax.Device] | None = None, *, fsdp: int = 1) -> 
 
 def place(tree: Any, mesh: Mesh, config: ShardingConfig) -> Any:
     """The sharding of every array (or shape) of `tree`: along its largest axis that divides by fsdp, or replicated."""
-    return jax.tree_util.tree_map_with_path(
-        lambda path, leaf: NamedSharding(mesh, _spec(dotted(path), leaf.shape, mesh, config)), tree
-    )
+    return jax.tree.map(lambda leaf: NamedSharding(mesh, _spec(leaf.shape, mesh, config)), tree)
 
 
-def _spec(name: str, shape: tuple[int, ...], mesh: Mesh, config: ShardingConfig) -> PartitionSpec:
-    tactic = next((tactic for pattern, tactic in config.rules if re.search(pattern, name)), "replicate")
+def _spec(shape: tuple[int, ...], mesh: Mesh, config: ShardingConfig) -> PartitionSpec:
     shards = mesh.shape["fsdp"]
     fitting = [axis for axis, side in enumerate(shape) if side % shards == 0]
-    if tactic == "replicate" or shards == 1 or math.prod(shape) < config.min_size or not fitting:
+    if shards == 1 or math.prod(shape) < config.min_size or not fitting:
         return REPLICATED
     largest = max(fitting, key=lambda axis: shape[axis])
     return PartitionSpec(*(None,) * largest, "fsdp")

@@ -81,8 +81,8 @@ class MidAttention(nnx.Module):
 
 
 class MidBlock(nnx.Module):
-    def __init__(self, channels: int, *, groups: int, dtype: jnp.dtype, rngs: nnx.Rngs):
-        options = dict(groups=groups, dtype=dtype, rngs=rngs)
+    def __init__(self, channels: int, config: AutoencoderConfig, *, rngs: nnx.Rngs):
+        options = dict(groups=config.norm_num_groups, dtype=config.dtype, rngs=rngs)
         self.resnets = nnx.List([ResnetBlock(channels, channels, epsilon=EPSILON, **options) for _ in range(2)])
         self.attentions = nnx.List([MidAttention(channels, **options)])
 
@@ -90,32 +90,22 @@ class MidBlock(nnx.Module):
         return self.resnets[1](self.attentions[0](self.resnets[0](x)))
 
 
-class EncoderBlock(nnx.Module):
-    def __init__(self, inputs: int, outputs: int, *, layers: int, groups: int, downsample: bool, dtype, rngs):
+class Level(nnx.Module):
+    """Residual blocks at one resolution, and the layer behind them that halves or doubles it, if any."""
+
+    def __init__(
+        self, inputs: int, outputs: int, layers: int, config: AutoencoderConfig, *, rngs, down=False, up=False
+    ):
+        options = dict(dtype=config.dtype, rngs=rngs)
+        norm = dict(groups=config.norm_num_groups, epsilon=EPSILON)
         self.resnets = nnx.List(
-            ResnetBlock(inputs if i == 0 else outputs, outputs, groups=groups, epsilon=EPSILON, dtype=dtype, rngs=rngs)
-            for i in range(layers)
+            ResnetBlock(inputs if i == 0 else outputs, outputs, **norm, **options) for i in range(layers)
         )
-        self.downsamplers = nnx.List(
-            [Downsample(outputs, asymmetric=True, dtype=dtype, rngs=rngs)] if downsample else []
-        )
+        self.downsamplers = nnx.List([Downsample(outputs, asymmetric=True, **options)] if down else [])
+        self.upsamplers = nnx.List([Upsample(outputs, **options)] if up else [])
 
     def __call__(self, x: jax.Array) -> jax.Array:
-        for layer in (*self.resnets, *self.downsamplers):
-            x = layer(x)
-        return x
-
-
-class DecoderBlock(nnx.Module):
-    def __init__(self, inputs: int, outputs: int, *, layers: int, groups: int, upsample: bool, dtype, rngs):
-        self.resnets = nnx.List(
-            ResnetBlock(inputs if i == 0 else outputs, outputs, groups=groups, epsilon=EPSILON, dtype=dtype, rngs=rngs)
-            for i in range(layers)
-        )
-        self.upsamplers = nnx.List([Upsample(outputs, dtype=dtype, rngs=rngs)] if upsample else [])
-
-    def __call__(self, x: jax.Array) -> jax.Array:
-        for layer in (*self.resnets, *self.upsamplers):
+        for layer in (*self.resnets, *self.downsamplers, *self.upsamplers):
             x = layer(x)
         return x
 
@@ -128,17 +118,10 @@ class Encoder(nnx.Module):
         options = dict(dtype=config.dtype, rngs=rngs)
         self.conv_in = conv3x3(config.in_channels, channels[0], **options)
         self.down_blocks = nnx.List(
-            EncoderBlock(
-                channels[max(i - 1, 0)],
-                c,
-                layers=config.layers_per_block,
-                groups=config.norm_num_groups,
-                downsample=i < last,
-                **options,
-            )
+            Level(channels[max(i - 1, 0)], c, config.layers_per_block, config, down=i < last, rngs=rngs)
             for i, c in enumerate(channels)
         )
-        self.mid_block = MidBlock(channels[-1], groups=config.norm_num_groups, **options)
+        self.mid_block = MidBlock(channels[-1], config, rngs=rngs)
         self.conv_norm_out = GroupNorm(channels[-1], groups=config.norm_num_groups, epsilon=EPSILON, rngs=rngs)
         self.conv_out = conv3x3(channels[-1], 2 * config.latent_channels, **options)
 
@@ -156,16 +139,9 @@ class Decoder(nnx.Module):
         channels, last = config.block_out_channels[::-1], len(config.block_out_channels) - 1
         options = dict(dtype=config.dtype, rngs=rngs)
         self.conv_in = conv3x3(config.latent_channels, channels[0], **options)
-        self.mid_block = MidBlock(channels[0], groups=config.norm_num_groups, **options)
+        self.mid_block = MidBlock(channels[0], config, rngs=rngs)
         self.up_blocks = nnx.List(
-            DecoderBlock(
-                channels[max(i - 1, 0)],
-                c,
-                layers=config.layers_per_block + 1,
-                groups=config.norm_num_groups,
-                upsample=i < last,
-                **options,
-            )
+            Level(channels[max(i - 1, 0)], c, config.layers_per_block + 1, config, up=i < last, rngs=rngs)
             for i, c in enumerate(channels)
         )
         self.conv_norm_out = GroupNorm(channels[-1], groups=config.norm_num_groups, epsilon=EPSILON, rngs=rngs)

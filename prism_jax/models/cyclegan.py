@@ -61,12 +61,9 @@ def instance_norm(x: jax.Array) -> jax.Array:
 
 
 def _conv(inputs: int, outputs: int, side: int, rngs: nnx.Rngs, *, stride: int = 1, padding: int | str) -> nnx.Conv:
-    return nnx.Conv(
-        inputs, outputs, (side, side), strides=stride, padding=padding, kernel_init=start, bias_init=_zeros, rngs=rngs
-    )
+    return nnx.Conv(inputs, outputs, (side, side), strides=stride, padding=padding, kernel_init=start, rngs=rngs)
 
 
-_zeros = nnx.initializers.zeros_init()
 _reflected = partial(_conv, padding="REFLECT")
 
 
@@ -80,7 +77,6 @@ def _doubling(inputs: int, outputs: int, rngs: nnx.Rngs) -> nnx.ConvTranspose:
         padding=((1, 2), (1, 2)),
         transpose_kernel=True,
         kernel_init=start,
-        bias_init=_zeros,
         rngs=rngs,
     )
 

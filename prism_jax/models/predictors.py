@@ -93,8 +93,12 @@ class MorphoPredictor(nnx.Module):
         self.intensity = PlainCNN(config, outputs=2, rngs=rngs)
         self.digit = PlainCNN(config, outputs=config.classes, rngs=rngs)
 
-    def __call__(self, images: jax.Array, intensity: jax.Array, *, training: bool = False) -> Outputs:
-        """Outputs for `images [b, h, w, c]` in [-1, 1], with their `intensity [b]` in the scaled unit."""
+    def __call__(self, images: jax.Array, conditioning: Outputs, *, keys: jax.Array | None = None) -> Outputs:
+        """Outputs for `images [b, h, w, c]` in [-1, 1], with their "intensity" [b] in the scaled unit.
+
+        With `keys`, as in training, batch norms use and renew moments; nothing is drawn.
+        """
+        intensity, training = conditioning["intensity"], keys is not None
         return {
             "thickness": _normal(self.thickness(images, intensity[:, None], training=training), squashed=True),
             "intensity": _normal(self.intensity(images, training=training), squashed=True),
@@ -151,11 +155,11 @@ class ResidualUnit(nnx.Module):
         self.downsample_norm = _norm(outputs, rngs) if changes else None
         self.dropout = dropout
 
-    def __call__(self, x: jax.Array, key: jax.Array | None) -> jax.Array:
+    def __call__(self, x: jax.Array, keys: jax.Array | None) -> jax.Array:
         h = jax.nn.relu(self.bn1(self.conv1(x)))
-        if key is not None and self.dropout:
+        if keys is not None and self.dropout:
             draw = jax.vmap(lambda each: jax.random.bernoulli(each, 1 - self.dropout, h.shape[1:]))
-            h = h * draw(_per_image(key, len(h))) / (1 - self.dropout)
+            h = h * draw(keys) / (1 - self.dropout)
         h = self.bn2(self.conv2(h))
         shortcut = x if self.downsample is None else self.downsample_norm(self.downsample(x))
         return jax.nn.relu(h + shortcut)
@@ -179,29 +183,23 @@ class ChestPredictor(nnx.Module):
         sizes += [(name, 2, len(inputs)) for name, inputs in config.quantities]
         self.heads = nnx.Dict({name: nnx.Linear(w[-1] + inputs, count, rngs=rngs) for name, count, inputs in sizes})
 
-    def features(self, images: jax.Array, key: jax.Array | None = None) -> jax.Array:
-        """Maps `[b, h, w, c]` in [-1, 1] to `[b, d]`; with a `key`, one or one per image, units drop out."""
-        keys = None if key is None else _per_image(key, len(images))
+    def features(self, images: jax.Array, keys: jax.Array | None = None) -> jax.Array:
+        """Maps `[b, h, w, c]` in [-1, 1] to `[b, d]`; with `keys` [b] units drop out."""
         x = jax.nn.relu(self.stem_norm(self.stem(images)))
         x = nnx.max_pool(x, (3, 3), strides=(2, 2), padding=((1, 1), (1, 1)))
         for i, unit in enumerate(self.units):
             x = unit(x, None if keys is None else jax.vmap(jax.random.fold_in, (0, None))(keys, i))
         return x.mean((1, 2))
 
-    def __call__(self, images: jax.Array, conditioning: Outputs, *, key: jax.Array | None = None) -> Outputs:
+    def __call__(self, images: jax.Array, conditioning: Outputs, *, keys: jax.Array | None = None) -> Outputs:
         """Outputs for `images`; `conditioning` has the encoded attributes [b] of the continuous heads."""
-        features = self.features(images, key)
+        features = self.features(images, keys)
         outputs = {}
         for name, head in self.heads.items():
             names = dict(self.config.quantities).get(name, ())
             inputs = [conditioning[other][:, None].astype(jnp.float32) for other in names]
             outputs[name] = head(jnp.concatenate([features, *inputs], axis=1))
         return outputs | {name: _normal(outputs[name], squashed=False) for name, _ in self.config.quantities}
-
-
-def _per_image(key: jax.Array, count: int) -> jax.Array:
-    """One key per image [b]; of a single key, those of its rows."""
-    return key if key.ndim else jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.arange(count, dtype=jnp.uint32))
 
 
 def _normal(raw: jax.Array, *, squashed: bool) -> jax.Array:

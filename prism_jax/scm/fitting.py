@@ -39,21 +39,10 @@ def fit(graph: Graph, attributes: Attributes, config: FitConfig = FitConfig()) -
     model = AttributeModel.create(graph, rng.stream(root, "init"))
     model.check(attributes)
     table = {name: jnp.asarray(attributes[name]) for name in graph.names}
+    key, count = rng.stream(root, "rows"), len(table[graph.names[0]])
     schedule = optax.cosine_decay_schedule(config.peak, config.steps)
     tx = optax.chain(optax.clip_by_global_norm(config.clip), optax.adamw(schedule, weight_decay=config.weight_decay))
-    model, losses = _descend(model, table, rng.stream(root, "rows"), tx, config)
-    return model, losses
-
-
-def mean_nll(model: AttributeModel, attributes: Attributes) -> jax.Array:
-    """Mean over subjects of -log p(all attributes), quantities in the scaled unit."""
-    return -jnp.mean(sum(model.log_prob(attributes).values()))
-
-
-def _descend(
-    model: AttributeModel, table: Attributes, key: jax.Array, tx: optax.GradientTransformation, config: FitConfig
-) -> tuple[AttributeModel, jax.Array]:
-    count = len(next(iter(table.values())))
+    mean_nll = lambda model, rows: -jnp.mean(sum(model.log_prob(rows).values()))
 
     def step(carry, number):
         model, opt_state = carry

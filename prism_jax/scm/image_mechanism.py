@@ -74,7 +74,7 @@ def counterfactual(
     x: jax.Array,
     parents: jax.Array,
     changed: jax.Array,
-    rng: jax.Array,
+    keys: jax.Array,
     *,
     config: CounterfactualConfig,
     t_u: float | jax.Array | None = None,
@@ -82,7 +82,7 @@ def counterfactual(
     """Counterfactuals of images [b, h, w, c] in [-1, 1] with `parents` [b, p] under the parents `changed` [b, p].
 
     Args:
-      rng: one key, or one per image [b].
+      keys: one per image [b].
       t_u: replaces the config's; may be traced, so that one compiled program serves several values.
 
     Raises:
@@ -90,32 +90,25 @@ def counterfactual(
     """
     if config.effect != "total" and not model.config.conditional_prior:
         raise ValueError(f"effect {config.effect} needs a conditional prior, which this model lacks; use total")
-    keys, t_u = per_image(rng, len(x)), config.t_u if t_u is None else t_u
+    t_u = config.t_u if t_u is None else t_u
 
     def one(particle: jax.Array) -> jax.Array:
         own, other = jax.vmap(lambda key: jax.random.split(jax.random.fold_in(key, particle)), out_axes=1)(keys)
-        noise = abduct(model, x, parents, own, config.t_z)
+        noise = abduct(model, x, parents, draw(model.config, own), config.t_z)
         if config.effect != "direct" and model.config.conditional_prior:
-            noise = mediate(model, noise, changed, other, alpha=config.alpha)
+            noise = mediate(model, noise, changed, draw(model.config, other), alpha=config.alpha)
         return predict(model, noise, parents if config.effect == "indirect" else changed, t_u=t_u)
 
     return averaged(one, config.particles)
 
 
-def abduct(model: HVAE, x: jax.Array, parents: jax.Array, rng: jax.Array, t_z: float | jax.Array) -> Noise:
-    """Abduction: the noise of images [b, h, w, c] with `parents` [b, p]; `rng`: one key, or one per image [b]."""
-    return abduct_with(model, x, parents, draw(model.config, per_image(rng, len(x))), t_z)
-
-
-def abduct_with(
-    model: HVAE, x: jax.Array, parents: jax.Array, drawn: Sequence[jax.Array], t_z: float | jax.Array
-) -> Noise:
-    """`abduct` with given standard normal noise of the latents."""
+def abduct(model: HVAE, x: jax.Array, parents: jax.Array, drawn: Sequence[jax.Array], t_z: float | jax.Array) -> Noise:
+    """Abduction: the noise of images [b, h, w, c] with `parents` [b, p]; `drawn` is the noise of the latents."""
     return left_over(model, model.infer(x, parents, drawn, temperature=t_z), x, drawn, t_z)
 
 
 def left_over(model: HVAE, descent: Descent, x: jax.Array, drawn: Sequence[jax.Array], t_z: float | jax.Array) -> Noise:
-    """The noise of `abduct_with`, from the posterior pass that inferred the latents of `x`."""
+    """The noise of `abduct`, from the posterior pass that inferred the latents of `x`."""
     loc, scale = point(model, descent.state)
     pixels = (x - loc) / jnp.maximum(scale, LEAST_SCALE)
     return Noise(
@@ -133,15 +126,10 @@ def predict(model: HVAE, noise: Noise, parents: jax.Array, *, t_u: float | jax.A
     return jnp.clip(loc + t_u * scale * noise.pixels, -1, 1)
 
 
-def mediate(model: HVAE, noise: Noise, parents: jax.Array, rng: jax.Array, *, alpha: float | jax.Array) -> Noise:
-    """The noise with its latents changed to those under new parents [b, p]; `rng` as in `abduct`."""
-    return mediate_with(model, noise, parents, draw(model.config, per_image(rng, len(parents))), alpha=alpha)
-
-
-def mediate_with(
+def mediate(
     model: HVAE, noise: Noise, parents: jax.Array, drawn: Sequence[jax.Array], *, alpha: float | jax.Array
 ) -> Noise:
-    """`mediate` with given standard normal noise for sampling the prior.
+    """The noise with its latents changed to those under new parents [b, p]; the prior is sampled with `drawn`.
 
     The published code draws new latents at temperature 1; here the abducted latents are changed instead.
 
@@ -180,11 +168,6 @@ def averaged(draw_one: Callable[[jax.Array], jax.Array], particles: int) -> Coun
     mean = total / particles
     variance = jnp.maximum(squares / particles - jnp.square(mean), 0) if particles > 1 else zero
     return Counterfactual(images=mean, variance=variance)
-
-
-def per_image(rng: jax.Array, count: int) -> jax.Array:
-    """One key per image [b]: `rng` itself, or keys derived from a single key by row."""
-    return rng if rng.ndim else jax.vmap(jax.random.fold_in, (None, 0))(rng, jnp.arange(count, dtype=jnp.uint32))
 
 
 def _between(q: Gaussian, p: Gaussian, alpha: float | jax.Array) -> Gaussian:

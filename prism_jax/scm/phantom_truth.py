@@ -5,25 +5,20 @@ from collections.abc import Mapping
 import numpy as np
 from scipy import special, stats
 
-from prism_jax.data.phantom.equations import AGE_RANGE, Equations
+from prism_jax.data.phantom.equations import AGE_RANGE, BINARY, CAUSES, Equations
 
 Columns = Mapping[str, np.ndarray]
 
 
 def probabilities(attributes: Columns, equations: Equations) -> dict[str, np.ndarray]:
     """P(1 | parents) [n] of every binary attribute, given all attributes [n] (age in years)."""
-    e = equations
     value = {name: np.asarray(column, np.float64) for name, column in attributes.items()}
-    a, sex, card, eff = (value["age"] - 60) / 15, value["sex"], value["cardiomegaly"], value["effusion"]
-    logits = {
-        "sex": np.full_like(a, e.sex),
-        "cardiomegaly": e.cardiomegaly + e.cardiomegaly_age * a + e.cardiomegaly_sex * sex,
-        "effusion": e.effusion + e.effusion_age * a + e.effusion_cardiomegaly * card,
-        "pacemaker": e.pacemaker + e.pacemaker_age * a + e.pacemaker_cardiomegaly * card,
-        "support_lines": e.support_lines + e.support_lines_effusion * eff + e.support_lines_cardiomegaly * card,
-        "view": e.view + e.view_support_lines * value["support_lines"] + e.view_effusion * eff,
-    }
-    return {name: special.expit(logit) for name, logit in logits.items()}
+    value["age"] = (value["age"] - 60) / 15
+    chances = {}
+    for name in BINARY:
+        slopes = (getattr(equations, f"{name}_{cause}") * value[cause] for cause in CAUSES.get(name, ()))
+        chances[name] = special.expit(sum(slopes, start=np.full_like(value["age"], getattr(equations, name))))
+    return chances
 
 
 def log_prob(attributes: Columns, equations: Equations) -> dict[str, np.ndarray]:

@@ -34,9 +34,7 @@ def read(
     With `keys` [b], as in training, units drop out, and batch norms use and renew moments.
     """
     conditioning = {name: graph[name].values.scaled(attributes[name]) for name in predictor.config.conditioning}
-    if isinstance(predictor, MorphoPredictor):
-        return predictor(images, conditioning["intensity"], training=keys is not None)
-    return predictor(images, conditioning, key=keys)
+    return predictor(images, conditioning, keys=keys)
 
 
 def log_prob(graph: Graph, outputs: Outputs, attributes: Attributes) -> dict[str, jax.Array]:

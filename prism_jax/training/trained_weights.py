@@ -1,9 +1,10 @@
 """Trained weights, read from the checkpoints of a run."""
 
 import contextlib
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+
+from flax import nnx
 
 from prism_jax.checkpoint import Checkpoints
 
@@ -15,7 +16,8 @@ def trained_weights(folder: Path, step: int | None, *, best: bool = False) -> tu
     with contextlib.closing(Checkpoints(folder / "checkpoints", is_reader=True)) as checkpoints:
         chosen = chosen_step(checkpoints, folder, step, best=best)
         state = checkpoints.restore_raw(chosen)
-    return chosen, _numbered(state["ema"] or state["params"])
+    # Checkpoints turn the numbers of layers in a list into text.
+    return chosen, nnx.restore_int_paths(state["ema"] or state["params"])
 
 
 def chosen_step(checkpoints: Checkpoints, folder: Path, step: int | None, *, best: bool) -> int:
@@ -31,9 +33,3 @@ def chosen_step(checkpoints: Checkpoints, folder: Path, step: int | None, *, bes
     if not (folder / "checkpoints" / str(chosen)).is_dir():
         raise ValueError(f"{folder} has no checkpoint {chosen}; the newest is {newest}")
     return chosen
-
-
-def _numbered(tree: Mapping[str, Any]) -> dict[str | int, Any]:
-    """The numbers of layers in a list as numbers again: checkpoints turn them into text."""
-    number = lambda key: int(key) if key.isdigit() else key
-    return {number(k): _numbered(value) if isinstance(value, Mapping) else value for k, value in tree.items()}

@@ -45,7 +45,7 @@ def keys():
 
 @jax.jit
 def abduct(model, x, parents, keys, t_z):
-    return image_mechanism.abduct(model, x, parents, keys, t_z)
+    return image_mechanism.abduct(model, x, parents, elbo.draw(model.config, keys), t_z)
 
 
 @jax.jit
@@ -55,7 +55,7 @@ def predict(model, noise, parents, t_u):
 
 @jax.jit
 def mediate(model, noise, parents, keys, alpha):
-    return image_mechanism.mediate(model, noise, parents, keys, alpha=alpha)
+    return image_mechanism.mediate(model, noise, parents, elbo.draw(model.config, keys), alpha=alpha)
 
 
 @pytest.mark.parametrize("model", ["exogenous", "mediated"])
@@ -143,7 +143,7 @@ def test_effects_of_mediators_are_refused_where_nothing_mediates(exogenous, imag
 
 def test_bfloat16_keeps_latents_and_pixels_in_float32(images, parents, keys):
     model = untrained(HVAE, tiny_configs.hvae(dtype=jnp.bfloat16))
-    noise = jax.eval_shape(lambda: image_mechanism.abduct(model, images, parents, keys, 1.0))
+    noise = jax.eval_shape(lambda: abduct(model, images, parents, keys, 1.0))
     assert {leaf.dtype for leaf in jax.tree.leaves(noise)} == {jnp.dtype("float32")}
 
 

@@ -69,5 +69,7 @@ def test_training_mode_renews_running_moments_and_drops_units():
     assert (np.asarray(after["norms"][0]["mean"][...]) != np.asarray(before["norms"][0]["mean"][...])).all()
     np.testing.assert_array_equal(after["out"]["kernel"][...], before["out"]["kernel"][...])
     unit = untrained(lambda width, rngs: ResidualUnit(width, width, stride=1, dropout=0.2, rngs=rngs), 8)
-    one, other = jax.jit(lambda x: [unit(x, jax.random.key(i)) for i in (1, 2)])(np.tile(images, 8))
+    one, other = jax.jit(lambda x: [unit(x, jax.random.split(jax.random.key(i), len(x))) for i in (1, 2)])(
+        np.tile(images, 8)
+    )
     assert not np.allclose(one, other)

@@ -106,7 +106,7 @@ def sample(model, parents, drawn, temperature):
 
 @jax.jit
 def mediate(model, noise, parents, drawn, alpha):
-    return image_mechanism.mediate_with(model, noise, parents, drawn, alpha=alpha)
+    return image_mechanism.mediate(model, noise, parents, drawn, alpha=alpha)
 
 
 def close(actual, expected, bound, name=""):
@@ -190,7 +190,7 @@ def test_null_interventions_in_a_row_agree_with_the_reference(case, t_u):
 def test_mediated_effects_agree_with_the_reference(case, alpha):
     if not case.model.config.conditional_prior:
         with pytest.raises(ValueError, match="only with a conditional prior"):
-            image_mechanism.mediate_with(case.model, case.noises[1.0], case.changed, case.drawn, alpha=alpha)
+            image_mechanism.mediate(case.model, case.noises[1.0], case.changed, case.drawn, alpha=alpha)
         return
     drawn = case.noise(f"in/med_a{alpha}/eps_q")
     noise = case.see(case.x, drawn, 1.0)["noise"]

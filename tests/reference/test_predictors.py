@@ -77,7 +77,7 @@ def test_morpho_predictor_and_auxiliary_loss_agree_with_the_trace(traces):
 
     @jax.jit
     def read(images, intensity):
-        outputs = model(images, intensity)
+        outputs = model(images, {"intensity": intensity})
         return outputs, predictions.log_prob(GRAPH, outputs, targets), auxiliary.hard_loss(GRAPH, outputs, targets)
 
     outputs, log_prob, loss = read(trace["in/cf_x"].transpose(0, 2, 3, 1), scaled["intensity"][:, 0])

@@ -5,12 +5,12 @@ LoRA: Hu et al. 2021, arXiv 2106.09685. Parameters are nested dicts of arrays by
 
 import dataclasses
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jax.tree_util import tree_flatten_with_path
+from flax.traverse_util import flatten_dict, unflatten_dict
 
 from prism_jax import rng
 from prism_jax.sharding import dotted
@@ -18,7 +18,6 @@ from prism_jax.weights.lora import changed as changed
 
 UNET = (r"^unet\.",)
 UNET_AND_TEXT = (r"^unet\.", r"^text_encoder\.")
-CROSS_ATTENTION = (r"^unet\..*\.attn2\.",)  # the cross-attention layers
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -47,7 +46,7 @@ def split(weights: Mapping[str, Any], patterns: tuple[str, ...]) -> tuple[dict, 
     Raises:
       ValueError: a pattern matches no parameter.
     """
-    names = [dotted(path) for path, _ in tree_flatten_with_path(weights)[0]]
+    names = [dotted(path) for path in flatten_dict(weights)]
     for pattern in patterns:
         if not any(re.search(pattern, name) for name in names):
             raise ValueError(f"trained names {pattern!r}, which no parameter has; one is called {names[0]}")
@@ -57,8 +56,7 @@ def split(weights: Mapping[str, Any], patterns: tuple[str, ...]) -> tuple[dict, 
 
 def merge_dicts(a: Mapping[Any, Any], b: Mapping[Any, Any]) -> dict:
     """One nested dict of two that have no leaf in common."""
-    both = {key: merge_dicts(a[key], b[key]) for key in a.keys() & b.keys()}
-    return {**a, **b, **both}
+    return unflatten_dict(flatten_dict(a) | flatten_dict(b))
 
 
 def low_rank(weights: Mapping[str, Any], lora: Lora, seed: int) -> dict:
@@ -82,14 +80,7 @@ def low_rank(weights: Mapping[str, Any], lora: Lora, seed: int) -> dict:
     return jax.tree_util.tree_map_with_path(factors, matrices)
 
 
-def _chosen(tree: Mapping[Any, Any], is_chosen: Any, name: str = "") -> dict:
+def _chosen(tree: Mapping[Any, Any], is_chosen: Callable[[str], bool]) -> dict:
     """The leaves whose dotted path `is_chosen`, without empty dicts."""
-    chosen = {}
-    for key, value in tree.items():
-        here = f"{name}.{key}" if name else str(key)
-        if isinstance(value, Mapping):
-            part = _chosen(value, is_chosen, here)
-            chosen |= {key: part} if part else {}
-        elif is_chosen(here):
-            chosen[key] = value
-    return chosen
+    leaves = flatten_dict(tree).items()
+    return unflatten_dict({path: leaf for path, leaf in leaves if is_chosen(dotted(path))})

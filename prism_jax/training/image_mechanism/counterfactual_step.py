@@ -172,5 +172,5 @@ def imagined(
     kl, _ = elbo.divergence(descent, x[0].size)
     noise = image_mechanism.left_over(model, descent, x, drawn, 1.0)
     if model.config.conditional_prior:
-        noise = image_mechanism.mediate(model, noise, changed, keys("prior"), alpha=alpha)
+        noise = image_mechanism.mediate(model, noise, changed, elbo.draw(model.config, keys("prior")), alpha=alpha)
     return image_mechanism.predict(model, noise, changed, t_u=1.0), nll, kl
