@@ -19,6 +19,7 @@ from jax.experimental import multihost_utils
 from jax.sharding import Mesh
 from tqdm import tqdm
 
+from prism_jax import config as configs
 from prism_jax import entrypoint, rng, sharding
 from prism_jax.checkpoint import VALIDATION_LOSS, Checkpoints
 from prism_jax.sharding import ShardingConfig
@@ -71,43 +72,33 @@ class Hook:
     call: Callable[[TrainState, int, Log], Mapping[str, float] | None]
 
 
-def fit_options(config: Any) -> dict[str, Any]:
-    """The arguments of `fit` that the configuration of a run states."""
-    skip = getattr(config, "skip", SkipConfig())
-    return dict(config=config.loop, run=config.run, seed=config.seed, max_consecutive_skips=skip.max_consecutive)
-
-
 def fit(
     step_fn: Callable,
+    config: Any,
     *,
     create: Callable[[Any], TrainState],
     initial: Any,
     frozen: Any,
     batches: Batches,
-    config: LoopConfig,
-    run: str | Path,
-    seed: int,
     mesh: Mesh,
-    sharding_config: ShardingConfig | None = None,
     prepare: Callable | None = None,
     validate: Hook | None = None,
     hooks: Sequence[Hook] = (),
-    max_consecutive_skips: int = 10,
     peak: float | None = None,
 ) -> TrainState:
-    """Trains to `config.steps` in the folder `run`, from its latest checkpoint if there is one.
+    """Trains to `config.loop.steps` in the folder `config.run`, from its latest checkpoint if there is one.
 
     Args:
       step_fn: pure `(state, frozen, batch, rng) -> (state, metrics)`; jitted here and nowhere else.
+      config: of the run; it is written to `config.json`. Its `run`, `seed`, `loop`, and where it has them `skip` and
+        `sharding` (of the state; otherwise replicated) are read.
       create: `initial -> state`, pure; compiled so that the state is created sharded.
       initial: the argument of `create`, on the host: a pytree of arrays or None.
       frozen: a pytree of arrays that the step reads, replicated over `mesh`.
-      sharding_config: of the state; None: replicated.
       prepare: pure `(frozen, batch, rng, state.step) -> batch`, compiled separately and run before each step: the
         encoder's output must not depend on how the compiler fuses the step.
       validate: runs before the checkpoint of its step, which stores the validation loss that it returns.
       hooks: run after the checkpoint, so that their failure costs no step.
-      max_consecutive_skips: skipped batches in a row that stop the run.
       peak: steps per second at the matrix peak of all devices; the fraction reached is logged as "mfu".
 
     Raises:
@@ -115,24 +106,26 @@ def fit(
       FloatingPointError: too many batches in a row were skipped; their ids are in skipped.jsonl.
       OSError: no space for a checkpoint; earlier ones stay.
     """
-    run = Path(run)
-    with contextlib.closing(Checkpoints(run / "checkpoints", keep=config.keep, keep_best=config.keep_best)) as saved:
-        state, start, where = _first_state(create, initial, saved, batches, mesh, sharding_config or ShardingConfig())
+    configs.write(config, config.run)
+    max_skips = getattr(config, "skip", SkipConfig()).max_consecutive
+    run, loop, placement = Path(config.run), config.loop, getattr(config, "sharding", ShardingConfig())
+    with contextlib.closing(Checkpoints(run / "checkpoints", keep=loop.keep, keep_best=loop.keep_best)) as saved:
+        state, start, where = _first_state(create, initial, saved, batches, mesh, placement)
         del initial
-        if start >= config.steps and jax.process_index() == 0:
+        if start >= loop.steps and jax.process_index() == 0:
             print(f"{run} is already trained to step {start}; to continue, raise --loop.steps", file=sys.stderr)
         every_hook = hooks if validate is None else (validate, *hooks)
-        periods = {config.checkpoint_every, *(hook.every for hook in every_hook)} - {0}
+        periods = {loop.checkpoint_every, *(hook.every for hook in every_hook)} - {0}
         advance = _compiled(step_fn, prepare, mesh, where)
-        root = jax.jit(partial(rng.key, seed), out_shardings=sharding.replicated(mesh))()
-        log = Log(run, start, config.log_every, max_skips=max_consecutive_skips, peak=peak, board=config.tensorboard)
+        root = jax.jit(partial(rng.key, config.seed), out_shardings=sharding.replicated(mesh))()
+        log = Log(run, start, loop.log_every, max_skips=max_skips, peak=peak, board=loop.tensorboard)
         with contextlib.ExitStack() as stack:
             stack.enter_context(jax.set_mesh(mesh))
             stack.enter_context(contextlib.closing(log))
-            bar = stack.enter_context(_progress(config.steps, start))
-            profile = stack.enter_context(_profiled(config.profile, run))
+            bar = stack.enter_context(_progress(loop.steps, start))
+            profile = stack.enter_context(_profiled(loop.profile, run))
             asked_to_stop = stack.enter_context(_asked_to_stop())
-            for step in range(start + 1, config.steps + 1):
+            for step in range(start + 1, loop.steps + 1):
                 profile(step)
                 batch = next(batches)
                 with _compiling(bar) if step == start + 1 else contextlib.nullcontext():
@@ -141,7 +134,7 @@ def fit(
                 bar.update()
                 saved.poll()
                 is_stopping = asked_to_stop(step)
-                due = {every for every in periods if step % every == 0 or step == config.steps}
+                due = {every for every in periods if step % every == 0 or step == loop.steps}
                 if is_stopping or due:
                     log.flush()
                 measured = {}
@@ -149,7 +142,7 @@ def fit(
                     bar.set_description("validation")
                     measured = validate.call(state, step, log)
                     log.write(step, measured)
-                if is_stopping or config.checkpoint_every in due:
+                if is_stopping or loop.checkpoint_every in due:
                     bar.set_description("saving")
                     kept = {name: value for name, value in measured.items() if name == VALIDATION_LOSS}
                     saved.save(step, state, batches.get_state(), kept)

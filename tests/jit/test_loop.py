@@ -14,6 +14,7 @@ from prism_jax import entrypoint, rng, sharding
 from prism_jax.training import loop, optimizer
 from prism_jax.training import state as states
 from prism_jax.training.array_batches import ArrayBatches
+from prism_jax.training.classifier.run import ClassifierRun
 from tests.jit.test_checkpoint import full_disk
 
 TARGETS = np.random.default_rng(0).normal(size=(20, 16)).astype(np.float32)
@@ -37,20 +38,19 @@ def run(folder, *, steps=4, devices=None, hooks=(), scale=0.1, peak=0.1, targets
     mesh = sharding.make_mesh(devices)
     tx, schedule = optimizer.make_optimizer(optimizer.OptimizerConfig(peak=peak, warmup=0, decay="constant"), steps)
     bulk = jax.random.normal(jax.random.key(0), (4096,))  # makes checkpoints larger than all other files
+    options = {"steps": steps, "log_every": 1, "checkpoint_every": 100, "tensorboard": False} | config
+    skip = states.SkipConfig(max_consecutive=2)
     return loop.fit(
         partial(step, update=partial(states.update, tx=tx, schedule=schedule, ema_decay=0.9)),
+        ClassifierRun(
+            run=str(folder), seed=0, skip=skip, loop=loop.LoopConfig(**options)
+        ),  # any run with these options
         create=partial(states.create, tx=tx, ema=True),
         initial=jax.device_get({"x": jnp.zeros(16), "bulk": bulk}),
         frozen=sharding.to_global({"scale": np.float32(scale)}, sharding.replicated(mesh)),
         batches=ArrayBatches({"y": targets}, batch_size=8, seed=1),
-        config=loop.LoopConfig(
-            **{"steps": steps, "log_every": 1, "checkpoint_every": 100, "tensorboard": False} | config
-        ),
-        run=folder,
-        seed=0,
         mesh=mesh,
         hooks=hooks,
-        max_consecutive_skips=2,
     )
 
 

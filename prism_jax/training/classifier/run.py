@@ -20,7 +20,6 @@ from jax.sharding import Mesh
 from scipy.special import expit
 
 from prism_jax import classifier as classifiers
-from prism_jax import config as configs
 from prism_jax import rng, sharding
 from prism_jax.checkpoint import VALIDATION_LOSS
 from prism_jax.classifier import Classifier
@@ -40,7 +39,7 @@ from prism_jax.training.classifier.data import HeldOut
 from prism_jax.training.classifier.step import ClassifierObjective, Task, predict_fn, train_step
 from prism_jax.training.examples import Data
 from prism_jax.training.log import Log
-from prism_jax.training.loop import Hook, LoopConfig, fit, fit_options
+from prism_jax.training.loop import Hook, LoopConfig, fit
 from prism_jax.training.optimizer import OptimizerConfig, make_update
 from prism_jax.weights import pretrained
 
@@ -104,7 +103,6 @@ def train(config: ClassifierRun, mesh: Mesh) -> Classifier:
     task = task_of(config, [attributes for found in known for attributes in found])
     batches = classifier_data.stream(config.data, task.targets, known, batch_size=config.batch_size, seed=config.seed)
     held = classifier_data.held_out(dataclasses.replace(config.data, split="val", limit=config.validation.limit))
-    configs.write(config, config.run)
     network, options = network_of(config, task)
     graphdef, _ = nnx.split(pretrained.abstract(network, options))
     predict = predict_fn(graphdef, task, config.batch_size, mesh)
@@ -119,11 +117,11 @@ def train(config: ClassifierRun, mesh: Mesh) -> Classifier:
     )
     state = fit(
         step,
+        config,
         create=partial(first_state, network=network, options=options, config=config, tx=tx),
         initial=None,
         frozen=sharding.to_global(frozen, sharding.replicated(mesh)),
         batches=batches,
-        **fit_options(config),
         mesh=mesh,
         validate=validation(config, task, predict, held),
     )

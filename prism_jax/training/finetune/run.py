@@ -17,7 +17,6 @@ import numpy as np
 from flax import nnx
 from jax.sharding import Mesh
 
-from prism_jax import config as configs
 from prism_jax import flops, sharding
 from prism_jax.data.loading.latent_cache import LatentCache, Settings
 from prism_jax.data.sources import build
@@ -34,7 +33,7 @@ from prism_jax.training.finetune.encode import encode
 from prism_jax.training.finetune.lora import Lora
 from prism_jax.training.finetune.step import DenoisingObjective
 from prism_jax.training.finetune.validation import EvalContext, FinetuneValidation, Reconstructions, SampleGrid
-from prism_jax.training.loop import Batches, LoopConfig, fit, fit_options
+from prism_jax.training.loop import Batches, LoopConfig, fit
 from prism_jax.training.optimizer import OptimizerConfig, make_update
 from prism_jax.weights.files import fingerprint
 
@@ -117,7 +116,6 @@ def train(config: FinetuneRun, mesh: Mesh) -> states.TrainState:
         finetune_validation.samples(context, config.samples),
         finetune_validation.reconstructions(context, config.reconstructions),
     )
-    configs.write(config, config.run)
     step = partial(
         finetune_step.train_step,
         graphdefs=graphdefs,
@@ -130,13 +128,12 @@ def train(config: FinetuneRun, mesh: Mesh) -> states.TrainState:
     )
     return fit(
         step,
+        config,
         create=partial(states.create, tx=tx, ema=config.ema_decay is not None),
         initial=initial,
         frozen=context.frozen,
         batches=batches,
-        **fit_options(config),
         mesh=mesh,
-        sharding_config=config.sharding,
         prepare=None if is_encoded else partial(encode, objective=config.objective, parts=config.accumulate),
         validate=validate,
         hooks=hooks,

@@ -21,7 +21,6 @@ import jax
 from flax import nnx
 from jax.sharding import Mesh
 
-from prism_jax import config as configs
 from prism_jax import rng, sharding
 from prism_jax.classifier import Classifier
 from prism_jax.distributed import DistributedConfig
@@ -34,7 +33,7 @@ from prism_jax.training.ganterfactual import validation as ganterfactual_validat
 from prism_jax.training.ganterfactual.data import Sides, UnpairedBatches
 from prism_jax.training.ganterfactual.step import GanState, GANterfactualObjective, Networks, create, train_step
 from prism_jax.training.ganterfactual.validation import GANterfactualValidation
-from prism_jax.training.loop import LoopConfig, fit, fit_options
+from prism_jax.training.loop import LoopConfig, fit
 from prism_jax.training.optimizer import OptimizerConfig, make_update
 from prism_jax.weights import cyclegan, pretrained
 from prism_jax.weights.files import fingerprint
@@ -94,7 +93,6 @@ def check(config: GANterfactualRun, mesh: Mesh) -> Classifier:
 
 def train(config: GANterfactualRun, classifier: Classifier, data: Sides, held: Sides, mesh: Mesh) -> GanState:
     """Trains on `data`, measures on `held`; returns the last state."""
-    configs.write(config, config.run)
     tx, update = make_update(config)
     graphs = {name: nnx.split(pretrained.abstract(network, config.model))[0] for name, network in NETWORKS.items()}
     networks, attribute = Networks(**graphs), config.model.attribute
@@ -102,11 +100,11 @@ def train(config: GANterfactualRun, classifier: Classifier, data: Sides, held: S
     predict = ganterfactual_validation.predict_fn(networks, attribute, config.batch_size, mesh)
     state = fit(
         partial(train_step, networks=networks, attribute=attribute, objective=config.objective, update=update),
+        config,
         create=partial(create, config=config.model, pool=config.objective.pool, tx=tx),
         initial=untrained(config),
         frozen=frozen,
         batches=UnpairedBatches(data, batch_size=config.batch_size, seed=config.seed),
-        **fit_options(config),
         mesh=mesh,
         validate=ganterfactual_validation.validation(config, predict, frozen, held),
     )

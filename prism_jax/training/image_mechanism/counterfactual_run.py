@@ -45,7 +45,7 @@ from prism_jax.training.image_mechanism.counterfactual_step import (
 )
 from prism_jax.training.image_mechanism.run import average_decay
 from prism_jax.training.image_mechanism.validation import ImageMechanismValidation
-from prism_jax.training.loop import LoopConfig, fit, fit_options
+from prism_jax.training.loop import LoopConfig, fit
 from prism_jax.training.optimizer import OptimizerConfig, make_update
 from prism_jax.weights import hvae, predictors
 
@@ -147,7 +147,6 @@ def train(
     config: CounterfactualFinetuneRun, trained: Trained, data: Observed, held: Observed, mesh: Mesh
 ) -> CounterfactualState:
     """Trains on `data`, measures on `held`; returns the last state."""
-    configs.write(config, config.run)
     tx, update = make_update(config, decay=average_decay)
     ascent = optax.adamw(config.ascent, b1=config.optimizer.b1, b2=config.optimizer.b2, weight_decay=0.0)
     networks, params, frozen = taken_apart(trained, mesh)
@@ -164,11 +163,11 @@ def train(
     )
     state = fit(
         step,
+        config,
         create=partial(create, tx=tx, ascent=ascent),
         initial=params,
         frozen=frozen,
         batches=ArrayBatches(data.labelled(), batch_size=config.batch_size, seed=config.seed),
-        **fit_options(config),
         mesh=mesh,
         validate=counterfactual_validation.validation(config, predict, frozen, held),
     )

@@ -32,7 +32,7 @@ from prism_jax.training.array_batches import ArrayBatches
 from prism_jax.training.examples import Data
 from prism_jax.training.image_mechanism import validation as image_mechanism_validation
 from prism_jax.training.image_mechanism.validation import ImageMechanismValidation
-from prism_jax.training.loop import LoopConfig, fit, fit_options
+from prism_jax.training.loop import LoopConfig, fit
 from prism_jax.training.optimizer import OptimizerConfig, make_update
 from prism_jax.training.trained_weights import trained_weights
 from prism_jax.weights import hvae, pretrained
@@ -123,19 +123,17 @@ def main(config: ImageMechanismRun) -> None:
 
 def train(config: ImageMechanismRun, data: Observed, held: Observed, mesh: Mesh) -> None:
     """Trains on `data`, measures on `held`."""
-    configs.write(config, config.run)
     tx, update = make_update(config, decay=average_decay)
     graphdef, _ = nnx.split(pretrained.abstract(HVAE, config.model))
     step = partial(train_step, graphdef=graphdef, config=config, update=update)
     fit(
         sharding.gather_params_first(step, mesh),
+        config,
         create=partial(states.create, tx=tx, ema=True),
         initial=initial(config),
         frozen=None,
         batches=ArrayBatches(data.arrays(), batch_size=config.batch_size, seed=config.seed),
-        **fit_options(config),
         mesh=mesh,
-        sharding_config=config.sharding,
         validate=image_mechanism_validation.validation(config, graphdef, held, mesh),
     )
     if jax.process_index() == 0:

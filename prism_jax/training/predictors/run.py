@@ -35,7 +35,7 @@ from prism_jax.training.array_batches import ArrayBatches
 from prism_jax.training.examples import Data
 from prism_jax.training.finetune.lora import merge_dicts
 from prism_jax.training.image_mechanism.run import average_decay
-from prism_jax.training.loop import LoopConfig, fit, fit_options
+from prism_jax.training.loop import LoopConfig, fit
 from prism_jax.training.optimizer import OptimizerConfig, make_update
 from prism_jax.training.predictors import validation as predictors_validation
 from prism_jax.training.predictors.validation import PredictorsValidation
@@ -139,17 +139,16 @@ def main(config: PredictorsRun) -> None:
 
 def train(config: PredictorsRun, data: Observed, held: Observed, mesh: Mesh) -> PredictorState:
     """Trains on `data`, measures on `held`; returns the last state."""
-    configs.write(config, config.run)
     tx, update = make_update(config, decay=average_decay)
     graphdef, _ = nnx.split(pretrained.abstract(network_of(config), config.model))
     predict = predictors_validation.predict_fn(config, graphdef, mesh)
     state = fit(
         partial(train_step, graphdef=graphdef, config=config, update=update),
+        config,
         create=partial(create, tx=tx),
         initial=untrained(config),
         frozen=None,
         batches=ArrayBatches(data.labelled(), batch_size=config.batch_size, seed=config.seed),
-        **fit_options(config),
         mesh=mesh,
         validate=predictors_validation.validation(config, lambda state: predict(usable(state), held), held),
     )

@@ -18,7 +18,6 @@ import optax
 from flax import nnx
 from jax.sharding import Mesh
 
-from prism_jax import config as configs
 from prism_jax import rng, sharding
 from prism_jax.distributed import DistributedConfig
 from prism_jax.metrics.image import psnr
@@ -29,7 +28,7 @@ from prism_jax.training import state as states
 from prism_jax.training.array_batches import ArrayBatches
 from prism_jax.training.examples import Data
 from prism_jax.training.log import Log
-from prism_jax.training.loop import Hook, LoopConfig, fit, fit_options
+from prism_jax.training.loop import Hook, LoopConfig, fit
 from prism_jax.training.optimizer import OptimizerConfig, make_update
 from prism_jax.training.predict import predict_over_mesh
 from prism_jax.training.sample_images import write_pairs
@@ -128,17 +127,16 @@ def train(config: VAERun, mesh: Mesh) -> None:
     check(config, mesh)
     held = dataclasses.replace(config.data, split=config.validation.split, limit=config.validation.limit)
     data, held_out = (examples.load(part, factor=config.model.factor) for part in (config.data, held))
-    configs.write(config, config.run)
     tx, update = make_update(config)
     graphdef, _ = nnx.split(pretrained.abstract(AutoencoderKL, config.model))
     predict = predict_fn(graphdef, config.batch_size, mesh)
     state = fit(
         partial(train_step, graphdef=graphdef, config=config, update=update),
+        config,
         create=partial(first_state, config=config, tx=tx),
         initial=given,
         frozen=None,
         batches=ArrayBatches({"image": data.images, "id": data.ids}, batch_size=config.batch_size, seed=config.seed),
-        **fit_options(config),
         mesh=mesh,
         hooks=hooks(config, predict, held_out.images),
     )
