@@ -1,5 +1,6 @@
 """Values of a causal graph's attributes, from the attributes of an example."""
 
+import sys
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -19,19 +20,31 @@ def observe(attributes: schema.Attributes, graph: Graph) -> dict[str, float] | N
     the data set has no finding of that name, its classes are findings: the one that is there, alone, or "no finding".
     """
     values = {node.name: _value(node, attributes) for node in graph.nodes}
-    is_known = all(value is not None and not node_misfits(graph[name], value) for name, value in values.items())
-    return values if is_known else None
+    fits = lambda name, value: value is not None and not graph[name].values.misfit(np.array(value))
+    return values if all(fits(*item) for item in values.items()) else None
+
+
+def observe_all(source: Sequence[schema.Example], graph: Graph, name: str) -> tuple[list[int], dict[str, np.ndarray]]:
+    """Places of the examples that state every attribute of `graph`, and the `columns` of these; images stay undecoded.
+
+    Prints how many are left out.
+
+    Raises:
+      ValueError: there are none; `name` is the source in the message.
+    """
+    rows = {i: observe(source[i].attributes, graph) for i in range(len(source))}
+    known = {i: row for i, row in rows.items() if row is not None}
+    if not known:
+        raise ValueError(f"no image of {name} has all of {', '.join(graph.names)}; use another graph or data set")
+    if len(known) < len(rows):
+        print(f"{len(rows) - len(known)} of {len(rows)} images of {name} left out: attributes unknown", file=sys.stderr)
+    return list(known), columns(list(known.values()), graph)
 
 
 def columns(observed: Sequence[Mapping[str, float]], graph: Graph) -> dict[str, np.ndarray]:
     """Rows of `observe` as arrays [n] by attribute: float32, int32 for classes."""
     dtype = lambda name: np.int32 if graph[name].values.classes else np.float32
     return {name: np.array([row[name] for row in observed], dtype(name)) for name in graph.names}
-
-
-def node_misfits(node: Node, value: float) -> bool:
-    """True if the value is out of the attribute's range."""
-    return bool(node.values.misfit(np.array([value])).any())
 
 
 def _value(node: Node, attributes: schema.Attributes) -> float | None:

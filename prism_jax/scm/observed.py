@@ -62,22 +62,15 @@ def of_examples(source: Sequence[Example], graph: Graph, *, size: int, fit: tran
     Raises:
       ValueError: there are none; `name` is the source in the message.
     """
-    images, rows, ids, subjects = [], [], [], []
-    for i in tqdm(range(len(source)), desc=f"reading {name}", unit="image", mininterval=5):
-        example = source[i]
-        observed = observations.observe(example.attributes, graph)
-        if observed is None:
-            continue
+    places, columns = observations.observe_all(source, graph, name)
+    images, ids, subjects = np.empty((len(places), size, size, 1), np.uint8), [], []
+    for i, place in enumerate(tqdm(places, desc=f"reading {name}", unit="image", mininterval=5)):
+        example = source[place]
         image = transforms.to_input(transforms.decode(example.image), size, fit, factor=1)
-        images.append(to_uint8(image[..., :1]))
-        rows.append(observed)
+        images[i] = to_uint8(image[..., :1])
         ids.append(example.id)
         subjects.append(example.patient)
-    if not rows:
-        raise ValueError(f"no image of {name} has all of {', '.join(graph.names)}; use another graph or data set")
-    if len(rows) < len(source):
-        print(f"{len(source) - len(rows)} of {len(source)} images left out: attributes unknown", file=sys.stderr)
-    observed = of_columns(np.stack(images), observations.columns(rows, graph), np.array(ids, np.int64), graph)
+    observed = of_columns(images, columns, np.array(ids, np.int64), graph)
     return dataclasses.replace(observed, subjects=np.array(subjects))
 
 

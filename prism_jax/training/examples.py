@@ -10,7 +10,6 @@ import jax
 import numpy as np
 from tqdm import tqdm
 
-from prism_jax.data import transforms
 from prism_jax.data.captions import phrases, templates
 from prism_jax.data.captions.templates import CaptionConfig
 from prism_jax.data.loading import pipeline
@@ -19,6 +18,7 @@ from prism_jax.data.loading.mixture import Component, Mixture
 from prism_jax.data.schema import Attributes, Example
 from prism_jax.pixels import to_uint8
 
+READ_AT_ONCE = 64  # images
 Tokenize = Callable[[list[str]], np.ndarray]
 """Texts -> int32 [n, 77]; ValueError for one that is too long."""
 
@@ -61,24 +61,25 @@ class Data:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Examples:
-    """n examples in the order of the build."""
+    """n examples in memory, in the order of the build."""
 
     images: np.ndarray  # uint8 [n, h, w], grey
     ids: np.ndarray  # int64 [n]
+    attributes: tuple[Attributes, ...]
+    patients: np.ndarray  # str [n]
 
 
-def load(data: Data, *, factor: int) -> Examples:
-    """All images of `data`; `factor` is the VAE's. Raises ValueError where there is no such data set."""
-    transforms.frame(data.size, factor=factor)
+def load(data: Data, *, factor: int = 1) -> Examples:
+    """All images of `data`; `factor` is the VAE's. Raises ValueError where there is no such data set or split."""
     source = open_split(data)
-    count = len(source)
-    images, ids = np.empty((count, data.size, data.size), np.uint8), np.empty(count, np.int64)
-    for i in tqdm(range(count), desc=f"reading {data.folder} {data.split}", unit="image", mininterval=5):
-        example = source[i]
-        pixels = transforms.to_input(transforms.decode(example.image), data.size, data.fit, factor=factor)
-        images[i] = to_uint8(pixels[..., 0])
-        ids[i] = example.id
-    return Examples(images=images, ids=ids)
+    options = dict(size=data.size, fit=data.fit, factor=factor, crop=data.crop)
+    images = np.empty((len(source), data.size, data.size), np.uint8)
+    starts = tqdm(range(0, len(source), READ_AT_ONCE), desc=f"reading {data.folder} {data.split}", mininterval=5)
+    for start, batch in zip(starts, pipeline.batches(source, READ_AT_ONCE, **options), strict=True):
+        images[start : start + READ_AT_ONCE] = to_uint8(batch["image"][batch["mask"]][..., 0])
+    known = [(example.id, example.attributes, example.patient) for example in source]
+    ids, attributes, patients = zip(*known, strict=True) if known else ((), (), ())
+    return Examples(images=images, ids=np.array(ids, np.int64), attributes=attributes, patients=np.array(patients))
 
 
 def open_split(data: Data) -> Sequence[Example]:
@@ -117,7 +118,7 @@ def captioned(batch: Mapping[str, Any], *, tokenize: Tokenize, weigh: Callable[.
 def image_stream(data: Data, tokenize: Tokenize, *, batch_size: int, seed: int, factor: int) -> Stream:
     """The stream of the images of `data`; each process gets its part of `batch_size`."""
     sources = open_all(data)
-    drawn = sample_from(data, sources, lambda source: [example.attributes for example in source])
+    drawn = sample_from(data, sources, [(example.attributes for example in source) for source in sources])
     caption = captioner(data, tokenize)
     read = batches(data, drawn, batch_size=batch_size, seed=seed, factor=factor, caption=caption)
     findings = (example.attributes.findings for source in sources for example in source)
@@ -165,7 +166,7 @@ def latent_stream(data: Data, latents: Latents, tokenize: Tokenize, *, batch_siz
         return arrays | described
 
     batches = pipeline.iterate(
-        sample_from(data, [latents], lambda source: [example.attributes for example in source.examples]),
+        sample_from(data, [latents], [(example.attributes for example in latents.examples)]),
         batch_size // jax.process_count(),
         prepare,
         seed=seed,
@@ -178,23 +179,22 @@ def latent_stream(data: Data, latents: Latents, tokenize: Tokenize, *, batch_siz
 
 
 def sample_from(
-    data: Data, sources: Sequence[Sequence[Any]], known: Callable[[Any], list[Attributes]]
+    data: Data, sources: Sequence[Sequence[Any]], known: Sequence[Iterable[Attributes]]
 ) -> Sequence[Any] | Mixture:
-    """The one source, or a mixture by the weights and classes of `data`; `known` gives a source's attributes.
+    """The one source, or a mixture by the weights and classes of `data`; `known` has each source's attributes.
 
     Raises:
       ValueError: no example of a source has the finding `data.balanced_sampling_on`, or is known not to have it.
     """
-    if data.balanced_sampling_on is None and len(sources) == 1:
+    finding = data.balanced_sampling_on
+    if finding is None and len(sources) == 1:
         return sources[0]
-    rates = (1.0, *(other.weight for other in data.extra))
-    classes = lambda source: finding_classes(data.balanced_sampling_on, known(source))
-    options = lambda source: {} if data.balanced_sampling_on is None else {"classes": classes(source)}
-    pairs = zip(sources, rates, strict=True)
-    return Mixture(components=tuple(Component(examples=s, weight=rate, **options(s)) for s, rate in pairs))
+    classes = [None if finding is None else finding_classes(finding, attributes) for attributes in known]
+    parts = zip(sources, (1.0, *(other.weight for other in data.extra)), classes, strict=True)
+    return Mixture(components=tuple(Component(examples=s, weight=rate, classes=each) for s, rate, each in parts))
 
 
-def finding_classes(name: str, known: Sequence[Attributes]) -> np.ndarray:
+def finding_classes(name: str, known: Iterable[Attributes]) -> np.ndarray:
     """int [n]: 1 with the finding, 0 without it, -1 where that is not known."""
     states = [finding_state(name, attributes.findings) for attributes in known]
     if not {True, False} <= set(states):

@@ -7,7 +7,7 @@ import json
 import os
 import socket
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from jax.sharding import Mesh
 from prism_jax import config as configs
 from prism_jax import sharding
 from prism_jax.atomic import atomic_write
+from prism_jax.weights import pretrained
 
 LOCK, HOLDER = ".lock", ".lock.json"
 # Settings that may change when a run is resumed: they do not change the result of the next training step.
@@ -118,6 +119,15 @@ def check_validated_checkpoints(config: Any) -> None:
     every, kept = config.validation.every, config.loop.checkpoint_every
     if every and kept % every:
         raise ValueError(f"loop.checkpoint_every {kept} is no multiple of validation.every {every}; make it one")
+
+
+def write_model(run: str | Path, save: Callable, network: Any, graph: Any, about: Mapping[str, Any]) -> None:
+    """Writes `model/` into a run folder: the `network` by `save`, its causal `graph`, and `about` its training."""
+    folder = Path(run) / "model"
+    save(network, folder)
+    configs.write(graph, folder / "graph")
+    pretrained.write_json(about, folder / "training.json")
+    announce(folder, f"averaged weights of step {about['step']}")
 
 
 def announce(result: str | Path, summary: str) -> None:

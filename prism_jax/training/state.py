@@ -9,8 +9,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import optax
-from flax import struct
+from flax import nnx, struct
 
+from prism_jax import rng
 from prism_jax.checkpoint import Checkpoints
 
 MEAN_DECAY = 0.98  # of the running mean of the gradient norm
@@ -62,6 +63,11 @@ def create(params: Any, tx: optax.GradientTransformation, *, ema: bool) -> Train
         updates=jnp.int32(0),
         grad_norm=jnp.float32(0),
     )
+
+
+def untrained(network: type[nnx.Module], options: Any, seed: int, *, stream: str = "init") -> dict[str, Any]:
+    """The initial parameters of a network with these options, nested by name."""
+    return nnx.to_pure_dict(nnx.state(network(options, rngs=nnx.Rngs(rng.stream(rng.key(seed), stream)))))
 
 
 def update(

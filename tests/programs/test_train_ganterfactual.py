@@ -91,7 +91,7 @@ def test_a_step_keeps_the_shapes_of_the_state(folder, data):
     before = jax.eval_shape(start, drawn_on_the_host(config))
     step = partial(
         ganterfactual_step.train_step,
-        networks=ganterfactual_step.Networks(**graphs),
+        networks=graphs,
         attribute=ATTRIBUTE,
         objective=config.objective,
         update=partial(states.update, tx=tx, schedule=schedule, ema_decay=None),

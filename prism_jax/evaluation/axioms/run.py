@@ -27,12 +27,13 @@ from prism_jax.evaluation.axioms.generate import CounterfactualGenerator, Counte
 from prism_jax.evaluation.axioms.interventions import Intervention
 from prism_jax.evaluation.axioms.measure import Evaluator
 from prism_jax.evaluation.axioms.report import Results
-from prism_jax.scm import folder, observations, observed, predictions
+from prism_jax.scm import folder, observations, predictions
 from prism_jax.scm.attributes import AttributeModel
 from prism_jax.scm.graph import Graph
 from prism_jax.scm.image_mechanism import CounterfactualConfig
 from prism_jax.scm.observed import Digits, Observed
 from prism_jax.stats.intervals import BootstrapConfig
+from prism_jax.training import observed_images
 from prism_jax.weights import hvae
 from prism_jax.weights import predictors as predictor_weights
 from prism_jax.weights.files import fingerprint
@@ -100,7 +101,7 @@ def main(config: AxiomsRun) -> None:
     """Generates the missing counterfactuals, measures them, and writes the run folder."""
     mechanisms, evaluator = check(config)
     graph = mechanisms.graph
-    data = load(config.data, graph)
+    data = observed_images.load(config.data, graph)
     mechanisms.check(data.attributes)
     configs.write(config, config.run)
     marginal = marginal_of(config.data, graph)
@@ -170,15 +171,6 @@ def counterfactuals_folder(config: AxiomsRun) -> Path:
     """The folder of the generated images; "made" in runs before 0.2."""
     old = Path(config.run) / "made"
     return old if old.is_dir() else Path(config.run) / "counterfactuals"
-
-
-def load(data: Digits | DatasetSplit, graph: Graph) -> Observed:
-    """The images whose attributes in `graph` are all known."""
-    if isinstance(data, Digits):
-        return observed.of_digits(data, graph)
-    source, name = pipeline.open_split(data.folder, data.split), f"{data.folder} {data.split}"
-    examples = [source[i] for i in range(min(len(source), data.limit or len(source)))]
-    return observed.of_examples(examples, graph, size=data.size, fit=data.fit, name=name)
 
 
 def marginal_of(data: Digits | DatasetSplit, graph: Graph) -> dict[str, np.ndarray]:

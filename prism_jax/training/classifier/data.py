@@ -1,6 +1,5 @@
-"""Labelled images for classifier training: a stream of batches, and arrays in memory."""
+"""Stream of labelled images for classifier training."""
 
-import dataclasses
 from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
@@ -8,13 +7,9 @@ from typing import Any
 import numpy as np
 
 from prism_jax.data import targets
-from prism_jax.data.loading import pipeline
 from prism_jax.data.schema import Attributes
-from prism_jax.pixels import to_uint8
 from prism_jax.training import examples
 from prism_jax.training.examples import Data
-
-READ_AT_ONCE = 64
 
 
 def labelled(batch: Mapping[str, Any], *, names: Sequence[str], weigh: Any) -> dict[str, np.ndarray]:
@@ -44,34 +39,11 @@ def stream(
       known: as `known_of` gives it.
     """
     sources = examples.open_all(data)
-    by_source = {id(source): list(found) for source, found in zip(sources, known, strict=True)}
-    drawn = examples.sample_from(data, sources, lambda source: by_source[id(source)])
+    drawn = examples.sample_from(data, sources, known)
     batches = examples.batches(data, drawn, batch_size=batch_size, seed=seed, factor=1)
     findings = (attributes.findings for found in known for attributes in found)
     weigh = examples.weights(data.class_weight_on, findings)
     return examples.Stream(batches, partial(labelled, names=names, weigh=weigh))
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class HeldOut:
-    """n examples in the order of the build."""
-
-    images: np.ndarray  # uint8 [n, h, w], grey
-    attributes: tuple[Attributes, ...]
-    patients: np.ndarray  # str [n]
-
-
-def held_out(data: Data) -> HeldOut:
-    """All images of one split in memory; ValueError where there is no such data set or split."""
-    source = examples.open_split(data)
-    batches = pipeline.batches(source, READ_AT_ONCE, size=data.size, fit=data.fit, factor=1, crop=data.crop)
-    images = [to_uint8(batch["image"][batch["mask"]][..., 0]) for batch in batches]
-    labelled = [(example.attributes, example.patient) for example in source]
-    return HeldOut(
-        images=np.concatenate(images),
-        attributes=tuple(attributes for attributes, _ in labelled),
-        patients=np.array([patient for _, patient in labelled]),
-    )
 
 
 def positive_weights(labels: np.ndarray, at_most: float) -> np.ndarray:

@@ -5,7 +5,6 @@ of the averaged weights on the split val), calibrated on that split, and `test.j
 """
 
 import dataclasses
-import json
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -20,7 +19,7 @@ from jax.sharding import Mesh
 from scipy.special import expit
 
 from prism_jax import classifier as classifiers
-from prism_jax import rng, sharding
+from prism_jax import sharding
 from prism_jax.checkpoint import VALIDATION_LOSS
 from prism_jax.classifier import Classifier
 from prism_jax.data import targets
@@ -35,9 +34,8 @@ from prism_jax.training import state as states
 from prism_jax.training.classifier import data as classifier_data
 from prism_jax.training.classifier.augment import Augmentation
 from prism_jax.training.classifier.calibration import calibrated
-from prism_jax.training.classifier.data import HeldOut
 from prism_jax.training.classifier.step import ClassifierObjective, Task, predict_fn, train_step
-from prism_jax.training.examples import Data
+from prism_jax.training.examples import Data, Examples
 from prism_jax.training.log import Log
 from prism_jax.training.loop import Hook, LoopConfig, fit
 from prism_jax.training.optimizer import OptimizerConfig, make_update
@@ -102,7 +100,7 @@ def train(config: ClassifierRun, mesh: Mesh) -> Classifier:
     known = classifier_data.known_of(config.data)
     task = task_of(config, [attributes for found in known for attributes in found])
     batches = classifier_data.stream(config.data, task.targets, known, batch_size=config.batch_size, seed=config.seed)
-    held = classifier_data.held_out(dataclasses.replace(config.data, split="val", limit=config.validation.limit))
+    held = examples.load(dataclasses.replace(config.data, split="val", limit=config.validation.limit))
     network, options = network_of(config, task)
     graphdef, _ = nnx.split(pretrained.abstract(network, options))
     predict = predict_fn(graphdef, task, config.batch_size, mesh)
@@ -186,11 +184,10 @@ def network_of(config: ClassifierRun, task: Task) -> tuple[type[nnx.Module], Any
 
 def first_state(initial: None, *, network: type, options: Any, config: ClassifierRun, tx: Any) -> states.TrainState:
     """The state before the first step, from seeded parameters."""
-    module = network(options, rngs=nnx.Rngs(rng.stream(rng.key(config.seed), "init")))
-    return states.create(nnx.to_pure_dict(nnx.state(module)), tx, ema=config.ema_decay is not None)
+    return states.create(states.untrained(network, options, config.seed), tx, ema=config.ema_decay is not None)
 
 
-def validation(config: ClassifierRun, task: Task, predict: Callable, held: HeldOut) -> Hook:
+def validation(config: ClassifierRun, task: Task, predict: Callable, held: Examples) -> Hook:
     """The hook that validates the averaged weights; the validation loss is 1 - mean AUROC."""
     labels, ages = targets.values(held.attributes, task.targets), targets.ages(held.attributes)
 
@@ -209,7 +206,7 @@ def validation(config: ClassifierRun, task: Task, predict: Callable, held: HeldO
 
 
 def calibrated_on(
-    held: HeldOut, predictions: Mapping[str, np.ndarray], classifier: Classifier, task: Task
+    held: Examples, predictions: Mapping[str, np.ndarray], classifier: Classifier, task: Task
 ) -> Classifier:
     """The classifier with temperature and shift fitted to its `predictions` for the held-out images."""
     labels = targets.values(held.attributes, task.targets)
@@ -220,9 +217,7 @@ def calibrated_on(
 def finish(config: ClassifierRun, classifier: Classifier, predict: Callable, params: Any) -> None:
     """Writes the classifier, and its metrics on the split `config.validation.test_split` (process 0 only)."""
     split = config.validation.test_split
-    held = (
-        None if split is None else classifier_data.held_out(dataclasses.replace(config.data, split=split, limit=None))
-    )
+    held = None if split is None else examples.load(dataclasses.replace(config.data, split=split, limit=None))
     predictions = None if held is None else predict(params, held.images)  # by all processes together
     if jax.process_index() != 0:
         return
@@ -233,12 +228,12 @@ def finish(config: ClassifierRun, classifier: Classifier, predict: Callable, par
     if held is None:
         return
     report = measured(classifier, held, predictions)
-    (run / f"{split}.json").write_text(json.dumps(report, indent=2) + "\n")
+    pretrained.write_json(report, run / f"{split}.json")
     run_folder.print_report(report, split)
 
 
 def measured(
-    classifier: Classifier, held: HeldOut, predictions: Mapping[str, np.ndarray]
+    classifier: Classifier, held: Examples, predictions: Mapping[str, np.ndarray]
 ) -> dict[str, dict[str, dict]]:
     """Metrics of a calibrated classifier with intervals, by target and name; `predictions` are uncalibrated."""
     logits = predictions["logits"] / np.asarray(classifier.temperature) + np.asarray(classifier.shift)

@@ -15,6 +15,7 @@ from prism_jax.data.captions.templates import PLAIN
 from prism_jax.data.loading import pipeline
 from prism_jax.stable_diffusion import load_tokenizer
 from prism_jax.training import run_folder
+from prism_jax.weights import pretrained
 
 START, END = "<|startoftext|>", "<|endoftext|>"
 WORD_END = "</w>"
@@ -70,7 +71,7 @@ def write(vocab: list[str], merges: list[tuple[str, str]], folder: Path) -> None
     }
     (folder / "merges.txt").write_text("\n".join(lines) + "\n")
     (folder / "vocab.json").write_text(json.dumps(_ids(vocab), ensure_ascii=False) + "\n")
-    (folder / "tokenizer_config.json").write_text(json.dumps(options, indent=2) + "\n")
+    pretrained.write_json(options, folder / "tokenizer_config.json")
 
 
 def learn(texts: Iterable[str], vocab_size: int) -> tuple[list[str], list[tuple[str, str]]]:

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from prism_jax.data import targets
+from prism_jax.training import examples
 from prism_jax.training.array_batches import ArrayBatches
-from prism_jax.training.classifier import data as classifier_data
 from prism_jax.training.examples import Data
 
 
@@ -37,7 +37,7 @@ def load(data: Data, attribute: str) -> Sides:
     Raises:
       ValueError: there is no such data set, or it has no image with the attribute, or none without.
     """
-    images = classifier_data.held_out(data)
+    images = examples.load(data)
     states = targets.values(images.attributes, [attribute])[:, 0]
     labelled = np.flatnonzero(~np.isnan(states))
     has = states[labelled] == 1

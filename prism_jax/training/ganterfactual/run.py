@@ -11,7 +11,6 @@ The run folder gets, besides what every run has, `model/`: config.json and safet
 """
 
 import dataclasses
-import json
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -21,7 +20,7 @@ import jax
 from flax import nnx
 from jax.sharding import Mesh
 
-from prism_jax import rng, sharding
+from prism_jax import sharding
 from prism_jax.classifier import Classifier
 from prism_jax.distributed import DistributedConfig
 from prism_jax.models.cyclegan import CycleGANConfig, Discriminators, Generators
@@ -31,7 +30,7 @@ from prism_jax.training.examples import Data
 from prism_jax.training.ganterfactual import data as ganterfactual_data
 from prism_jax.training.ganterfactual import validation as ganterfactual_validation
 from prism_jax.training.ganterfactual.data import Sides, UnpairedBatches
-from prism_jax.training.ganterfactual.step import GanState, GANterfactualObjective, Networks, create, train_step
+from prism_jax.training.ganterfactual.step import GanState, GANterfactualObjective, create, train_step
 from prism_jax.training.ganterfactual.validation import GANterfactualValidation
 from prism_jax.training.loop import LoopConfig, fit
 from prism_jax.training.optimizer import OptimizerConfig, make_update
@@ -94,10 +93,10 @@ def check(config: GANterfactualRun, mesh: Mesh) -> Classifier:
 def train(config: GANterfactualRun, classifier: Classifier, data: Sides, held: Sides, mesh: Mesh) -> GanState:
     """Trains on `data`, measures on `held`; returns the last state."""
     tx, update = make_update(config)
-    graphs = {name: nnx.split(pretrained.abstract(network, config.model))[0] for name, network in NETWORKS.items()}
-    networks, attribute = Networks(**graphs), config.model.attribute
+    networks = {name: nnx.split(pretrained.abstract(network, config.model))[0] for name, network in NETWORKS.items()}
+    generators, attribute = networks["generators"], config.model.attribute
     frozen = sharding.to_global(jax.device_get(classifier), sharding.replicated(mesh))
-    predict = ganterfactual_validation.predict_fn(networks, attribute, config.batch_size, mesh)
+    predict = ganterfactual_validation.predict_fn(generators, attribute, config.batch_size, mesh)
     state = fit(
         partial(train_step, networks=networks, attribute=attribute, objective=config.objective, update=update),
         config,
@@ -108,30 +107,26 @@ def train(config: GANterfactualRun, classifier: Classifier, data: Sides, held: S
         mesh=mesh,
         validate=ganterfactual_validation.validation(config, predict, frozen, held),
     )
-    finish(config, state, networks, lambda params: predict(params, frozen, held), held)
+    finish(config, state, generators, lambda params: predict(params, frozen, held), held)
     return state
 
 
 def untrained(config: GANterfactualRun) -> dict[str, Any]:
     """The parameters before the first step, on the host."""
-    root = rng.key(config.seed)
-    networks = {
-        name: network(config.model, rngs=nnx.Rngs(rng.stream(root, f"init {name}")))
-        for name, network in NETWORKS.items()
-    }
-    return jax.device_get({name: nnx.to_pure_dict(nnx.state(network)) for name, network in networks.items()})
+    draw = lambda name: states.untrained(NETWORKS[name], config.model, config.seed, stream=f"init {name}")
+    return jax.device_get({name: draw(name) for name in NETWORKS})
 
 
-def finish(config: GANterfactualRun, state: GanState, networks: Networks, predict: Callable, held: Sides) -> None:
+def finish(config: GANterfactualRun, state: GanState, graphdef: nnx.GraphDef, predict: Callable, held: Sides) -> None:
     """Writes the generators, the name of the classifier in their loss, and that classifier's validation results."""
     predictions = predict(state.generators.params)  # by all processes together
     report = ganterfactual_validation.measured(predictions, held, config)
     if jax.process_index() != 0:
         return
     run, step = Path(config.run), int(state.generators.step)
-    cyclegan.save(nnx.merge(networks.generators, jax.device_get(state.generators.params)), run / "model")
+    cyclegan.save(nnx.merge(graphdef, jax.device_get(state.generators.params)), run / "model")
     about = {"step": step, "seed": config.seed, cyclegan.CLASSIFIER: fingerprint(config.classifier)}
-    (run / "model" / cyclegan.TRAINING).write_text(json.dumps(about, indent=2) + "\n")
-    (run / "validation.json").write_text(json.dumps(report, indent=2) + "\n")
+    pretrained.write_json(about, run / "model" / cyclegan.TRAINING)
+    pretrained.write_json(report, run / "validation.json")
     run_folder.announce(run / "model", f"generators of step {step}")
     run_folder.print_report(report, config.validation.split)

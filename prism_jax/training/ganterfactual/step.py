@@ -55,14 +55,6 @@ class GanState:
     pools: dict[str, Pool]  # generated images by kind
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Networks:
-    """Structure of the networks, without their parameters."""
-
-    generators: nnx.GraphDef
-    discriminators: nnx.GraphDef
-
-
 def create(
     initial: Mapping[str, Any], *, config: CycleGANConfig, pool: int, tx: optax.GradientTransformation
 ) -> GanState:
@@ -81,17 +73,21 @@ def train_step(
     batch: Batch,
     key: jax.Array,
     *,
-    networks: Networks,
+    networks: Mapping[str, nnx.GraphDef],
     attribute: str,
     objective: GANterfactualObjective,
     update: Callable,
 ) -> tuple[GanState, dict[str, jax.Array]]:
-    """One update of the generators, and one of the discriminators on the images generated before it."""
+    """One update of the generators, and one of the discriminators on the images generated before it.
+
+    Args:
+      networks: structure of "generators" and "discriminators", without their parameters.
+    """
     real = {kind: from_uint8(batch[kind]) for kind in HAS}
-    critics = nnx.merge(networks.discriminators, state.discriminators.params)
+    critics = nnx.merge(networks["discriminators"], state.discriminators.params)
 
     def of_generators(params):
-        generators = nnx.merge(networks.generators, params)
+        generators = nnx.merge(networks["generators"], params)
         return generator_loss(generators, critics, frozen, real, attribute=attribute, objective=objective)
 
     (loss, (parts, generated)), grads = jax.value_and_grad(of_generators, has_aux=True)(state.generators.params)
@@ -103,7 +99,7 @@ def train_step(
         shown[kind], pools[kind] = exchanged(state.pools[kind], generated[kind], keys)
 
     def of_discriminators(params):
-        return discriminator_loss(nnx.merge(networks.discriminators, params), real, shown)
+        return discriminator_loss(nnx.merge(networks["discriminators"], params), real, shown)
 
     (critic_loss, critic_parts), critic_grads = jax.value_and_grad(of_discriminators, has_aux=True)(
         state.discriminators.params

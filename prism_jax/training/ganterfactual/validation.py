@@ -18,7 +18,7 @@ from prism_jax.classifier import Classifier
 from prism_jax.pixels import from_uint8
 from prism_jax.stats.intervals import BootstrapConfig, bootstrap, proportion
 from prism_jax.training.ganterfactual.data import Sides
-from prism_jax.training.ganterfactual.step import GanState, Networks, attribute_logits
+from prism_jax.training.ganterfactual.step import GanState, attribute_logits
 from prism_jax.training.log import Log
 from prism_jax.training.loop import Hook
 from prism_jax.training.predict import predict_over_mesh
@@ -43,13 +43,11 @@ class GANterfactualValidation:
 
 
 def predict_fn(
-    networks: Networks, attribute: str, batch_size: int, mesh: Mesh
+    graphdef: nnx.GraphDef, attribute: str, batch_size: int, mesh: Mesh
 ) -> Callable[[Any, Classifier, Sides], dict[str, dict[str, np.ndarray]]]:
     """`predict(params, classifier, sides)`, by way: "image" [n, h, w, 1], the translated image; "hit" [n], whether the
     classifier gives it the class it was translated into; "l1" [n], its mean distance to the original in [-1, 1]."""
-    forward = lambda params, classifier, batch: predict_batch(
-        nnx.merge(networks.generators, params), classifier, batch, attribute
-    )
+    forward = lambda params, classifier, batch: predict_batch(nnx.merge(graphdef, params), classifier, batch, attribute)
     predict_all = predict_over_mesh(forward, batch_size, mesh)
 
     def predict(params, classifier, sides):

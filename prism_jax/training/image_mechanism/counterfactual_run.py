@@ -9,7 +9,6 @@ The run folder gets, besides what every run has, `model/` as train.image_mechani
 """
 
 import dataclasses
-import json
 import sys
 from collections.abc import Callable
 from functools import partial
@@ -39,7 +38,6 @@ from prism_jax.training.image_mechanism.counterfactual_step import (
     CounterfactualObjective,
     CounterfactualState,
     Judged,
-    Networks,
     create,
     train_step,
 )
@@ -89,10 +87,6 @@ class Trained:
     mechanisms: AttributeModel
     predictor: predictors.Predictor
 
-    @property
-    def graph(self) -> Graph:
-        return self.mechanisms.graph
-
 
 def main(config: CounterfactualFinetuneRun) -> None:
     """Trains, then writes `model/` into the run folder."""
@@ -101,7 +95,7 @@ def main(config: CounterfactualFinetuneRun) -> None:
     trained = load(config)
     check(config, trained, mesh)
     held = dataclasses.replace(config.data, split=config.validation.split, limit=config.validation.limit)
-    data, held = (observed_images.load(part, trained.graph) for part in (config.data, held))
+    data, held = (observed_images.load(part, trained.mechanisms.graph) for part in (config.data, held))
     with run_folder.locked(config.run):
         train(config, trained, data, held, mesh)
 
@@ -124,7 +118,7 @@ def load(config: CounterfactualFinetuneRun) -> Trained:
 
 def opened(config: CounterfactualFinetuneRun, name: str, read: Callable[[str], Any]) -> Any:
     """The result of `read` for the folder in option `name`; ValueError, naming that option, where it fails."""
-    path, made_by = getattr(config, name), "scm" if name == "image" else name
+    path, made_by = getattr(config, name), "image_mechanism" if name == "image" else name
     try:
         return read(path)
     except (ValueError, OSError) as error:
@@ -134,7 +128,7 @@ def opened(config: CounterfactualFinetuneRun, name: str, read: Callable[[str], A
 def check(config: CounterfactualFinetuneRun, trained: Trained, mesh: Mesh) -> None:
     """Raises ValueError for options that do not fit, before anything slow."""
     run_folder.check_images(config, trained.image.config, mesh)
-    predictions.check(trained.predictor.config, trained.graph)
+    predictions.check(trained.predictor.config, trained.mechanisms.graph)
     image = trained.image.config
     reads = getattr(trained.predictor.config, "size", image.size)
     if reads != image.size:
@@ -150,7 +144,7 @@ def train(
     tx, update = make_update(config, decay=average_decay)
     ascent = optax.adamw(config.ascent, b1=config.optimizer.b1, b2=config.optimizer.b2, weight_decay=0.0)
     networks, params, frozen = taken_apart(trained, mesh)
-    predict = counterfactual_validation.predict_fn(config, networks, trained.graph, held, mesh)
+    predict = counterfactual_validation.predict_fn(config, networks, trained.mechanisms.graph, held, mesh)
     limit = limit_of(config, predict, params, frozen)
     frozen = frozen.replace(limit=sharding.to_global(limit, sharding.replicated(mesh)))
     step = partial(
@@ -173,11 +167,11 @@ def train(
     )
     best = states.best_state(config.run, state)  # by all processes together
     if jax.process_index() == 0:
-        finish(config, best, networks, trained.graph, float(frozen.limit))
+        finish(config, best, networks["image"], trained.mechanisms.graph, float(frozen.limit))
     return state
 
 
-def taken_apart(trained: Trained, mesh: Mesh) -> tuple[Networks, Any, Judged]:
+def taken_apart(trained: Trained, mesh: Mesh) -> tuple[dict[str, nnx.GraphDef], Any, Judged]:
     """Network structures, the image mechanism's parameters on the host, and frozen arrays on the devices, without the
     limit."""
     image, params = nnx.split(trained.image)
@@ -185,7 +179,7 @@ def taken_apart(trained: Trained, mesh: Mesh) -> tuple[Networks, Any, Judged]:
     frozen = Judged(mechanisms=trained.mechanisms, predictor=nnx.to_pure_dict(values), limit=np.float32(0))
     everywhere = sharding.replicated(mesh)
     frozen = sharding.to_global(jax.device_get(frozen), everywhere)
-    return Networks(image=image, predictor=predictor), jax.device_get(nnx.to_pure_dict(params)), frozen
+    return {"image": image, "predictor": predictor}, jax.device_get(nnx.to_pure_dict(params)), frozen
 
 
 def limit_of(config: CounterfactualFinetuneRun, predict: Callable, params: Any, frozen: Judged) -> np.float32:
@@ -204,12 +198,9 @@ def limit_of(config: CounterfactualFinetuneRun, predict: Callable, params: Any, 
 
 
 def finish(
-    config: CounterfactualFinetuneRun, best: CounterfactualState, networks: Networks, graph: Graph, limit: float
+    config: CounterfactualFinetuneRun, best: CounterfactualState, graphdef: nnx.GraphDef, graph: Graph, limit: float
 ) -> None:
     """Writes the averaged weights of the best checkpoint."""
-    model, step = Path(config.run) / "model", int(best.image.step)
-    hvae.save(nnx.merge(networks.image, jax.device_get(states.averaged_params(best.image))), model)
-    configs.write(graph, model / "graph")
-    about = {"step": step, "limit": limit, "multiplier": float(best.multiplier)}
-    (model / "training.json").write_text(json.dumps(about, indent=2) + "\n")
-    run_folder.announce(model, f"averaged weights of step {step}")
+    about = {"step": int(best.image.step), "limit": limit, "multiplier": float(best.multiplier)}
+    model = nnx.merge(graphdef, jax.device_get(states.averaged_params(best.image)))
+    run_folder.write_model(config.run, hvae.save, model, graph, about)

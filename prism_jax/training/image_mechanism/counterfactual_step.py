@@ -69,14 +69,6 @@ class CounterfactualState:
     ascent: optax.OptState  # of the multiplier
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Networks:
-    """Structure of the two networks, without their parameters."""
-
-    image: nnx.GraphDef
-    predictor: nnx.GraphDef
-
-
 def create(
     params: Any, *, tx: optax.GradientTransformation, ascent: optax.GradientTransformation
 ) -> CounterfactualState:
@@ -91,13 +83,17 @@ def train_step(
     batch: Batch,
     key: jax.Array,
     *,
-    networks: Networks,
+    networks: Mapping[str, nnx.GraphDef],
     objective: CounterfactualObjective,
     shift: int,
     update: Callable,
     ascent: optax.GradientTransformation,
 ) -> tuple[CounterfactualState, dict[str, jax.Array]]:
-    """One step: one attribute, drawn evenly, is set to its values in the batch in another order."""
+    """One step: one attribute, drawn evenly, is set to its values in the batch in another order.
+
+    Args:
+      networks: structure of the "image" mechanism and the "predictor", without their parameters.
+    """
     at_step = lambda name: rng.at_step(rng.stream(key, name), state.image.step)
     keys = lambda name: rng.per_example(at_step(name), batch["id"])
     graph = frozen.mechanisms.graph
@@ -110,7 +106,7 @@ def train_step(
     judge = judged_by(frozen, networks, x, attributes, targets, frozen.mechanisms.affected(chosen), objective)
 
     def loss_of(params):
-        model = nnx.merge(networks.image, params)
+        model = nnx.merge(networks["image"], params)
         images, nll, kl = imagined(model, x, batch["parents"], graph.parents_vector(targets), keys, objective.alpha)
         shown, energy = judge(images), nll.mean() + objective.beta * kl.mean()
         options = dict(limit=frozen.limit, damping=objective.damping)
@@ -129,7 +125,7 @@ def train_step(
 
 def judged_by(
     frozen: Judged,
-    networks: Networks,
+    networks: Mapping[str, nnx.GraphDef],
     x: jax.Array,
     attributes: Attributes,
     targets: Attributes,
@@ -140,7 +136,7 @@ def judged_by(
 
     `affected`: what was set, and what is below it, as `AttributeModel.affected` has it.
     """
-    graph, predictor = frozen.mechanisms.graph, nnx.merge(networks.predictor, frozen.predictor)
+    graph, predictor = frozen.mechanisms.graph, nnx.merge(networks["predictor"], frozen.predictor)
 
     def judge(images: jax.Array) -> jax.Array:
         outputs = predictions.read(predictor, graph, images, targets)

@@ -22,7 +22,6 @@ from prism_jax.training.image_mechanism.counterfactual_step import (
     CounterfactualObjective,
     CounterfactualState,
     Judged,
-    Networks,
     imagined,
     judged_by,
 )
@@ -44,10 +43,10 @@ def interventions(held: Observed, graph: Graph, seed: int) -> dict[str, np.ndarr
     return {"which": which} | {f"given {name}": np.asarray(held.attributes[name])[places] for name in graph.names}
 
 
-def predict_fn(config: Any, networks: Networks, graph: Graph, held: Observed, mesh: Mesh) -> Callable:
+def predict_fn(config: Any, networks: Mapping[str, nnx.GraphDef], graph: Graph, held: Observed, mesh: Mesh) -> Callable:
     """`predict(params, frozen)`: "auxiliary", "nll", "kl" [n] of the images `held`, and the counterfactuals "image"."""
     forward = lambda params, frozen, root, batch: predict_batch(
-        nnx.merge(networks.image, params), frozen, batch, root, networks, config.objective
+        nnx.merge(networks["image"], params), frozen, batch, root, networks, config.objective
     )
     predict = predict_over_mesh(forward, config.batch_size, mesh)
     arrays, root = held.labelled() | interventions(held, graph, config.seed), held_key(config.seed, mesh)
@@ -59,7 +58,7 @@ def predict_batch(
     frozen: Judged,
     batch: Mapping[str, jax.Array],
     root: jax.Array,
-    networks: Networks,
+    networks: Mapping[str, nnx.GraphDef],
     objective: CounterfactualObjective,
 ) -> dict[str, jax.Array]:
     """The arrays of `predict_fn` for one batch."""

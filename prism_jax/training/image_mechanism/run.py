@@ -5,7 +5,6 @@ lowest validation free energy (De Sousa Ribeiro et al., ICML 2023, arXiv 2306.15
 """
 
 import dataclasses
-import json
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,6 @@ import jax.numpy as jnp
 from flax import nnx
 from jax.sharding import Mesh
 
-from prism_jax import config as configs
 from prism_jax import rng, sharding
 from prism_jax.distributed import DistributedConfig
 from prism_jax.models.hvae import HVAE
@@ -145,22 +143,15 @@ def initial(config: ImageMechanismRun) -> Any:
     if config.initial is not None:
         return jax.device_get(nnx.to_pure_dict(nnx.state(hvae.load(config.initial))))
     # Not within the program that makes the state: hundreds of draws in one take minutes to compile.
-    model = HVAE(config.model, rngs=nnx.Rngs(rng.stream(rng.key(config.seed), "init")))
-    return jax.device_get(nnx.to_pure_dict(nnx.state(model)))
+    return jax.device_get(states.untrained(HVAE, config.model, config.seed))
 
 
 def finish(config: ImageMechanismRun) -> None:
     """Writes the averaged weights of the best checkpoint, and which that was."""
     has_best = config.loop.keep_best > 0 and config.validation.every > 0
     step, params = trained_weights(Path(config.run), None, best=has_best)
-    model = pretrained.abstract(HVAE, config.model)
-    graphdef, state = nnx.split(model)
-    nnx.replace_by_pure_dict(state, params)
-    folder = Path(config.run) / "model"
-    hvae.save(nnx.merge(graphdef, state), folder)
-    configs.write(config.graph, folder / "graph")
-    (folder / "training.json").write_text(json.dumps({"step": step}, indent=2) + "\n")
-    run_folder.announce(folder, f"averaged weights of step {step}")
+    graphdef, _ = nnx.split(pretrained.abstract(HVAE, config.model))
+    run_folder.write_model(config.run, hvae.save, nnx.merge(graphdef, params), config.graph, {"step": step})
 
 
 def check(config: ImageMechanismRun, mesh: Mesh) -> None:

@@ -7,7 +7,6 @@ to the true equations.
 
 import dataclasses
 import json
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -24,6 +23,7 @@ from prism_jax.scm.graph import Graph
 from prism_jax.stats.intervals import BootstrapConfig, bootstrap
 from prism_jax.training import examples, run_folder
 from prism_jax.training.examples import Data
+from prism_jax.weights import pretrained
 
 LOG_EVERY = 50  # steps per line of metrics.jsonl
 HELD_OUT = 5000  # last rows of Morpho-MNIST's training table, as in `morphomnist.WITH_TRAINING`
@@ -62,7 +62,7 @@ def train(config: MechanismsRun, equations: Equations | None) -> None:
     write_metrics(np.asarray(losses), Path(config.run))
     report = measure(model, held, equations, config.intervals)
     report["subjects"] = {"fitted": _count(attributes), "held_out": _count(held)}
-    (Path(config.run) / "validation.json").write_text(json.dumps(report, indent=2) + "\n")
+    pretrained.write_json(report, Path(config.run) / "validation.json")
     nats = ", ".join(f"{name} {row['value']:.4g}" for name, row in report["nll"].items())
     model_folder = Path(config.run) / "model"
     run_folder.announce(model_folder, f"mean negative log likelihood {nats} nats")
@@ -74,23 +74,11 @@ def load(config: MechanismsRun) -> tuple[dict[str, np.ndarray], dict[str, np.nda
         table = morphomnist.table(config.morphomnist, "train").attributes
         cut = lambda rows: {name: column[rows] for name, column in table.items()}
         return cut(slice(None, -HELD_OUT)), cut(slice(-HELD_OUT, None))
-    held = dataclasses.replace(config.data, split=config.held_out)
-    return _observed(config.data, config.graph), _observed(held, config.graph)
-
-
-def _observed(data: Data, graph: Graph) -> dict[str, np.ndarray]:
-    """Attributes of the examples of `data` of which all are known; images stay undecoded."""
-    source = examples.open_split(data)
-    rows = [observations.observe(source[i].attributes, graph) for i in range(len(source))]
-    observed = [row for row in rows if row is not None]
-    if not observed:
-        raise ValueError(f"no example of {data.folder} {data.split} has all of {', '.join(graph.names)}")
-    if len(observed) < len(rows):
-        print(
-            f"{len(rows) - len(observed)} of {len(rows)} examples left out: they do not state every attribute",
-            file=sys.stderr,
-        )
-    return observations.columns(observed, graph)
+    parts = (config.data, dataclasses.replace(config.data, split=config.held_out))
+    observe = lambda part: observations.observe_all(
+        examples.open_split(part), config.graph, f"{part.folder} {part.split}"
+    )
+    return tuple(observe(part)[1] for part in parts)
 
 
 def measure(

@@ -10,7 +10,6 @@ validation images, by which that checkpoint was chosen.
 """
 
 import dataclasses
-import json
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -21,7 +20,6 @@ import jax.numpy as jnp
 from flax import nnx, struct
 from jax.sharding import Mesh
 
-from prism_jax import config as configs
 from prism_jax import rng, sharding
 from prism_jax.distributed import DistributedConfig
 from prism_jax.models.predictors import ChestConfig, ChestPredictor, MorphoConfig, MorphoPredictor
@@ -179,12 +177,10 @@ def finish(
     report = predictors_validation.measured(predict(usable(best), held), held, config)  # by all processes together
     if jax.process_index() != 0:
         return
-    run, step = Path(config.run), int(best.trained.step)
-    weights.save(nnx.merge(graphdef, jax.device_get(usable(best))), run / "model")
-    configs.write(config.graph, run / "model" / "graph")
-    (run / "model" / "training.json").write_text(json.dumps({"step": step, "seed": config.seed}, indent=2) + "\n")
-    (run / "validation.json").write_text(json.dumps(report, indent=2) + "\n")
-    run_folder.announce(run / "model", f"averaged weights of step {step}")
+    network = nnx.merge(graphdef, jax.device_get(usable(best)))
+    about = {"step": int(best.trained.step), "seed": config.seed}
+    run_folder.write_model(config.run, weights.save, network, config.graph, about)
+    pretrained.write_json(report, Path(config.run) / "validation.json")
     run_folder.print_report(report, config.validation.split)
 
 

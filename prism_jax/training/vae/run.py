@@ -5,7 +5,6 @@ scaling factor that gives the latents of the training images unit variance (arXi
 """
 
 import dataclasses
-import json
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -160,8 +159,7 @@ def starting_point(config: VAERun) -> tuple[VAERun, Any]:
 def first_state(given: Any, *, config: VAERun, tx: optax.GradientTransformation) -> states.TrainState:
     """The state before the first step, from the parameters `given` or, if None, from seeded ones."""
     if given is None:
-        vae = AutoencoderKL(config.model, rngs=nnx.Rngs(rng.stream(rng.key(config.seed), "init")))
-        given = nnx.to_pure_dict(nnx.state(vae))
+        given = states.untrained(AutoencoderKL, config.model, config.seed)
     return states.create(given, tx, ema=config.ema_decay is not None)
 
 
@@ -201,7 +199,7 @@ def finish(config: VAERun, vae: AutoencoderKL, statistics: dict[str, np.ndarray]
         "images": len(psnr),
         "latent_std": std,
     }
-    (Path(config.run) / "validation.json").write_text(json.dumps(report, indent=2) + "\n")
+    pretrained.write_json(report, Path(config.run) / "validation.json")
     summary = f"PSNR {report['psnr']:.2f} dB on {len(psnr)} held-out images, latent std {std:.3f}"
     run_folder.announce(folder, summary)
 
