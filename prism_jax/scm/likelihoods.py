@@ -82,11 +82,15 @@ def mixture_mean(parameters: jax.Array, *, components: int | None = None) -> tup
 
     None: over all of them ("soft"); 1: of the likeliest alone ("hard").
     """
-    logits = split_mixture(parameters)[0]
+    logits, means, log_scales, coefficients = split_mixture(parameters)
     if components is not None:
         least = jax.lax.top_k(logits, components)[0][..., -1:]
         logits = jnp.where(logits >= least, logits, -jnp.inf)
-    return _weighted(parameters, jax.nn.softmax(logits))
+    average = lambda values: jnp.sum(values * jax.nn.softmax(logits)[..., None, :], axis=-1)
+    log_scale = average(log_scales)
+    return mixed(Pixels(loc=average(means), log_scale=log_scale, coefficients=average(coefficients))), jnp.exp(
+        log_scale
+    )
 
 
 def split_mixture(parameters: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array]:
@@ -95,14 +99,6 @@ def split_mixture(parameters: jax.Array) -> tuple[jax.Array, jax.Array, jax.Arra
     rest = parameters[..., k:].reshape(*parameters.shape[:-1], 3, 3 * k)
     means, log_scales, coefficients = jnp.split(rest, 3, axis=-1)
     return parameters[..., :k], means, jnp.maximum(log_scales, MIXTURE_FLOOR), jnp.tanh(coefficients)
-
-
-def _weighted(parameters: jax.Array, weights: jax.Array) -> tuple[jax.Array, jax.Array]:
-    _, means, log_scales, coefficients = split_mixture(parameters)
-    of = lambda values: jnp.sum(values * weights[..., None, :], axis=-1)
-    scale = jnp.exp(of(log_scales))
-    pixels = Pixels(loc=of(means), log_scale=of(log_scales), coefficients=of(coefficients))
-    return mixed(pixels), scale
 
 
 def _logistic(x: jax.Array, centred: jax.Array, log_scale: jax.Array) -> jax.Array:

@@ -22,9 +22,6 @@ class ArrayBatches:
             raise ValueError(f"batch_size {batch_size} is larger than the data set of {self._length}; use fewer")
         self._batch_size, self._seed, self._position, self._order = batch_size, seed, 0, (-1, None)
 
-    def __iter__(self) -> "ArrayBatches":
-        return self
-
     def __next__(self) -> dict[str, np.ndarray]:
         epoch, batch = divmod(self._position, self._length // self._batch_size)
         if self._order[0] != epoch:

@@ -10,15 +10,16 @@ from prism_jax.atomic import atomic_write
 from prism_jax.pixels import to_uint8
 
 
-def write_pairs(images: np.ndarray, reconstructions: np.ndarray, path: Path) -> None:
-    """Writes a PNG with uint8 `images` [n, h, w(, 1 or 3)] above `reconstructions` [n, h, w, 1 or 3] in [-1, 1].
-
-    Process 0 does.
+def write_pairs(
+    images: np.ndarray, reconstructions: np.ndarray, run: str | Path, name: int | str, *, count: int
+) -> None:
+    """Writes `samples/NAME.png` in a run folder: the first uint8 `images` [n, h, w(, 1 or 3)] above `reconstructions`
+    [n, h, w, 1 or 3] in [-1, 1]. Process 0 does.
     """
     if jax.process_index() != 0:
         return
-    rows = [np.concatenate(list(_rgb(row)), axis=1) for row in (images, to_uint8(reconstructions))]
-    write(np.concatenate(rows), path)
+    rows = [np.concatenate(list(_rgb(row)), axis=1) for row in (images[:count], to_uint8(reconstructions[:count]))]
+    write(np.concatenate(rows), Path(run) / "samples" / f"{name}.png")
 
 
 def columns(images: np.ndarray, rows: int) -> np.ndarray:

@@ -39,15 +39,21 @@ CHEST = (
 )
 
 
+def network_of(config: MorphoConfig | ChestConfig) -> type[Predictor]:
+    """The class of the network with these options."""
+    return MorphoPredictor if isinstance(config, MorphoConfig) else ChestPredictor
+
+
 def from_published(config: MorphoConfig | ChestConfig, tensors: Mapping[str, np.ndarray]) -> Predictor:
     """The network of tensors in PyTorch's layout.
 
     Raises:
       ValueError: tensors without a parameter, parameters without a tensor, shapes that differ; all at once.
     """
-    network = MorphoPredictor if isinstance(config, MorphoConfig) else ChestPredictor
     counters = frozenset(name for name in tensors if name.endswith(COUNTER))
-    return diffusers.fill(pretrained.abstract(network, config), tensors.items(), names(config), buffers=counters)
+    return diffusers.fill(
+        pretrained.abstract(network_of(config), config), tensors.items(), names(config), buffers=counters
+    )
 
 
 def to_published(network: Predictor) -> dict[str, np.ndarray]:

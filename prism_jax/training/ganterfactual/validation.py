@@ -5,7 +5,6 @@ Hits are counted by the classifier that is in the loss: they show training progr
 
 import dataclasses
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any, Literal
 
 import jax
@@ -47,7 +46,13 @@ def predict_fn(
 ) -> Callable[[Any, Classifier, Sides], dict[str, dict[str, np.ndarray]]]:
     """`predict(params, classifier, sides)`, by way: "image" [n, h, w, 1], the translated image; "hit" [n], whether the
     classifier gives it the class it was translated into; "l1" [n], its mean distance to the original in [-1, 1]."""
-    forward = lambda params, classifier, batch: predict_batch(nnx.merge(graphdef, params), classifier, batch, attribute)
+
+    def forward(params: Any, classifier: Classifier, batch: Mapping[str, jax.Array]) -> dict[str, jax.Array]:
+        generators, x, has = nnx.merge(graphdef, params), from_uint8(batch["image"]), batch["has"]
+        images = jnp.where(has[:, None, None, None], generators.remove(x), generators.add(x))
+        hit = (attribute_logits(classifier, attribute, images) > 0) != has
+        return {"image": images, "hit": hit, "l1": jnp.abs(images - x).mean((1, 2, 3))}
+
     predict_all = predict_over_mesh(forward, batch_size, mesh)
 
     def predict(params, classifier, sides):
@@ -59,16 +64,6 @@ def predict_fn(
     return predict
 
 
-def predict_batch(
-    generators: nnx.Module, classifier: Classifier, batch: Mapping[str, jax.Array], attribute: str
-) -> dict[str, jax.Array]:
-    """The arrays of `predict_fn` for one batch with images of both kinds."""
-    x, has = from_uint8(batch["image"]), batch["has"]
-    images = jnp.where(has[:, None, None, None], generators.remove(x), generators.add(x))
-    hit = (attribute_logits(classifier, attribute, images) > 0) != has
-    return {"image": images, "hit": hit, "l1": jnp.abs(images - x).mean((1, 2, 3))}
-
-
 def validation(config: Any, predict: Callable, classifier: Classifier, held: Sides) -> Hook:
     """Measures `held`. There is no validation loss, since no measure here selects the best generators; the last ones
     are kept."""
@@ -76,9 +71,8 @@ def validation(config: Any, predict: Callable, classifier: Classifier, held: Sid
     def call(state: GanState, step: int, log: Log) -> dict[str, float]:
         predictions = predict(state.generators.params, classifier, held)
         for way, has in WAYS.items():
-            first = slice(0, config.validation.shown)
-            path = Path(config.run) / "samples" / f"{step}-{way}.png"
-            write_pairs(held.images[held.has == has][first], predictions[way]["image"][first], path)
+            originals, translated = held.images[held.has == has], predictions[way]["image"]
+            write_pairs(originals, translated, config.run, f"{step}-{way}", count=config.validation.shown)
         return {
             f"validation_{name}_{way}": float(each[name].mean()) for way, each in predictions.items() for name in NAMES
         }

@@ -4,7 +4,6 @@ Every validation image has its own intervention, the same at every evaluation.
 """
 
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -19,7 +18,6 @@ from prism_jax.scm.graph import Graph
 from prism_jax.scm.observed import Observed
 from prism_jax.training import state as states
 from prism_jax.training.image_mechanism.counterfactual_step import (
-    CounterfactualObjective,
     CounterfactualState,
     Judged,
     imagined,
@@ -45,39 +43,28 @@ def interventions(held: Observed, graph: Graph, seed: int) -> dict[str, np.ndarr
 
 def predict_fn(config: Any, networks: Mapping[str, nnx.GraphDef], graph: Graph, held: Observed, mesh: Mesh) -> Callable:
     """`predict(params, frozen)`: "auxiliary", "nll", "kl" [n] of the images `held`, and the counterfactuals "image"."""
-    forward = lambda params, frozen, root, batch: predict_batch(
-        nnx.merge(networks["image"], params), frozen, batch, root, networks, config.objective
-    )
+    objective = config.objective
+
+    def forward(params: Any, frozen: Judged, root: jax.Array, batch: dict[str, jax.Array]) -> dict[str, jax.Array]:
+        keys = lambda name: rng.per_example(rng.stream(root, name), batch["id"])
+        x, attributes = from_uint8(batch["image"]), {name: batch[name] for name in graph.names}
+        given = {name: batch[f"given {name}"] for name in graph.names}
+        chosen = {name: batch["which"] == i for i, name in enumerate(graph.names)}
+        noise = frozen.mechanisms.abduct(attributes, keys("attributes"))
+        targets = frozen.mechanisms.intervene(attributes, given, chosen, noise)
+        model, parents = nnx.merge(networks["image"], params), graph.parents_vector(targets)
+        images, nll, kl = imagined(model, x, batch["parents"], parents, keys, objective.alpha)
+
+        def loss(image: jax.Array, *about: Any) -> jax.Array:
+            example = jax.tree.map(lambda leaf: leaf[None], about)
+            return judged_by(frozen, networks, *example, objective)(image[None])
+
+        each = jax.vmap(loss)(images, x, attributes, targets, frozen.mechanisms.affected(chosen))
+        return {"auxiliary": each, "nll": nll, "kl": kl, "image": images}
+
     predict = predict_over_mesh(forward, config.batch_size, mesh)
     arrays, root = held.labelled() | interventions(held, graph, config.seed), held_key(config.seed, mesh)
     return lambda params, frozen: predict(params, frozen, root, arrays)
-
-
-def predict_batch(
-    model: nnx.Module,
-    frozen: Judged,
-    batch: Mapping[str, jax.Array],
-    root: jax.Array,
-    networks: Mapping[str, nnx.GraphDef],
-    objective: CounterfactualObjective,
-) -> dict[str, jax.Array]:
-    """The arrays of `predict_fn` for one batch."""
-    graph = frozen.mechanisms.graph
-    keys = lambda name: rng.per_example(rng.stream(root, name), batch["id"])
-    x, attributes = from_uint8(batch["image"]), {name: batch[name] for name in graph.names}
-    given = {name: batch[f"given {name}"] for name in graph.names}
-    chosen = {name: batch["which"] == i for i, name in enumerate(graph.names)}
-    noise = frozen.mechanisms.abduct(attributes, keys("attributes"))
-    targets = frozen.mechanisms.intervene(attributes, given, chosen, noise)
-    parents = graph.parents_vector(targets)
-    images, nll, kl = imagined(model, x, batch["parents"], parents, keys, objective.alpha)
-    about = (x, attributes, targets, frozen.mechanisms.affected(chosen))
-
-    def loss(image: jax.Array, *about: Any) -> jax.Array:
-        example = jax.tree.map(lambda leaf: leaf[None], about)
-        return judged_by(frozen, networks, *example, objective)(image[None])
-
-    return {"auxiliary": jax.vmap(loss)(images, *about), "nll": nll, "kl": kl, "image": images}
 
 
 def validation(config: Any, predict: Callable, frozen: Judged, held: Observed) -> Hook:
@@ -91,9 +78,7 @@ def validation(config: Any, predict: Callable, frozen: Judged, held: Observed) -
     def call(state: CounterfactualState, step: int, log: Log) -> dict[str, float]:
         predictions = predict(states.averaged_params(state.image), frozen)
         shown, energy = float(predictions["auxiliary"].mean()), energy_of(predictions, config.objective.beta)
-        first = slice(0, config.validation.shown)
-        path = Path(config.run) / "samples" / f"{step}.png"
-        write_pairs(held.images[first], predictions["image"][first], path)
+        write_pairs(held.images, predictions["image"], config.run, step, count=config.validation.shown)
         excess = max(0.0, energy - float(frozen.limit))
         loss = shown + config.objective.damping * excess
         return {VALIDATION_LOSS: loss, "validation_auxiliary": shown, "validation_free_energy": energy}

@@ -2,7 +2,6 @@
 
 import dataclasses
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, Literal
 
 import jax
@@ -41,9 +40,7 @@ def validation(config: Any, graphdef: nnx.GraphDef, held: Observed, mesh: Mesh) 
     def call(state: states.TrainState, step: int, log: Log) -> dict[str, float]:
         predictions = predict(states.averaged_params(state), held)
         nll, kl = float(predictions["nll"].mean()), float(predictions["kl"].mean())
-        shown = slice(0, config.validation.shown)
-        path = Path(config.run) / "samples" / f"{step}.png"
-        write_pairs(held.images[shown], predictions["image"][shown], path)
+        write_pairs(held.images, predictions["image"], config.run, step, count=config.validation.shown)
         return {VALIDATION_LOSS: nll + config.objective.beta * kl, "validation_nll": nll, "validation_kl": kl}
 
     return Hook(every=config.validation.every, call=call)
@@ -54,7 +51,17 @@ def predict_fn(config: Any, graphdef: nnx.GraphDef, mesh: Mesh) -> Callable[[Any
 
     An example's noise depends on its id alone: it is the same at every step.
     """
-    forward = lambda params, root, batch: predict_batch(nnx.merge(graphdef, params), batch, root)
+
+    def forward(params: Any, root: jax.Array, batch: dict[str, jax.Array]) -> dict[str, jax.Array]:
+        model, x, keys = nnx.merge(graphdef, params), from_uint8(batch["image"]), rng.per_example(root, batch["id"])
+        descent = model.infer(x, batch["parents"], elbo.draw(model.config, keys))
+        uniform = elbo.dequantised(model.config, keys, x)
+        return {
+            "nll": elbo.negative_log_likelihood(model, descent.state, x, uniform),
+            "kl": elbo.divergence(descent, x[0].size)[0],
+            "image": image_mechanism.point(model, descent.state)[0],
+        }
+
     predict, root = predict_over_mesh(forward, config.batch_size, mesh), held_key(config.seed, mesh)
     return lambda params, data: predict(params, root, data.arrays())
 
@@ -63,15 +70,3 @@ def held_key(seed: int, mesh: Mesh) -> jax.Array:
     """The key of the validation noise; an argument of the compiled program, so that another seed does not recompile
     it."""
     return jax.jit(lambda: rng.stream(rng.key(seed), "held"), out_shardings=sharding.replicated(mesh))()
-
-
-def predict_batch(model: nnx.Module, batch: dict[str, jax.Array], key: jax.Array) -> dict[str, jax.Array]:
-    """The arrays of `predict_fn` for one training batch."""
-    x, keys = from_uint8(batch["image"]), rng.per_example(key, batch["id"])
-    descent = model.infer(x, batch["parents"], elbo.draw(model.config, keys))
-    uniform = elbo.dequantised(model.config, keys, x)
-    return {
-        "nll": elbo.negative_log_likelihood(model, descent.state, x, uniform),
-        "kl": elbo.divergence(descent, x[0].size)[0],
-        "image": image_mechanism.point(model, descent.state)[0],
-    }

@@ -58,13 +58,14 @@ def train(config: MechanismsRun, equations: Equations | None) -> None:
     attributes, held = load(config)
     configs.write(config, config.run)
     model, losses = fit(config.graph, attributes, config.fit)
-    folder.save(model, Path(config.run) / "model")
+    model_folder = Path(config.run) / "model"
+    folder.save(model, model_folder)
     write_metrics(np.asarray(losses), Path(config.run))
     report = measure(model, held, equations, config.intervals)
-    report["subjects"] = {"fitted": _count(attributes), "held_out": _count(held)}
+    first = config.graph.names[0]
+    report["subjects"] = {"fitted": len(attributes[first]), "held_out": len(held[first])}
     pretrained.write_json(report, Path(config.run) / "validation.json")
     nats = ", ".join(f"{name} {row['value']:.4g}" for name, row in report["nll"].items())
-    model_folder = Path(config.run) / "model"
     run_folder.announce(model_folder, f"mean negative log likelihood {nats} nats")
 
 
@@ -101,7 +102,3 @@ def write_metrics(losses: np.ndarray, run: Path) -> None:
     stops = range(LOG_EVERY, len(losses) + LOG_EVERY, LOG_EVERY)
     rows = [{"step": min(stop, len(losses)), "loss": float(losses[stop - LOG_EVERY : stop].mean())} for stop in stops]
     (run / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-
-
-def _count(columns: Mapping[str, np.ndarray]) -> int:
-    return len(next(iter(columns.values())))

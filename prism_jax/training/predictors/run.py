@@ -22,7 +22,7 @@ from jax.sharding import Mesh
 
 from prism_jax import rng, sharding
 from prism_jax.distributed import DistributedConfig
-from prism_jax.models.predictors import ChestConfig, ChestPredictor, MorphoConfig, MorphoPredictor
+from prism_jax.models.predictors import ChestConfig, MorphoConfig
 from prism_jax.pixels import from_uint8
 from prism_jax.scm import graphs, predictions
 from prism_jax.scm.graph import Graph
@@ -138,7 +138,7 @@ def main(config: PredictorsRun) -> None:
 def train(config: PredictorsRun, data: Observed, held: Observed, mesh: Mesh) -> PredictorState:
     """Trains on `data`, measures on `held`; returns the last state."""
     tx, update = make_update(config, decay=average_decay)
-    graphdef, _ = nnx.split(pretrained.abstract(network_of(config), config.model))
+    graphdef, _ = nnx.split(pretrained.abstract(weights.network_of(config.model), config.model))
     predict = predictors_validation.predict_fn(config, graphdef, mesh)
     state = fit(
         partial(train_step, graphdef=graphdef, config=config, update=update),
@@ -154,13 +154,9 @@ def train(config: PredictorsRun, data: Observed, held: Observed, mesh: Mesh) -> 
     return state
 
 
-def network_of(config: PredictorsRun) -> type[MorphoPredictor | ChestPredictor]:
-    return MorphoPredictor if isinstance(config.model, MorphoConfig) else ChestPredictor
-
-
 def untrained(config: PredictorsRun) -> dict[str, Any]:
     """Parameters and moments before the first step, on the host."""
-    network = network_of(config)(config.model, rngs=nnx.Rngs(rng.stream(rng.key(config.seed), "init")))
+    network = weights.network_of(config.model)(config.model, rngs=nnx.Rngs(rng.stream(rng.key(config.seed), "init")))
     params = nnx.to_pure_dict(nnx.state(network, nnx.Param))
     return jax.device_get({"params": params, "moments": _moments(network)})
 

@@ -13,7 +13,7 @@ from prism_jax.checkpoint import VALIDATION_LOSS
 from prism_jax.metrics.classification import ClassificationMetrics, auroc
 from prism_jax.pixels import from_uint8
 from prism_jax.scm import predictions
-from prism_jax.scm.graph import Continuous, Discrete, Graph
+from prism_jax.scm.graph import Continuous, Discrete
 from prism_jax.scm.observed import Observed
 from prism_jax.stats.intervals import BootstrapConfig, Estimate, bootstrap, proportion
 from prism_jax.training.log import Log
@@ -37,20 +37,22 @@ class PredictorsValidation:
 
 
 def predict_fn(config: Any, graphdef: nnx.GraphDef, mesh: Mesh) -> Callable[[Any, Observed], Predictions]:
-    """`predict(values, data)`: the predictions of the network with these parameters and moments for n images."""
-    forward = lambda values, batch: predict_batch(nnx.merge(graphdef, values), config.graph, batch)
+    """`predict(values, data)`: the predictions of the network with these parameters and moments for n images.
+
+    Heads are conditioned on the true values of their parents.
+    """
+    graph = config.graph
+
+    def forward(values: Any, batch: Mapping[str, jax.Array]) -> dict[str, dict[str, jax.Array]]:
+        outputs = predictions.read(nnx.merge(graphdef, values), graph, from_uint8(batch["image"]), batch)
+        return {
+            "nll": {name: -log_prob for name, log_prob in predictions.log_prob(graph, outputs, batch).items()},
+            "value": predictions.values(graph, outputs),
+            "probabilities": predictions.probabilities(graph, outputs),
+        }
+
     predict = predict_over_mesh(forward, config.batch_size, mesh)
     return lambda values, data: predict(values, data.labelled())
-
-
-def predict_batch(network: nnx.Module, graph: Graph, batch: Mapping[str, jax.Array]) -> dict[str, dict[str, jax.Array]]:
-    """`Predictions` of one batch; heads are conditioned on the true values of their parents."""
-    outputs = predictions.read(network, graph, from_uint8(batch["image"]), batch)
-    return {
-        "nll": {name: -log_prob for name, log_prob in predictions.log_prob(graph, outputs, batch).items()},
-        "value": predictions.values(graph, outputs),
-        "probabilities": predictions.probabilities(graph, outputs),
-    }
 
 
 def validation(config: Any, predict: Callable[[Any], Predictions], held: Observed) -> Hook:

@@ -34,6 +34,7 @@ from prism_jax.training.sample_images import write_pairs
 from prism_jax.training.vae.loss import ReconstructionLoss, Window, augment, reconstruction_loss, to_float
 from prism_jax.weights import pretrained
 
+SHOWN = 8  # held-out images above their reconstructions
 NUM_STATS_IMAGES = 4096  # training images used to estimate the latents' standard deviation
 
 
@@ -170,9 +171,8 @@ def hooks(config: VAERun, predict: Callable, held_out: np.ndarray) -> tuple[Hook
         return {"validation_psnr": predict(states.averaged_params(state), held_out)["psnr"].mean()}
 
     def draw(state: states.TrainState, step: int, log: Log) -> None:
-        shown = held_out[:8]
-        decoded = predict(states.averaged_params(state), shown)["image"]  # by all processes together
-        write_pairs(shown, decoded, Path(config.run) / "samples" / f"{step}.png")
+        decoded = predict(states.averaged_params(state), held_out[:SHOWN])["image"]  # by all processes together
+        write_pairs(held_out, decoded, config.run, step, count=SHOWN)
 
     return Hook(every=config.validation.every, call=validate), Hook(every=config.sample_every, call=draw)
 
