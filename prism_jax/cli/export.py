@@ -82,7 +82,6 @@ def model_card_of(options: Options, config: FinetuneRun, sd: StableDiffusion, st
             "error, so prism edit cannot complete captions or notice images of another kind",
             file=sys.stderr,
         )
-        return card.card_without_data(config, base, step)
     return card.card_of(config, sd, base, step, held_out=options.held_out)
 
 

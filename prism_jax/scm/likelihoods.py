@@ -88,9 +88,8 @@ def mixture_mean(parameters: jax.Array, *, components: int | None = None) -> tup
         logits = jnp.where(logits >= least, logits, -jnp.inf)
     average = lambda values: jnp.sum(values * jax.nn.softmax(logits)[..., None, :], axis=-1)
     log_scale = average(log_scales)
-    return mixed(Pixels(loc=average(means), log_scale=log_scale, coefficients=average(coefficients))), jnp.exp(
-        log_scale
-    )
+    pixels = Pixels(loc=average(means), log_scale=log_scale, coefficients=average(coefficients))
+    return mixed(pixels), jnp.exp(log_scale)
 
 
 def split_mixture(parameters: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array]:

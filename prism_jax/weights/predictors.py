@@ -51,9 +51,8 @@ def from_published(config: MorphoConfig | ChestConfig, tensors: Mapping[str, np.
       ValueError: tensors without a parameter, parameters without a tensor, shapes that differ; all at once.
     """
     counters = frozenset(name for name in tensors if name.endswith(COUNTER))
-    return diffusers.fill(
-        pretrained.abstract(network_of(config), config), tensors.items(), names(config), buffers=counters
-    )
+    network = pretrained.abstract(network_of(config), config)
+    return diffusers.fill(network, tensors.items(), names(config), buffers=counters)
 
 
 def to_published(network: Predictor) -> dict[str, np.ndarray]:

@@ -22,30 +22,37 @@ def card_of(config: FinetuneRun, sd: StableDiffusion, base: ModelCard | None, st
     """The card of the model that `config` trained for `step` steps from one with the card `base`.
 
     Edit defaults are those of the base model. Judges are kept where data like the base model's was trained on: with
-    the same findings, and images whose detail its autoencoder keeps.
+    the same findings, and images whose detail its autoencoder keeps. Without the training data (`has_data`) there are
+    no caption form, autoencoder error and judges.
 
     Args:
       held_out: validation images on which the autoencoder is measured; 0 for none.
-
-    Raises:
-      ValueError: the training data is no longer where it was; see `has_data`.
     """
-    base, data = base or NO_CARD, config.data
+    base, data, template = base or NO_CARD, config.data, config.data.captions.templates[0]
+    name = Path(data.folder).name
+    if has_data(config):
+        name = f"{build.read_build(data.folder)[0]} ({name})"
+    card = ModelCard(
+        description=f"{Path(config.model).name} fine-tuned on {name}",
+        size=data.size,
+        edit=base.edit,
+        captions=CaptionForm(template=template),
+        training=TrainingRecord(data=name, steps=step, base=config.model),
+    )
+    if not has_data(config):
+        return card
     training = examples.open_split(data)
     read = (training[i].attributes for i in range(min(len(training), CAPTIONS_READ)))
-    captions = caption_form(read, data.captions.templates[0])
-    name = f"{build.read_build(data.folder)[0]} ({Path(data.folder).name})"
+    captions = caption_form(read, template)
     autoencoder = measured(config, sd, name, held_out)
     is_same_kind = captions.findings == base.captions.findings and (
         autoencoder is None or base.autoencoder is None or autoencoder.p99 <= image_kind.limit(base.autoencoder)
     )
-    return ModelCard(
-        description=f"{Path(config.model).name} fine-tuned on {name}",
-        size=data.size,
+    return dataclasses.replace(
+        card,
         duration=base.duration if data.size == base.size else "",
-        edit=base.edit,
         captions=captions,
-        training=TrainingRecord(data=name, images=len(training), steps=step, base=config.model),
+        training=dataclasses.replace(card.training, images=len(training)),
         autoencoder=autoencoder,
         judges=base.judges if is_same_kind else {},
     )
@@ -54,18 +61,6 @@ def card_of(config: FinetuneRun, sd: StableDiffusion, base: ModelCard | None, st
 def has_data(config: FinetuneRun) -> bool:
     """True if the data set of a run still exists at its path."""
     return (Path(config.data.folder) / build.BUILD_FILE).is_file()
-
-
-def card_without_data(config: FinetuneRun, base: ModelCard | None, step: int) -> ModelCard:
-    """The card without the training data: no caption form, no autoencoder error, no judges."""
-    name = Path(config.data.folder).name
-    return ModelCard(
-        description=f"{Path(config.model).name} fine-tuned on {name}",
-        size=config.data.size,
-        edit=(base or NO_CARD).edit,
-        captions=CaptionForm(template=config.data.captions.templates[0]),
-        training=TrainingRecord(data=name, steps=step, base=config.model),
-    )
 
 
 def measured(config: FinetuneRun, sd: StableDiffusion, name: str, held_out: int) -> AutoencoderError | None:
