@@ -29,12 +29,10 @@ class AutoencoderConfig:
     @classmethod
     def from_dict(cls, config: dict[str, Any], *, dtype: jnp.dtype = jnp.float32) -> "AutoencoderConfig":
         """Reads a diffusers `vae/config.json`; raises ValueError for options this network does not have."""
-        levels = len(config["block_out_channels"])
-        supported = {
-            "act_fn": "silu",
-            "down_block_types": ["DownEncoderBlock2D"] * levels,
-            "up_block_types": ["UpDecoderBlock2D"] * levels,
-            "out_channels": config.get("in_channels", 3),
+        names = {field.name for field in dataclasses.fields(cls)} - {"dtype"}
+        known = {name: config[name] for name in names if name in config}
+        own = cls(**known | {"block_out_channels": tuple(config["block_out_channels"])}, dtype=dtype)
+        supported = own._fixed | {
             "mid_block_add_attention": True,
             "use_quant_conv": True,
             "use_post_quant_conv": True,
@@ -45,17 +43,19 @@ class AutoencoderConfig:
         for name, value in supported.items():
             if config.get(name, value) != value:
                 raise ValueError(f"vae config: {name} = {config[name]!r} is not supported; it must be {value!r}")
-        names = {field.name for field in dataclasses.fields(cls)} - {"dtype"}
-        known = {name: config[name] for name in names if name in config}
-        return cls(**known | {"block_out_channels": tuple(config["block_out_channels"])}, dtype=dtype)
+        return own
 
     def to_dict(self) -> dict[str, Any]:
         """The diffusers `vae/config.json`."""
-        levels = len(self.block_out_channels)
         own = dataclasses.asdict(self) | {"block_out_channels": list(self.block_out_channels)}
         del own["dtype"]
-        return own | {
-            "_class_name": "AutoencoderKL",
+        return own | self._fixed | {"_class_name": "AutoencoderKL"}
+
+    @property
+    def _fixed(self) -> dict[str, Any]:
+        """Options of diffusers of which this network has one value alone."""
+        levels = len(self.block_out_channels)
+        return {
             "act_fn": "silu",
             "out_channels": self.in_channels,
             "down_block_types": ["DownEncoderBlock2D"] * levels,

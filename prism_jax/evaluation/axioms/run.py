@@ -11,13 +11,11 @@ import dataclasses
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 
 from prism_jax import config as configs
 from prism_jax import report
-from prism_jax.data import transforms
 from prism_jax.data.loading import pipeline
 from prism_jax.data.sources import morphomnist
 from prism_jax.evaluation.axioms import interventions
@@ -34,6 +32,7 @@ from prism_jax.scm.image_mechanism import CounterfactualConfig
 from prism_jax.scm.observed import Digits, Observed
 from prism_jax.stats.intervals import BootstrapConfig
 from prism_jax.training import observed_images
+from prism_jax.training.examples import Data
 from prism_jax.weights import hvae
 from prism_jax.weights import predictors as predictor_weights
 from prism_jax.weights.files import fingerprint
@@ -52,18 +51,6 @@ FIXED = (  # in one run folder
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class DatasetSplit:
-    """A split of a data set of `prism data build`."""
-
-    folder: str = "data/phantom"
-    split: Literal["train", "val", "test"] = "test"
-    size: int = 64
-    fit: transforms.Fit = "pad"
-    limit: int | None = None
-    """Use only the first examples, this many."""
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
 class AxiomsRun:
     """Options of the evaluation of axioms."""
 
@@ -71,7 +58,7 @@ class AxiomsRun:
     """Run folder."""
     title: str = "Counterfactuals of a structural causal model"
     """Title of the report."""
-    data: Digits | DatasetSplit = DatasetSplit()
+    data: Digits | Data = Data(split="test", size=64)
     """The images. New values are drawn from those of the split "train"."""
     images: tuple[str, ...] = ()
     """Folders of image mechanisms that differ in their seed, RUN/model of train.image_mechanism."""
@@ -173,13 +160,12 @@ def counterfactuals_folder(config: AxiomsRun) -> Path:
     return old if old.is_dir() else Path(config.run) / "counterfactuals"
 
 
-def marginal_of(data: Digits | DatasetSplit, graph: Graph) -> dict[str, np.ndarray]:
+def marginal_of(data: Digits | Data, graph: Graph) -> dict[str, np.ndarray]:
     """The attributes of the training split, [m] each."""
     if isinstance(data, Digits):
         return morphomnist.read(data.folder, "train").attributes
     source = pipeline.open_split(data.folder, "train")
-    rows = (observations.observe(source[i].attributes, graph) for i in range(len(source)))
-    return observations.columns([row for row in rows if row is not None], graph)
+    return observations.observe_all(source, graph, f"{data.folder} train")[1]
 
 
 def first(data: Observed, count: int | None) -> Observed:

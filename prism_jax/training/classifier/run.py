@@ -6,7 +6,7 @@ of the averaged weights on the split val), calibrated on that split, and `test.j
 
 import dataclasses
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from scipy.special import expit
 from prism_jax import classifier as classifiers
 from prism_jax import sharding
 from prism_jax.checkpoint import VALIDATION_LOSS
-from prism_jax.classifier import Classifier
+from prism_jax.classifier import Classifier, Prediction
 from prism_jax.data import targets
 from prism_jax.data.schema import Attributes
 from prism_jax.distributed import DistributedConfig
@@ -193,10 +193,10 @@ def validation(config: ClassifierRun, task: Task, predict: Callable, held: Examp
 
     def call(state: states.TrainState, step: int, log: Log) -> dict[str, float]:
         predictions = predict(states.averaged_params(state), held.images)
-        areas = [auroc(predictions["logits"][:, i], labels[:, i]) for i in range(len(task.targets))]
+        areas = [auroc(predictions.logits[:, i], labels[:, i]) for i in range(len(task.targets))]
         measured = {f"validation_auroc_{name}": area for name, area in zip(task.targets, areas, strict=True)}
         if task.age_scale is not None:
-            measured["validation_age_error"] = float(np.nanmean(np.abs(predictions["age"] - ages)))
+            measured["validation_age_error"] = float(np.nanmean(np.abs(predictions.age - ages)))
         measured = {name: value for name, value in measured.items() if np.isfinite(value)}
         return {VALIDATION_LOSS: 1 - float(np.nanmean(areas)), **measured}
 
@@ -205,12 +205,10 @@ def validation(config: ClassifierRun, task: Task, predict: Callable, held: Examp
     return Hook(every=config.validation.every, call=call)
 
 
-def calibrated_on(
-    held: Examples, predictions: Mapping[str, np.ndarray], classifier: Classifier, task: Task
-) -> Classifier:
+def calibrated_on(held: Examples, predictions: Prediction, classifier: Classifier, task: Task) -> Classifier:
     """The classifier with temperature and shift fitted to its `predictions` for the held-out images."""
     labels = targets.values(held.attributes, task.targets)
-    temperature, shift = calibrated(predictions["logits"], labels, task.targets, task.positive_weights)
+    temperature, shift = calibrated(predictions.logits, labels, task.targets, task.positive_weights)
     return classifier.replace(temperature=jnp.asarray(temperature), shift=jnp.asarray(shift))
 
 
@@ -232,15 +230,13 @@ def finish(config: ClassifierRun, classifier: Classifier, predict: Callable, par
     run_folder.print_report(report, split)
 
 
-def measured(
-    classifier: Classifier, held: Examples, predictions: Mapping[str, np.ndarray]
-) -> dict[str, dict[str, dict]]:
+def measured(classifier: Classifier, held: Examples, predictions: Prediction) -> dict[str, dict[str, dict]]:
     """Metrics of a calibrated classifier with intervals, by target and name; `predictions` are uncalibrated."""
-    logits = predictions["logits"] / np.asarray(classifier.temperature) + np.asarray(classifier.shift)
+    logits = predictions.logits / np.asarray(classifier.temperature) + np.asarray(classifier.shift)
     labels = targets.values(held.attributes, classifier.targets)
     metrics = by_target(expit(logits.astype(np.float64)), labels, classifier.targets, patients=held.patients)
     report = {name: kept.compute(config=INTERVALS) for name, kept in metrics.items()}
     if classifier.predicts_age:
-        error = age_error(predictions["age"], targets.ages(held.attributes), patients=held.patients, config=INTERVALS)
+        error = age_error(predictions.age, targets.ages(held.attributes), patients=held.patients, config=INTERVALS)
         report["age"] = {"mean_absolute_error": error}
     return {name: {key: dataclasses.asdict(e) for key, e in figures.items()} for name, figures in report.items()}

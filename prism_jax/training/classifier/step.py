@@ -12,7 +12,7 @@ from flax import nnx
 from jax.sharding import Mesh
 
 from prism_jax import rng
-from prism_jax.classifier import Classifier, resized
+from prism_jax.classifier import Classifier, Prediction, resized
 from prism_jax.training import state as states
 from prism_jax.training.classifier.augment import Augmentation, augment
 from prism_jax.training.predict import predict_over_mesh
@@ -101,15 +101,7 @@ def age_loss(predicted: jax.Array, ages: jax.Array, weight: jax.Array) -> jax.Ar
 
 def predict_fn(
     graphdef: nnx.GraphDef, task: Task, batch_size: int, mesh: Mesh
-) -> Callable[[Any, np.ndarray], dict[str, np.ndarray]]:
-    """`predict(params, images)`: uncalibrated "logits" [n, targets] and "age" [n] (NaN if not predicted) of uint8
-    images [n, h, w]."""
+) -> Callable[[Any, np.ndarray], Prediction]:
+    """`predict(params, images)`: uncalibrated predictions for uint8 images [n, h, w]."""
     forward = lambda params, images: task.classifier(nnx.merge(graphdef, params)).predict(to_float(images))
-    predict_all = predict_over_mesh(forward, batch_size, mesh)
-
-    def predict(params: Any, images: np.ndarray) -> dict[str, np.ndarray]:
-        predictions = predict_all(params, images)
-        age = np.full(len(images), np.nan) if task.age_scale is None else predictions.age
-        return {"logits": predictions.logits, "age": age}
-
-    return predict
+    return predict_over_mesh(forward, batch_size, mesh)
