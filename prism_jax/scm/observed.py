@@ -24,15 +24,11 @@ class Observed:
     parents: np.ndarray  # float32 [n, p], as `Graph.parents_vector` has them
     attributes: Mapping[str, np.ndarray]  # [n], in their own units
     ids: np.ndarray  # int64 [n]
-    subjects: np.ndarray | None = None  # [n] subject of each image; None: each image is another subject
+    subjects: np.ndarray  # [n] subject of each image
 
     def arrays(self) -> dict[str, np.ndarray]:
-        """Arrays for `ArrayBatches`."""
-        return {"image": self.images, "parents": self.parents, "id": self.ids}
-
-    def labelled(self) -> dict[str, np.ndarray]:
-        """The same with every attribute under its name."""
-        return self.arrays() | dict(self.attributes)
+        """Arrays for `ArrayBatches`: "image", "parents", "id", and every attribute under its name."""
+        return {"image": self.images, "parents": self.parents, "id": self.ids, **self.attributes}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -70,11 +66,18 @@ def of_examples(source: Sequence[Example], graph: Graph, *, size: int, fit: tran
         images[i] = to_uint8(image[..., :1])
         ids.append(example.id)
         subjects.append(example.patient)
-    observed = of_columns(images, columns, np.array(ids, np.int64), graph)
-    return dataclasses.replace(observed, subjects=np.array(subjects))
+    return of_columns(images, columns, np.array(ids, np.int64), graph, subjects=np.array(subjects))
 
 
-def of_columns(images: np.ndarray, attributes: Mapping[str, np.ndarray], ids: np.ndarray, graph: Graph) -> Observed:
-    """`Observed` of uint8 images [n, h, w, 1] and attributes [n] by name."""
+def of_columns(
+    images: np.ndarray,
+    attributes: Mapping[str, np.ndarray],
+    ids: np.ndarray,
+    graph: Graph,
+    *,
+    subjects: np.ndarray | None = None,
+) -> Observed:
+    """`Observed` of uint8 images [n, h, w, 1] and attributes [n] by name; no `subjects`: each image is another one."""
     parents = np.asarray(graph.parents_vector(attributes), np.float32)
-    return Observed(images=images, parents=parents, attributes=attributes, ids=ids)
+    own = ids if subjects is None else subjects
+    return Observed(images=images, parents=parents, attributes=attributes, ids=ids, subjects=own)

@@ -89,7 +89,7 @@ def advanced(compiled, models, data, state, limit):
     """The state after a step of the first images with that limit, and its metrics; host arrays."""
     _, _, frozen = counterfactual_run.taken_apart(counterfactual_run.load(small("nowhere", models)), MESH)
     frozen = frozen.replace(limit=jax.device_put(jnp.float32(limit), EVERYWHERE))
-    batch = {name: array[:8] for name, array in data.labelled().items()}
+    batch = {name: array[:8] for name, array in data.arrays().items()}
     batch = sharding.to_global(batch | {"id": rng.example_ids(batch["id"])}, sharding.batch_sharding(MESH))
     key = jax.device_put(rng.key(0), EVERYWHERE)
     with jax.set_mesh(MESH):  # as the loop does: otherwise it is another program
@@ -141,7 +141,7 @@ def test_a_model_without_mediators_trains_too(targets, models, data, tmp_path):
         update=partial(states.update, tx=tx, schedule=schedule, ema_decay=0.999),
     )
     start = jax.eval_shape(partial(counterfactual_step.create, tx=tx, ascent=ascent), params)
-    batch = {name: array[:8] for name, array in data.labelled().items()}
+    batch = {name: array[:8] for name, array in data.arrays().items()}
     batch["id"] = rng.example_ids(batch["id"])
     after, metrics = jax.eval_shape(step, start, frozen, batch, rng.key(0))  # traced, not compiled
     assert jax.tree.structure(after) == jax.tree.structure(start)

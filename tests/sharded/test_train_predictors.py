@@ -86,7 +86,7 @@ def test_a_run_leaves_a_model_its_graph_and_what_it_reads(straight, compiled, da
 
 def advanced(compiled, data, state, rows, **changed):
     """The state after a step of these rows on two devices, and its metrics; host arrays."""
-    batch = {name: array[rows] for name, array in data.labelled().items()} | changed
+    batch = {name: array[rows] for name, array in data.arrays().items()} | changed
     batch = sharding.to_global(batch | {"id": rng.example_ids(batch["id"])}, sharding.batch_sharding(MESH))
     key = jax.device_put(rng.key(0), EVERYWHERE)
     with jax.set_mesh(MESH):  # as the loop does: otherwise it is another program

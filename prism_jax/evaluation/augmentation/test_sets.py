@@ -7,9 +7,8 @@ import numpy as np
 
 from prism_jax.data import targets, transforms
 from prism_jax.data.loading import pipeline
-from prism_jax.pixels import to_uint8
-
-READ_AT_ONCE = 64
+from prism_jax.training import examples
+from prism_jax.training.examples import Data
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -54,10 +53,10 @@ def numbers(labels: np.ndarray) -> np.ndarray:
 def check(test: StudyTestSet, target: str, companion: str, train: frozenset[str]) -> None:
     """Raises ValueError for test images of training patients, and where one of the four groups is empty."""
     source = pipeline.open_split(test.folder, test.split)
-    examples = [(example.patient, example.attributes) for example in source]
-    if shared := train & {patient for patient, _ in examples}:
+    known = [(example.patient, example.attributes) for example in source]
+    if shared := train & {patient for patient, _ in known}:
         raise ValueError(f"{test.folder} {test.split}: {len(shared)} patients are in training too; use other patients")
-    counts = group_counts(targets.values([attributes for _, attributes in examples], (target, companion)))
+    counts = group_counts(targets.values([attributes for _, attributes in known], (target, companion)))
     missing = [name for name, count in zip(group_names(target, companion), counts, strict=True) if not count]
     if missing:
         raise ValueError(f"{test.folder} {test.split} has no image with {'; '.join(missing)}; build it larger")
@@ -71,16 +70,14 @@ def group_counts(labels: np.ndarray) -> np.ndarray:
 
 def read(test: StudyTestSet, target: str, companion: str, *, size: int, fit: transforms.Fit) -> StudyTestImages:
     """All images of the split in memory, `size` pixels wide."""
-    source = pipeline.open_split(test.folder, test.split)
-    batches = pipeline.batches(source, READ_AT_ONCE, size=size, fit=fit, factor=1)
-    images = np.concatenate([to_uint8(batch["image"][batch["mask"]][..., 0]) for batch in batches])
-    labels = targets.values([example.attributes for example in source], (target, companion))
+    held = examples.load(Data(folder=test.folder, split=test.split, size=size, fit=fit))
+    labels = targets.values(held.attributes, (target, companion))
     return StudyTestImages(
         name=test.name,
-        images=images,
+        images=held.images,
         labels=labels[:, 0].astype(np.float64),
         groups=numbers(labels),
-        patients=np.array([example.patient for example in source]),
+        patients=held.patients,
     )
 
 

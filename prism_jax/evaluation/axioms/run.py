@@ -93,7 +93,7 @@ def main(config: AxiomsRun) -> None:
     configs.write(config, config.run)
     marginal = marginal_of(config.data, graph)
     drawn = interventions.of_graph(graph, data.attributes, marginal, seed=config.seed, is_different=config.is_different)
-    patients = np.asarray(data.ids if data.subjects is None else data.subjects)
+    patients = np.asarray(data.subjects)
     evaluator = dataclasses.replace(evaluator, patients=patients)
     few = first(data, config.composition_limit)
     generated: list[Mapping[str, Counterfactuals]] = []
@@ -176,7 +176,7 @@ def first(data: Observed, count: int | None) -> Observed:
         parents=data.parents[rows],
         attributes={name: column[rows] for name, column in data.attributes.items()},
         ids=data.ids[rows],
-        subjects=None if data.subjects is None else data.subjects[rows],
+        subjects=data.subjects[rows],
     )
 
 

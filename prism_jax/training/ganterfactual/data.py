@@ -22,14 +22,6 @@ class Sides:
     ids: np.ndarray  # int64 [n], places in the order of the build
     patients: np.ndarray  # str [n]
 
-    def arrays(self, has: bool) -> dict[str, np.ndarray]:
-        """The images of one side, as `ArrayBatches` takes them."""
-        return {"image": self.images[self.has == has], "id": self.ids[self.has == has]}
-
-    def together(self) -> dict[str, np.ndarray]:
-        """The images of both sides, in the order of the build."""
-        return {"image": self.images, "has": self.has, "id": self.ids}
-
 
 def load(data: Data, attribute: str) -> Sides:
     """The images of `data`; prints the number of each kind.
@@ -55,11 +47,10 @@ class UnpairedBatches:
     """
 
     def __init__(self, sides: Sides, *, batch_size: int, seed: int):
-        seeds = {"absent": 2 * seed, "present": 2 * seed + 1}
-        self._sides = {
-            kind: ArrayBatches(sides.arrays(kind == "present"), batch_size=batch_size, seed=own)
-            for kind, own in seeds.items()
-        }
+        self._sides = {}
+        for has, kind in enumerate(("absent", "present")):
+            arrays = {"image": sides.images[sides.has == has], "id": sides.ids[sides.has == has]}
+            self._sides[kind] = ArrayBatches(arrays, batch_size=batch_size, seed=2 * seed + has)
 
     def __next__(self) -> dict[str, np.ndarray]:
         drawn = {kind: next(batches) for kind, batches in self._sides.items()}

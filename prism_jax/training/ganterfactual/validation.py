@@ -56,7 +56,7 @@ def predict_fn(
     predict_all = predict_over_mesh(forward, batch_size, mesh)
 
     def predict(params, classifier, sides):
-        predictions = predict_all(params, classifier, sides.together())
+        predictions = predict_all(params, classifier, {"image": sides.images, "has": sides.has})
         return {
             way: {name: values[sides.has == has] for name, values in predictions.items()} for way, has in WAYS.items()
         }

@@ -161,7 +161,7 @@ def train(
         create=partial(create, tx=tx, ascent=ascent),
         initial=params,
         frozen=frozen,
-        batches=ArrayBatches(data.labelled(), batch_size=config.batch_size, seed=config.seed),
+        batches=ArrayBatches(data.arrays(), batch_size=config.batch_size, seed=config.seed),
         mesh=mesh,
         validate=counterfactual_validation.validation(config, predict, frozen, held),
     )

@@ -22,7 +22,7 @@ from prism_jax.scm.graph import Attributes
 from prism_jax.training import observed_images
 from prism_jax.training import state as states
 
-Batch = Mapping[str, jax.Array]  # as `Observed.labelled` has it
+Batch = Mapping[str, jax.Array]  # as `Observed.arrays` has it
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

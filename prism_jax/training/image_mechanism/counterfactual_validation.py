@@ -63,7 +63,7 @@ def predict_fn(config: Any, networks: Mapping[str, nnx.GraphDef], graph: Graph, 
         return {"auxiliary": each, "nll": nll, "kl": kl, "image": images}
 
     predict = predict_over_mesh(forward, config.batch_size, mesh)
-    arrays, root = held.labelled() | interventions(held, graph, config.seed), held_key(config.seed, mesh)
+    arrays, root = held.arrays() | interventions(held, graph, config.seed), held_key(config.seed, mesh)
     return lambda params, frozen: predict(params, frozen, root, arrays)
 
 

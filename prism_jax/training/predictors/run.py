@@ -100,7 +100,7 @@ def train_step(
     config: PredictorsRun,
     update: Callable,
 ) -> tuple[PredictorState, dict[str, jax.Array]]:
-    """One step on a `batch` of `Observed.labelled`; batch norms use the moments of the whole batch, over all
+    """One step on a `batch` of `Observed.arrays`; batch norms use the moments of the whole batch, over all
     devices."""
     before = state.trained
     keys = lambda name: rng.per_example(rng.at_step(rng.stream(key, name), before.step), batch["id"])
@@ -146,7 +146,7 @@ def train(config: PredictorsRun, data: Observed, held: Observed, mesh: Mesh) -> 
         create=partial(create, tx=tx),
         initial=untrained(config),
         frozen=None,
-        batches=ArrayBatches(data.labelled(), batch_size=config.batch_size, seed=config.seed),
+        batches=ArrayBatches(data.arrays(), batch_size=config.batch_size, seed=config.seed),
         mesh=mesh,
         validate=predictors_validation.validation(config, lambda state: predict(usable(state), held), held),
     )

@@ -52,7 +52,7 @@ def predict_fn(config: Any, graphdef: nnx.GraphDef, mesh: Mesh) -> Callable[[Any
         }
 
     predict = predict_over_mesh(forward, config.batch_size, mesh)
-    return lambda values, data: predict(values, data.labelled())
+    return lambda values, data: predict(values, data.arrays())
 
 
 def validation(config: Any, predict: Callable[[Any], Predictions], held: Observed) -> Hook:
@@ -73,8 +73,7 @@ def validation(config: Any, predict: Callable[[Any], Predictions], held: Observe
 
 def measured(predictions: Predictions, held: Observed, config: Any) -> dict[str, dict[str, dict]]:
     """By attribute and figure, with intervals over subjects: errors in own units, accuracies, areas, and nats."""
-    subjects = held.ids if held.subjects is None else held.subjects
-    options = dict(subjects=subjects, config=config.validation.intervals)
+    options = dict(subjects=held.subjects, config=config.validation.intervals)
     report = {}
     for name in predictions["nll"]:
         kind, true = config.graph[name].values, held.attributes[name]
@@ -84,7 +83,7 @@ def measured(predictions: Predictions, held: Observed, config: Any) -> dict[str,
             }
         else:
             estimates = _of_classes(
-                predictions["probabilities"][name], true, kind, subjects, config.validation.intervals
+                predictions["probabilities"][name], true, kind, held.subjects, config.validation.intervals
             )
         estimates["nll"] = bootstrap(np.mean, predictions["nll"][name], **options)
         report[name] = {figure: dataclasses.asdict(estimate) for figure, estimate in estimates.items()}
