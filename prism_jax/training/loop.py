@@ -249,20 +249,15 @@ def _asked_to_stop() -> Iterator[Callable[[int], int]]:
 def _profiled(window: tuple[int, int] | None, run: Path) -> Iterator[Callable[[int], None]]:
     """Profiles the steps of `window`; the yielded function must be called before every step."""
     first, last = window or (-1, -1)
-    running = []
+    with contextlib.ExitStack() as stack:
 
-    def profile(step: int) -> None:
-        if step == first:
-            jax.profiler.start_trace(run / "profile")
-            running.append(step)
-        elif running and step > last:
-            jax.profiler.stop_trace()
-            running.clear()
+        def profile(step: int) -> None:
+            if step == first:
+                stack.enter_context(jax.profiler.trace(run / "profile"))
+            elif step > last:
+                stack.close()
 
-    try:
         yield profile
-    finally:
-        profile(last + 1)
 
 
 def _progress(steps: int, start: int) -> tqdm:

@@ -96,7 +96,8 @@ def train(config: GANterfactualRun, classifier: Classifier, data: Sides, held: S
     networks = {name: nnx.split(pretrained.abstract(network, config.model))[0] for name, network in NETWORKS.items()}
     generators, attribute = networks["generators"], config.model.attribute
     frozen = sharding.to_global(jax.device_get(classifier), sharding.replicated(mesh))
-    predict = ganterfactual_validation.predict_fn(generators, attribute, config.batch_size, mesh)
+    translate = ganterfactual_validation.predict_fn(generators, attribute, config.batch_size, mesh)
+    predict = lambda params: translate(params, frozen, {"image": held.images, "has": held.has})
     state = fit(
         partial(train_step, networks=networks, attribute=attribute, objective=config.objective, update=update),
         config,
@@ -105,9 +106,9 @@ def train(config: GANterfactualRun, classifier: Classifier, data: Sides, held: S
         frozen=frozen,
         batches=UnpairedBatches(data, batch_size=config.batch_size, seed=config.seed),
         mesh=mesh,
-        validate=ganterfactual_validation.validation(config, predict, frozen, held),
+        validate=ganterfactual_validation.validation(config, predict, held),
     )
-    finish(config, state, generators, lambda params: predict(params, frozen, held), held)
+    finish(config, state, generators, predict, held)
     return state
 
 

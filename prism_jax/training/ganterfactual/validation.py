@@ -23,7 +23,6 @@ from prism_jax.training.loop import Hook
 from prism_jax.training.predict import predict_over_mesh
 from prism_jax.training.sample_images import write_pairs
 
-NAMES = ("hit", "l1")
 WAYS = {"add": False, "remove": True}  # generator -> True if its input images have the attribute
 
 
@@ -43,9 +42,10 @@ class GANterfactualValidation:
 
 def predict_fn(
     graphdef: nnx.GraphDef, attribute: str, batch_size: int, mesh: Mesh
-) -> Callable[[Any, Classifier, Sides], dict[str, dict[str, np.ndarray]]]:
-    """`predict(params, classifier, sides)`, by way: "image" [n, h, w, 1], the translated image; "hit" [n], whether the
-    classifier gives it the class it was translated into; "l1" [n], its mean distance to the original in [-1, 1]."""
+) -> Callable[[Any, Classifier, Mapping[str, np.ndarray]], dict[str, np.ndarray]]:
+    """`predict(params, classifier, rows)` for "image" and "has" [n] of `Sides`: "image" [n, h, w, 1], translated; "hit"
+    [n], whether the classifier gives it the class it was translated into; "l1" [n], its mean distance to the original
+    in [-1, 1]."""
 
     def forward(params: Any, classifier: Classifier, batch: Mapping[str, jax.Array]) -> dict[str, jax.Array]:
         generators, x, has = nnx.merge(graphdef, params), from_uint8(batch["image"]), batch["has"]
@@ -53,41 +53,33 @@ def predict_fn(
         hit = (attribute_logits(classifier, attribute, images) > 0) != has
         return {"image": images, "hit": hit, "l1": jnp.abs(images - x).mean((1, 2, 3))}
 
-    predict_all = predict_over_mesh(forward, batch_size, mesh)
-
-    def predict(params, classifier, sides):
-        predictions = predict_all(params, classifier, {"image": sides.images, "has": sides.has})
-        return {
-            way: {name: values[sides.has == has] for name, values in predictions.items()} for way, has in WAYS.items()
-        }
-
-    return predict
+    return predict_over_mesh(forward, batch_size, mesh)
 
 
-def validation(config: Any, predict: Callable, classifier: Classifier, held: Sides) -> Hook:
-    """Measures `held`. There is no validation loss, since no measure here selects the best generators; the last ones
-    are kept."""
+def validation(config: Any, predict: Callable[[Any], dict[str, np.ndarray]], held: Sides) -> Hook:
+    """Measures `held`, whose predictions `predict(params)` gives.
+
+    There is no validation loss, since no measure here selects the best generators; the last ones are kept.
+    """
 
     def call(state: GanState, step: int, log: Log) -> dict[str, float]:
-        predictions = predict(state.generators.params, classifier, held)
+        predictions, means = predict(state.generators.params), {}
         for way, has in WAYS.items():
-            originals, translated = held.images[held.has == has], predictions[way]["image"]
-            write_pairs(originals, translated, config.run, f"{step}-{way}", count=config.validation.shown)
-        return {
-            f"validation_{name}_{way}": float(each[name].mean()) for way, each in predictions.items() for name in NAMES
-        }
+            rows, count = held.has == has, config.validation.shown
+            write_pairs(held.images[rows], predictions["image"][rows], config.run, f"{step}-{way}", count=count)
+            means |= {f"validation_{name}_{way}": float(predictions[name][rows].mean()) for name in ("hit", "l1")}
+        return means
 
     return Hook(every=config.validation.every, call=call)
 
 
-def measured(
-    predictions: Mapping[str, Mapping[str, np.ndarray]], held: Sides, config: Any
-) -> dict[str, dict[str, dict]]:
+def measured(predictions: Mapping[str, np.ndarray], held: Sides, config: Any) -> dict[str, dict[str, dict]]:
     """By way: the proportion of hits and the mean distance to the original, with intervals over patients."""
     options, report = config.validation.intervals, {}
     for way, has in WAYS.items():
-        patients = held.patients[held.has == has]
-        hits = proportion(predictions[way]["hit"], subjects=patients, level=options.level)
-        l1 = bootstrap(np.mean, predictions[way]["l1"], subjects=patients, config=options)
+        rows = held.has == has
+        patients = held.patients[rows]
+        hits = proportion(predictions["hit"][rows], subjects=patients, level=options.level)
+        l1 = bootstrap(np.mean, predictions["l1"][rows], subjects=patients, config=options)
         report[way] = {"hit_rate": dataclasses.asdict(hits), "l1": dataclasses.asdict(l1)}
     return report
