@@ -105,6 +105,7 @@ def train(config: ClassifierRun, mesh: Mesh) -> Classifier:
     graphdef, _ = nnx.split(pretrained.abstract(network, options))
     predict = predict_fn(graphdef, task, config.batch_size, mesh)
     frozen = {"positive": task.positive_weights, "age": np.float32(task.age_scale or (0, 1))}
+    ema = config.ema_decay is not None
     step = partial(
         train_step,
         graphdef=graphdef,
@@ -116,7 +117,7 @@ def train(config: ClassifierRun, mesh: Mesh) -> Classifier:
     state = fit(
         step,
         config,
-        create=partial(first_state, network=network, options=options, config=config, tx=tx),
+        create=lambda _: states.create(states.untrained(network, options, config.seed), tx, ema=ema),
         initial=None,
         frozen=sharding.to_global(frozen, sharding.replicated(mesh)),
         batches=batches,
@@ -124,7 +125,10 @@ def train(config: ClassifierRun, mesh: Mesh) -> Classifier:
         validate=validation(config, task, predict, held),
     )
     params = states.averaged_params(states.best_state(config.run, state))
-    classifier = calibrated_on(held, predict(params, held.images), task.classifier(nnx.merge(graphdef, params)), task)
+    labels = targets.values(held.attributes, task.targets)
+    logits = predict(params, held.images).logits
+    temperature, shift = map(jnp.asarray, calibrated(logits, labels, task.targets, task.positive_weights))
+    classifier = task.classifier(nnx.merge(graphdef, params)).replace(temperature=temperature, shift=shift)
     finish(config, classifier, predict, params)
     return classifier
 
@@ -182,11 +186,6 @@ def network_of(config: ClassifierRun, task: Task) -> tuple[type[nnx.Module], Any
     return network, dataclasses.replace(config.network, num_classes=outputs)
 
 
-def first_state(initial: None, *, network: type, options: Any, config: ClassifierRun, tx: Any) -> states.TrainState:
-    """The state before the first step, from seeded parameters."""
-    return states.create(states.untrained(network, options, config.seed), tx, ema=config.ema_decay is not None)
-
-
 def validation(config: ClassifierRun, task: Task, predict: Callable, held: Examples) -> Hook:
     """The hook that validates the averaged weights; the validation loss is 1 - mean AUROC."""
     labels, ages = targets.values(held.attributes, task.targets), targets.ages(held.attributes)
@@ -203,13 +202,6 @@ def validation(config: ClassifierRun, task: Task, predict: Callable, held: Examp
     if not any(np.isin((0, 1), column).all() for column in labels.T):
         raise ValueError(f"the split val of {config.data.folder} has no target with both classes; build it larger")
     return Hook(every=config.validation.every, call=call)
-
-
-def calibrated_on(held: Examples, predictions: Prediction, classifier: Classifier, task: Task) -> Classifier:
-    """The classifier with temperature and shift fitted to its `predictions` for the held-out images."""
-    labels = targets.values(held.attributes, task.targets)
-    temperature, shift = calibrated(predictions.logits, labels, task.targets, task.positive_weights)
-    return classifier.replace(temperature=jnp.asarray(temperature), shift=jnp.asarray(shift))
 
 
 def finish(config: ClassifierRun, classifier: Classifier, predict: Callable, params: Any) -> None:

@@ -13,7 +13,6 @@ from typing import Any, Literal
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 from flax import nnx
 from jax.sharding import Mesh
 
@@ -101,7 +100,8 @@ def train_step(
 
 
 def evaluate(vae: AutoencoderKL, images: jax.Array) -> dict[str, jax.Array]:
-    """Reconstruction of each uint8 image: "psnr" [b] (dB, of 8-bit images) and moments of the latents."""
+    """Reconstruction "image" of each uint8 image [b, h, w(, 3)], its "psnr" [b] (dB, of 8-bit images), and moments of
+    the latents."""
     images = to_float(images)
     mean, logvar = vae.encode(images)
     decoded = vae.decode(mean)
@@ -129,11 +129,14 @@ def train(config: VAERun, mesh: Mesh) -> None:
     data, held_out = (examples.load(part, factor=config.model.factor) for part in (config.data, held))
     tx, update = make_update(config)
     graphdef, _ = nnx.split(pretrained.abstract(AutoencoderKL, config.model))
-    predict = predict_fn(graphdef, config.batch_size, mesh)
+    forward = lambda params, images: evaluate(nnx.merge(graphdef, params), images)
+    predict = predict_over_mesh(forward, config.batch_size, mesh)
+    fresh = lambda: states.untrained(AutoencoderKL, config.model, config.seed)
+    ema = config.ema_decay is not None
     state = fit(
         partial(train_step, graphdef=graphdef, config=config, update=update),
         config,
-        create=partial(first_state, config=config, tx=tx),
+        create=lambda given: states.create(fresh() if given is None else given, tx, ema=ema),
         initial=given,
         frozen=None,
         batches=ArrayBatches({"image": data.images, "id": data.ids}, batch_size=config.batch_size, seed=config.seed),
@@ -157,13 +160,6 @@ def starting_point(config: VAERun) -> tuple[VAERun, Any]:
     return dataclasses.replace(config, model=vae.config), nnx.to_pure_dict(nnx.state(vae))
 
 
-def first_state(given: Any, *, config: VAERun, tx: optax.GradientTransformation) -> states.TrainState:
-    """The state before the first step, from the parameters `given` or, if None, from seeded ones."""
-    if given is None:
-        given = states.untrained(AutoencoderKL, config.model, config.seed)
-    return states.create(given, tx, ema=config.ema_decay is not None)
-
-
 def hooks(config: VAERun, predict: Callable, held_out: np.ndarray) -> tuple[Hook, Hook]:
     """Hooks: validation PSNR into metrics.jsonl, and a sheet of held-out images and their reconstructions."""
 
@@ -175,14 +171,6 @@ def hooks(config: VAERun, predict: Callable, held_out: np.ndarray) -> tuple[Hook
         write_pairs(held_out, decoded, config.run, step, count=SHOWN)
 
     return Hook(every=config.validation.every, call=validate), Hook(every=config.sample_every, call=draw)
-
-
-def predict_fn(
-    graphdef: nnx.GraphDef, batch_size: int, mesh: Mesh
-) -> Callable[[Any, np.ndarray], dict[str, np.ndarray]]:
-    """`predict(params, images)`: the results of `evaluate` for uint8 images [n, h, w(, 3)]."""
-    forward = lambda params, images: evaluate(nnx.merge(graphdef, params), images)
-    return predict_over_mesh(forward, batch_size, mesh)
 
 
 def finish(config: VAERun, vae: AutoencoderKL, statistics: dict[str, np.ndarray], psnr: np.ndarray) -> None:
