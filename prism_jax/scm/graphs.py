@@ -3,6 +3,7 @@
 Spline bins, widths and scalings are those of its published code, which is where its paper leaves them open.
 """
 
+from prism_jax.data.phantom.equations import AGE_RANGE, CAUSES
 from prism_jax.scm.graph import Continuous, Discrete, Graph, Node
 from prism_jax.scm.gumbel import GumbelMax
 from prism_jax.scm.mechanisms import AffineFlow, SplineFlow
@@ -60,25 +61,13 @@ def mimic_cxr() -> Graph:
 
 def phantom() -> Graph:
     """The arrows of `data.phantom.equations`, with learned mechanisms in place of its equations."""
-    age = Continuous(low=18.0, high=90.0, unit="years")
-    finding = GumbelMax(logits=PerceptronConfig(hidden=(16,)))
-    binary = lambda name, *parents: Node(
-        name=name, values=Discrete(), mechanism=finding if parents else ROOT, parents=parents
-    )
-    return Graph(
-        nodes=(
-            Node(name="sex", values=Discrete(names=("F", "M")), mechanism=ROOT),
-            Node(name="age", values=age, mechanism=SplineFlow(is_squashed=True)),
-            binary("cardiomegaly", "age", "sex"),
-            binary("effusion", "age", "cardiomegaly"),
-            binary("pacemaker", "age", "cardiomegaly"),
-            binary("support_lines", "effusion", "cardiomegaly"),
-            Node(
-                name="view",
-                values=Discrete(names=("PA", "AP")),
-                mechanism=finding,
-                parents=("support_lines", "effusion"),
-            ),
-        ),
-        image_parents=("sex", "age", "cardiomegaly", "effusion", "pacemaker", "support_lines", "view"),
-    )
+    classes, learned = {"sex": ("F", "M"), "view": ("PA", "AP")}, GumbelMax(logits=PerceptronConfig(hidden=(16,)))
+
+    def discrete(name: str) -> Node:
+        values, parents = Discrete(names=classes.get(name, ("no", "yes"))), CAUSES.get(name, ())
+        return Node(name=name, values=values, mechanism=learned if parents else ROOT, parents=parents)
+
+    low, high = AGE_RANGE
+    age = Node(name="age", values=Continuous(low=low, high=high, unit="years"), mechanism=SplineFlow(is_squashed=True))
+    nodes = (discrete("sex"), age, *map(discrete, CAUSES))
+    return Graph(nodes=nodes, image_parents=tuple(node.name for node in nodes))

@@ -128,8 +128,11 @@ def fit(
             for step in range(start + 1, loop.steps + 1):
                 profile(step)
                 batch = next(batches)
-                with _compiling(bar) if step == start + 1 else contextlib.nullcontext():
-                    state, metrics = advance(state, frozen, batch, root)
+                if step == start + 1:
+                    bar.set_description("compiling the training step, which may take a minute")
+                state, metrics = advance(state, frozen, batch, root)
+                if step == start + 1:
+                    bar.unpause()  # keeps the time of compilation out of the estimate of what remains
                 log.add(step, metrics, batch["id"])
                 bar.update()
                 saved.poll()
@@ -266,12 +269,3 @@ def _progress(steps: int, start: int) -> tqdm:
     quiet = jax.process_index() != 0
     options = dict(mininterval=interval, disable=quiet, unit="step", dynamic_ncols=True, desc="training")
     return tqdm(total=steps, initial=start, **options)
-
-
-@contextlib.contextmanager
-def _compiling(bar: tqdm) -> Iterator[None]:
-    """Announces compilation, and keeps its time out of the estimate of what remains."""
-    bar.set_description("compiling the training step, which may take a minute")
-    yield
-    bar.unpause()
-    bar.set_description("training")

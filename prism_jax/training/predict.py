@@ -45,16 +45,12 @@ def predict_over_mesh(forward: Callable[..., Any], batch_size: int, mesh: Mesh) 
 
 
 def _on_device(predict: Callable[[Any], Any], batch: Any, batch_size: int, mesh: Mesh | None) -> Any:
-    batch = jax.tree.map(partial(_padded, size=batch_size), batch)
+    if len(jax.tree.leaves(batch)[0]) < batch_size:  # the last row is repeated
+        batch = jax.tree.map(lambda x: x[np.minimum(np.arange(batch_size), len(x) - 1)], batch)
     if mesh is None:
         return jax.device_get(predict(batch))
     with jax.set_mesh(mesh):
         return jax.device_get(predict(sharding.to_global(batch, sharding.batch_sharding(mesh))))
-
-
-def _padded(array: np.ndarray, size: int) -> np.ndarray:
-    """[b, ...] -> [size, ...], the last row repeated."""
-    return array if len(array) == size else array[np.minimum(np.arange(size), len(array) - 1)]
 
 
 def _sliced(arrays: Any, size: int) -> Iterator[Any]:

@@ -18,7 +18,8 @@ def write_pairs(
     """
     if jax.process_index() != 0:
         return
-    rows = [np.concatenate(list(_rgb(row)), axis=1) for row in (images[:count], to_uint8(reconstructions[:count]))]
+    rgb = lambda x: np.broadcast_to(x[..., None] if x.ndim == 3 else x, (*x.shape[:3], 3))
+    rows = [np.concatenate(list(rgb(x)), axis=1) for x in (images[:count], to_uint8(reconstructions[:count]))]
     write(np.concatenate(rows), Path(run) / "samples" / f"{name}.png")
 
 
@@ -31,8 +32,3 @@ def write(pixels: np.ndarray, path: Path) -> None:
     """Writes uint8 pixels [h, w, 3] as a PNG."""
     with atomic_write(path) as partial:
         Image.fromarray(pixels).save(partial)
-
-
-def _rgb(images: np.ndarray) -> np.ndarray:
-    images = images[..., None] if images.ndim == 3 else images
-    return np.broadcast_to(images, (*images.shape[:3], 3))

@@ -13,7 +13,6 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from flax import nnx
 from jax.sharding import Mesh
 
@@ -180,22 +179,19 @@ def make_batches(config: FinetuneRun, sd: StableDiffusion) -> tuple[Batches, boo
     if config.data.split != "train":
         raise ValueError(f"data.split is {config.data.split!r}; training takes train")
     sd.latent_shape(config.data.size, config.data.size)  # raises for a size that the networks cannot take
-    tokenize, options = text_to_ids(sd), dict(batch_size=config.batch_size, seed=config.seed)
+    # Not `sd.tokenize`, which would keep the weights of `sd`.
+    to_ids = partial(tokenize, sd.tokenizer, length=sd.text_encoder.config.max_position_embeddings)
+    options = dict(batch_size=config.batch_size, seed=config.seed)
     is_encoded = config.latents is not None and Path(config.latents).is_dir()
     if is_encoded:
-        stream = examples.latent_stream(config.data, cache_of(config, sd).open(), tokenize, **options)
+        stream = examples.latent_stream(config.data, cache_of(config, sd).open(), to_ids, **options)
         said = f"training reads the latents in {config.latents}"
     else:
-        stream = examples.image_stream(config.data, tokenize, factor=sd.vae.config.factor, **options)
+        stream = examples.image_stream(config.data, to_ids, factor=sd.vae.config.factor, **options)
         said = f"no latents in {config.latents}: every batch is encoded anew" if config.latents else ""
     if said and jax.process_index() == 0:
         print(said, file=sys.stderr)
     return stream, is_encoded
-
-
-def text_to_ids(sd: StableDiffusion) -> Callable[[list[str]], np.ndarray]:
-    """`sd.tokenize` as a function that keeps no reference to the weights of `sd`."""
-    return partial(tokenize, sd.tokenizer, length=sd.text_encoder.config.max_position_embeddings)
 
 
 def cache_of(config: FinetuneRun, sd: StableDiffusion) -> LatentCache:

@@ -76,9 +76,10 @@ def write(vocab: list[str], merges: list[tuple[str, str]], folder: Path) -> None
 
 def learn(texts: Iterable[str], vocab_size: int) -> tuple[list[str], list[tuple[str, str]]]:
     """Tokens by id, at most `vocab_size`, and merges in order; laid out as CLIP's."""
+    from tokenizers.pre_tokenizers import ByteLevel
     from transformers import CLIPTokenizer
 
-    letters = sorted(_alphabet())
+    letters = sorted(ByteLevel.alphabet())  # the 256 characters by which byte-level tokenizers write bytes
     vocab = [*letters, *(letter + WORD_END for letter in letters)]
     if vocab_size < len(vocab) + 2:
         raise ValueError(f"vocab_size {vocab_size} is less than the bytes need; use at least {len(vocab) + 2}")
@@ -120,10 +121,3 @@ def _merged(symbols: tuple[str, ...], pair: tuple[str, str]) -> tuple[str, ...]:
 
 def _ids(tokens: list[str]) -> dict[str, int]:
     return {token: i for i, token in enumerate(tokens)}
-
-
-def _alphabet() -> list[str]:
-    """The 256 characters by which byte-level tokenizers write bytes."""
-    from tokenizers.pre_tokenizers import ByteLevel
-
-    return ByteLevel.alphabet()

@@ -60,7 +60,9 @@ def train(config: MechanismsRun, equations: Equations | None) -> None:
     model, losses = fit(config.graph, attributes, config.fit)
     model_folder = Path(config.run) / "model"
     folder.save(model, model_folder)
-    write_metrics(np.asarray(losses), Path(config.run))
+    losses, stops = np.asarray(losses), range(LOG_EVERY, len(losses) + LOG_EVERY, LOG_EVERY)
+    rows = [{"step": min(stop, len(losses)), "loss": float(losses[stop - LOG_EVERY : stop].mean())} for stop in stops]
+    (Path(config.run) / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     report = measure(model, held, equations, config.intervals)
     first = config.graph.names[0]
     report["subjects"] = {"fitted": len(attributes[first]), "held_out": len(held[first])}
@@ -95,10 +97,3 @@ def measure(
         true = phantom_truth.log_prob(held, equations)
         report["gap"] = {name: mean(true[name] - ours[name]) for name in ours}
     return report
-
-
-def write_metrics(losses: np.ndarray, run: Path) -> None:
-    """`metrics.jsonl`: the mean loss of every `LOG_EVERY` steps."""
-    stops = range(LOG_EVERY, len(losses) + LOG_EVERY, LOG_EVERY)
-    rows = [{"step": min(stop, len(losses)), "loss": float(losses[stop - LOG_EVERY : stop].mean())} for stop in stops]
-    (run / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
