@@ -55,14 +55,23 @@ class Log:
 
     def add(self, step: int, metrics: Metrics, ids: np.ndarray) -> None:
         """Adds the metrics of `step`, which may still be computing, and fetches those of the step before."""
-        previous, self._pending = self._pending, (step, metrics, ids)
         self._images += len(ids) * jax.process_count()
-        self._fetch(previous)
+        self.flush()
+        self._pending = step, metrics, ids
 
     def flush(self) -> None:
         """Fetches the metrics that are pending."""
-        previous, self._pending = self._pending, None
-        self._fetch(previous)
+        if self._pending is None:
+            return
+        (step, metrics, ids), self._pending = self._pending, None
+        values = jax.device_get(dict(metrics))
+        if values.pop("skipped", 0):
+            self._skip(step, values, ids)
+        else:
+            self._in_a_row = 0
+            self._window.append(values)
+        if step % self._every == 0 and self._window:
+            self._write_window(step)
 
     def write(self, step: int, metrics: Mapping[str, float]) -> None:
         """Writes these metrics as a line of their own."""
@@ -83,19 +92,6 @@ class Log:
         """Writes what TensorBoard has not written yet."""
         if self._board is not None:
             self._board.close()
-
-    def _fetch(self, pending: tuple[int, Metrics, np.ndarray] | None) -> None:
-        if pending is None:
-            return
-        step, metrics, ids = pending
-        values = jax.device_get(dict(metrics))
-        if values.pop("skipped", 0):
-            self._skip(step, values, ids)
-        else:
-            self._in_a_row = 0
-            self._window.append(values)
-        if step % self._every == 0 and self._window:
-            self._write_window(step)
 
     def _skip(self, step: int, values: Mapping[str, Any], ids: np.ndarray) -> None:
         self._in_a_row += 1
