@@ -29,16 +29,12 @@ class PerceptronConfig:
 
 def init(config: PerceptronConfig, key: jax.Array, inputs: int, outputs: int) -> Layers:
     """Initial parameters; without inputs only the last bias has an effect."""
-    widths = (inputs, *config.hidden, outputs)
-    pairs = list(pairwise(widths))
-    keys = jax.random.split(key, len(pairs))
-    return tuple(_layer(key, *pair) for key, pair in zip(keys, pairs, strict=True))
-
-
-def _layer(key: jax.Array, inputs: int, outputs: int) -> dict[str, jax.Array]:
-    bound = 1 / max(inputs, 1) ** 0.5
-    kernel = jax.random.uniform(key, (inputs, outputs), minval=-bound, maxval=bound)
-    return {"kernel": kernel, "bias": jnp.zeros(outputs)}
+    shapes, layers = list(pairwise((inputs, *config.hidden, outputs))), []
+    for own, shape in zip(jax.random.split(key, len(shapes)), shapes, strict=True):
+        bound = 1 / max(shape[0], 1) ** 0.5
+        kernel = jax.random.uniform(own, shape, minval=-bound, maxval=bound)
+        layers.append({"kernel": kernel, "bias": jnp.zeros(shape[1])})
+    return tuple(layers)
 
 
 def apply(config: PerceptronConfig, layers: Layers, x: jax.Array) -> jax.Array:

@@ -10,22 +10,17 @@ from prism_jax.data.phantom.equations import AGE_RANGE, BINARY, CAUSES, Equation
 Columns = Mapping[str, np.ndarray]
 
 
-def probabilities(attributes: Columns, equations: Equations) -> dict[str, np.ndarray]:
-    """P(1 | parents) [n] of every binary attribute, given all attributes [n] (age in years)."""
-    value = {name: np.asarray(column, np.float64) for name, column in attributes.items()}
+def log_prob(attributes: Columns, equations: Equations) -> dict[str, np.ndarray]:
+    """log p(attribute | parents) [n], given all attributes [n] (age in years).
+
+    The density of age is in the unit in which its range is [-1, 1].
+    """
+    value, log_prob = {name: np.asarray(column, np.float64) for name, column in attributes.items()}, {}
     value["age"] = (value["age"] - 60) / 15
-    chances = {}
     for name in BINARY:
         slopes = (getattr(equations, f"{name}_{cause}") * value[cause] for cause in CAUSES.get(name, ()))
-        chances[name] = special.expit(sum(slopes, start=np.full_like(value["age"], getattr(equations, name))))
-    return chances
-
-
-def log_prob(attributes: Columns, equations: Equations) -> dict[str, np.ndarray]:
-    """log p(attribute | parents) [n], the density of age in the unit in which its range is [-1, 1]."""
-    log_prob = {}
-    for name, p in probabilities(attributes, equations).items():
-        log_prob[name] = np.where(np.asarray(attributes[name]) == 1, np.log(p), np.log1p(-p))
+        p = special.expit(sum(slopes, start=np.full_like(value["age"], getattr(equations, name))))
+        log_prob[name] = np.where(value[name] == 1, np.log(p), np.log1p(-p))
     low, high = AGE_RANGE
     unit = (np.asarray(attributes["age"], np.float64) - low) / (high - low)
     noise = (special.logit(unit) - equations.age) / equations.age_spread

@@ -147,7 +147,7 @@ def test_a_pool_gives_back_new_images_or_kept_ones_and_loses_none():
     size, b, rounds = GANterfactualObjective().pool, 8, 40
     assert size == 50
     step = jax.jit(exchanged)
-    pool, swapped = Pool.empty(size, (1, 1, 1)), 0
+    pool, swapped = Pool(images=jnp.zeros((size, 1, 1, 1)), count=jnp.int32(0)), 0
     for i in range(rounds):
         images = 1.0 + i * b + np.arange(b, dtype=np.float32)
         keys = rng.per_example(rng.at_step(rng.key(0), i), jnp.arange(b, dtype=jnp.uint32))

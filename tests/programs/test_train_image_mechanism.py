@@ -121,7 +121,7 @@ def test_images_of_which_something_is_not_known_are_left_out(monkeypatch, capsys
     source = [example(i, a) for i, a in enumerate((known, dataclasses.replace(known, age=None), known))]
     monkeypatch.setattr(examples, "open_split", lambda data: source)
     found = observed_images.load(Data(size=8), GRAPH)
-    assert "1 of 3 images left out" in capsys.readouterr().err
+    assert "1 of 3 images of data/phantom train left out" in capsys.readouterr().err
     np.testing.assert_array_equal(found.ids, [0, 2])
     np.testing.assert_array_equal(found.images[:, 0, 0, 0], [0, 2])
     np.testing.assert_allclose(found.parents[0], [1, (60 - 54) / 36, 1, 0, 0, 1, 1], rtol=1e-6)

@@ -17,11 +17,6 @@ class Pool:
     images: jax.Array  # float32 [n, h, w, c]
     count: jax.Array  # int32 [], how many there are; the rest is 0
 
-    @classmethod
-    def empty(cls, size: int, shape: tuple[int, int, int]) -> "Pool":
-        """A pool of `size` places for images of a shape [h, w, c]."""
-        return cls(images=jnp.zeros((size, *shape)), count=jnp.int32(0))
-
 
 def exchanged(pool: Pool, images: jax.Array, keys: jax.Array) -> tuple[jax.Array, Pool]:
     """For each of `images` [b, h, w, c] in order, that image or an older one; and the pool afterwards.

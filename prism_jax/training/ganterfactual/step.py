@@ -59,11 +59,11 @@ def create(
     initial: Mapping[str, Any], *, config: CycleGANConfig, pool: int, tx: optax.GradientTransformation
 ) -> GanState:
     """The state before the first step, of the parameters "generators" and "discriminators"."""
-    shape = (config.size, config.size, config.channels)
+    shape = (pool, config.size, config.size, config.channels)
     return GanState(
         generators=states.create(initial["generators"], tx, ema=False),
         discriminators=states.create(initial["discriminators"], tx, ema=False),
-        pools={kind: Pool.empty(pool, shape) for kind in HAS},
+        pools={kind: Pool(images=jnp.zeros(shape), count=jnp.int32(0)) for kind in HAS},
     )
 
 

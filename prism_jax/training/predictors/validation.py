@@ -13,7 +13,6 @@ from prism_jax.checkpoint import VALIDATION_LOSS
 from prism_jax.metrics.classification import ClassificationMetrics, auroc
 from prism_jax.pixels import from_uint8
 from prism_jax.scm import predictions
-from prism_jax.scm.graph import Continuous, Discrete
 from prism_jax.scm.observed import Observed
 from prism_jax.stats.intervals import BootstrapConfig, Estimate, bootstrap, proportion
 from prism_jax.training.log import Log
@@ -73,29 +72,25 @@ def validation(config: Any, predict: Callable[[Any], Predictions], held: Observe
 
 def measured(predictions: Predictions, held: Observed, config: Any) -> dict[str, dict[str, dict]]:
     """By attribute and figure, with intervals over subjects: errors in own units, accuracies, areas, and nats."""
-    options = dict(subjects=held.subjects, config=config.validation.intervals)
-    report = {}
-    for name in predictions["nll"]:
-        kind, true = config.graph[name].values, held.attributes[name]
-        if isinstance(kind, Continuous):
-            estimates = {
-                "mean_absolute_error": bootstrap(np.mean, np.abs(predictions["value"][name] - true), **options)
-            }
+    options, report = dict(subjects=held.subjects, config=config.validation.intervals), {}
+    for name, nll in predictions["nll"].items():
+        true = held.attributes[name]
+        if config.graph[name].values.classes:
+            estimates = _of_classes(predictions["probabilities"][name], true, **options)
         else:
-            estimates = _of_classes(
-                predictions["probabilities"][name], true, kind, held.subjects, config.validation.intervals
-            )
-        estimates["nll"] = bootstrap(np.mean, predictions["nll"][name], **options)
+            errors = np.abs(predictions["value"][name] - true)
+            estimates = {"mean_absolute_error": bootstrap(np.mean, errors, **options)}
+        estimates["nll"] = bootstrap(np.mean, nll, **options)
         report[name] = {figure: dataclasses.asdict(estimate) for figure, estimate in estimates.items()}
     return report
 
 
 def _of_classes(
-    probabilities: np.ndarray, true: np.ndarray, kind: Discrete, subjects: np.ndarray, config: BootstrapConfig
+    probabilities: np.ndarray, true: np.ndarray, *, subjects: np.ndarray, config: BootstrapConfig
 ) -> dict[str, Estimate]:
     """Accuracy and AUROC (of more than two classes, the mean of each against the others) and, of two, the rest."""
     probabilities, true = np.asarray(probabilities, np.float64), np.asarray(true)
-    if kind.classes == 2:
+    if probabilities.shape[1] == 2:
         return ClassificationMetrics.of(probabilities[:, 1], true, patients=subjects).compute(config=config)
     hits = proportion(probabilities.argmax(1) == true, subjects=subjects, level=config.level)
     area = bootstrap(_mean_auroc, true, *probabilities.T, subjects=subjects, config=config)
