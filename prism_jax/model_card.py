@@ -102,19 +102,19 @@ def filled(options: Options, defaults: EditDefaults, names: Sequence[str]) -> Op
     return dataclasses.replace(options, **{name: getattr(defaults, name) for name in missing})
 
 
-def of(sd: StableDiffusion) -> ModelCard | None:
-    """The card of a loaded model; None where it has none. Raises ValueError as `read`."""
-    return None if sd.card is None else parse(sd.card, CARD_FILE)
+def of(sd: StableDiffusion) -> ModelCard:
+    """The card of a loaded model; NO_CARD where it has none. Raises ValueError as `read`."""
+    return NO_CARD if sd.card is None else parse(sd.card, CARD_FILE)
 
 
-def read(folder: str | Path) -> ModelCard | None:
-    """The card in a model's folder; None where there is none.
+def read(folder: str | Path) -> ModelCard:
+    """The card in a model's folder; NO_CARD where there is none.
 
     Raises:
       ValueError: the card has an unknown field or a value of another type.
     """
     content = read_card(folder)
-    return None if content is None else parse(content, str(Path(folder) / CARD_FILE))
+    return NO_CARD if content is None else parse(content, str(Path(folder) / CARD_FILE))
 
 
 def parse(content: Mapping[str, Any], name: str) -> ModelCard:

@@ -1,7 +1,7 @@
 """`prism edit`: inverts one image, edits it by text, and reports whether the edit succeeded."""
 
 import dataclasses
-import math
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -27,6 +27,11 @@ from prism_jax.stable_diffusion import StableDiffusion
 
 Words = tyro.conf.UseAppendAction[tuple[str, ...]]
 REQUESTS = ("remove", "add", "set", "drop")
+RANGES = {
+    "between 0 and 1": (0, 1, ("cross_steps", "self_steps", "blend")),
+    "0 or more": (0, sys.float_info.max, ("guidance", "weight")),
+    "1 or more": (1, sys.float_info.max, ("steps", "inner_steps")),
+}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -117,10 +122,10 @@ def run(options: Options) -> int:
     options = with_example(options, folder, card)
     image = transforms.read_file(options.image)
     check_image(options, image)
-    defaults = resolved(options, card or NO_CARD)
-    edit_of(options, defaults, prompts_of(options, card or NO_CARD))  # refuses captions and requests
+    defaults = resolved(options, card)
+    edit_of(options, defaults, prompts_of(options, card))  # refuses captions and requests
     announce(options, card, defaults)
-    edit_and_write(options, folder, card or NO_CARD, image, defaults)
+    edit_and_write(options, folder, card, image, defaults)
     return 0
 
 
@@ -181,30 +186,24 @@ def check(options: Options, folder: Path) -> None:
         raise ValueError("--keep-patient is about edit.dcm; give --dicom-out too")
     if bool(options.blend_words) != bool(options.edit_words):
         raise ValueError("--blend-words and --edit-words belong together: give both or neither")
-    for name in ("cross_steps", "self_steps", "blend"):
-        fraction = getattr(options, name)
-        if fraction is not None and not 0.0 <= fraction <= 1.0:
-            raise ValueError(f"--{name.replace('_', '-')} must be between 0 and 1, got {fraction}")
-    for name in ("guidance", "weight"):
-        if (value := getattr(options, name)) is not None and not 0.0 <= value < math.inf:
-            raise ValueError(f"--{name} must be 0 or more, got {value}")
-    for name in ("steps", "inner_steps"):
-        if (value := getattr(options, name)) is not None and value < 1:
-            raise ValueError(f"--{name.replace('_', '-')} must be 1 or more, got {value}")
+    for allowed, (least, most, names) in RANGES.items():
+        for name in names:
+            if (value := getattr(options, name)) is not None and not least <= value <= most:
+                raise ValueError(f"--{name.replace('_', '-')} must be {allowed}, got {value}")
     files.check_out(options.out, overwrite=options.overwrite)
 
 
-def with_example(options: Options, folder: Path, card: ModelCard | None) -> Options:
+def with_example(options: Options, folder: Path, card: ModelCard) -> Options:
     """The options with the image and the caption of the model's example, where that is asked for."""
     if not options.example:
         if options.prompt is None:
-            example = (card or NO_CARD).captions.example or PLAIN.describe(EXAMPLE)
+            example = card.captions.example or PLAIN.describe(EXAMPLE)
             raise ValueError(f"--prompt is missing: the caption of the image, for example {example!r}")
         return options
-    example = (card or NO_CARD).example
-    if example is None:
+    if card.example is None:
         raise ValueError(f"model {options.model} ships without an example; name an image file")
-    return dataclasses.replace(options, image=folder / example.image, prompt=options.prompt or example.prompt)
+    image, prompt = folder / card.example.image, options.prompt or card.example.prompt
+    return dataclasses.replace(options, image=image, prompt=prompt)
 
 
 def check_image(options: Options, image: XrayFile) -> None:
@@ -222,16 +221,15 @@ def check_image(options: Options, image: XrayFile) -> None:
 
 def resolved(options: Options, card: ModelCard) -> EditDefaults:
     """Method, steps and strengths: those of the options, else of the model card."""
-    names = [field.name for field in dataclasses.fields(EditDefaults)]
-    options = model_card.filled(options, card.edit, names)
-    return EditDefaults(**{name: getattr(options, name) for name in names})
+    given = {field.name: getattr(options, field.name) for field in dataclasses.fields(EditDefaults)}
+    return dataclasses.replace(card.edit, **{name: value for name, value in given.items() if value is not None})
 
 
-def announce(options: Options, card: ModelCard | None, defaults: EditDefaults) -> None:
+def announce(options: Options, card: ModelCard, defaults: EditDefaults) -> None:
     """Prints the planned steps, the settings and the expected time."""
     how = f"{defaults.method}, {defaults.steps} steps, guidance {defaults.guidance:g}"
     say(f"{request(options)} in {options.image.name}, with the model {options.model}: {how}")
-    if card is None:
+    if card is NO_CARD:
         say("this model has no prism_card.json: steps, guidance and strengths are those of Stable Diffusion 1.5, and "
             "images of another kind are not noticed")  # fmt: skip
     elif card.duration:

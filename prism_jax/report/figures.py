@@ -11,21 +11,23 @@ DENSER = (255, 72, 48)
 LESS_DENSE = (64, 140, 255)
 BACKDROP = 0.5  # brightness of the anatomy under a difference map
 OUTLINE = (255, 209, 92)
+OUTLINE_WIDTH = 512  # pixels
 ATTENTION = (255, 176, 40)
+GAP = 4  # pixels between the images of a contact sheet
 MOST_OPAQUE = 0.85  # of attention, so that the image stays visible under it
 
 
-def difference_image(before: np.ndarray, after: np.ndarray, *, limit: int = DIFFERENCE_LIMIT) -> np.ndarray:
+def difference_image(before: np.ndarray, after: np.ndarray) -> np.ndarray:
     """Signed map of `after - before`, both uint8 [h, w], as uint8 [h, w, 3].
 
     Red where `after` is denser (brighter), blue where less, over a dimmed `before`; the opacity of the colour
-    is the change over `limit` grey levels, at most 1, on both sides alike.
+    is the change over DIFFERENCE_LIMIT, at most 1, on both sides alike.
     """
     for name, image in (("before", before), ("after", after)):
         if image.dtype != np.uint8 or image.ndim != 2 or image.shape != before.shape:
             raise ValueError(f"{name} is {image.dtype} {image.shape}; two grey images uint8 [h, w] are needed")
     change = after.astype(np.float32) - before  # [h, w]
-    opacity = np.minimum(np.abs(change) / limit, 1)[..., None]
+    opacity = np.minimum(np.abs(change) / DIFFERENCE_LIMIT, 1)[..., None]
     colour = np.where(change[..., None] > 0, np.float32(DENSER), np.float32(LESS_DENSE))
     backdrop = BACKDROP * before[..., None].astype(np.float32)
     return np.rint(opacity * colour + (1 - opacity) * backdrop).astype(np.uint8)
@@ -50,7 +52,7 @@ def contrast(attention: np.ndarray) -> float:
     return float(attention.max() / attention.mean()) if attention.any() else math.nan
 
 
-def contact_sheet(images: Sequence[np.ndarray], *, columns: int | None = None, gap: int = 4) -> np.ndarray:
+def contact_sheet(images: Sequence[np.ndarray], *, columns: int | None = None) -> np.ndarray:
     """Images uint8 [h, w] or [h, w, 3] of one shape on a black sheet, row by row; square by default."""
     if not len(images):
         raise ValueError("a contact sheet needs at least one image, got none")
@@ -60,16 +62,16 @@ def contact_sheet(images: Sequence[np.ndarray], *, columns: int | None = None, g
     height, width, *channels = images[0].shape
     columns = min(columns or math.ceil(math.sqrt(len(images))), len(images))
     rows = math.ceil(len(images) / columns)
-    sheet = np.zeros((rows * (height + gap) - gap, columns * (width + gap) - gap, *channels), np.uint8)
+    sheet = np.zeros((rows * (height + GAP) - GAP, columns * (width + GAP) - GAP, *channels), np.uint8)
     for index, image in enumerate(images):
-        top, left = index // columns * (height + gap), index % columns * (width + gap)
+        top, left = index // columns * (height + GAP), index % columns * (width + GAP)
         sheet[top : top + height, left : left + width] = image
     return sheet
 
 
-def outline(mask: np.ndarray, *, size: int = 512) -> Image.Image:
-    """The border of bool `mask` [h, w] as a thin line on a transparent image about `size` pixels wide."""
-    scale = max(size // mask.shape[1], 1)
+def outline(mask: np.ndarray) -> Image.Image:
+    """The border of bool `mask` [h, w] as a thin line on a transparent image about OUTLINE_WIDTH pixels wide."""
+    scale = max(OUTLINE_WIDTH // mask.shape[1], 1)
     large = np.pad(np.kron(mask, np.ones((scale, scale), bool)), 2)
     inner = large.copy()
     for shift, axis in ((2, 0), (-2, 0), (2, 1), (-2, 1)):

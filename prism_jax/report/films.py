@@ -41,15 +41,15 @@ def changed_words(source: str, edited: str) -> tuple[tuple[Words, ...], tuple[Wo
     )
 
 
-def row(row: EditRow, limit: int) -> dict[str, Any]:
-    """One edit for the template; the difference map saturates at `limit` grey levels."""
+def row(row: EditRow) -> dict[str, Any]:
+    """One edit for the template."""
     source, edited = changed_words(row.source_prompt, row.edited_prompt)
     return {
         "subject": row.subject,
         "rank": row.rank,
         "source": source,
         "edited": edited,
-        "films": [*_films(row, limit)],
+        "films": [*_films(row)],
         "words": [word(word_map) for word_map in row.words],
         # As PNG, whatever the others are: it has to be transparent, and is small.
         "outline": None if row.mask is None else Encoding().uri(figures.outline(row.mask)),
@@ -57,7 +57,7 @@ def row(row: EditRow, limit: int) -> dict[str, Any]:
     }
 
 
-def _films(row: EditRow, limit: int) -> Iterator[Film]:
+def _films(row: EditRow) -> Iterator[Film]:
     change = row.edited.astype(np.int16) - row.reconstruction
     fraction = np.mean(np.abs(change) > CHANGE_THRESHOLD)
     about = f"Original X-ray of subject {row.subject}"
@@ -68,7 +68,7 @@ def _films(row: EditRow, limit: int) -> Iterator[Film]:
     yield Film(
         kind="difference",
         title="Difference",
-        image=figures.difference_image(row.reconstruction, row.edited, limit=limit),
+        image=figures.difference_image(row.reconstruction, row.edited),
         alt=f"Signed difference, edit minus reconstruction: {fraction:.0%} of pixels change by more than "
         f"{CHANGE_THRESHOLD} grey levels, by {change.mean():+.1f} on average",
     )

@@ -48,7 +48,7 @@ def save(report: Report, run: str | Path) -> Path:
 
 def render(report: Report) -> str:
     """The page as a string, images and chart library embedded; all text of the report is escaped."""
-    edits = _by_name(report.subjects, lambda row: row.edit, lambda row: films.row(row, report.difference_limit))
+    edits = _by_name(report.subjects, lambda row: row.edit, films.row)
     strips = _by_name(report.strips, lambda strip: strip.group, films.strip)
     samples = _by_name(report.samples, lambda sample: sample.group, films.sample)
     embedded = [film.image for rows in (*edits.values(), *strips.values()) for row in rows for film in row["films"]]
@@ -60,6 +60,7 @@ def render(report: Report) -> str:
     exhibits["images"] = [fitting.uri(image) for image in behind]
     return _template().render(
         report=report,
+        difference_limit=figures.DIFFERENCE_LIMIT,
         edits=edits,
         strips=strips,
         samples=samples,

@@ -31,7 +31,7 @@ def test_a_card_comes_back_from_its_json():
 
 
 def test_what_a_card_does_not_say_has_its_default_and_what_nobody_knows_is_refused(tmp_path):
-    assert model_card.read(tmp_path) is None
+    assert model_card.read(tmp_path) is model_card.NO_CARD
     (tmp_path / CARD_FILE).write_text('{"edit": {"guidance": 2.0}, "captions": {"findings": ["edema"]}}')
     card = model_card.read(tmp_path)
     assert card.edit == dataclasses.replace(EditDefaults(), guidance=2.0)

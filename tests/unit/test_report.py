@@ -205,7 +205,7 @@ def test_a_page_that_fails_leaves_the_old_one(tmp_path, full, monkeypatch):
 def test_difference_is_red_where_denser_and_blue_where_less():
     before = np.array([[100, 100, 100, 100]], np.uint8)
     after = np.array([[100, 255, 0, 132]], np.uint8)
-    same, denser, less, half = figures.difference_image(before, after, limit=64)[0]
+    same, denser, less, half = figures.difference_image(before, after)[0]
     np.testing.assert_array_equal(same, [50, 50, 50])  # anatomy only, dimmed
     np.testing.assert_array_equal(denser, figures.DENSER)
     np.testing.assert_array_equal(less, figures.LESS_DENSE)
@@ -267,19 +267,19 @@ def test_many_pictures_are_made_smaller_until_they_fit_and_too_many_are_refused(
 
 def test_contact_sheet_holds_every_image_in_order():
     images = [np.full((5, 7), value, np.uint8) for value in (10, 20, 30)]
-    sheet = figures.contact_sheet(images, columns=2, gap=1)
-    assert sheet.shape == (11, 15)
-    assert [sheet[0, 0], sheet[0, 8], sheet[6, 0], sheet[6, 8], sheet[5, 0]] == [10, 20, 30, 0, 0]
+    sheet = figures.contact_sheet(images, columns=2)
+    assert sheet.shape == (14, 18)
+    assert [sheet[0, 0], sheet[0, 11], sheet[9, 0], sheet[9, 11], sheet[5, 0]] == [10, 20, 30, 0, 0]
 
 
 def test_outline_surrounds_the_mask_and_leaves_its_middle_free():
     mask = np.zeros((16, 16), bool)
     mask[4:12, 4:12] = True
-    line = np.asarray(figures.outline(mask, size=64))  # 4 pixels for one
-    assert line.shape == (64, 64)
-    assert line[16, 16:48].all()
-    assert not line[20:44, 20:44].any()
-    assert not line[:16].any()
+    line = np.asarray(figures.outline(mask))  # 32 pixels for one
+    assert line.shape == (512, 512)
+    assert line[128, 128:384].all()
+    assert not line[132:380, 132:380].any()
+    assert not line[:128].any()
 
 
 def test_changed_words_give_the_prompts_back_and_mark_the_edit():

@@ -72,7 +72,7 @@ class Editor:
     @cached_property
     def defaults(self) -> EditDefaults:
         """The model card's values for options that are None."""
-        return (model_card.read(model_folder(self.model)) or model_card.NO_CARD).edit
+        return model_card.read(model_folder(self.model)).edit
 
     @property
     def folders(self) -> tuple[str, ...]:

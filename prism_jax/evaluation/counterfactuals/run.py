@@ -155,13 +155,12 @@ def main(config: CounterfactualRun) -> None:
 def with_card(config: CounterfactualRun) -> CounterfactualRun:
     """The settings with inversion options and strengths that are None replaced by the model card's values."""
     card = model_card.read(model_folder(config.model))
-    if card is None and config.inversion.with_defaults(NO_CARD.edit) != config.inversion:
+    if card is NO_CARD and config.inversion.with_defaults(NO_CARD.edit) != config.inversion:
         print(
             f"{config.model} has no model card: steps and guidance are those of Stable Diffusion 1.5", file=sys.stderr
         )
-    defaults = (card or NO_CARD).edit
-    edits = tuple(edit.with_defaults(defaults) for edit in config.edits)
-    return dataclasses.replace(config, inversion=config.inversion.with_defaults(defaults), edits=edits)
+    edits = tuple(edit.with_defaults(card.edit) for edit in config.edits)
+    return dataclasses.replace(config, inversion=config.inversion.with_defaults(card.edit), edits=edits)
 
 
 def prepare(config: CounterfactualRun, processes: int) -> Cohort:
@@ -170,7 +169,7 @@ def prepare(config: CounterfactualRun, processes: int) -> Cohort:
     mesh = sharding.make_mesh(devices) if len(devices) > 1 else None
     if mesh is not None and config.batch_size is not None:
         sharding.check_batch_size(config.batch_size, mesh)
-    card = model_card.read(model_folder(config.model)) or NO_CARD
+    card = model_card.read(model_folder(config.model))
     images = images_of(config.data, config.split, config.wording, card.captions)
     subjects = choose(images, config.edits, config.subjects_per_edit)
     counterfactuals_report.training_curves(config.training)  # refuses a folder without a log

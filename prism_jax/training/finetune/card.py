@@ -10,7 +10,7 @@ from prism_jax.data.captions.phrases import SLOTS
 from prism_jax.data.captions.templates import Template
 from prism_jax.data.schema import Attributes
 from prism_jax.data.sources import build
-from prism_jax.model_card import NO_CARD, AutoencoderError, CaptionForm, ModelCard, TrainingRecord
+from prism_jax.model_card import AutoencoderError, CaptionForm, ModelCard, TrainingRecord
 from prism_jax.stable_diffusion import StableDiffusion
 from prism_jax.training import examples
 from prism_jax.training.finetune.run import FinetuneRun
@@ -18,7 +18,7 @@ from prism_jax.training.finetune.run import FinetuneRun
 CAPTIONS_READ = 2000  # training examples from which the form of the captions is taken
 
 
-def card_of(config: FinetuneRun, sd: StableDiffusion, base: ModelCard | None, step: int, *, held_out: int) -> ModelCard:
+def card_of(config: FinetuneRun, sd: StableDiffusion, base: ModelCard, step: int, *, held_out: int) -> ModelCard:
     """The card of the model that `config` trained for `step` steps from one with the card `base`.
 
     Edit defaults are those of the base model. Judges are kept where data like the base model's was trained on: with
@@ -28,7 +28,7 @@ def card_of(config: FinetuneRun, sd: StableDiffusion, base: ModelCard | None, st
     Args:
       held_out: validation images on which the autoencoder is measured; 0 for none.
     """
-    base, data, template = base or NO_CARD, config.data, config.data.captions.templates[0]
+    data, template = config.data, config.data.captions.templates[0]
     name = Path(data.folder).name
     if has_data(config):
         name = f"{build.read_build(data.folder)[0]} ({name})"
