@@ -68,7 +68,7 @@ def shapes(config: UNetConfig, batch: int, side: int, steps: int) -> tuple:
     contexts = (shaped(n, TOKENS, config.cross_attention_dim) for n in (batch, 1))
     latents = shaped(batch, side, side, config.in_channels)
     table = ddim.ddim_table(NoiseSchedule.create(ScheduleConfig()), steps)
-    numbers = {name: shaped() for name in ("guidance", "tolerance", "interpolation")}
+    numbers = {name: shaped() for name in ("guidance", "tolerance")}
     options = inversion.Options(**numbers, key=jax.eval_shape(lambda: jax.random.key(0)))
     return pretrained.abstract(UNet2DCondition, config), latents, *contexts, table, options
 

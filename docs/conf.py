@@ -20,7 +20,6 @@ extensions = [
     "prism_reference",  # docs/_ext: the parts of the reference that are generated from the code
 ]
 exclude_patterns = ["_build", "**/.ipynb_checkpoints"]
-nitpicky = False
 default_role = "code"  # docstrings write `name` with single backticks
 
 myst_enable_extensions = ["colon_fence", "deflist"]
@@ -31,7 +30,6 @@ nb_execution_raise_on_error = True
 nb_output_stderr = "remove"  # progress bars and warnings of other packages
 
 autodoc_member_order = "bysource"
-autodoc_typehints = "signature"
 autodoc_default_options = {"members": True, "undoc-members": True, "exclude-members": "__init__, __new__"}
 autodoc_preserve_defaults = True
 python_maximum_signature_line_length = 100

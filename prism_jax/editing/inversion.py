@@ -11,7 +11,7 @@ from jax.sharding import Mesh
 
 from prism_jax import rng, sharding
 from prism_jax.diffusion import ddim, sampling
-from prism_jax.editing import direct, edit_friendly, negative_prompt, null_text
+from prism_jax.editing import direct, edit_friendly, null_text
 from prism_jax.models.unet import UNet2DCondition
 from prism_jax.stable_diffusion import StableDiffusion, check_prompts
 
@@ -46,7 +46,6 @@ def invert(
     guidance: float = 7.5,
     inner_steps: int = 10,
     tolerance: float = 1e-5,
-    interpolation: float = 0.0,
     seed: int = 0,
     mesh: Mesh | None = None,
 ) -> Inversion:
@@ -55,9 +54,8 @@ def invert(
     Methods: `ddim` (Song et al. 2021; reconstructs well only at guidance 1), `null_text` (Mokady et al. 2023),
     `negative_prompt` (Miyake et al. 2023), `direct` (Ju et al. 2023) and `edit_friendly` (Huberman-Spiegelglas et al.
     2024; `guidance` is the source's as well). `inner_steps` and `tolerance` are null_text's updates per step and the
-    loss at which it stops, `interpolation` moves negative_prompt's embedding to the empty prompt (0 to 1), `seed` is
-    edit_friendly's: one noise for all images, so that results do not depend on the batch. With a `mesh` the images are
-    sharded over its devices, on which `sd` is replicated (`sd.on(mesh)`).
+    loss at which it stops, `seed` is edit_friendly's: one noise for all images, so that results do not depend on the
+    batch. With a `mesh` the images are sharded over its devices, on which `sd` is replicated (`sd.on(mesh)`).
 
     Raises:
       ValueError: unknown method, prompts that do not match the latents or are too long, sides or steps that do not fit
@@ -72,17 +70,10 @@ def invert(
         raise ValueError(f"inner_steps is {inner_steps}; use 0 or more")
     if latents.ndim != 4:
         raise ValueError(f"latents have the shape {latents.shape}; give [b, h, w, c]")
-    if not 0 <= interpolation <= 1:
-        raise ValueError(f"interpolation is {interpolation}; use 0 (the prompt) to 1 (the empty prompt)")
     if mesh is not None:
         sharding.check_batch_size(len(latents), mesh)
     embedded = sd.encode_prompt([*prompts, ""])
-    options = Options(
-        guidance=jnp.float32(guidance),
-        tolerance=jnp.float32(tolerance),
-        interpolation=jnp.float32(interpolation),
-        key=rng.key(seed),
-    )
+    options = Options(guidance=jnp.float32(guidance), tolerance=jnp.float32(tolerance), key=rng.key(seed))
     arrays = _invert(
         sd.unet,
         jnp.asarray(latents, jnp.float32),
@@ -103,7 +94,6 @@ class Options:
 
     guidance: jax.Array  # []
     tolerance: jax.Array  # []
-    interpolation: jax.Array  # []
     key: jax.Array  # []
 
 
@@ -144,7 +134,7 @@ def _invert_part(
         options = dict(guidance=given.guidance, tolerance=given.tolerance, inner_steps=inner_steps)
         null, arrays["inner_iterations"], _ = null_text.tune(unet, trajectory, context, null, table, **options)
     elif method == "negative_prompt":
-        null = negative_prompt.embedding(context, null, given.interpolation)
+        null = context  # arXiv 2305.16807: where null-text tuning ends if the estimates along the inversion agree
     return arrays | {"trajectory": trajectory, "null_context": jnp.broadcast_to(null, (steps, *context.shape))}
 
 

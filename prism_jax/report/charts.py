@@ -1,5 +1,7 @@
 """Charts as plotly figures in JSON, drawn in the page by the plotly.js embedded there."""
 
+import itertools
+
 import numpy as np
 import plotly.graph_objects as go
 
@@ -23,7 +25,7 @@ def chart_json(chart: Curve | Bars | Matrix) -> str:
 def _curve(curve: Curve) -> go.Figure:
     """A line of each run: as logged, faint, and smoothed over a 25th of its points where that is several."""
     figure = go.Figure()
-    for (name, (x, values)), colour in zip(curve.lines.items(), _colours(len(curve.lines)), strict=True):
+    for (name, (x, values)), colour in zip(curve.lines.items(), itertools.cycle(PALETTE), strict=False):
         window = max(len(x) // 25, 1)
         steps, y = thin(x, values)
         if window == 1:
@@ -41,7 +43,7 @@ def _curve(curve: Curve) -> go.Figure:
 
 def _bars(bars: Bars) -> go.Figure:
     figure = go.Figure()
-    for (name, values), colour in zip(bars.y.items(), _colours(len(bars.y)), strict=True):
+    for (name, values), colour in zip(bars.y.items(), itertools.cycle(PALETTE), strict=False):
         figure.add_bar(x=bars.categories, y=values, name=name, marker={"color": colour})
     _laid_out(figure, "", bars.y_label).update_layout(barmode="stack", hovermode="x unified", showlegend=True)
     return figure.update_xaxes(type="category")  # otherwise plotly might parse "0 to 9" as another type
@@ -109,7 +111,3 @@ def thin(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     starts = np.arange(0, len(x), block)
     sizes = np.diff([*starts, len(x)])
     return np.add.reduceat(x, starts) / sizes, np.add.reduceat(y, starts) / sizes
-
-
-def _colours(count: int) -> list[str]:
-    return [PALETTE[index % len(PALETTE)] for index in range(count)]

@@ -102,7 +102,6 @@ def test_neither_prompts_nor_images_nor_strengths_retrace(tiny_sd, latents):
             "inversion method 'null' is not known; use one of ddim, null_text, negative_prompt, direct",
         ),
         ({"prompts": ["man"]}, "1 prompts for 2 images; give one prompt per image"),
-        ({"interpolation": 1.5}, "interpolation is 1.5; use 0 .the prompt. to 1"),
         ({"inner_steps": -1}, "inner_steps is -1; use 0 or more"),
         ({"steps": 0}, "steps is 0; use 1 to 1000"),
         ({"latents": jnp.zeros((2, 4, 4))}, r"latents have the shape \(2, 4, 4\); give \[b, h, w, c\]"),
