@@ -105,12 +105,28 @@ def write(config: Any, run: str | Path) -> None:
         partial.write_text(json.dumps(_tagged(config), indent=2) + "\n")
 
 
-def read(path: str | Path) -> Any:
-    """The configuration in `path`: a `config.json` or the run folder that holds one."""
-    path = Path(path)
+def read(path: str | Path, kind: Any = object, remedy: str = "give a run folder") -> Any:
+    """The configuration in `path`: a `config.json` or the folder that holds one.
+
+    Args:
+      kind: the class that it must be of; or a union of classes.
+      remedy: what to give instead, for the message.
+
+    Raises:
+      FileNotFoundError: there is none.
+      ValueError: it cannot be read, or is of another class.
+    """
+    given, path = path, Path(path)
     path = path / FILE_NAME if path.is_dir() else path
     if not path.is_file():
-        raise FileNotFoundError(f"no configuration {path}; is {path.parent} a run folder?")
+        raise FileNotFoundError(f"no configuration {path}; {remedy}")
+    config = _structured(path)
+    if not isinstance(config, kind):
+        raise ValueError(f"{given} holds a {type(config).__name__}; {remedy}")
+    return config
+
+
+def _structured(path: Path) -> Any:
     try:
         content = json.loads(path.read_text())
         name = _class_name(content)

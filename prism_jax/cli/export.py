@@ -54,7 +54,7 @@ def run(options: Options) -> int:
     """Writes the folder, whole or not at all; returns the exit code."""
     if options.out.exists():
         raise ValueError(f"{options.out} exists; choose a new folder or remove it first")
-    config = config_of(options.run)
+    config = configs.read(options.run, FinetuneRun, "give --run the folder of a finetune or pretrain run")
     if options.lora:
         return write_lora(options, config)
     base = model_folder(options.model or config.model)
@@ -94,18 +94,6 @@ def write_lora(options: Options, config: FinetuneRun) -> int:
         lora.save(factors, folder / lora.FILE, scale=config.lora.scale, dtype=jnp.dtype(options.dtype))
     print(f"{options.out / lora.FILE}: low-rank changes of {', '.join(sorted(factors))} of step {step}")
     return 0
-
-
-def config_of(run: Path) -> FinetuneRun:
-    """The configuration of a fine-tuning run; ValueError where there is none."""
-    if not run.is_dir():
-        raise ValueError(f"there is no run {run}; give --run the folder of a training")
-    if not (run / configs.FILE_NAME).is_file():
-        raise ValueError(f"{run} is not a run folder: it has no {configs.FILE_NAME}")
-    config = configs.read(run)
-    if not isinstance(config, FinetuneRun):
-        raise ValueError(f"{run} holds a {type(config).__name__}; only runs of finetune and pretrain are exported")
-    return config
 
 
 def with_weights(sd: StableDiffusion, change: Callable[[dict[str, Any]], dict[str, Any]]) -> StableDiffusion:

@@ -23,9 +23,7 @@ def save(model: AttributeModel, folder: str | Path) -> None:
 
 def load(folder: str | Path) -> AttributeModel:
     """The model in `folder`; ValueError for a folder that holds something else."""
-    graph = config.read(folder)
-    if not isinstance(graph, Graph):
-        raise ValueError(f"{folder} holds a {type(graph).__name__}; give the folder of a trained attribute model")
+    graph = config.read(folder, Graph, "give the folder of a trained attribute model")
     tensors = dict(files.read(files.find(Path(folder), STEM)))
     shapes = jax.eval_shape(lambda: AttributeModel.create(graph, rng.key(0)))
     leaves, tree = jax.tree_util.tree_flatten_with_path(shapes.params)

@@ -17,13 +17,8 @@ FIRST_BLOCK = 10
 
 
 def described(folder: Path | str) -> CycleGANConfig:
-    """The config in a folder; ValueError where it holds another kind of model."""
-    if not (Path(folder) / configs.FILE_NAME).is_file():
-        raise ValueError(f"no generators in {folder}: no {configs.FILE_NAME}; give RUN/model of train.ganterfactual")
-    config = configs.read(folder)
-    if not isinstance(config, CycleGANConfig):
-        raise ValueError(f"{folder} holds a {type(config).__name__}; give RUN/model of train.ganterfactual")
-    return config
+    """The config in a folder; FileNotFoundError where there is none, ValueError for another kind of model."""
+    return configs.read(folder, CycleGANConfig, "give RUN/model of train.ganterfactual")
 
 
 def classifier_of(folder: Path | str) -> str:

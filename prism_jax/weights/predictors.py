@@ -62,9 +62,7 @@ def to_published(network: Predictor) -> dict[str, np.ndarray]:
 
 def load(folder: Path | str) -> Predictor:
     """The network of a folder that `save` wrote; ValueError for anything that does not fit."""
-    config = configs.read(folder)
-    if not isinstance(config, MorphoConfig | ChestConfig):
-        raise ValueError(f"{folder} holds a {type(config).__name__}; give the folder of trained predictors")
+    config = configs.read(folder, MorphoConfig | ChestConfig, "give the folder of trained predictors")
     return from_published(config, dict(files.read(files.find(Path(folder), STEM))))
 
 

@@ -106,7 +106,7 @@ def test_a_folder_of_generators_reads_as_it_was_written(tmp_path):
 
 
 def test_other_folders_are_refused(tmp_path):
-    with pytest.raises(ValueError, match=r"no generators in .*give RUN/model of train\.ganterfactual"):
+    with pytest.raises(FileNotFoundError, match=r"no configuration .*give RUN/model of train\.ganterfactual"):
         weights.load(tmp_path)
     configs.write(ChestConfig(widths=(8, 16)), tmp_path)
     with pytest.raises(ValueError, match=r"holds a ChestConfig; give RUN/model of train\.ganterfactual"):

@@ -195,12 +195,12 @@ def test_without_its_data_a_model_still_has_a_card_and_that_is_said(start, base,
 
 
 def test_a_run_that_is_not_there_or_of_another_program_is_named(tmp_path, out):
-    with pytest.raises(ValueError, match=r"there is no run .*nope"):
+    with pytest.raises(FileNotFoundError, match=r"no configuration .*nope; give --run the folder"):
         export.run(Options(run=tmp_path / "nope", out=out))
-    with pytest.raises(ValueError, match="is not a run folder"):
+    with pytest.raises(FileNotFoundError, match=r"no configuration .*config\.json; give --run the folder"):
         export.run(Options(run=tmp_path, out=out))
     configs.write(VAERun(), tmp_path)
-    with pytest.raises(ValueError, match="holds a VAERun; only runs of finetune and pretrain"):
+    with pytest.raises(ValueError, match="holds a VAERun; give --run the folder of a finetune or pretrain run"):
         export.run(Options(run=tmp_path, out=out))
 
 

@@ -17,7 +17,7 @@ from tests.reference.conftest import load_trace, shared_folder
 
 def test_timesteps_and_sigmas_agree_with_the_reference():
     trace = load_trace("05_schedulers")
-    table = dpm_solver.dpm_table(make(), 20, "linspace")
+    table = dpm_solver.dpm_table(make(timestep_spacing="linspace"), 20)
     assert table.t.tolist() == trace.meta["dpm_timesteps_20"]
     np.testing.assert_allclose(dpm_solver.sigmas(table.alpha), trace.arrays["dpm_sigmas_20"][:-1], rtol=1e-6)
     assert dpm_solver.dpm_timesteps(ScheduleConfig(), 20).tolist() == trace.meta["sd21_dpm20_timesteps"]

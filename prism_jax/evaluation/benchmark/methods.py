@@ -186,9 +186,7 @@ def check(methods: Sequence[Method], *, is_phantom: bool) -> None:
 def graph_of(method: CausalModel) -> Graph:
     """The graph of the mechanisms; ValueError where an image mechanism was trained with other parents, or without the
     conditional prior that a direct or indirect effect needs."""
-    graph = configs.read(method.mechanisms)
-    if not isinstance(graph, Graph):
-        raise ValueError(f"method {method.name!r}: {method.mechanisms} holds a {type(graph).__name__}; give RUN/model")
+    graph = configs.read(method.mechanisms, Graph, f"give RUN/model for the mechanisms of method {method.name!r}")
     for folder in method.images:
         image = HVAEConfig.from_dict(pretrained.read_json(Path(folder) / "config.json"))
         trained = Path(folder) / "graph"
