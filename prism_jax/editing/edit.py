@@ -1,7 +1,7 @@
 """Text edits of inverted images: prompt-to-prompt in one jitted program over a batch of different images."""
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -133,26 +133,25 @@ def source_path(sd: StableDiffusion, inversion: Inversion, skip: int) -> SourceP
 
 def make_control(prompts: Sequence[str], edits: Sequence[Sequence[Edit]], tokenizer: Any, steps: int) -> Control:
     """The attention control for `edits` of images with these `prompts`, from their words."""
-    rows = zip(prompts, edits, strict=True)
-    tables = [[_attention_table(prompt, e, steps, tokenizer) for e in row] for prompt, row in rows]
-    mapper, take, keep, share = (
-        np.stack([np.stack([table[i] for table in row]) for row in tables]) for i in range(4)
-    )  # [b, e, k, k], [b, e, t, k], [b, e, t, k], [b, e, t]
-    return Control(
-        mapper=mapper,
-        source_weight=np.moveaxis(take, 2, 0),
-        edit_weight=np.moveaxis(keep, 2, 0),
-        replace_self=np.moveaxis(share, 2, 0),
+    control = _of_each(partial(_attention_table, steps=steps, tokenizer=tokenizer), prompts, edits)  # [b, e, t, ...]
+    by_step = lambda x: np.moveaxis(x, 2, 0)
+    return control.replace(
+        source_weight=by_step(control.source_weight),
+        edit_weight=by_step(control.edit_weight),
+        replace_self=by_step(control.replace_self),
     )
 
 
-def _attention_table(source: str, edit: Edit, steps: int, tokenizer: Any) -> tuple[np.ndarray, ...]:
+def _of_each(function: Callable[[str, Edit], Any], prompts: Sequence[str], edits: Sequence[Sequence[Edit]]) -> Any:
+    """`function(prompt, edit)` of all edits, its leaves stacked: [b, e, ...]."""
+    stack = lambda trees: jax.tree.map(lambda *leaves: np.stack(leaves), *trees)
+    return stack([stack([function(prompt, e) for e in row]) for prompt, row in zip(prompts, edits, strict=True)])
+
+
+def _attention_table(source: str, edit: Edit, steps: int, tokenizer: Any) -> Control:
     """Mapper `[k, k]`, source and edit weights `[t, k]`, self-attention replacement `[t]` of one edit."""
     if edit.kind == "replace":
-        mapper, aligned = (
-            alignment.replacement(source, edit.prompt, tokenizer),
-            np.ones(alignment.LENGTH, np.float32),
-        )
+        mapper, aligned = alignment.replacement(source, edit.prompt, tokenizer), np.ones(alignment.LENGTH, np.float32)
     else:
         places, aligned = alignment.refinement(source, edit.prompt, tokenizer)
         mapper = np.zeros((alignment.LENGTH, alignment.LENGTH), np.float32)
@@ -161,18 +160,19 @@ def _attention_table(source: str, edit: Edit, steps: int, tokenizer: Any) -> tup
     active = alignment.time_word_alphas(edit.prompt, steps, edit.cross_steps, tokenizer)[:steps]  # [t, k]
     start, end = alignment.step_window(edit.self_steps, steps)
     share = (np.arange(steps) >= start) & (np.arange(steps) < end)
-    return mapper, active * factors * aligned, active * factors * (1 - aligned) + (1 - active), share
+    return Control(
+        mapper=mapper,
+        source_weight=active * factors * aligned,
+        edit_weight=active * factors * (1 - aligned) + (1 - active),
+        replace_self=share,
+    )
 
 
 def make_region(
     prompts: Sequence[str], edits: Sequence[Sequence[Edit]], tokenizer: Any, steps: int, size: tuple[int, int]
 ) -> EditRegion:
     """Blend words and masks of `edits` as arrays, for latents of `size`."""
-    rows = zip(prompts, edits, strict=True)
-    parts = [[_region(prompt, e, steps, tokenizer, size) for e in row] for prompt, row in rows]
-    return jax.tree.map(
-        lambda *leaves: np.stack(leaves), *(jax.tree.map(lambda *x: np.stack(x), *row) for row in parts)
-    )
+    return _of_each(partial(_region, steps=steps, tokenizer=tokenizer, size=size), prompts, edits)
 
 
 def _region(source: str, edit: Edit, steps: int, tokenizer: Any, size: tuple[int, int]) -> EditRegion:

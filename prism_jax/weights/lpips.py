@@ -12,12 +12,6 @@ from prism_jax.weights import diffusers, files, pretrained
 # Where torchvision's `features` has its convolutions; pooling and ReLU stand between them.
 LAYERS = (0, 3, 6, 8, 10)
 
-# Onto the CPU: the files of lpips were saved from a GPU.
-CONVERSION_HINT = (
-    'convert each once where PyTorch is: python -c "import torch, safetensors.torch as s; '
-    "s.save_file(torch.load('FILE.pth', map_location='cpu', weights_only=True), '{target}')\""
-)
-
 
 def load_lpips(folder: Path | str) -> LPIPS:
     """Reads `FOLDER/backbone.safetensors` and `FOLDER/lins.safetensors`, state dicts of torchvision and of lpips.
@@ -50,5 +44,5 @@ def _check(folder: Path) -> None:
             "lins": "lins.safetensors is weights/v0.1/alex.pth of the lpips package",
         }
         remedies = "; ".join(sources[name] for name in missing)
-        hint = CONVERSION_HINT.format(target=folder / f"{missing[0]}.safetensors")
+        hint = files.CONVERSION_HINT.format(source="FILE.pth", target=folder / f"{missing[0]}.safetensors")
         raise ValueError(f"LPIPS needs weights that are not in {folder}: {remedies}; {hint}")
