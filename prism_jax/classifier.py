@@ -107,8 +107,8 @@ class Classifier:
         )
 
     @classmethod
-    def from_pretrained(cls, folder: str | Path, *, dtype: jnp.dtype = jnp.float32) -> "Classifier":
-        """Reads a shipped classifier by its name, or a folder that `save_pretrained` wrote. `dtype` is compute.
+    def from_pretrained(cls, folder: str | Path) -> "Classifier":
+        """Reads a shipped classifier by its name, or a folder that `save_pretrained` wrote.
 
         Raises:
           ValueError: a file is missing or damaged, or a weight is left over or missing.
@@ -123,7 +123,7 @@ class Classifier:
             )
         network, config, names = FAMILIES[known["family"]]
         options = {name: tuple(value) if isinstance(value, list) else value for name, value in known["network"].items()}
-        abstract = pretrained.abstract(network, config(**options, dtype=dtype))
+        abstract = pretrained.abstract(network, config(**options))
         tensors = files.read(files.find(folder, STEM))
         points = known["thresholds"]
         return cls(
@@ -138,12 +138,7 @@ class Classifier:
 
     @classmethod
     def from_torchxrayvision(
-        cls,
-        file: str | Path,
-        *,
-        targets: Sequence[str] = TORCHXRAYVISION,
-        size: int = 224,
-        dtype: jnp.dtype = jnp.float32,
+        cls, file: str | Path, *, targets: Sequence[str] = TORCHXRAYVISION, size: int = 224
     ) -> "Classifier":
         """A DenseNet of torchxrayvision, from its state dict as safetensors.
 
@@ -153,7 +148,7 @@ class Classifier:
         Raises:
           ValueError: as `torchxrayvision.load_densenet`, or names that do not fit the outputs.
         """
-        network, thresholds = torchxrayvision.load_densenet(file, dtype=dtype)
+        network, thresholds = torchxrayvision.load_densenet(file)
         if len(targets) != network.config.num_classes:
             raise ValueError(f"{file} has {network.config.num_classes} outputs, {len(targets)} targets were named")
         kept = np.array([i for i, name in enumerate(targets) if name])

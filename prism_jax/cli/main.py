@@ -38,7 +38,7 @@ def dispatch(args: list[str]) -> int:
     if not args or args[0] in ("--help", "-h", "help"):
         print(overview())
         return 0
-    if args[0] in run_program.PURPOSES:
+    if args[0] in run_program.GROUPS:
         return run_program.dispatch(args[0], args[1:])
     for command in COMMANDS:
         words = command.split()

@@ -11,7 +11,7 @@ from prism_jax import atomic, entrypoint, programs
 from prism_jax.programs import Program
 
 CONFIG = "--config"
-PURPOSES = {"train": "trains a model", "eval": "evaluates models"}
+GROUPS = ("train", "eval")
 
 
 def main(command: str, name: str) -> NoReturn:

@@ -4,7 +4,6 @@ import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-import jax.numpy as jnp
 import numpy as np
 
 from prism_jax.models.hvae import HVAE
@@ -42,9 +41,9 @@ def to_published(network: HVAE) -> dict[str, np.ndarray]:
     return {name: _map(name, value, (0, 3, 1, 2)) for name, value in tensors.items()}
 
 
-def load(folder: Path | str, *, dtype: jnp.dtype = jnp.float32) -> HVAE:
+def load(folder: Path | str) -> HVAE:
     """The network of a folder that `save` wrote; ValueError for anything that does not fit."""
-    config = HVAEConfig.from_dict(pretrained.read_json(Path(folder) / "config.json"), dtype=dtype)
+    config = HVAEConfig.from_dict(pretrained.read_json(Path(folder) / "config.json"))
     return from_published(config, dict(files.read(files.find(Path(folder), STEM))))
 
 

@@ -6,7 +6,6 @@ Its files are pickles of whole models, which run code when opened; convert one o
 import re
 from pathlib import Path
 
-import jax.numpy as jnp
 import numpy as np
 
 from prism_jax.models.densenet import DenseNet, DenseNetConfig
@@ -25,7 +24,7 @@ CONVERSION = (
 )
 
 
-def load_densenet(file: str | Path, *, dtype: jnp.dtype = jnp.float32) -> tuple[DenseNet, np.ndarray | None]:
+def load_densenet(file: str | Path) -> tuple[DenseNet, np.ndarray | None]:
     """The network in a safetensors file of torchxrayvision's state dict, and its operating points [n] if it has them.
 
     The sizes of the network are read off the arrays.
@@ -42,15 +41,13 @@ def load_densenet(file: str | Path, *, dtype: jnp.dtype = jnp.float32) -> tuple[
         raise ValueError(f"no file {file}; create it where PyTorch is installed: {CONVERSION}")
     tensors = dict(files.read([file]))
     thresholds = tensors.pop(THRESHOLDS, None)
-    config = config_of({name: value.shape for name, value in tensors.items()}, file, dtype=dtype)
+    config = config_of({name: value.shape for name, value in tensors.items()}, file)
     counters = frozenset(name for name in tensors if name.endswith(COUNTER))
     abstract = pretrained.abstract(DenseNet, config)
     return diffusers.fill(abstract, tensors.items(), DENSENET, buffers=counters), thresholds
 
 
-def config_of(
-    shapes: dict[str, tuple[int, ...]], file: str | Path, *, dtype: jnp.dtype = jnp.float32
-) -> DenseNetConfig:
+def config_of(shapes: dict[str, tuple[int, ...]], file: str | Path) -> DenseNetConfig:
     """The config of the network whose arrays have these names and (PyTorch) shapes.
 
     Raises:
@@ -72,5 +69,4 @@ def config_of(
         in_channels=channels,
         norm="batch",
         input_range=1024.0,
-        dtype=dtype,
     )

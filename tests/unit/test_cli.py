@@ -141,7 +141,7 @@ def test_launchers_and_programs_agree():
             f'main("{program.command}", "{program.name}")'
             in (root / program.command / f"{program.name}.py").read_text()
         )
-    count = sum(len(list((root / command).glob("[a-z]*.py"))) for command in run_program.PURPOSES)
+    count = sum(len(list((root / command).glob("[a-z]*.py"))) for command in run_program.GROUPS)
     assert count == len(programs.PROGRAMS)
 
 
