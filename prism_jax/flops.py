@@ -44,13 +44,13 @@ def peak_training_rate(config: UNetConfig, side: int, batch_size: int, devices: 
     return matrix_peak(config.dtype) * devices / (batch_size * unet_training(config, side))
 
 
-def matrix_peak(dtype: jnp.dtype, repeats: int = 5) -> float:
-    """Operations per second of one large matrix product in `dtype` on one device: the best of several runs."""
+def matrix_peak(dtype: jnp.dtype) -> float:
+    """Operations per second of one large matrix product in `dtype` on one device: the best of five runs."""
     n = 2048 if jax.default_backend() == "cpu" else 8192
     matrix = jax.random.normal(jax.random.key(0), (n, n)).astype(dtype)
     square = jax.jit(lambda x: x @ x)
     square(matrix).block_until_ready()
-    return 2 * n**3 / min(seconds(square, matrix) for _ in range(repeats))
+    return 2 * n**3 / min(seconds(square, matrix) for _ in range(5))
 
 
 def seconds(function: Callable, *args: Any) -> float:

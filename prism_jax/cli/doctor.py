@@ -17,6 +17,7 @@ from packaging.requirements import Requirement
 from prism_jax.cli import attention_paths, cluster
 from prism_jax.cli.attention_paths import Networks
 from prism_jax.pretrained import folder as model_folder
+from prism_jax.report.versions import version_of
 
 PACKAGE = "prism-jax"
 EXTRAS = {
@@ -67,9 +68,7 @@ def run(options: Options) -> int:
 
 def packages() -> Iterator[Finding]:
     """Installed versions of the required packages compared with the requirements: the core, then each extra."""
-    try:
-        version = importlib.metadata.version(PACKAGE)
-    except importlib.metadata.PackageNotFoundError:
+    if (version := version_of(PACKAGE)) is None:
         yield Finding(state="wrong", text=f"{PACKAGE} is not installed", remedy="pip install -e . in its checkout")
         return
     yield Finding(state="ok", text=f"{PACKAGE} {version}")
@@ -94,13 +93,12 @@ def _compare(needs: Iterable[Requirement]) -> tuple[list[str], list[str]]:
     """Installed packages as "name version", and a text for each one that is missing or too old."""
     have, lacking = [], []
     for need in needs:
-        try:
-            version = importlib.metadata.version(need.name)
-        except importlib.metadata.PackageNotFoundError:
+        if (version := version_of(need.name)) is None:
             lacking.append(f"{need.name} is missing")
-            continue
-        fits = need.specifier.contains(version, prereleases=True)
-        (have if fits else lacking).append(f"{need.name} {version}" + ("" if fits else f" is not {need.specifier}"))
+        elif need.specifier.contains(version, prereleases=True):
+            have.append(f"{need.name} {version}")
+        else:
+            lacking.append(f"{need.name} {version} is not {need.specifier}")
     return have, lacking
 
 

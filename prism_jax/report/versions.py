@@ -21,14 +21,17 @@ PACKAGES = (
 )
 
 
+def version_of(package: str) -> str | None:
+    """Installed version of a package; None where it is not installed."""
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
 def versions() -> dict[str, str]:
     """Name -> version of every installed dependency, then python, platform and devices."""
-    installed = {}
-    for name in PACKAGES:
-        try:
-            installed[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            continue  # an optional extra
+    installed = {name: version for name in PACKAGES if (version := version_of(name))}
     kinds = Counter(device.device_kind for device in jax.devices())
     devices = ", ".join(f"{count} x {kind}" for kind, count in kinds.items())
     return installed | {
