@@ -8,23 +8,21 @@ Needs: prism eval counterfactuals --config covid/counterfactuals
 Takes: not measured
 """
 
-from prism_jax.configs.covid.counterfactuals import WANTED
+from prism_jax.configs.covid.counterfactuals import WANTED, edits
 from prism_jax.evaluation.audit.run import AuditRun
 from prism_jax.evaluation.counterfactuals.run import CounterfactualRun, Inversion
-from prism_jax.evaluation.edits import EditSpec
 from prism_jax.evaluation.judges import Judge
 
 PLACEBOS = ("repeat the caption", "say breathing tube", "say blorkery", "say hernia")
 
 
 def config() -> AuditRun:
-    strength = dict(cross_steps=0.6, self_steps=0.6, blend=None)
     cohort = CounterfactualRun(
         run="runs/covid_audit_cohort",
         title="Real X-rays, edited for the audit",
         model="runs/covid_model",
         data="data/covid",
-        edits=tuple(EditSpec(edit=edit, **strength) for edit in (*WANTED, *PLACEBOS)),
+        edits=edits((*WANTED, *PLACEBOS)),
         inversion=Inversion(method="edit_friendly", steps=20, guidance=2.0),
     )
     return AuditRun(

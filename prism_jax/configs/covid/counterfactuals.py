@@ -20,14 +20,17 @@ WANTED = (
 
 
 def config() -> CounterfactualRun:
-    strength = dict(cross_steps=0.6, self_steps=0.6, blend=None)
     return CounterfactualRun(
         run="runs/covid_edits",
         title="Real X-rays, edited",
         model="runs/covid_model",
         data="data/covid",
-        edits=tuple(EditSpec(edit=edit, **strength) for edit in WANTED),
+        edits=edits(WANTED),
         subjects_per_edit=12,
         inversion=Inversion(method="null_text", steps=20, guidance=2.0, inner_steps=10),
         training="runs/covid_finetune",
     )
+
+
+def edits(named: tuple[str, ...]) -> tuple[EditSpec, ...]:
+    return tuple(EditSpec(edit=edit, cross_steps=0.6, self_steps=0.6, blend=None) for edit in named)

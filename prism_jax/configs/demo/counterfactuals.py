@@ -8,18 +8,19 @@ Takes: 3 minutes on 2 CPU cores; on a GPU not measured
 `make demo` runs it.
 """
 
-from prism_jax.configs.phantom.counterfactuals import INVERSION, edits
+import dataclasses
+
+from prism_jax.configs.phantom import counterfactuals
 from prism_jax.evaluation.counterfactuals.run import CounterfactualRun
 
 
 def config() -> CounterfactualRun:
-    return CounterfactualRun(
+    return dataclasses.replace(
+        counterfactuals.config(),
         run="runs/demo",
         title="Counterfactual chest X-rays: the demo",
         model="runs/demo/model",
         data="runs/demo/data",
-        edits=edits(),
         subjects_per_edit=8,
-        inversion=INVERSION,
         training="runs/demo/finetune",
     )

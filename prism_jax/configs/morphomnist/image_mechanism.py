@@ -22,9 +22,7 @@ def config() -> ImageMechanismRun:
         run="runs/morphomnist_scm",
         graph=graphs.morphomnist(),
         data=Digits(folder="data/morphomnist", size=32),
-        model=HVAEConfig(
-            conditional_prior=True,
-        ),
+        model=HVAEConfig(conditional_prior=True),
         objective=NegativeELBO(beta=1.0, dropped_from=2),  # the digit
         shift=2,
         optimizer=OptimizerConfig(peak=1e-3, decay="constant", b1=0.9, b2=0.9, clip=350.0, weight_decay=0.01),

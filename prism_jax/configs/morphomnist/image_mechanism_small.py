@@ -15,7 +15,6 @@ from prism_jax.configs.morphomnist import image_mechanism
 from prism_jax.models.hvae_config import HVAEConfig
 from prism_jax.scm.elbo import NegativeELBO
 from prism_jax.training.image_mechanism.run import ImageMechanismRun
-from prism_jax.training.image_mechanism.validation import ImageMechanismValidation
 from prism_jax.training.loop import LoopConfig
 
 
@@ -34,5 +33,4 @@ def config() -> ImageMechanismRun:
         objective=NegativeELBO(beta=1.0),
         batch_size=16,
         loop=LoopConfig(steps=2000, log_every=50, checkpoint_every=1000),
-        validation=ImageMechanismValidation(every=1000),
     )

@@ -9,15 +9,16 @@ The cohort is made first and resumes where it stopped: 64 patients per edit, and
 patient.
 """
 
-from prism_jax.configs.phantom.counterfactuals import FINDINGS
+import dataclasses
+
+from prism_jax.configs.phantom import counterfactuals
 from prism_jax.evaluation.audit.run import AuditRun
 from prism_jax.evaluation.counterfactuals.run import CounterfactualRun, Inversion
-from prism_jax.evaluation.edits import EditSpec
 from prism_jax.evaluation.judges import Judge
 
 INVERSION = Inversion(method="edit_friendly", steps=20, guidance=1.75)
-STRENGTH = dict(cross_steps=0.4, self_steps=0.4, blend=None)
 JUDGES = tuple(Judge(name=name, folder=f"phantom_judges/{name}") for name in ("densenet", "convnext"))
+# Negative controls: the null edit, a synonym, nonsense and an unrelated finding.
 PLACEBOS = ("repeat the caption", "say enlarged heart", "say blorkery", "say hernia")
 
 
@@ -27,7 +28,7 @@ def config() -> AuditRun:
         title="The base model's edits, for the audit",
         model="phantom",
         data="data/phantom_balanced",
-        edits=edits(),
+        edits=counterfactuals.edits((*counterfactuals.EDITS, "remove cardiomegaly, remove pacemaker", *PLACEBOS)),
         subjects_per_edit=64,
         inversion=INVERSION,
     )
@@ -41,8 +42,6 @@ def config() -> AuditRun:
     )
 
 
-def edits() -> tuple[EditSpec, ...]:
-    """Every finding taken away and added, two at once; placebos: null edit, synonym, nonsense, unrelated finding."""
-    edits = [f"{verb} {finding}" for verb in ("remove", "add") for finding in FINDINGS]
-    edits.append("remove cardiomegaly, remove pacemaker")
-    return tuple(EditSpec(edit=edit, **STRENGTH) for edit in (*edits, *PLACEBOS))
+def audit_of(cohort: CounterfactualRun, **changes: str) -> AuditRun:
+    """The same audit of another cohort, with these changes."""
+    return dataclasses.replace(config(), cohort=cohort.run, make=cohort, **changes)

@@ -14,32 +14,26 @@ of phantom/finetune_unconfounded, with the same budget on data without that link
         --make.model runs/phantom_unconfounded/model --make.data data/phantom_none --survey runs/phantom_none_report
 """
 
-from prism_jax.configs.phantom.audit import INVERSION, JUDGES, PLACEBOS, STRENGTH
+import dataclasses
+
+from prism_jax.configs.phantom import audit, counterfactuals
 from prism_jax.configs.phantom.finetune_confounded import UNSAID
 from prism_jax.evaluation.audit.run import AuditRun
-from prism_jax.evaluation.counterfactuals.run import CounterfactualRun
-from prism_jax.evaluation.edits import EditSpec
 
 EDITS = ("remove cardiomegaly", "remove pacemaker", "remove effusion", "remove support lines", "add cardiomegaly",
          "add effusion", "set view PA", "set age 80")  # fmt: skip
 
 
 def config() -> AuditRun:
-    cohort = CounterfactualRun(
+    cohort = dataclasses.replace(
+        audit.config().make,
         run="runs/phantom_confounded_cohort",
         title="Edits by a model that never heard of pacemakers",
         model="runs/phantom_confounded/model",
         data="data/phantom_strong",
         wording=UNSAID,
-        edits=tuple(EditSpec(edit=edit, **STRENGTH) for edit in (*EDITS, *PLACEBOS)),
+        edits=counterfactuals.edits((*EDITS, *audit.PLACEBOS)),
         subjects_per_edit=32,
-        inversion=INVERSION,
     )
-    return AuditRun(
-        run="runs/phantom_audit_confounded",
-        title="Side effects of a confounded model",
-        cohort=cohort.run,
-        make=cohort,
-        judges=JUDGES,
-        survey="runs/phantom_strong_report",
-    )
+    run, title = "runs/phantom_audit_confounded", "Side effects of a confounded model"
+    return audit.audit_of(cohort, run=run, title=title, survey="runs/phantom_strong_report")

@@ -10,16 +10,16 @@ Takes: not measured
 The generator is the demo's, trained on the same 2000 confounded phantoms.
 """
 
+from prism_jax.configs.phantom.audit import INVERSION
+from prism_jax.configs.phantom.counterfactuals import edits
 from prism_jax.evaluation.augmentation.run import AugmentationRun
 from prism_jax.evaluation.augmentation.test_sets import StudyTestSet
-from prism_jax.evaluation.counterfactuals.run import CounterfactualRun, Inversion
-from prism_jax.evaluation.edits import EditSpec
+from prism_jax.evaluation.counterfactuals.run import CounterfactualRun
 
 EDITS = ("remove pacemaker", "add pacemaker", "remove cardiomegaly", "add cardiomegaly")
 
 
 def config() -> AugmentationRun:
-    strength = dict(cross_steps=0.4, self_steps=0.4, blend=None)
     return AugmentationRun(
         run="runs/augmentation",
         title="Cardiomegaly without the pacemaker: classifiers with and without counterfactuals",
@@ -28,15 +28,12 @@ def config() -> AugmentationRun:
             model="runs/demo/model",
             data="data/augmentation_strong",
             split="train",
-            edits=tuple(EditSpec(edit=edit, **strength) for edit in EDITS),
+            edits=edits(EDITS),
             subjects_per_edit=175,
             batch_size=16,
-            inversion=Inversion(method="edit_friendly", steps=20, guidance=1.75),
+            inversion=INVERSION,
         ),
-        classifier="phantom/classifier_augmentation",
         judge="phantom_judges/densenet",
-        target="cardiomegaly",
-        companion="pacemaker",
         tests=(
             StudyTestSet(name="the same confounding", folder="data/augmentation_strong"),
             StudyTestSet(name="reversed confounding", folder="data/augmentation_reversed", gain_at_least=0.05),

@@ -23,14 +23,13 @@ dependent ones.
 
 import dataclasses
 
+from prism_jax.configs.phantom.audit import INVERSION, JUDGES
 from prism_jax.configs.phantom.counterfactuals import edits
 from prism_jax.evaluation.benchmark.methods import Baseline, CausalModel, Editor, Strength
 from prism_jax.evaluation.benchmark.run import BenchmarkRun
-from prism_jax.evaluation.counterfactuals.run import Inversion
-from prism_jax.evaluation.judges import Judge
 
 EDITOR = "phantom"
-JUDGES = "phantom_judges"
+# Image mechanisms before and after counterfactual training, one of each seed.
 LIKELIHOOD = tuple(f"runs/phantom64_scm_{seed}/model" for seed in (7, 8, 9))
 COUNTERFACTUAL = tuple(f"runs/phantom64_counterfactual_{seed}/model" for seed in (7, 8, 9))
 MECHANISMS = "runs/phantom_mechanisms/model"
@@ -44,34 +43,29 @@ def config() -> BenchmarkRun:
         subjects_per_edit=32,
         one_edit_per_subject=True,
         size=64,
-        methods=methods(EDITOR, LIKELIHOOD, COUNTERFACTUAL, MECHANISMS),
-        judges=tuple(Judge(name=name, folder=f"{JUDGES}/{name}") for name in ("densenet", "convnext")),
+        methods=methods(),
+        judges=JUDGES,
         batch_size=16,
     )
 
 
-def methods(
-    editor: str, likelihood: tuple[str, ...], tuned: tuple[str, ...], mechanisms: str
-) -> tuple[Baseline | Editor | CausalModel, ...]:
-    """Baselines, text editors, RadEdit with three kinds of masks, and the causal model in both modes.
-
-    `likelihood` and `tuned` are image mechanisms before and after counterfactual training, one of each seed.
-    """
-    how = lambda method: Inversion(method=method, steps=20, guidance=1.75)
+def methods() -> tuple[Baseline | Editor | CausalModel, ...]:
+    """Baselines, text editors, RadEdit with three kinds of masks, and the causal model in both modes."""
+    how = lambda method: dataclasses.replace(INVERSION, method=method)
     free = Strength(cross_steps=0.0, self_steps=0.0)  # RadEdit has masks in the place of attention control
-    radedit = dict(model=editor, inversion=how("edit_friendly"), strength=free)
+    radedit = dict(model=EDITOR, inversion=how("edit_friendly"), strength=free)
     causal = lambda mode, t_u: CausalModel(
-        name=f"SCM, {mode}, t_u {t_u:g}", images=tuned, mechanisms=mechanisms, mode=mode, t_u=t_u
+        name=f"SCM, {mode}, t_u {t_u:g}", images=COUNTERFACTUAL, mechanisms=MECHANISMS, mode=mode, t_u=t_u
     )
     return (
         Baseline(name="do nothing", kind="do nothing"),
-        Baseline(name="autoencoder only", kind="autoencoder only", model=editor),
-        Editor(name="edit_friendly", model=editor, inversion=how("edit_friendly")),
-        Editor(name="direct", model=editor, inversion=how("direct")),
+        Baseline(name="autoencoder only", kind="autoencoder only", model=EDITOR),
+        Editor(name="edit_friendly", model=EDITOR, inversion=how("edit_friendly")),
+        Editor(name="direct", model=EDITOR, inversion=how("direct")),
         Editor(name="RadEdit, true mask", mask="attribute", **radedit),
         Editor(name="RadEdit, box", mask="box", **radedit),
         Editor(name="RadEdit, predicted mask", mask="predicted", **radedit),
-        dataclasses.replace(causal("surgical", 0.1), name="SCM by likelihood alone, surgical", images=likelihood),
+        dataclasses.replace(causal("surgical", 0.1), name="SCM by likelihood alone, surgical", images=LIKELIHOOD),
         causal("surgical", 0.1),
         causal("surgical", 1.0),
         causal("graph", 0.1),

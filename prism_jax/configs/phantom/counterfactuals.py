@@ -9,6 +9,7 @@ from prism_jax.evaluation.counterfactuals.run import CounterfactualRun, Inversio
 from prism_jax.evaluation.edits import EditSpec
 
 FINDINGS = ("pacemaker", "cardiomegaly", "effusion", "support lines")
+EDITS = tuple(f"{verb} {finding}" for verb in ("remove", "add") for finding in FINDINGS)
 INVERSION = Inversion(method="null_text", steps=20, guidance=1.75, inner_steps=10)
 
 
@@ -24,7 +25,6 @@ def config() -> CounterfactualRun:
     )
 
 
-def edits() -> tuple[EditSpec, ...]:
-    """Every finding taken away and added; strengths as chosen on the validation split."""
-    strength = dict(cross_steps=0.4, self_steps=0.4, blend=None)
-    return tuple(EditSpec(edit=f"{verb} {finding}", **strength) for verb in ("remove", "add") for finding in FINDINGS)
+def edits(named: tuple[str, ...] = EDITS) -> tuple[EditSpec, ...]:
+    """These edits, by default every finding taken away and added; strengths as chosen on the validation split."""
+    return tuple(EditSpec(edit=edit, cross_steps=0.4, self_steps=0.4, blend=None) for edit in named)

@@ -12,6 +12,5 @@ def config() -> GenerationRun:
     return GenerationRun(
         run="runs/phantom_generation",
         title="Phantoms from captions alone",
-        model="phantom",
         data="data/phantom_balanced",
     )

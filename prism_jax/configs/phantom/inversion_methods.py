@@ -7,10 +7,10 @@ Takes: not measured
 
 import dataclasses
 
+from prism_jax.configs.phantom.audit import JUDGES
 from prism_jax.configs.phantom.counterfactuals import INVERSION, edits
 from prism_jax.evaluation.benchmark.methods import Baseline, Editor
 from prism_jax.evaluation.benchmark.run import BenchmarkRun
-from prism_jax.evaluation.judges import Judge
 
 METHODS = ("direct", "edit_friendly", "negative_prompt", "ddim", "null_text")
 
@@ -25,5 +25,5 @@ def config() -> BenchmarkRun:
             Baseline(),
             *(Editor(name=method, inversion=dataclasses.replace(INVERSION, method=method)) for method in METHODS),
         ),
-        judges=tuple(Judge(name=name, folder=f"phantom_judges/{name}") for name in ("densenet", "convnext")),
+        judges=JUDGES,
     )

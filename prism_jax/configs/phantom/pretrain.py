@@ -24,8 +24,6 @@ HEALTHY = "no cardiomegaly, no effusion, no pacemaker, no support lines"
 
 def config() -> PretrainRun:
     return PretrainRun(
-        vae="runs/phantom_autoencoder/vae",
-        tokenizer="runs/phantom_tokenizer",
         text_encoder=TextConfig(hidden_size=96, intermediate_size=384, num_hidden_layers=2, num_attention_heads=4),
         unet=UNetConfig(
             block_out_channels=(64, 128, 128),

@@ -17,8 +17,4 @@ WORDS = """
 
 
 def config() -> TokenizerRun:
-    return TokenizerRun(
-        out="runs/phantom_tokenizer",
-        data=("data/phantom_balanced",),
-        words=tuple(WORDS.split()),
-    )
+    return TokenizerRun(out="runs/phantom_tokenizer", data=("data/phantom_balanced",), words=tuple(WORDS.split()))
