@@ -15,10 +15,11 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import tyro
+from PIL import Image
 
 from benchmarks.tables import markdown
-from prism_jax.data.loading import fake_data
 from prism_jax.data.sources import build
 from prism_jax.data.sources.folder import FolderConfig
 from prism_jax.data.sources.ingest import IngestConfig
@@ -73,7 +74,6 @@ def main(options: Options) -> None:
 def settings(options: Options) -> list[Setting]:
     """Measurements of our pipeline, and of the peer's if there is one."""
     rows = [Setting("prism_jax", 0, threads) for threads in options.threads]
-    rows += [Setting("synthetic", 0, max(options.threads))]
     rows += [Setting("prism_jax", workers, 1) for workers in options.workers]
     if options.peer_python:
         rows += [Setting("torch", workers, 1) for workers in (0, *options.workers)]
@@ -82,16 +82,24 @@ def settings(options: Options) -> list[Setting]:
 
 def write(folder: Path, count: int, size: int) -> None:
     """JPEG files in `files`, and the data set made of them in `built`."""
+    draw = np.random.default_rng(0)
     (folder / "files").mkdir()
     with open(folder / "files" / "metadata.csv", "w", newline="") as file:
         table = csv.writer(file)
         table.writerow(("path", "patient"))
-        for example in fake_data.fake_examples(count, size, distinct=min(count, 64)):
-            (folder / "files" / f"{example.id:05d}.jpg").write_bytes(example.image)
-            table.writerow((f"{example.id:05d}.jpg", example.patient))
+        for i in range(count):
+            _image(draw, size).save(folder / "files" / f"{i:05d}.jpg", quality=92)
+            table.writerow((f"{i:05d}.jpg", str(i)))
     columns = dict.fromkeys(("sex_column", "age_column", "view_column", "findings_column"))
     config = FolderConfig(ingest=IngestConfig(fractions=(1.0, 0.0, 0.0)), **columns)
     build.build("folder", folder / "files", folder / "built", config)
+
+
+def _image(draw: np.random.Generator, side: int) -> Image.Image:
+    """Smooth shapes with noise as strong as a detector's: files as large as those of X-rays."""
+    coarse = Image.fromarray(draw.uniform(30, 220, (8, 8)).astype(np.float32))
+    smooth = np.asarray(coarse.resize((side, side), Image.Resampling.BICUBIC))
+    return Image.fromarray(np.clip(smooth + draw.normal(0, 3, (side, side)), 0, 255).astype(np.uint8))
 
 
 def measure(row: Setting, folder: Path, options: Options) -> dict[str, float]:

@@ -2,9 +2,9 @@
 
 Both do the same to the same JPEG files, and by the same functions: decode, fit into the frame, scale to [-1, 1], three
 channels (last), batches. Ours reads them from a built data set, PyTorch one file an image.
-`program` "synthetic" is ours on images generated in memory, without disk.
 """
 
+import contextlib
 import itertools
 import json
 import sys
@@ -33,27 +33,13 @@ def main(side: SimpleNamespace) -> None:
 
 
 def _prism_jax(side: SimpleNamespace) -> Iterator[np.ndarray]:
-    from prism_jax.data.loading import fake_data, pipeline
+    from prism_jax.data.loading import pipeline
 
-    is_built = side.program == "prism_jax"
-    source = (
-        pipeline.open_split(Path(side.folder) / "built", "train")
-        if is_built
-        else fake_data.fake_examples(4096, side.size)
-    )
-    stream = pipeline.batches(
-        source,
-        side.batch_size,
-        size=side.size,
-        seed=0,
-        threads=side.threads,
-        num_workers=side.workers,
-    )
-    try:
+    source = pipeline.open_split(Path(side.folder) / "built", "train")
+    options = dict(size=side.size, seed=0, threads=side.threads, num_workers=side.workers)
+    with contextlib.closing(pipeline.batches(source, side.batch_size, **options)) as stream:
         for batch in stream:
             yield batch["image"]
-    finally:
-        stream.close()
 
 
 def _torch(side: SimpleNamespace) -> Iterator[Any]:

@@ -26,7 +26,8 @@ def test_both_sides_read_the_same_pictures(tmp_path):
 
 
 def test_a_side_prints_what_it_measured(tmp_path, capsys):
-    settings = dict(program="synthetic", folder=str(tmp_path), size=32, batch_size=2, warm_up=1, batches=2)
+    data.write(tmp_path, count=4, size=32)
+    settings = dict(program="prism_jax", folder=str(tmp_path), size=32, batch_size=2, warm_up=1, batches=2)
     data_side.main(SimpleNamespace(**settings, workers=0, threads=1))
     assert '"per_second"' in capsys.readouterr().out
 
