@@ -7,6 +7,7 @@ metal near the border can be false positives; dark text, small print and text in
 from typing import NamedTuple
 
 import numpy as np
+from PIL import Image, ImageDraw
 from scipy import ndimage
 
 from prism_jax.data import transforms
@@ -52,16 +53,15 @@ def detect(pixels: np.ndarray) -> tuple[TextBox, ...]:
     return tuple(boxes)
 
 
-def outlined(pixels: np.ndarray, boxes: tuple[TextBox, ...], *, level: int = 255) -> np.ndarray:
-    """The image uint8 [h, w] with a line of grey `level` around each box."""
-    image, (height, width) = pixels.copy(), pixels.shape
-    gap = max(height, width) // 100 + 1
+def outlined(pixels: np.ndarray, boxes: tuple[TextBox, ...]) -> np.ndarray:
+    """The image uint8 [h, w] with a white line around each box, wide enough to stay visible when it is shrunk."""
+    image, (height, width) = Image.fromarray(pixels).copy(), pixels.shape
+    gap, line = max(height, width) // 100 + 1, -(-max(height, width) // 320)
     for box in boxes:
         top, bottom = max(int(box.top * height) - gap, 0), min(int(box.bottom * height) + gap, height - 1)
         left, right = max(int(box.left * width) - gap, 0), min(int(box.right * width) + gap, width - 1)
-        image[[top, bottom], left : right + 1] = level
-        image[top : bottom + 1, [left, right]] = level
-    return image
+        ImageDraw.Draw(image).rectangle((left, top, right, bottom), outline=255, width=line)
+    return np.asarray(image)
 
 
 def _opened(grey: np.ndarray) -> np.ndarray:

@@ -8,12 +8,12 @@ contrast; a crop, a rotation or a wide border lowers it, and a mirrored copy cou
 """
 
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import NamedTuple
 
 import numpy as np
 from scipy import fft, ndimage
+from tqdm import tqdm
 
 from prism_jax.data import transforms
 
@@ -24,14 +24,6 @@ NORMALISATION = 3.0  # pixels of it: standard deviation of the Gaussian window
 MIN_CONTRAST = 4.0  # grey levels of contrast below which there is only noise
 STAGES = (1, 4, WORDS)  # words compared; clearly distant pairs are dropped early
 BLOCK = (64, 4096)  # rows and columns compared at once: fits the cache of a core
-
-
-class Near(NamedTuple):
-    """Two fingerprints by index, `first` < `second`, and the correlation estimated from their bits."""
-
-    first: int
-    second: int
-    similarity: float
 
 
 def fingerprint(pixels: np.ndarray) -> np.ndarray:
@@ -50,16 +42,11 @@ def similarity(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     return np.cos(np.pi * _distance(first, second) / BITS)
 
 
-def near(
-    fingerprints: np.ndarray,
-    at_least: float,
-    *,
-    threads: int = 1,
-    progress: Callable[[int], object] = lambda rows: None,
-) -> Iterator[Near]:
-    """All pairs of `fingerprints` uint64 [n, WORDS] whose similarity is `at_least`, by first, then second place.
+def near(fingerprints: np.ndarray, at_least: float, *, threads: int = 1) -> Iterator[tuple[int, int, float]]:
+    """(First, second, similarity) of all pairs of `fingerprints` uint64 [n, WORDS] whose similarity is `at_least`.
 
-    `progress` gets the number of rows compared with all later ones. A pair is missed with a probability below 1/1,000.
+    Ordered by the first place, then the second, which is the larger; the similarity is estimated from the bits. A pair
+    is missed with a probability below 1/1,000. Progress is shown on stderr.
     """
     limits, heads = _limits(at_least), np.ascontiguousarray(fingerprints[:, 0])
 
@@ -67,15 +54,16 @@ def near(
         lefts = range(top, len(heads), BLOCK[1])
         return np.concatenate([_close(heads, top, left, fingerprints, limits) for left in lefts], axis=1)
 
-    with ThreadPoolExecutor(threads) as pool:
+    bar = tqdm(total=len(heads), unit="image", desc="searching for near duplicates")
+    with ThreadPoolExecutor(threads) as pool, bar:
         tops = range(0, len(heads), BLOCK[0])
         # A few at a time: a caller with enough pairs stops, and nothing more is compared.
         for few in (tops[at : at + 4 * threads] for at in range(0, len(tops), 4 * threads)):
             for first, second in pool.map(block, few):
                 close = similarity(fingerprints[first], fingerprints[second])
                 for place in np.lexsort((second, first)):
-                    yield Near(int(first[place]), int(second[place]), float(close[place]))
-            progress(min(len(few) * BLOCK[0], len(heads) - few[0]))
+                    yield int(first[place]), int(second[place]), float(close[place])
+            bar.update(min(len(few) * BLOCK[0], len(heads) - few[0]))
 
 
 def _close(heads: np.ndarray, top: int, left: int, fingerprints: np.ndarray, limits: tuple[int, ...]) -> np.ndarray:

@@ -81,21 +81,9 @@ def _alternate(groups: Sequence[Sequence[ImageRecord]]) -> list[ImageRecord]:
 
 def _with_text_boxes(example: schema.Example) -> report.Sample:
     pixels = transforms.decode(example.image)
-    small = _padded(burned_in_text.outlined(pixels, ()), TEXT_SIDE)
-    height, width = pixels.shape
-    # Boxes are drawn on the small image, padded with black to a square.
-    side = max(height, width)
-    top, left = (side - height) / 2 / side, (side - width) / 2 / side
-    boxes = tuple(
-        burned_in_text.TextBox(
-            top + box.top * height / side,
-            left + box.left * width / side,
-            top + box.bottom * height / side,
-            left + box.right * width / side,
-        )
-        for box in burned_in_text.detect(pixels)
-    )
-    return report.Sample(image=burned_in_text.outlined(small, boxes), caption=f"{example.id}: {len(boxes)}", group=TEXT)
+    boxes = burned_in_text.detect(pixels)
+    image = _padded(burned_in_text.outlined(pixels, boxes), TEXT_SIDE)
+    return report.Sample(image=image, caption=f"{example.id}: {len(boxes)}", group=TEXT)
 
 
 def _padded(pixels: np.ndarray, side: int = SIDE) -> np.ndarray:

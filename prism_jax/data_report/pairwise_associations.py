@@ -2,9 +2,10 @@
 
 import dataclasses
 import itertools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
+from tqdm import tqdm
 
 from prism_jax.data_report.variables import Variable
 from prism_jax.stats import associations
@@ -54,16 +55,15 @@ def measure_all(
     level: float = 0.95,
     min_patients: int = 10,
     adjust: Sequence[str] = ("view", "age", "sex"),
-    progress: Callable[[], object] = lambda: None,
 ) -> tuple[Association, ...]:
     """The associations of all pairs; `patients` int [n] numbers the patient of each image.
 
-    `level`, `min_patients` and `adjust` as in `survey.SurveyConfig`.
+    `level`, `min_patients` and `adjust` as in `survey.SurveyConfig`. Progress is shown on stderr.
     """
-    measured = []
-    for first, second in pairs(variables):
-        measured.append(_measure(first, second, covariates, patients, level, min_patients, adjust))
-        progress()
+    measured = [
+        _measure(first, second, covariates, patients, level, min_patients, adjust)
+        for first, second in tqdm(pairs(variables), unit="pair", desc="comparing attributes")
+    ]
     alpha = 1 - level
     plain, adjusted = (
         associations.holm(np.array([getattr(pair, name) for pair in measured])) for name in ("p", "adjusted_p")

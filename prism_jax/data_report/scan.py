@@ -2,12 +2,13 @@
 
 import dataclasses
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
 import numpy as np
+from tqdm import tqdm
 
 from prism_jax.data import built_folder, schema, transforms
 from prism_jax.data.built_folder import INFO_FILE
@@ -50,17 +51,16 @@ def splits(folder: str | Path) -> dict[str, int]:
     return dict(sorted(counts.items(), key=lambda item: order.index(item[0])))
 
 
-def scan(folder: str | Path, *, threads: int = 2, progress: Callable[[], object] = lambda: None) -> list[ImageRecord]:
-    """All images, by split and index. `progress` is called after each."""
-    records = []
-    with ThreadPoolExecutor(threads) as pool:
-        for split, count in splits(folder).items():
+def scan(folder: str | Path, *, threads: int = 2) -> list[ImageRecord]:
+    """All images, by split and index; progress is shown on stderr."""
+    records, counts = [], splits(folder)
+    with ThreadPoolExecutor(threads) as pool, tqdm(total=sum(counts.values()), unit="image", desc="reading") as bar:
+        for split, count in counts.items():
             examples = pipeline.open_split(folder, split)
             for start in range(0, count, CHUNK):
                 indices = range(start, min(start + CHUNK, count))
-                for record in pool.map(partial(_read, examples, split), indices):
-                    records.append(record)
-                    progress()
+                records += pool.map(partial(_read, examples, split), indices)
+                bar.update(len(indices))
     return records
 
 
@@ -76,6 +76,7 @@ def _read(examples: Sequence[schema.Example], split: str, index: int) -> ImageRe
         pixels = transforms.decode(example.image)
     except ValueError as error:
         raise ValueError(f"image {example.id} of {split} {error}; build the data set again") from None
+    findings = {name.replace("_", " "): state for name, state in example.attributes.findings.items()}  # as captions
     return ImageRecord(
         id=example.id,
         split=split,
@@ -88,7 +89,7 @@ def _read(examples: Sequence[schema.Example], split: str, index: int) -> ImageRe
         height=example.height,
         width=example.width,
         source=example.path.partition("/")[0] if "/" in example.path else "",
-        attributes=example.attributes,
+        attributes=dataclasses.replace(example.attributes, findings=findings),
         fingerprint=duplicates.fingerprint(pixels),
         text_boxes=len(burned_in_text.detect(pixels)),
     )

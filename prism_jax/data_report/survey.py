@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from tqdm import tqdm
 
 from prism_jax import json_codec
 from prism_jax.data.captions.phrases import spoken
@@ -122,22 +121,17 @@ def survey(folder: str | Path, config: SurveyConfig | None = None) -> tuple[Surv
       ValueError: a folder that is no data set, or an image in it that cannot be read.
     """
     config = config or SurveyConfig()
-    total = sum(scan.splits(folder).values())
-    with tqdm(total=total, unit="image", desc="reading") as bar:
-        images = scan.scan(folder, threads=config.threads, progress=bar.update)
+    images = scan.scan(folder, threads=config.threads)
     attributes = [image.attributes for image in images]
     columns = variables.variables(attributes, np.array([image.text_boxes > 0 for image in images]), config.coding)
-    with tqdm(total=len(pairwise_associations.pairs(columns)), unit="pair", desc="comparing attributes") as bar:
-        covariates = variables.covariates(attributes, min_images=config.min_patients)
-        associations = pairwise_associations.measure_all(
-            columns,
-            covariates,
-            scan.patients(images),
-            level=config.level,
-            min_patients=config.min_patients,
-            adjust=config.adjust,
-            progress=bar.update,
-        )
+    associations = pairwise_associations.measure_all(
+        columns,
+        variables.covariates(attributes, min_images=config.min_patients),
+        scan.patients(images),
+        level=config.level,
+        min_patients=config.min_patients,
+        adjust=config.adjust,
+    )
     near, has_more = _duplicates(images, config)
     build_file = Path(folder) / "build.json"
     result = Survey(
@@ -188,20 +182,17 @@ def read(path: str | Path) -> Survey:
 
 
 def _duplicates(images: Sequence[ImageRecord], config: SurveyConfig) -> tuple[tuple[Duplicate, ...], bool]:
-    """(The first MOST_PAIRS pairs, whether there are more)."""
+    """(The first MAX_PAIRS pairs, whether there are more)."""
     fingerprints = np.stack([image.fingerprint for image in images])
-    with tqdm(total=len(images), unit="image", desc="searching for near duplicates") as bar:
-        pairs = duplicates.near(fingerprints, config.similarity, threads=config.threads, progress=bar.update)
-        near = list(itertools.islice(pairs, MAX_PAIRS + 1))
-    listed = []
-    for pair in near[:MAX_PAIRS]:
-        first, second = images[pair.first], images[pair.second]
-        listed.append(
-            Duplicate(
-                ids=(first.id, second.id),
-                splits=(first.split, second.split),
-                is_one_patient=first.patient == second.patient != "",
-                similarity=round(pair.similarity, 4),
-            )
+    pairs = duplicates.near(fingerprints, config.similarity, threads=config.threads)
+    near = [(images[a], images[b], similarity) for a, b, similarity in itertools.islice(pairs, MAX_PAIRS + 1)]
+    listed = tuple(
+        Duplicate(
+            ids=(first.id, second.id),
+            splits=(first.split, second.split),
+            is_one_patient=first.patient == second.patient != "",
+            similarity=round(similarity, 4),
         )
-    return tuple(listed), len(near) > MAX_PAIRS
+        for first, second, similarity in near[:MAX_PAIRS]
+    )
+    return listed, len(near) > MAX_PAIRS

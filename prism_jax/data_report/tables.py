@@ -5,7 +5,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from prism_jax.data_report.counts import UNKNOWN, Distribution
+from prism_jax.data_report.counts import Distribution
 from prism_jax.data_report.pairwise_associations import Association
 from prism_jax.data_report.survey import MAX_PAIRS, Survey
 from prism_jax.report import Column, Table
@@ -158,10 +158,9 @@ def _completeness_table(survey: Survey) -> Table:
 
 def _distribution_table(distribution: Distribution) -> Table:
     totals = {series: sum(counts.values()) for series, counts in distribution.counts.items()}
-    categories = list(next(iter(distribution.counts.values())))
     rows = [
         (category, *(wilson(counts[category], totals[series]) for series, counts in distribution.counts.items()))
-        for category in sorted(categories, key=lambda name: name == UNKNOWN)
+        for category in next(iter(distribution.counts.values()))
     ]
     columns = (distribution.attribute.capitalize(), *(Column(name=series, unit="%") for series in distribution.counts))
     return Table(

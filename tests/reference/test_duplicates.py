@@ -15,4 +15,4 @@ def test_no_two_of_the_real_x_rays_pass_for_copies_and_each_is_found_again():
     pixels = [transforms.decode(file.read_bytes()) for file in files]
     changed = [recompressed(np.asarray(Image.fromarray(one).reduce(2))) for one in pixels]
     prints = np.stack([duplicates.fingerprint(one) for one in (*pixels, *changed)])
-    assert [(pair.first, pair.second) for pair in duplicates.near(prints, 0.95)] == [(i, 60 + i) for i in range(60)]
+    assert [pair[:2] for pair in duplicates.near(prints, 0.95)] == [(i, 60 + i) for i in range(60)]

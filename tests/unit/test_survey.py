@@ -12,6 +12,8 @@ from PIL import Image
 from prism_jax import json_codec, report
 from prism_jax.cli import main as cli_main
 from prism_jax.data import transforms
+from prism_jax.data.loading import fake_data
+from prism_jax.data.schema import Attributes
 from prism_jax.data_report import images as data_report_images
 from prism_jax.data_report import report as data_report_report
 from prism_jax.data_report import scan, survey
@@ -94,6 +96,12 @@ def test_a_finding_that_is_never_absent_is_counted_but_not_compared(surveyed):
     tube = counted["endotracheal tube"]
     assert (tube.present, tube.absent, tube.prevalence.value, tube.prevalence.count) == (80, 80, 0.5, PATIENTS)
     assert "Mass: 80 patients with it, 0 without" in made.between("mass", "view AP").reason
+
+
+def test_findings_have_the_names_of_captions():
+    (example,) = fake_data.fake_examples(1, 64)
+    example = dataclasses.replace(example, attributes=Attributes(findings={"support_lines": True}))
+    assert scan._read([example], "train", 0).attributes.findings == {"support lines": True}
 
 
 def test_the_copy_and_the_letters_are_detected(surveyed):
