@@ -82,6 +82,7 @@ FIELDS: Mapping[str, Mapping[str, str]] = {
 """By today's class name: old field name -> today's."""
 
 REMOVED: Mapping[str, Mapping[str, object]] = {
+    "GenerationRun": {"clip": None},
     "ShardingConfig": {"rules": [[".*", "fsdp"]]},
     "SplineConfig": {"order": "linear"},
 }

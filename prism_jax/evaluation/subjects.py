@@ -1,6 +1,5 @@
 """Subjects of a cohort: images of a data set or of a CSV, and the edits of each."""
 
-import collections
 import csv
 import dataclasses
 import re
@@ -179,13 +178,11 @@ def why_unused(images: Images, edit: EditSpec) -> str:
     return f"no image for the edit {edit.name!r}: no caption fits all of its parts"
 
 
-def drawn(patients: Sequence[str], count: int, *, seed: int = 0) -> list[int]:
+def drawn(patients: Sequence[str], count: int) -> list[int]:
     """Indices of `count` images drawn at random over `patients` [n]; a patient is drawn twice only if there are too few
     patients."""
-    order = np.random.default_rng(seed).permutation(len(patients))
-    counts: collections.Counter[str] = collections.Counter()
-    rounds = []
-    for i in order:
-        rounds.append((counts[patients[i]], int(i)))
-        counts[patients[i]] += 1
-    return [i for _, i in sorted(rounds, key=lambda pair: pair[0])[:count]]
+    turns, earlier = {}, Counter()  # how often the patient was drawn before
+    for i in np.random.default_rng(0).permutation(len(patients)).tolist():
+        turns[i] = earlier[patients[i]]
+        earlier[patients[i]] += 1
+    return sorted(turns, key=turns.get)[:count]

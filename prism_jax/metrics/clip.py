@@ -73,7 +73,10 @@ class ClipScorer:
         Raises:
           ValueError: shapes or counts that do not fit, integer images, a prompt of too many tokens.
         """
-        _check_images(images, rank=5)
+        if images.ndim != 5 or images.shape[-1] != 3:
+            raise ValueError(f"images have the shape {images.shape}; give [b, 1 + e, h, w, 3]")
+        if not jnp.issubdtype(images.dtype, jnp.floating):
+            raise ValueError(f"images are {images.dtype}; give floats in [-1, 1]: prism_jax.pixels.from_uint8(images)")
         b, e = len(images), images.shape[1] - 1
         check_prompts(source_prompts)
         if not e or len(source_prompts) != b or [len(_not_text(prompts)) for prompts in edit_prompts] != [e] * b:
@@ -84,15 +87,6 @@ class ClipScorer:
         sources = self._tokenize(source_prompts)  # [b, 77]
         edits = self._tokenize([prompt for prompts in edit_prompts for prompt in prompts])
         return _score(self.clip, images, sources, edits.reshape(b, e, -1))
-
-    def image_features(self, images: jax.Array) -> jax.Array:
-        """Features of length 1, float32 `[b, d]`, of float images `[b, h, w, 3]` in [-1, 1] of any size."""
-        _check_images(images, rank=4)
-        return _image_features(self.clip, images)
-
-    def text_features(self, prompts: Sequence[str]) -> jax.Array:
-        """Features of length 1, float32 `[b, d]`."""
-        return _text_features(self.clip, self._tokenize(prompts))
 
     def _tokenize(self, prompts: Sequence[str]) -> np.ndarray:
         return tokenize(self.tokenizer, prompts, length=self.clip.config.text.max_position_embeddings)
@@ -146,16 +140,6 @@ def preprocess(images: jax.Array, size: int) -> jax.Array:
 
 def _unit(features: jax.Array) -> jax.Array:
     return features / jnp.linalg.norm(features, axis=-1, keepdims=True)
-
-
-def _check_images(images: jax.Array, *, rank: int) -> None:
-    axes = "[b, 1 + e, h, w, 3]" if rank == 5 else "[b, h, w, 3]"
-    if images.ndim != rank or images.shape[-1] != 3:
-        raise ValueError(f"images have the shape {images.shape}; give {axes}")
-    if not jnp.issubdtype(images.dtype, jnp.floating):
-        raise ValueError(
-            f"images are {images.dtype}; give floats in [-1, 1], of uint8 images: prism_jax.pixels.from_uint8(images)"
-        )
 
 
 def _not_text(prompts: Sequence[str]) -> Sequence[str]:

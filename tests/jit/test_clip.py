@@ -99,7 +99,8 @@ def test_new_prompts_and_images_do_not_retrace(scorer, images):
 
 def test_features_have_length_one_and_score_as_they_say(scorer, images):
     texts = [PROMPTS[0], *PROMPTS[1:3], PROMPTS[1], *PROMPTS[2:4]]  # of each image in turn
-    image, text = scorer.image_features(images.reshape(6, 24, 40, 3)), scorer.text_features(texts)
+    image = metrics._image_features(scorer.clip, images.reshape(6, 24, 40, 3))
+    text = metrics._text_features(scorer.clip, scorer._tokenize(texts))
     np.testing.assert_allclose(jnp.linalg.norm(jnp.concatenate([image, text]), axis=1), 1, atol=1e-6)
     scores = scorer.score(images, PROMPTS[:2], [PROMPTS[1:3], PROMPTS[2:4]])
     matches = jnp.concatenate([scores.source_text[:, None], scores.text], axis=1)
@@ -108,7 +109,7 @@ def test_features_have_length_one_and_score_as_they_say(scorer, images):
 
 def test_half_precision_is_near_and_returns_float32(scorer, folder, images):
     half = ClipScorer(clip=pretrained.load(CLIP, folder, dtype=jnp.bfloat16), tokenizer=scorer.tokenizer)
-    features, expected = (model.image_features(images.reshape(6, 24, 40, 3)) for model in (half, scorer))
+    features, expected = (metrics._image_features(model.clip, images.reshape(6, 24, 40, 3)) for model in (half, scorer))
     assert features.dtype == jnp.float32
     assert 1e-5 < jnp.abs(features - expected).max() < 0.05
 

@@ -17,7 +17,8 @@ from prism_jax.atomic import atomic_write
 from prism_jax.editing import Inversion
 
 GIGABYTE = 2**30
-BY_STEP = ("trajectory", "null_context", "offsets", "inner_iterations")  # arrays [t, b, ...]
+HALF = ("trajectory", "null_context", "offsets")  # stored as float16
+BY_STEP = (*HALF, "inner_iterations")  # arrays [t, b, ...]
 
 
 def rounded(inversion: Inversion) -> Inversion:
@@ -55,14 +56,11 @@ class InversionStore:
             rows = [self._read(key) for key in keys]
         except FileNotFoundError:
             return None
-        stacked = {name: np.stack([row[name] for row in rows], axis=1) for name in rows[0]}
-        path = np.concatenate([stacked.pop("clean"), stacked.pop("trajectory").astype(np.float32)])
-        null = stacked.pop("null_context").astype(np.float32)
-        null = np.broadcast_to(null, (len(path) - 1, *null.shape[1:]))
-        if "offsets" in stacked:
-            stacked["offsets"] = stacked["offsets"].astype(np.float32)
-        arrays = jax.tree.map(jnp.asarray, stacked | dict(trajectory=path, null_context=null))
-        return Inversion(context=context, **({"offsets": None} | arrays), **facts)
+        arrays = {name: np.stack([row[name] for row in rows], axis=1) for name in rows[0]}
+        arrays |= {name: arrays[name].astype(np.float32) for name in HALF if name in arrays}
+        path, null = np.concatenate([arrays.pop("clean"), arrays["trajectory"]]), arrays["null_context"]
+        arrays |= dict(trajectory=path, null_context=np.broadcast_to(null, (len(path) - 1, *null.shape[1:])))
+        return Inversion(context=context, **({"offsets": None} | jax.tree.map(jnp.asarray, arrays)), **facts)
 
     def save(self, keys: Sequence[str], inversion: Inversion) -> None:
         """Writes every image of a batch to a file of its own, atomically."""
@@ -70,13 +68,12 @@ class InversionStore:
         arrays = jax.device_get({name: value for name, value in arrays.items() if value is not None})
         for i, key in enumerate(keys):
             row = {name: value[:, i] for name, value in arrays.items()}
-            path, null = row.pop("trajectory"), row.pop("null_context")
+            path, null = row["trajectory"], row["null_context"]
             null = null[:1] if (null == null[:1]).all() else null  # only null_text tunes one for every step
-            half = dict(clean=path[:1], trajectory=path[1:].astype(np.float16), null_context=null.astype(np.float16))
-            if "offsets" in row:
-                half["offsets"] = row.pop("offsets").astype(np.float16)
+            row |= dict(trajectory=path[1:], null_context=null)
+            row |= {name: row[name].astype(np.float16) for name in HALF if name in row}
             with atomic_write(self._file(key)) as partial:
-                np.savez(partial, **(row | half))
+                np.savez(partial, clean=path[:1], **row)
         self._trim()
 
     def _file(self, key: str) -> Path:

@@ -23,7 +23,6 @@ from prism_jax.evaluation import sampling
 from prism_jax.evaluation.generation import tables
 from prism_jax.evaluation.generation.tables import ImageSet
 from prism_jax.evaluation.sampling import Samples
-from prism_jax.metrics.clip import ClipScorer
 from prism_jax.metrics.distribution import DistributionConfig
 from prism_jax.metrics.memorisation import Memorisation
 from prism_jax.stats.intervals import Estimate
@@ -50,8 +49,6 @@ class GenerationRun:
     samples: Samples = Samples()
     judge: str = "phantom_judges/densenet"
     """Folder of the classifier whose features and predictions are used."""
-    clip: str | None = None
-    """Folder of a CLIPModel for CLIP scores; None: no scores."""
     distribution: DistributionConfig = DistributionConfig()
     batch_size: int = 64
     """Batch size of the classifier."""
@@ -62,7 +59,6 @@ class GenerationRun:
 def main(config: GenerationRun) -> None:
     """Samples, measures, and writes the run folder."""
     judge = check(config)
-    scorer = None if config.clip is None else ClipScorer.from_pretrained(config.clip)
     sd = StableDiffusion.from_pretrained(config.model)
     held = pipeline.open_split(config.data, config.split)
     examples = [held[i] for i in range(min(config.count, len(held)))]
@@ -81,7 +77,6 @@ def main(config: GenerationRun) -> None:
         tables.distances(generated, real, training, config.distribution),
         tables.caption_agreement(judge, generated, real, config.distribution.bootstrap),
         tables.memorisation(copied, config.distribution.bootstrap),
-        *([] if scorer is None else [tables.agreement(scorer, generated, prompts, config.distribution.bootstrap)]),
     ]
     document = report_of(config, prompts, (generated, real, training), copied, tables_of_run)
     print(f"{report.save(document, run)}: {'; '.join(' '.join(line) for line in document.headline)}", file=sys.stderr)

@@ -12,12 +12,10 @@ from prism_jax.data.loading import pipeline
 from prism_jax.data.schema import Example
 from prism_jax.evaluation import judges
 from prism_jax.metrics import classification, distribution
-from prism_jax.metrics.clip import ClipScorer
 from prism_jax.metrics.distribution import DistributionConfig, FeatureSet
 from prism_jax.metrics.memorisation import Memorisation
-from prism_jax.pixels import rgb_from_uint8, to_uint8
-from prism_jax.stats.intervals import BootstrapConfig, bootstrap
-from prism_jax.training.predict import predict_dataset
+from prism_jax.pixels import to_uint8
+from prism_jax.stats.intervals import BootstrapConfig
 
 DISTRIBUTION = {
     "fid": report.Column(name="FID"),
@@ -27,7 +25,6 @@ DISTRIBUTION = {
     "density": report.Column(name="density"),
     "coverage": report.Column(name="coverage", unit="%"),
 }
-AT_ONCE = 64  # batch size of CLIP
 CAPTION_MEASURES = (("auroc", ""), ("accuracy", "%"), ("calibration_error", ""))
 
 
@@ -120,18 +117,4 @@ def memorisation(copied: Memorisation, config: BootstrapConfig) -> report.Table:
             "By the nearest training image of another patient in the classifier's features. Without memorisation about "
             "1 % and 50 %; a model that blurs rare features lies nearer without copying, so look at the pairs."
         ),
-    )
-
-
-def agreement(scorer: ClipScorer, generated: ImageSet, prompts: Sequence[str], config: BootstrapConfig) -> report.Table:
-    """CLIP's cosine of image and caption, and of image and the next image's caption."""
-    images = predict_dataset(scorer.image_features, rgb_from_uint8(generated.images), AT_ONCE)
-    texts = np.asarray(scorer.text_features(prompts))
-    cosines = lambda texts: np.sum(images * texts, axis=1)
-    interval = lambda values: bootstrap(np.mean, values, subjects=generated.features.patients, config=config)
-    return report.Table(
-        title="CLIP scores",
-        columns=("Images", "own caption", "the next image's caption"),
-        rows=(("samples", interval(cosines(texts)), interval(cosines(np.roll(texts, 1, axis=0)))),),
-        note="Cosine of the features of image and caption.",
     )
