@@ -176,7 +176,7 @@ def test_the_oracle_hands_over_the_truth_and_undoes_it(config, models, mode):
     truths = ground_truth.TrueCounterfactuals(
         images={mode: pictures}, attributes={mode: np.array(attributes, object)}, masks=pictures > 0
     )
-    oracle = editors.baseline_editor(Baseline(kind="oracle", mode=mode), wanted, truths, SIZE, "pad")
+    oracle = editors.baseline_editor(Baseline(kind="oracle", mode=mode), wanted, truths, SIZE)
     made = benchmark_generate.generate(lambda: oracle, wanted, models / mode, settings={}, batch_size=4, name=mode)
     edited = np.stack([*made.images("edited", wanted)])
     assert benchmark_judge.mean_error(edited, pictures).max() == 0

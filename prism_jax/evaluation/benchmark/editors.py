@@ -10,7 +10,6 @@ import numpy as np
 
 from prism_jax import StableDiffusion, editing, rng
 from prism_jax.data.schema import Attributes
-from prism_jax.data.transforms import Fit
 from prism_jax.evaluation.benchmark.ground_truth import TrueCounterfactuals
 from prism_jax.evaluation.benchmark.methods import TRUE_MASKS, Baseline, Editor
 from prism_jax.evaluation.benchmark.queries import Query
@@ -99,13 +98,13 @@ def text_editor(method: Editor, queries: Sequence[Query], truths: TrueCounterfac
     sd = StableDiffusion.from_pretrained(method.model, dtype=method.dtype)
     if method.mask not in TRUE_MASKS:
         return TextEditor(sd=sd, method=method, masks={})
-    masks = truths.fitted_masks(sd.size)
+    masks = truths.fitted(sd.size).masks
     drawn = [box(mask, method.margin) if method.mask == "box" else mask for mask in masks]
     return TextEditor(sd=sd, method=method, masks={query.key: mask for query, mask in zip(queries, drawn, strict=True)})
 
 
 def baseline_editor(
-    method: Baseline, queries: Sequence[Query], truths: TrueCounterfactuals | None, size: int, fit: Fit
+    method: Baseline, queries: Sequence[Query], truths: TrueCounterfactuals | None, size: int
 ) -> BaselineEditor:
     """The editor of a baseline, at the common `size`; the autoencoder works at its own."""
     if method.kind == AUTOENCODER:
@@ -115,7 +114,7 @@ def baseline_editor(
     truth, expected = {}, {}
     if method.kind == ORACLE:
         keys = [query.key for query in queries]
-        truth = dict(zip(keys, truths.fitted_images(method.mode, size, fit), strict=True))
+        truth = dict(zip(keys, truths.fitted(size).images[method.mode], strict=True))
         truth |= {("", query.subject.id): query.original(size) for query in queries}
         expected = dict(zip(keys, truths.attributes[method.mode], strict=True))
     return BaselineEditor(size=size, change=lambda images: images, truth=truth, attributes=expected)

@@ -8,7 +8,6 @@ import numpy as np
 
 from prism_jax.data import phantom
 from prism_jax.data.sources.phantom import PhantomConfig, attributes_of
-from prism_jax.data.transforms import Fit
 from prism_jax.evaluation import ground_truth
 from prism_jax.evaluation.benchmark.queries import Query, fitted
 from prism_jax.evaluation.edits import EditSpec
@@ -22,19 +21,16 @@ COVERED = 0.25  # a smaller image's pixel is in the mask from this covered fract
 class TrueCounterfactuals:
     """The true counterfactuals of n queries, in order."""
 
-    images: Mapping[Mode, np.ndarray]  # uint8 [n, h, w], at the rendered size
+    images: Mapping[Mode, np.ndarray]  # uint8 [n, h, w]
     attributes: Mapping[Mode, np.ndarray]  # of Attributes, [n]
     masks: np.ndarray  # bool [n, h, w]: where the edited attribute shows, without its descendants
 
-    def fitted_images(self, mode: Mode, size: int, fit: Fit) -> np.ndarray:
-        """uint8 [n, size, size]."""
-        return np.stack([fitted(image, size, fit) for image in self.images[mode]])
-
-    def fitted_masks(self, size: int) -> np.ndarray:
-        """bool [n, size, size]."""
-        if self.masks.shape[1:] == (size, size):
-            return self.masks
-        return np.stack([fitted(mask.astype(np.uint8) * 255, size) for mask in self.masks]) > 255 * COVERED
+    def fitted(self, size: int) -> "TrueCounterfactuals":
+        """The same with images and masks of another size."""
+        resized = lambda images: np.stack([fitted(image, size) for image in images])  # phantoms are square
+        images = {mode: resized(images) for mode, images in self.images.items()}
+        masks = resized(self.masks.astype(np.uint8) * 255) > 255 * COVERED
+        return dataclasses.replace(self, images=images, masks=masks)
 
 
 def of(queries: Sequence[Query], edits: Sequence[EditSpec], config: PhantomConfig) -> TrueCounterfactuals:

@@ -27,9 +27,7 @@ class BenchmarkInputs:
     reference_set: Predictions  # of m real images
     reference_values: np.ndarray  # float32 [m, c]: 1, 0 or years, NaN where unknown
     reference_patients: np.ndarray  # [m]
-    truths: TrueCounterfactuals | None
-    true_images: Mapping[Mode, np.ndarray]  # uint8 [n, h, w] at the common size; empty without ground truth
-    masks: np.ndarray | None  # bool [n, h, w]
+    truths: TrueCounterfactuals | None  # at the common size
     bootstrap: BootstrapConfig
 
     @property
@@ -69,7 +67,7 @@ def measure(generated: Generated, mode: Mode, inputs: BenchmarkInputs) -> Measur
     values |= {"minimality": minimality(predictions["edited"], factual, surgical, changed, inputs)}
     values |= effect_sizes(effects, surgical, changed, true, inputs.columns)
     if inputs.truths is not None:
-        truth, mask = inputs.true_images[mode], inputs.masks
+        truth, mask = inputs.truths.images[mode], inputs.truths.masks
         regions = {"error": None, "error_inside": mask, "error_outside": ~mask}
         values |= {name: mean_error(images["edited"], truth, where) for name, where in regions.items()}
         null = mean_error(images["null"], truth, mask)

@@ -89,7 +89,7 @@ def _strip(results: Results, edit: str, place: int) -> report.Strip:
 
 def _truths(inputs: BenchmarkInputs, place: int) -> Mapping[str, np.ndarray]:
     """The true counterfactual of each mode; one entry where both are the same image."""
-    truths = {mode: inputs.true_images[mode][place] for mode in MODES if inputs.truths is not None}
+    truths = {mode: inputs.truths.images[mode][place] for mode in MODES if inputs.truths is not None}
     if truths and np.array_equal(*truths.values()):
         return {"either mode": truths[MODES[0]]}
     return truths

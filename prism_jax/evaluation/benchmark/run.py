@@ -173,7 +173,7 @@ def editor_of(
         return ganterfactual.load(method, queries)
     if isinstance(method, Editor):
         return editors.text_editor(method, queries, truths)
-    return editors.baseline_editor(method, queries, truths, config.size, config.fit)
+    return editors.baseline_editor(method, queries, truths, config.size)
 
 
 def inputs_of(
@@ -187,7 +187,6 @@ def inputs_of(
     pixels = np.stack([query.original(config.size) for query in queries])
     real = [images.subject(i) for i in range(len(images))][: config.reference_set_size]
     reference_set = [fitted(transforms.decode(images.read(each.index)), config.size, config.fit) for each in real]
-    modes = () if truths is None else benchmark_ground_truth.MODES
     return BenchmarkInputs(
         queries=queries,
         size=config.size,
@@ -197,8 +196,6 @@ def inputs_of(
         reference_set=panel.predict(np.stack(reference_set)),
         reference_values=labels([each.attributes for each in real], panel.columns),
         reference_patients=np.array([each.patient for each in real]),
-        truths=truths,
-        true_images={mode: truths.fitted_images(mode, config.size, config.fit) for mode in modes},
-        masks=None if truths is None else truths.fitted_masks(config.size),
+        truths=None if truths is None else truths.fitted(config.size),
         bootstrap=config.bootstrap,
     )
