@@ -87,10 +87,11 @@ class BaselineEditor:
         return [self.attributes.get(query.key, query.target) for query in queries]
 
     def generate(self, images: np.ndarray, queries: Sequence[Query]) -> np.ndarray:
-        """The true counterfactual of an edit; of its reverse, the original, which is at ("", subject)."""
-        changed = self.change(images)
-        keys = [query.key if query.target != query.subject.attributes else ("", query.subject.id) for query in queries]
-        return np.stack([self.truth.get(key, image) for key, image in zip(keys, changed, strict=True)])
+        """With a truth, that of an edit; of its reverse and of the null edit, the original."""
+        if not self.truth:
+            return self.change(images)
+        is_edit = lambda query: query.target != query.subject.attributes
+        return np.stack([self.truth[q.key] if is_edit(q) else q.original(self.size) for q in queries])
 
 
 def text_editor(method: Editor, queries: Sequence[Query], truths: TrueCounterfactuals | None) -> TextEditor:
@@ -115,7 +116,6 @@ def baseline_editor(
     if method.kind == ORACLE:
         keys = [query.key for query in queries]
         truth = dict(zip(keys, truths.fitted(size).images[method.mode], strict=True))
-        truth |= {("", query.subject.id): query.original(size) for query in queries}
         expected = dict(zip(keys, truths.attributes[method.mode], strict=True))
     return BaselineEditor(size=size, change=lambda images: images, truth=truth, attributes=expected)
 

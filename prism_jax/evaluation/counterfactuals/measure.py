@@ -47,15 +47,13 @@ def outcomes(
 ) -> list[Outcome]:
     """The finished edits of one kind, image by image, with the truth on phantoms."""
     done = [row for row in rows if row["edit"] == edit.name and row["status"] == DONE]
-    if phantom is None or not done:
-        return [Outcome(row=row, manifest=manifest) for row in done]
-    numbers = np.array([row["number"] for row in done])
-    images = ground_truth.true_counterfactuals(numbers, edit, phantom).images
-    masks = ground_truth.change_mask(numbers, edit, phantom)
-    return [
-        Outcome(row=row, manifest=manifest, truth=image, mask=mask)
-        for row, image, mask in zip(done, images, masks, strict=True)
-    ]
+    truths = masks = [None] * len(done)
+    if phantom is not None and done:
+        numbers = np.array([row["number"] for row in done])
+        truths = ground_truth.true_counterfactuals(numbers, edit, phantom).images
+        masks = ground_truth.change_mask(numbers, edit, phantom)
+    each = zip(done, truths, masks, strict=True)
+    return [Outcome(row=row, manifest=manifest, truth=truth, mask=mask) for row, truth, mask in each]
 
 
 def merged(outcomes: Sequence[Outcome]) -> CounterfactualMetrics:
