@@ -39,7 +39,7 @@ def test_a_skeleton_is_thin_and_keeps_holes_and_pieces_apart():
 
 
 def test_missing_and_damaged_files_are_named(tmp_path):
-    with pytest.raises(ValueError, match=r"t10k-morpho.csv is missing; give the folder"):
+    with pytest.raises(ValueError, match=r"t10k-labels-idx1-ubyte.gz is missing; give the folder"):
         morphomnist.read(tmp_path, "test")
     with pytest.raises(ValueError, match="got 'valid'"):
         morphomnist.read(tmp_path, "valid")

@@ -72,4 +72,4 @@ def test_a_missing_table_or_column_is_named_with_what_is_there(tmp_path):
     with pytest.raises(ValueError, match=r"no table .*a\.csv; the folder has b\.csv\.gz"):
         tables.find(tmp_path, "a.csv")
     with pytest.raises(ValueError, match="has no column sex; it has id, age, findings"):
-        tables.check_columns(file, tables.read(file), ("id", "sex"))
+        tables.load(tmp_path, "b.csv", ("id", "sex"))

@@ -23,6 +23,7 @@ FIRST_BATCH = "CheXpert-v1.0 batch 1 (validate & csv)"  # tables and valid/
 OTHER_BATCHES = "CheXpert-v1.0 batch * (train *)"  # patients of train/
 SEXES = {"Male": "M", "Female": "F", "Unknown": None, "": None}
 VIEWS = {"AP": "AP", "PA": "PA", "LL": None, "RL": None, "": None}  # of frontal images
+COLUMNS = ("Path", "Sex", "Age", "Frontal/Lateral", "AP/PA", *label_policy.CHEXPERT)
 OFFICIAL = {"train.csv": "train", "valid.csv": "val"}
 
 
@@ -45,21 +46,15 @@ def read_rows(source: str | Path, config: ChexpertConfig) -> list[Row]:
     """All rows of the tables. Raises a ValueError for the first cell that makes no sense."""
     batches = _batches(Path(source))
     races = _races(source, config.demographics) if config.demographics else {}
-    rows = []
-    for file in _files(source, config):
-        table, name = tables.read(file), file.name.removesuffix(".gz")
-        tables.check_columns(file, table, ("Path", "Sex", "Age", "Frontal/Lateral", "AP/PA", *label_policy.CHEXPERT))
-        parse = functools.partial(_row, first=len(rows), table=name, races=races, config=config)
+    folder, rows = Path(source) / FIRST_BATCH, []
+    folder = folder if folder.is_dir() else Path(source)
+    existing = [name for name in TABLES if any((folder / f"{name}{end}").is_file() for end in ("", ".gz"))]
+    for name in config.tables or existing or TABLES:
+        file, table = tables.load(folder, name, COLUMNS)
+        parse = functools.partial(_row, first=len(rows), table=name.removesuffix(".gz"), races=races, config=config)
         rows += tables.parse_rows(file, table, parse)
     rows = [dataclasses.replace(row, path=_in_batch(row.path, batches)) for row in rows] if batches else rows
     return [row for row in rows if config.views is None or row.attributes.view in config.views]
-
-
-def _files(source: str | Path, config: ChexpertConfig) -> list[Path]:
-    if (Path(source) / FIRST_BATCH).is_dir():
-        source = Path(source) / FIRST_BATCH
-    existing = [name for name in TABLES if any((Path(source) / f"{name}{end}").is_file() for end in ("", ".gz"))]
-    return [tables.find(source, name) for name in config.tables or existing or TABLES]
 
 
 def _batches(source: Path) -> dict[str, str]:
@@ -87,8 +82,8 @@ def _row(
         raise ValueError(f"Path {cells['Path']!r} does not end with patientN/studyN/NAME.jpg")
     patient, study = parts[-3:-1]
     attributes = schema.Attributes(
-        age=_age(cells["Age"]),
-        sex=_lookup("Sex", cells["Sex"], SEXES),
+        age=tables.number("Age", cells["Age"] or "0") or None,  # 0 stands for unknown
+        sex=tables.choice("Sex", cells["Sex"], SEXES),
         view=_view(cells),
         race=races.get(patient),
         findings=label_policy.applied(
@@ -106,27 +101,13 @@ def _row(
     )
 
 
-def _age(cell: str) -> float | None:
-    try:
-        age = float(cell or 0)
-    except ValueError:
-        raise ValueError(f"Age {cell!r} is not a number of years") from None
-    return age or None  # 0 stands for unknown
-
-
 def _view(cells: dict[str, str]) -> str | None:
     side = cells["Frontal/Lateral"]
     if side == "Lateral":
         return "lateral"
     if side != "Frontal":
         raise ValueError(f"Frontal/Lateral {side!r} is neither")
-    return _lookup("AP/PA", cells["AP/PA"], VIEWS)
-
-
-def _lookup(column: str, cell: str, values: dict[str, str | None]) -> str | None:
-    if cell not in values:
-        raise ValueError(f"{column} {cell!r} is none of {', '.join(filter(None, values))} and blank")
-    return values[cell]
+    return tables.choice("AP/PA", cells["AP/PA"], VIEWS)
 
 
 def _races(source: str | Path, name: str) -> dict[str, str | None]:

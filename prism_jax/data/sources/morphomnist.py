@@ -54,13 +54,9 @@ def read(folder: str | Path, split: Literal["train", "val", "test"]) -> MorphoMn
 
 def table(folder: str | Path, stem: Literal["train", "t10k"]) -> MorphoMnistSplit:
     """Attributes of a whole file without its images: all 60,000 of "train" or 10,000 of "t10k"."""
-    file = Path(folder) / f"{stem}-morpho.csv"
-    if not file.is_file():
-        raise ValueError(f"{file} is missing; give the folder that holds the files of Morpho-MNIST")
-    rows = tables.read(file)
-    tables.check_columns(file, rows, ("index", "thickness", "intensity"))
-    column = lambda name: np.array([row[name] for row in rows.rows], np.float32)
     digits = read_idx(Path(folder) / f"{stem}-labels-idx1-ubyte.gz")
+    file, rows = tables.load(folder, f"{stem}-morpho.csv", ("index", "thickness", "intensity"))
+    column = lambda name: np.array([row[name] for row in rows.rows], np.float32)
     if digits.shape != (len(rows.rows),):
         raise ValueError(f"{file} has {len(rows.rows)} rows, the labels beside it the shape {digits.shape}")
     attributes = {"thickness": column("thickness"), "intensity": column("intensity"), "digit": digits.astype(np.int32)}

@@ -19,7 +19,7 @@ from prism_jax.data.sources.label_policy import LabelPolicy
 
 TABLES = ("Data_Entry_2017_v2020.csv", "Data_Entry_2017.csv")  # the first that exists
 SEXES = {"M": "M", "F": "F", "": None}
-VIEWS = ("AP", "PA")
+VIEWS = {"AP": "AP", "PA": "PA"}
 OLDEST = 120  # years
 TEST_LIST = "test_list.txt"
 COLUMNS = ("Image Index", "Finding Labels", "Patient ID", "Patient Age", "Patient Gender", "View Position")
@@ -44,9 +44,7 @@ class NihConfig:
 
 def read_rows(source: str | Path, config: NihConfig) -> list[Row]:
     """All rows of the table. Raises a ValueError for the first cell that makes no sense."""
-    file = tables.find(source, *([config.table] if config.table else TABLES))
-    table = tables.read(file)
-    tables.check_columns(file, table, (*COLUMNS, *SIZE, *SPACING))
+    file, table = tables.load(source, config.table or TABLES, (*COLUMNS, *SIZE, *SPACING))
     places = _places(Path(source))
     tested = _tested(source) if config.official_split else None
     rows = tables.parse_rows(file, table, lambda index, cells: _row(index, cells, places, tested, config))
@@ -55,12 +53,8 @@ def read_rows(source: str | Path, config: NihConfig) -> list[Row]:
 
 def _row(number: int, cells: dict[str, str], places: dict[str, str], tested: set[str] | None, config) -> Row:
     name, patient = cells["Image Index"], cells["Patient ID"]
-    if cells["View Position"] not in VIEWS:
-        raise ValueError(f"View Position {cells['View Position']!r} is none of {', '.join(VIEWS)}")
-    if cells["Patient Gender"] not in SEXES:
-        raise ValueError(f"Patient Gender {cells['Patient Gender']!r} is none of M, F and blank")
     findings = label_policy.listed(cells["Finding Labels"].split("|"), label_policy.NIH)
-    width, height, across, down = (_number(column, cells[column]) for column in (*SIZE, *SPACING))
+    width, height, across, down = (tables.number(column, cells[column]) for column in (*SIZE, *SPACING))
     return Row(
         number=number,
         line=number + 2,
@@ -72,8 +66,8 @@ def _row(number: int, cells: dict[str, str], places: dict[str, str], tested: set
         spacing=(down, across) if down > 0 and across > 0 else None,
         attributes=schema.Attributes(
             age=_age(cells["Patient Age"]),
-            sex=SEXES[cells["Patient Gender"]],
-            view=cells["View Position"],
+            sex=tables.choice("Patient Gender", cells["Patient Gender"], SEXES),
+            view=tables.choice("View Position", cells["View Position"], VIEWS),
             findings=label_policy.applied(findings, label_policy.NIH, config.policy),
         ),
     )
@@ -94,15 +88,8 @@ def _split(name: str, patient: str, tested: set[str] | None, ingest: IngestConfi
 def _age(cell: str) -> float | None:
     if not cell:
         return None
-    age = _number("Patient Age", cell.removesuffix("Y"))  # 058Y in early tables
+    age = tables.number("Patient Age", cell.removesuffix("Y"))  # 058Y in early tables
     return age if age <= OLDEST else None
-
-
-def _number(column: str, cell: str) -> float:
-    try:
-        return float(cell)
-    except ValueError:
-        raise ValueError(f"{column} {cell!r} is not a number") from None
 
 
 def _places(source: Path) -> dict[str, str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import gzip
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
@@ -60,12 +60,32 @@ def find(source: str | Path, *names: str) -> Path:
     raise ValueError(f"no table {Path(source) / names[0]}; the folder has {', '.join(tables) or 'no table'}")
 
 
-def load(source: str | Path, name: str, columns: Sequence[str]) -> tuple[Path, Table]:
-    """(file, table) of `name` in the folder `source`; ValueError where it is missing, broken, or lacks a column."""
-    file = find(source, name)
+def load(source: str | Path, names: str | Sequence[str], columns: Sequence[str]) -> tuple[Path, Table]:
+    """(file, table) of the first of `names` in the folder `source`.
+
+    Raises:
+      ValueError: the file is missing or broken, or lacks one of `columns`.
+    """
+    file = find(source, *([names] if isinstance(names, str) else names))
     table = read(file)
-    check_columns(file, table, columns)
+    if missing := [name for name in columns if name not in table.columns]:
+        raise ValueError(f"{file} has no column {', '.join(missing)}; it has {', '.join(table.columns)}")
     return file, table
+
+
+def number(column: str, cell: str) -> float:
+    """The number in a cell; ValueError for other text."""
+    try:
+        return float(cell)
+    except ValueError:
+        raise ValueError(f"{column} {cell!r} is not a number") from None
+
+
+def choice(column: str, cell: str, values: Mapping[str, str | None]) -> str | None:
+    """The value of a cell in `values`; ValueError for a cell that it does not have."""
+    if cell not in values:
+        raise ValueError(f"{column} {cell!r} is none of {', '.join(name or 'blank' for name in values)}")
+    return values[cell]
 
 
 def parse_rows(file: Path, table: Table, parse: Callable[[int, dict[str, str]], Parsed]) -> list[Parsed]:
@@ -77,13 +97,6 @@ def parse_rows(file: Path, table: Table, parse: Callable[[int, dict[str, str]], 
         except ValueError as error:
             raise ValueError(f"{file.name}, row {index + 2} (the header is row 1): {error}") from None
     return parsed
-
-
-def check_columns(file: Path, table: Table, needed: Sequence[str]) -> None:
-    """ValueError for columns that `needed` names and the table lacks."""
-    missing = [name for name in needed if name not in table.columns]
-    if missing:
-        raise ValueError(f"{file} has no column {', '.join(missing)}; it has {', '.join(table.columns)}")
 
 
 def _csv(lines: Iterator[str]) -> Table:
