@@ -38,10 +38,8 @@ def report_of(survey: Survey, samples: tuple[report.Sample, ...]) -> report.Repo
 
 
 def _summary(survey: Survey) -> str:
-    every = survey.splits[-1]
-    pairs = survey.associations
-    compared = sum(not pair.reason for pair in pairs)
-    significant = sum(pair.is_significant for pair in pairs)
+    every, pairs = survey.splits[-1], survey.associations
+    compared, significant = sum(not pair.reason for pair in pairs), sum(pair.is_significant for pair in pairs)
     return (
         f"{every.images:,} images of {every.patients:,} patients; {compared:,} of {len(pairs):,} pairs of attributes "
         f"could be compared, and {significant:,} of these are significantly associated."
@@ -50,7 +48,7 @@ def _summary(survey: Survey) -> str:
 
 def _look_first(survey: Survey) -> tuple[str, ...]:
     """The strongest association, the number of pairs not compared, and the consequence for edits."""
-    return tuple(filter(None, (_strongest(survey), _not_compared(survey), CONSEQUENCE)))
+    return tuple(filter(None, (_strongest(survey), tables.not_compared(survey), CONSEQUENCE)))
 
 
 def _strongest(survey: Survey) -> str:
@@ -64,20 +62,6 @@ def _strongest(survey: Survey) -> str:
         f"The strongest association is between {pair.first} and {pair.second}: correlation {value} "
         f"({survey.config.level:.0%} interval {low} to {high})."
     )
-
-
-def _not_compared(survey: Survey) -> str:
-    """Number of pairs left out, and how to include findings that captions never state as absent."""
-    left = [pair for pair in survey.associations if pair.reason]
-    if not left:
-        return ""
-    text = (
-        f"{len(left):,} of {len(survey.associations):,} pairs were not compared, so nothing is known about them: each "
-        f"attribute needs {survey.config.min_patients} patients with it and {survey.config.min_patients} without."
-    )
-    if survey.config.unmentioned == "unknown" and any(finding.unmentioned for finding in survey.findings):
-        text += " A finding that is not mentioned counts as unknown; with --unmentioned absent it counts as absent."
-    return text
 
 
 def _headline(survey: Survey) -> tuple[tuple[str, str], ...]:

@@ -44,7 +44,7 @@ def _associations_table(survey: Survey) -> Table:
         f"Cells: images with both / the first only / the second only / neither, where both are known. Intervals are "
         f"{level:.0%}, by patients (cluster-robust); n: patients. p is Holm-corrected over all {len(compared)} "
         f"pairs; significant: at most {1 - level:.2g}, bounds the chance of even one false association. Adjusted: "
-        f"partial correlation where the covariates are known too.{rest} {_not_compared(survey)}"
+        f"partial correlation where the covariates are known too.{rest} {not_compared(survey)}"
     )
     columns = (
         "First attribute",
@@ -81,16 +81,19 @@ def _association_row(pair: Association) -> tuple:
     )
 
 
-def _not_compared(survey: Survey) -> str:
-    reasons = Counter(pair.reason.partition(":")[0] for pair in survey.associations if pair.reason)
-    if not reasons:
+def not_compared(survey: Survey) -> str:
+    """Pairs left out, and how to include findings that captions never state as absent; "" where all are compared."""
+    left = [pair.reason.partition(":")[0] for pair in survey.associations if pair.reason]
+    if not left:
         return ""
-    names, min_patients = ", ".join(sorted(reasons)), survey.config.min_patients
-    unmentioned = "absent" if survey.config.unmentioned == "absent" else "unknown"
-    return (
-        f"{sum(reasons.values())} pairs could not be compared: those of {names}. Each attribute needs {min_patients} "
-        f"patients with it and {min_patients} without; unmentioned findings count as {unmentioned}."
+    text = (
+        f"{len(left):,} of {len(survey.associations):,} pairs were not compared, so nothing is known about them: those "
+        f"of {', '.join(sorted(set(left)))}. Each attribute needs {survey.config.min_patients} patients with it and "
+        f"{survey.config.min_patients} without."
     )
+    if survey.config.unmentioned == "unknown" and any(finding.unmentioned for finding in survey.findings):
+        text += " A finding that is not mentioned counts as unknown; with --unmentioned absent it counts as absent."
+    return text
 
 
 def _findings_table(survey: Survey) -> Table:

@@ -259,7 +259,7 @@ def test_ages_are_years_or_unknown(text, years):
 def test_missing_and_malformed_tags_are_unknown():
     tags = tags_of(dataset(ramp()))
     assert (tags.age, tags.sex, tags.view, tags.spacing, tags.orientation) == (None,) * 5
-    assert (tags.patient, tags.study, tags.modality) == ("", "", "")
+    assert (tags.study, tags.modality) == ("", "")
     odd = malformed(dataset(ramp(), ViewPosition="AP"), PatientAge="unknown", PatientSex="O", PixelSpacing="0.1")
     tags = tags_of(odd)
     assert (tags.age, tags.sex, tags.view, tags.spacing) == (None, None, "AP", None)

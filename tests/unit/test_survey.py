@@ -12,7 +12,6 @@ from PIL import Image
 from prism_jax import json_codec, report
 from prism_jax.cli import main as cli_main
 from prism_jax.data import transforms
-from prism_jax.data.loading import fake_data
 from prism_jax.data.schema import Attributes
 from prism_jax.data_report import images as data_report_images
 from prism_jax.data_report import report as data_report_report
@@ -20,6 +19,7 @@ from prism_jax.data_report import scan, survey
 from prism_jax.data_report.survey import Survey, SurveyConfig
 from tests.build_dataset import build
 from tests.unit.test_burned_in_text import chest, written
+from tests.unit.test_pipeline import make
 from tests.unit.test_report import Page
 
 PATIENTS = 80
@@ -99,7 +99,7 @@ def test_a_finding_that_is_never_absent_is_counted_but_not_compared(surveyed):
 
 
 def test_findings_have_the_names_of_captions():
-    (example,) = fake_data.fake_examples(1, 64)
+    (example,) = make(1)
     example = dataclasses.replace(example, attributes=Attributes(findings={"support_lines": True}))
     assert scan._read([example], "train", 0).attributes.findings == {"support lines": True}
 

@@ -26,7 +26,6 @@ class Tags:
     )  # mm between rows and between columns; at the detector where unknown at the body
     height: int  # pixels
     width: int
-    patient: str  # Patient ID
     study: str  # Study Instance UID
     modality: str  # "CR", "DX", ...
     body_part: str  # Body Part Examined, unchanged: "CHEST", ...
@@ -46,7 +45,6 @@ def of(dataset: Dataset) -> Tags:
         spacing=spacing and spacing[turn],
         height=sides[turn][0],
         width=sides[turn][1],
-        patient=text(dataset, "PatientID"),
         study=text(dataset, "StudyInstanceUID"),
         modality=text(dataset, "Modality"),
         body_part=text(dataset, "BodyPartExamined"),

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from prism_jax import json_codec
 from prism_jax.atomic import atomic_write
 from prism_jax.data.schema import Attributes, Example
 
@@ -62,9 +63,7 @@ class LatentCache:
             self.check()
             return
         self.folder.mkdir(parents=True, exist_ok=True)
-        text = json.dumps(dataclasses.asdict(self.settings), indent=2) + "\n"
-        with atomic_write(self.folder / SETTINGS_FILE) as partial:
-            partial.write_text(text)
+        json_codec.write(dataclasses.asdict(self.settings), self.folder / SETTINGS_FILE)
 
     def check(self) -> None:
         """Raises ValueError, naming the differences, for a cache with other settings."""

@@ -48,19 +48,14 @@ class Mixture:
 
 def weighted_sampler(mixture: Mixture, *, slots: int, seed: int) -> sampler.WeightedSampler:
     """The sampler of a mixture; `slots` is the size of a batch over all processes."""
-    pools, weights = [], []
-    for number, component in enumerate(mixture.components):
-        groups = _groups(component)
-        pools += [(number, group) for group in groups]
-        weights += [component.weight / len(groups)] * len(groups)
-    return sampler.WeightedSampler(
-        pools=tuple(
-            sampler.Pool(dataset=number, indices=group, weight=round(RESOLUTION * weight / min(weights)))
-            for (number, group), weight in zip(pools, weights, strict=True)
-        ),
-        slots=slots,
-        seed=seed,
+    groups = [_groups(component) for component in mixture.components]
+    weights = [component.weight / len(own) for component, own in zip(mixture.components, groups, strict=True)]
+    pools = tuple(
+        sampler.Pool(dataset=number, indices=group, weight=round(RESOLUTION * weights[number] / min(weights)))
+        for number, own in enumerate(groups)
+        for group in own
     )
+    return sampler.WeightedSampler(pools=pools, slots=slots, seed=seed)
 
 
 def _groups(component: Component) -> list[Sequence[int] | np.ndarray]:

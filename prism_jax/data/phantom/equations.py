@@ -4,7 +4,6 @@ import dataclasses
 import zlib
 from collections.abc import Callable, Mapping
 from functools import partial
-from types import MappingProxyType
 
 import jax
 import jax.numpy as jnp
@@ -24,8 +23,6 @@ CAUSES = {
     "support_lines": ("effusion", "cardiomegaly"),
     "view": ("support_lines", "effusion"),
 }
-
-NOTHING: Mapping[str, float] = MappingProxyType({})
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -166,15 +163,11 @@ def check_intervention(do: Mapping[str, float | jax.Array], mode: str) -> None:
             raise ValueError(f"cannot set {name} to {value[~fits].flat[0]:g}; give {limit}")
 
 
-def _typed(name: str, value: float | jax.Array) -> jax.Array:
-    return jnp.asarray(value).astype(jnp.float32 if name == "age" else jnp.int32)
-
-
 def _solve(u: Exogenous, e: Equations, override: Callable) -> dict[str, jax.Array]:
     """Evaluates the structural equations in causal order; each value passes through `override(name, value)`."""
 
     def settle(name, value):
-        return override(name, _typed(name, value))
+        return override(name, jnp.asarray(value).astype(jnp.float32 if name == "age" else jnp.int32))
 
     def happens(name, logit):  # one uniform against a probability: the monotone coupling of counterfactuals
         return settle(name, getattr(u, name) < jax.nn.sigmoid(logit))

@@ -12,7 +12,6 @@ import numpy as np
 from prism_jax.data.phantom.equations import (
     ATTRIBUTES,
     BINARY,
-    NOTHING,
     Equations,
     Exogenous,
     check_intervention,
@@ -90,7 +89,7 @@ def change_mask(
     indices: Sequence[int] | np.ndarray,
     do: Mapping[str, float | np.ndarray],
     *,
-    before: Mapping[str, float | np.ndarray] = NOTHING,
+    before: Mapping[str, float | np.ndarray] | None = None,
     seed: int = 0,
     size: int = 128,
     equations: Equations = DEFAULT,
@@ -102,7 +101,7 @@ def change_mask(
     ValueError as `generate` does.
     """
     facts = []
-    for change in (do, before):
+    for change in (do, before or {}):
         indices, plan = _checked(indices, seed, size, batch, change, "surgical")
         facts.append(_in_chunks(partial(_settle, equations=equations), batch, seed, indices, plan)[0])
     return _in_chunks(partial(_compare, size=size), batch, seed, indices, *facts)

@@ -94,20 +94,20 @@ def read_example(source: str | Path, row: Row, config: IngestConfig) -> schema.E
     Age, sex, view, study and spacing that the table lacks are taken from the tags of a DICOM file.
     """
     file = transforms.decode_file(_read(source, row.path), bit_depth=config.bit_depth)
-    image, (height, width) = file.stored(max_side=config.max_side), file.pixels.shape
+    image, (height, width) = file.stored(max_side=config.max_side), row.size or file.pixels.shape
     if file.dicom is not None:
         row = _with_tags(row, file.dicom.tags)
     masks = {}
     for name, path in row.masks.items():
         try:
-            masks[name] = _mask(_read(source, path), (height, width), image)
+            masks[name] = _mask(_read(source, path), file.pixels.shape, image)
         except ValueError as error:
             raise ValueError(f"mask {path} {error}") from None
     return schema.Example(
         id=row.number,
         image=image,
-        height=row.size[0] if row.size else height,
-        width=row.size[1] if row.size else width,
+        height=height,
+        width=width,
         patient=row.patient,
         study=row.study,
         path=row.path,
