@@ -94,7 +94,15 @@ class Level(nnx.Module):
     """Residual blocks at one resolution, and the layer behind them that halves or doubles it, if any."""
 
     def __init__(
-        self, inputs: int, outputs: int, layers: int, config: AutoencoderConfig, *, rngs, down=False, up=False
+        self,
+        inputs: int,
+        outputs: int,
+        layers: int,
+        config: AutoencoderConfig,
+        *,
+        down: bool = False,
+        up: bool = False,
+        rngs: nnx.Rngs,
     ):
         options = dict(dtype=config.dtype, rngs=rngs)
         norm = dict(groups=config.norm_num_groups, epsilon=EPSILON)

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from prism_jax.data import transforms
 from prism_jax.data.captions import templates
 from prism_jax.data.captions.templates import PLAIN, PRISM, CaptionConfig
 from prism_jax.data.loading.latent_cache import LatentCache, Settings, row_of
@@ -51,6 +52,16 @@ def lengths(texts: list[str]) -> np.ndarray:
 def texts(chosen: Data, tokenize=lengths, turn: int = 0) -> list[str]:
     caption, source = examples.captioner(chosen, tokenize), examples.open_split(chosen)
     return [caption(source[i], turn) for i in range(len(source))]
+
+
+def test_images_in_memory_are_those_of_the_build_in_order(folder, monkeypatch):
+    monkeypatch.setattr(examples, "READ_AT_ONCE", 5)  # the last batch is not full
+    source, found = examples.open_split(data(folder)), examples.load(data(folder))
+    assert sorted(found.images[:, 0, 0]) == [9 * i for i in range(12)]
+    np.testing.assert_array_equal(found.images, [transforms.decode(example.image) for example in source])
+    np.testing.assert_array_equal(found.ids, [example.id for example in source])
+    assert found.attributes == tuple(example.attributes for example in source)
+    assert list(found.patients) == [example.patient for example in source]
 
 
 def test_captions_are_plain_unless_others_are_asked_for(folder):

@@ -77,11 +77,9 @@ def load(config: MechanismsRun) -> tuple[dict[str, np.ndarray], dict[str, np.nda
         table = morphomnist.table(config.morphomnist, "train").attributes
         cut = lambda rows: {name: column[rows] for name, column in table.items()}
         return cut(slice(None, -HELD_OUT)), cut(slice(-HELD_OUT, None))
+    observe = lambda part, name: observations.observe_all(examples.open_split(part), config.graph, name)[1]
     parts = (config.data, dataclasses.replace(config.data, split=config.held_out))
-    observe = lambda part: observations.observe_all(
-        examples.open_split(part), config.graph, f"{part.folder} {part.split}"
-    )
-    return tuple(observe(part)[1] for part in parts)
+    return tuple(observe(part, f"{part.folder} {part.split}") for part in parts)
 
 
 def measure(
