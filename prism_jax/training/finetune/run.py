@@ -100,9 +100,7 @@ def train(config: FinetuneRun, mesh: Mesh) -> states.TrainState:
     placed = sharding.place(initial, mesh, config.sharding)
     frozen = {"networks": fixed, "vae": sd.vae, "schedule": sd.schedule, "no_caption": sd.tokenize([""])[0]}
     context = EvalContext(
-        run=Path(config.run),
-        data=config.data,
-        batch_size=config.batch_size // config.accumulate,
+        config=config,
         tokenizer=sd.tokenizer,
         graphdefs=graphdefs,
         weights_of=weights_of,
@@ -110,11 +108,8 @@ def train(config: FinetuneRun, mesh: Mesh) -> states.TrainState:
         mesh=mesh,
     )
     del sd, weights, fixed, frozen  # the device holds the trained weights once, in the state
-    validate = finetune_validation.validation(context, config.validation, config.seed)
-    hooks = (
-        finetune_validation.samples(context, config.samples),
-        finetune_validation.reconstructions(context, config.reconstructions),
-    )
+    validate = finetune_validation.validation(context)
+    hooks = (finetune_validation.samples(context), finetune_validation.reconstructions(context))
     step = partial(
         finetune_step.train_step,
         graphdefs=graphdefs,

@@ -21,7 +21,6 @@ from prism_jax.pixels import to_uint8
 from prism_jax.stable_diffusion import StableDiffusion, tokenize
 from prism_jax.training import examples, sample_images
 from prism_jax.training import state as states
-from prism_jax.training.examples import Data
 from prism_jax.training.finetune import encode as finetune_encode
 from prism_jax.training.finetune import step as finetune_step
 from prism_jax.training.finetune.step import DenoisingObjective
@@ -77,9 +76,7 @@ class Reconstructions:
 class EvalContext:
     """Everything the hooks need from a run, except the weights that change."""
 
-    run: Path
-    data: Data
-    batch_size: int
+    config: Any  # the FinetuneRun
     tokenizer: Any
     graphdefs: Mapping[str, nnx.GraphDef]  # of UNet and text encoder
     weights_of: Callable[[Any, Any], Mapping[str, Any]]  # (trained, frozen["networks"]) -> all parameters by network
@@ -105,14 +102,15 @@ class EvalContext:
             yield StableDiffusion(vae=frozen["vae"], schedule=frozen["schedule"], tokenizer=self.tokenizer, **networks)
 
 
-def validation(context: EvalContext, config: FinetuneValidation, seed: int) -> Hook | None:
-    """The hook that computes the validation loss; None where `config.every` is 0.
+def validation(context: EvalContext) -> Hook | None:
+    """The hook that computes the validation loss; None where `config.validation.every` is 0.
 
     Images are encoded here, once, and stay on the devices as latents.
 
     Raises:
       ValueError: the data set has no split val.
     """
+    config, seed = context.config.validation, context.config.seed
     if not config.every:
         return None
     everywhere = sharding.replicated(context.mesh)
@@ -141,7 +139,8 @@ def _encoded(context: EvalContext, limit: int, root: jax.Array) -> Iterator[dict
     encode = jax.jit(partial(finetune_encode.encode, objective=DenoisingObjective(), parts=1), out_shardings=over_batch)
     step = sharding.to_global(np.int32(0), everywhere)
     count, index, length = jax.process_count(), jax.process_index(), len(context.frozen["no_caption"])
-    for batch in _held_out(context, limit, context.batch_size // count, process_index=index, process_count=count):
+    size = context.config.batch_size // context.config.accumulate // count
+    for batch in _held_out(context, limit, size, process_index=index, process_count=count):
         arrays = {
             "image": batch["image"][..., :1],
             "tokens": tokenize(context.tokenizer, [str(text) for text in batch["caption"]], length=length),
@@ -154,7 +153,7 @@ def _encoded(context: EvalContext, limit: int, root: jax.Array) -> Iterator[dict
 
 def _held_out(context: EvalContext, limit: int, batch_size: int, **processes: int) -> pipeline.Batches:
     """The first validation images, in order; ValueError where there is no split val."""
-    data = dataclasses.replace(context.data, split="val", limit=limit)
+    data = dataclasses.replace(context.config.data, split="val", limit=limit)
     length = len(context.frozen["no_caption"])
     caption = examples.captioner(data, partial(tokenize, context.tokenizer, length=length))
     factor = context.frozen["vae"].config.factor
@@ -165,23 +164,24 @@ def _held_out(context: EvalContext, limit: int, batch_size: int, **processes: in
         raise ValueError(f"{error}; to train without it: --validation.every 0") from error
 
 
-def samples(context: EvalContext, config: SampleGrid) -> Hook:
+def samples(context: EvalContext) -> Hook:
     """The hook that writes sample grids: one column per prompt, rows with different noise."""
+    config, side = context.config.samples, context.config.data.size
 
     def call(state: states.TrainState, step: int, log: Log) -> None:
         prompts = [prompt for prompt in config.prompts for _ in range(config.rows)]
-        side = context.data.size
         with context.model(state) as sd:
             if sd is not None:
                 options = dict(steps=config.steps, guidance=config.guidance, seed=config.seed)
                 images = to_uint8(np.asarray(sd.sample(prompts, **options, height=side, width=side)))
-                _show(context.run, "samples", step, sample_images.columns(images, config.rows), log)
+                _show(context, "samples", step, sample_images.columns(images, config.rows), log)
 
     return Hook(every=config.every, call=call)
 
 
-def reconstructions(context: EvalContext, config: Reconstructions) -> Hook:
+def reconstructions(context: EvalContext) -> Hook:
     """The hook that inverts validation images, samples them back and logs the PSNR."""
+    config = context.config.reconstructions
     shown = next(_held_out(context, config.count, config.count)) if config.every else None
 
     def call(state: states.TrainState, step: int, log: Log) -> dict[str, float] | None:
@@ -194,12 +194,12 @@ def reconstructions(context: EvalContext, config: Reconstructions) -> Hook:
             unchanged = [[editing.Edit(prompt=prompt)] for prompt in prompts]
             decoded = sd.decode(editing.edit(sd, inversion, unchanged).latents[:, 0])
         pairs = to_uint8(np.stack([images, np.asarray(decoded)], axis=1))  # [b, 2, h, w, 3]
-        _show(context.run, "reconstructions", step, sample_images.columns(pairs.reshape(-1, *images.shape[1:]), 2), log)
+        _show(context, "reconstructions", step, sample_images.columns(pairs.reshape(-1, *images.shape[1:]), 2), log)
         return {"reconstruction_psnr": float(psnr(pairs[:, 0], pairs[:, 1], value_range=(0, 255)).mean())}
 
     return Hook(every=config.every, call=call)
 
 
-def _show(run: Path, name: str, step: int, pixels: np.ndarray, log: Log) -> None:
-    sample_images.write(pixels, run / name / f"{step}.png")
+def _show(context: EvalContext, name: str, step: int, pixels: np.ndarray, log: Log) -> None:
+    sample_images.write(pixels, Path(context.config.run) / name / f"{step}.png")
     log.image(step, name, pixels)
