@@ -1,11 +1,11 @@
-"""Axioms of counterfactuals: composition, reversibility, effectiveness, and minimality.
+"""Axioms of counterfactuals: effectiveness and minimality; composition and reversibility are distances of pixels.
 
 Axioms of Galles and Pearl as measured by Monteiro et al. 2023 (arXiv 2303.01274) and Melistas et al. 2024 (arXiv
-2403.20287). Functions of arrays and callables, for diffusion editors and structural causal models alike.
+2403.20287), for diffusion editors and structural causal models alike.
 Images are float32 `[b, h, w, c]` in [-1, 1]; distances of pixels are in grey levels.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 
 import numpy as np
 from scipy.special import logsumexp
@@ -15,48 +15,13 @@ from prism_jax.metrics.neighbours import distance_blocks
 from prism_jax.pixels import GREY_LEVELS
 from prism_jax.stats.intervals import BootstrapConfig, Estimate, bootstrap
 
-Images = np.ndarray
-Counterfactual = Callable[[Images], Images]
-
 MINIMAL, FACTUAL = 0.8, 0.2  # weights of the two terms of the counterfactual latent divergence
 
 
-def pixel_distance(images: Images, references: Images) -> np.ndarray:
+def pixel_distance(images: np.ndarray, references: np.ndarray) -> np.ndarray:
     """Mean absolute difference in grey levels (0 to 255), float64 [b]."""
     difference = np.abs(np.asarray(images, np.float64) - np.asarray(references, np.float64))
     return GREY_LEVELS * difference.mean(axis=tuple(range(1, difference.ndim)))
-
-
-def composition(null: Counterfactual, images: Images, *, cycles: Sequence[int] = (1, 10)) -> dict[int, np.ndarray]:
-    """{m: [b]}: `pixel_distance` of images to their results after m null interventions in a row.
-
-    `null` is the null intervention, batch by batch.
-
-    Raises:
-      ValueError: a number of cycles below 1.
-    """
-    return _cycles(null, images, cycles)
-
-
-def reversibility(
-    forward: Counterfactual, back: Counterfactual, images: Images, *, cycles: Sequence[int] = (1,)
-) -> dict[int, np.ndarray]:
-    """{m: [b]}: `pixel_distance` of images to their results after m interventions, each followed by its reverse.
-
-    `back` sets the attribute to its factual value, and with it its descendants. Otherwise as `composition`.
-    """
-    return _cycles(lambda x: back(forward(x)), images, cycles)
-
-
-def _cycles(trip: Counterfactual, images: Images, cycles: Sequence[int]) -> dict[int, np.ndarray]:
-    if not cycles or min(cycles) < 1:
-        raise ValueError(f"cycles are {tuple(cycles)}; give whole numbers from 1 on")
-    by_cycle, current = {}, images
-    for m in range(1, max(cycles) + 1):
-        current = trip(current)
-        if m in cycles:
-            by_cycle[m] = pixel_distance(images, current)
-    return by_cycle
 
 
 def effectiveness(
@@ -124,8 +89,8 @@ def minimality(
     factual: np.ndarray,
     target: np.ndarray,
     reference_values: np.ndarray,
-    patients: np.ndarray | None = None,
-    reference_patients: np.ndarray | None = None,
+    patients: np.ndarray,
+    reference_patients: np.ndarray,
 ) -> np.ndarray:
     """Counterfactual latent divergence, float64 [n]: log(.8 exp P[d(S_cf) <= D] + .2 exp P[d(S_f) >= D]).
 
@@ -135,15 +100,13 @@ def minimality(
 
     Args:
       images, counterfactuals, reference_set: features [n, d], [n, d], [m, d].
-      factual, target, reference_values: the attribute's value as a class: `in_bins` for continuous ones. [n], [n], [m].
-      patients, reference_patients: where given, test images of an image's own patient do not count. [n], [m].
+      factual, target, reference_values: the attribute's value as a class: `deciles` of continuous ones. [n], [n], [m].
+      patients, reference_patients: test images of an image's own patient do not count. [n], [m].
     """
     moved = np.linalg.norm(np.asarray(images, np.float64) - np.asarray(counterfactuals, np.float64), axis=1)
     divergence = np.empty(len(moved))
     for rows, block in distance_blocks(images, reference_set):
-        others = np.ones(block.shape, bool)
-        if patients is not None and reference_patients is not None:
-            others = np.asarray(patients)[rows, None] != np.asarray(reference_patients)[None]
+        others = patients[rows, None] != reference_patients[None]
         has_new, has_old = (others & (reference_values[None] == values[rows, None]) for values in (target, factual))
         nearer = _fraction(block <= moved[rows, None], has_new)
         farther = _fraction(block >= moved[rows, None], has_old)
@@ -151,9 +114,9 @@ def minimality(
     return divergence
 
 
-def in_bins(values: np.ndarray, training: np.ndarray, *, bins: int = 10) -> np.ndarray:
-    """Index of the quantile bin of the training values that each value lies in, int64 [n]."""
-    edges = np.quantile(np.asarray(training, np.float64), np.linspace(0, 1, bins + 1)[1:-1])
+def deciles(values: np.ndarray, training: np.ndarray) -> np.ndarray:
+    """Index of the decile of the training values that each value lies in, int64 [n]."""
+    edges = np.quantile(np.asarray(training, np.float64), np.linspace(0, 1, 11)[1:-1])
     return np.searchsorted(edges, np.asarray(values, np.float64), side="right")
 
 

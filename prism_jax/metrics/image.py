@@ -1,4 +1,4 @@
-"""Agreement of two images: L1, MSE, PSNR, SSIM, per image, and a struct that gathers them over batches.
+"""Agreement of two images: L1, MSE, PSNR, SSIM, per image and with intervals over subjects.
 
 The functions are plain JAX, `[b, h, w, c]` twice -> `[b]` in float32. `value_range` is (black, white):
 (-1, 1) is the package's own, (0, 255) that of grey levels. L1 and MSE are in the units given.
@@ -9,9 +9,8 @@ from collections.abc import Sequence
 import jax
 import jax.numpy as jnp
 import numpy as np
-from flax import struct
 
-from prism_jax.stats.intervals import BootstrapConfig, Estimate, bootstrap
+from prism_jax.stats.intervals import Estimate, bootstrap
 
 PSNR_CEILING = 100.0  # dB; the PSNR of equal images is infinite, which must not make a mean infinite
 WINDOW = 11
@@ -76,36 +75,16 @@ def similarity_maps(
     return luminance, structure
 
 
-@struct.dataclass
-class ImageMetrics:
-    """L1, PSNR and SSIM of each measured image.
-
-    Values are kept per image, not summed: an interval over subjects cannot be had from a sum. `of` may run
-    inside jit; `compute` runs on the host.
-    """
-
-    l1: jax.Array  # [b]
-    psnr: jax.Array  # [b], dB
-    ssim: jax.Array  # [b]
-
-    @classmethod
-    def of(cls, images: jax.Array, references: jax.Array, *, value_range: Range = (-1.0, 1.0)) -> "ImageMetrics":
-        """Measures one batch `[b, h, w, c]`."""
-        return cls(
-            l1=l1(images, references),
-            psnr=psnr(images, references, value_range=value_range),
-            ssim=ssim(images, references, value_range=value_range),
-        )
-
-    def compute(
-        self, *, subjects: Sequence | None = None, config: BootstrapConfig | None = None
-    ) -> dict[str, Estimate]:
-        """Mean, count and interval of each metric; `subjects` [b] names every row's subject."""
-        columns = {"l1": self.l1, "psnr": self.psnr, "ssim": self.ssim}
-        return {
-            name: bootstrap(np.mean, np.asarray(column, np.float64), subjects=subjects, config=config)
-            for name, column in columns.items()
-        }
+def compare(images: jax.Array, references: jax.Array, *, subjects: Sequence, value_range: Range) -> dict[str, Estimate]:
+    """Mean, count and interval of "l1", "psnr" and "ssim"; `subjects` [b] names every row's subject."""
+    columns = {
+        "l1": l1(images, references),
+        "psnr": psnr(images, references, value_range=value_range),
+        "ssim": ssim(images, references, value_range=value_range),
+    }
+    return {
+        name: bootstrap(np.mean, np.asarray(column, np.float64), subjects=subjects) for name, column in columns.items()
+    }
 
 
 def _float_pair(images: jax.Array, references: jax.Array) -> tuple[jax.Array, jax.Array]:

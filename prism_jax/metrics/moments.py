@@ -48,26 +48,27 @@ class Moments:
         Raises:
           ValueError: fewer than two rows.
         """
-        kept = [group for i, group in enumerate(_by_group(self)) if i != without]
-        count, mean, scatter = _pooled(*kept)
-        if count < 2:
-            raise ValueError(f"{count} feature vectors have no covariance; give 2 or more")
-        return mean, scatter / (count - 1)
+        kept = np.arange(len(self.count)) != (-1 if without is None else without)
+        count, means = self.count[kept], self.mean[kept]
+        total = int(count.sum())
+        if total < 2:
+            raise ValueError(f"{total} feature vectors have no covariance; give 2 or more")
+        mean = count @ means / total
+        apart = means - mean[None]
+        between = (apart * count[:, None]).T @ apart
+        return mean, (sum(self.scatter[kept]) + between) / (total - 1)
 
 
-def frechet_distance(mean_a: np.ndarray, cov_a: np.ndarray, mean_b: np.ndarray, cov_b: np.ndarray) -> float:
-    """|m_a - m_b|^2 + tr(A + B - 2 (A B)^(1/2)) (Dowson and Landau 1982; FID: Heusel et al. 2017, eq. 6)."""
-    return _distance(mean_a, cov_a, _root(cov_a), mean_b, cov_b)
-
-
-def _distance(
-    mean_a: np.ndarray, cov_a: np.ndarray, root_a: np.ndarray, mean_b: np.ndarray, cov_b: np.ndarray
+def frechet_distance(
+    mean_a: np.ndarray, cov_a: np.ndarray, mean_b: np.ndarray, cov_b: np.ndarray, root_a: np.ndarray | None = None
 ) -> float:
-    """The same with A^(1/2) given, which takes most of the time.
+    """|m_a - m_b|^2 + tr(A + B - 2 (A B)^(1/2)) (Dowson and Landau 1982; FID: Heusel et al. 2017, eq. 6).
 
-    (A B)^(1/2) has the trace of (A^(1/2) B A^(1/2))^(1/2), whose eigenvalues are real and not negative even where there
-    are fewer images than features. `sqrtm` of A B has neither there.
+    `root_a` is A^(1/2) where it is known: it takes most of the time. (A B)^(1/2) has the trace of
+    (A^(1/2) B A^(1/2))^(1/2), whose eigenvalues are real and not negative even where there are fewer images than
+    features. `sqrtm` of A B has neither there.
     """
+    root_a = _root(cov_a) if root_a is None else root_a
     squares = np.linalg.eigvalsh(root_a @ cov_b @ root_a)
     overlap = np.sqrt(np.maximum(squares, 0.0)).sum()
     return float(np.sum((mean_a - mean_b) ** 2) + np.trace(cov_a) + np.trace(cov_b) - 2.0 * overlap)
@@ -90,20 +91,7 @@ def _without_each(state: Moments, mean: np.ndarray, cov: np.ndarray) -> np.ndarr
     """The distance of a Gaussian from `state` without each of its groups of patients in turn."""
     root, total = _root(cov), state.count.sum()
     used = [g for g, count in enumerate(state.count) if 0 < count < total - 1]
-    return np.array([_distance(mean, cov, root, *state.gaussian(without=g)) for g in used])
-
-
-def _by_group(state: Moments) -> list[tuple[int, np.ndarray, np.ndarray]]:
-    return list(zip(state.count, state.mean, state.scatter, strict=True))
-
-
-def _pooled(*parts: tuple[int, np.ndarray, np.ndarray]) -> tuple[int, np.ndarray, np.ndarray]:
-    """Count, mean and scatter of several sets as one."""
-    counts, means = np.array([part[0] for part in parts]), np.stack([part[1] for part in parts])
-    mean = counts @ means / max(counts.sum(), 1)
-    apart = means - mean[None]
-    between = (apart * counts[:, None]).T @ apart
-    return int(counts.sum()), mean, sum(part[2] for part in parts) + between
+    return np.array([frechet_distance(mean, cov, *state.gaussian(without=g), root) for g in used])
 
 
 def _root(cov: np.ndarray) -> np.ndarray:

@@ -72,7 +72,7 @@ def _drawn(
     is_different: bool,
 ) -> np.ndarray:
     before, training = factual[name], marginal[name]
-    kind = (lambda x: x) if graph[name].values.classes else (lambda x: axioms.in_bins(x, training))
+    kind = (lambda x: x) if graph[name].values.classes else (lambda x: axioms.deciles(x, training))
     value = draw.choice(training, len(before))
     for _ in range(TRIES if is_different else 0):
         same = kind(value) == kind(before)

@@ -79,14 +79,9 @@ def measure(generated: Generated, mode: Mode, inputs: BenchmarkInputs) -> Measur
 
 def cycles(images: Mapping[Kind, np.ndarray], originals: np.ndarray, queries: Sequence[Query]) -> dict[str, np.ndarray]:
     """`composition` and `reversibility` of one round, grey levels [n]; composition counts once per subject."""
-    start = from_uint8(originals)[..., None]  # [n, h, w, 1]
-    stored = {kind: lambda _, kind=kind: from_uint8(images[kind])[..., None] for kind in KINDS}
-    composition = axioms.composition(stored["null"], start, cycles=(1,))[1]
+    distance = lambda kind: axioms.pixel_distance(from_uint8(images[kind]), from_uint8(originals))
     is_first = np.isin(np.arange(len(queries)), firsts(queries))
-    return {
-        "composition": np.where(is_first, composition, np.nan),
-        "reversibility": axioms.reversibility(stored["edited"], stored["back"], start, cycles=(1,))[1],
-    }
+    return {"composition": np.where(is_first, distance("null"), np.nan), "reversibility": distance("back")}
 
 
 def true_effects(inputs: BenchmarkInputs, mode: Mode) -> np.ndarray:
@@ -131,7 +126,7 @@ def minimality(
         if not rows.any() or not labelled.any():
             continue
         reference = inputs.reference_values[labelled, k]
-        kind = (lambda x, bins_of=reference: axioms.in_bins(x, bins_of)) if column == AGE else (lambda x: x)
+        kind = (lambda x, bins_of=reference: axioms.deciles(x, bins_of)) if column == AGE else (lambda x: x)
         divergence[rows] = axioms.minimality(
             inputs.predictions.features[rows],
             edited.features[rows],

@@ -10,8 +10,8 @@ from prism_jax.data.sources.phantom import PhantomConfig
 from prism_jax.evaluation import ground_truth
 from prism_jax.evaluation.counterfactuals.manifest import DONE, Manifest
 from prism_jax.evaluation.edits import EditSpec
+from prism_jax.metrics import image as image_metrics
 from prism_jax.metrics.counterfactual import CounterfactualMetrics
-from prism_jax.metrics.image import ImageMetrics
 from prism_jax.stats.intervals import Estimate
 
 LEVELS = (0.0, 255.0)
@@ -71,7 +71,7 @@ def fidelity(manifest: Manifest, rows: Sequence[Mapping[str, Any]]) -> dict[str,
     stacked = lambda name: np.stack([manifest.image(row[name]) for row in rows])[..., None].astype(np.float32)
     original, patients = stacked("original"), [row["patient"] for row in rows]
     return {
-        label: ImageMetrics.of(stacked(name), original, value_range=LEVELS).compute(subjects=patients)
+        label: image_metrics.compare(stacked(name), original, subjects=patients, value_range=LEVELS)
         for label, name in ((AUTOENCODER, "autoencoded"), (INVERSION, "reconstruction"))
     }
 
@@ -79,5 +79,5 @@ def fidelity(manifest: Manifest, rows: Sequence[Mapping[str, Any]]) -> dict[str,
 def sizes(outcomes: Sequence[Outcome]) -> dict[str, Estimate]:
     """Difference between edits of one kind and their reconstructions: "l1" in grey levels, "ssim"."""
     stacked = lambda kind: np.stack([outcome.image(kind) for outcome in outcomes]).astype(np.float32)[..., None]
-    change = ImageMetrics.of(stacked("edited"), stacked("reconstruction"), value_range=LEVELS)
-    return change.compute(subjects=[outcome.row["patient"] for outcome in outcomes])
+    patients = [outcome.row["patient"] for outcome in outcomes]
+    return image_metrics.compare(stacked("edited"), stacked("reconstruction"), subjects=patients, value_range=LEVELS)
