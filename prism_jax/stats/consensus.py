@@ -42,6 +42,16 @@ class Agreement:
     family_p: float  # largest of the judges' family-wise p
     verdict: Literal["effect", "negligible effect", "no effect", "judges disagree", "inconclusive", "insufficient data"]
 
+    @property
+    def place(self) -> tuple[str, str]:
+        """(edit, attribute)"""
+        return self.edit, self.column
+
+    @property
+    def is_effect(self) -> bool:
+        """True if the judges agree on an effect, negligible or not."""
+        return self.verdict in (EFFECT, NEGLIGIBLE)
+
 
 def agree(*judges: Effects) -> tuple[Agreement, ...]:
     """The consensus of the judges on every cell.

@@ -49,11 +49,16 @@ class Matrix:
     def is_called(self, edit: str, column: str) -> bool:
         """True if all judges agree on a non-negligible effect that differs from the negative controls, where there are
         any."""
-        return self.agreement[edit, column].verdict == EFFECT and self._is_beyond(edit, column)
+        return self.agreement[edit, column].verdict == EFFECT and not self.is_control_like(edit, column)
 
     def is_negligible(self, edit: str, column: str) -> bool:
         """True if all judges agree on a significant but negligible effect that differs from the negative controls."""
-        return self.agreement[edit, column].verdict == NEGLIGIBLE and self._is_beyond(edit, column)
+        return self.agreement[edit, column].verdict == NEGLIGIBLE and not self.is_control_like(edit, column)
+
+    def is_control_like(self, edit: str, column: str) -> bool:
+        """True if all judges agree on an effect, but not that it differs from the negative controls."""
+        excess = self.beyond.get((edit, column))
+        return self.agreement[edit, column].is_effect and excess is not None and not excess.is_effect
 
     def floor(self, edit: str, column: str) -> tuple[float, str]:
         """(Largest mean change of the probability under a negative control on the same images, its name); NaN without
@@ -65,10 +70,6 @@ class Matrix:
             if spec.is_negative_control and (shared := np.isin(row.images, own)).any():
                 changes.append((float(abs(np.nanmean(row.changes[shared, place]))), spec.name))
         return max(changes[1:], default=changes[0])
-
-    def _is_beyond(self, edit: str, column: str) -> bool:
-        excess = self.beyond.get((edit, column))
-        return excess is None or excess.verdict in (EFFECT, NEGLIGIBLE)
 
 
 def measure(cases: Cases, scores: Scores, config: EffectConfig, *, negligible: float = 0.02) -> Matrix:
@@ -96,8 +97,8 @@ def measure(cases: Cases, scores: Scores, config: EffectConfig, *, negligible: f
         rows=rows,
         effects=measured,
         agreement=_agreed(measured, scores.judges, tested),
-        beyond={(agreement.edit, agreement.column): agreement for agreement in beyond},
-        excess={(agreement.edit, agreement.column): agreement for agreement in cells},
+        beyond={agreement.place: agreement for agreement in beyond},
+        excess={(cell.edit, cell.column): cell for cell in cells},
     )
 
 
@@ -108,7 +109,7 @@ def _agreed(
 
     Only effects get this label: the absence of an effect is shown on logits alone.
     """
-    agreed = {(cell.edit, cell.column): cell for cell in agree(*(measured[judge][tested] for judge in judges))}
+    agreed = {cell.place: cell for cell in agree(*(measured[judge][tested] for judge in judges))}
     for place, cell in agreed.items():
         is_small = place[1] != AGE and all(measured[judge][PROBABILITY].cell(*place).is_equivalent for judge in judges)
         if cell.verdict == EFFECT and is_small:

@@ -120,8 +120,3 @@ def calls(matrix: Matrix) -> Calls | None:
         right=wilson(int((called & is_true).sum()), int(called.sum())),
         false=wilson(int((called & ~is_true).sum()), int((~is_true).sum())),
     )
-
-
-def true_effect(matrix: Matrix, edit: str, column: str) -> Estimate | None:
-    """The effect of the true counterfactuals on the probability scale; None where there are none."""
-    return matrix.size(edit, column, TRUTH).effect if TRUTH in matrix.effects else None

@@ -13,7 +13,7 @@ from prism_jax.evaluation.audit.relations import Direction, Side
 from prism_jax.evaluation.edited_cohort import Cases
 from prism_jax.report.tables import number
 from prism_jax.stats import consensus, effects
-from prism_jax.stats.intervals import Estimate
+from prism_jax.stats.intervals import NO_ESTIMATE, Estimate
 
 DOING = {"remove": "Removing", "add": "Adding", "set": "Setting", "drop": "Not mentioning", "say": "Mentioning",
          "repeat": "Repeating"}  # fmt: skip
@@ -68,14 +68,18 @@ def signed(value: float, column: str) -> str:
     return "0.0" if text in ("+0.0", "-0.0") else text.replace("-", "−")
 
 
+def moved(value: float, column: str) -> str:
+    """A change with its sign and unit: "−3.2 points", "+4.1 years"."""
+    return f"{signed(value, column)} {'years' if column == AGE else 'points'}"
+
+
 def unreliable(errors: Sequence[Errors], min_auroc: float) -> frozenset[str]:
     """The attributes that a judge recognises with an AUROC below `min_auroc`: no effects on them are reported."""
     return frozenset(error.column for error in errors if _auroc(error).value < min_auroc)
 
 
 def _auroc(error: Errors) -> Estimate:
-    unknown = Estimate(value=float("nan"), low=float("nan"), high=float("nan"), count=0)
-    return error.figures.get("auroc", unknown)
+    return error.figures.get("auroc", NO_ESTIMATE)
 
 
 def found(
@@ -86,24 +90,24 @@ def found(
     Attributes in `without` are left out: the judges do not recognise them.
     """
     cells = [cell for cell in matrix.agreement.values() if cell.column not in without]
-    called = [cell for cell in cells if cell.family == effects.OFF and matrix.is_called(*_at(cell))]
+    called = [cell for cell in cells if cell.family == effects.OFF and matrix.is_called(*cell.place)]
     called.sort(key=lambda cell: -abs(np.mean(cell.values)))
     links = {(side.edit, side.column): side for side in sides}
-    sentences = [_side_effect(matrix, cell.edit, cell.column, links.get(_at(cell))) for cell in called]
-    targets = [cell for cell in cells if cell.family == effects.ON and _is_effect(cell)]
-    sentences += [_on_target(matrix, cell.edit, cell.column) for cell in targets if matrix.is_called(*_at(cell))]
-    sentences += [_hardly(matrix, cell.edit, cell.column) for cell in targets if matrix.is_negligible(*_at(cell))]
+    sentences = [_side_effect(matrix, *cell.place, links.get(cell.place)) for cell in called]
+    change = lambda place: moved(matrix.size(*place).effect.value, place[1])
+    targets = [cell.place for cell in cells if cell.family == effects.ON]
+    sentences += [_on_target(matrix, *place) for place in targets if matrix.is_called(*place)]
+    sentences += [
+        f"{doing(place[0])} has a negligible effect on its target: {named(place[1])} changes by {change(place)}."
+        for place in targets
+        if matrix.is_negligible(*place)
+    ]
     sentences += filter(None, (_direction(matrix, direction, without) for direction in directions))
     controls = [cell for cell in cells if cell.family == effects.NEGATIVE_CONTROL and cell.verdict == effects.EFFECT]
-    sentences += [f"A negative control has an effect. {_side_effect(matrix, *_at(cell), None)}" for cell in controls]
-    small = [_at(cell) for cell in cells if cell.family != effects.ON and matrix.is_negligible(*_at(cell))]
-    each = [f"{lower(doing(edit))} changes {named(column)} by {_moved(matrix, edit, column)}" for edit, column in small]
+    sentences += [f"A negative control has an effect. {_side_effect(matrix, *cell.place, None)}" for cell in controls]
+    small = [cell.place for cell in cells if cell.family != effects.ON and matrix.is_negligible(*cell.place)]
+    each = [f"{lower(doing(place[0]))} changes {named(place[1])} by {change(place)}" for place in small]
     return (*sentences, f"Significant, but negligibly small: {'; '.join(each)}.") if each else (*sentences,)
-
-
-def _moved(matrix: Matrix, edit: str, column: str) -> str:
-    value = matrix.size(edit, column).effect.value
-    return f"{signed(value, column)} {'years' if column == AGE else 'points'}"
 
 
 def ruled_out(matrix: Matrix, without: frozenset[str] = frozenset()) -> tuple[str, ...]:
@@ -187,24 +191,13 @@ def doubtful(errors: Sequence[Errors], min_auroc: float) -> tuple[str, ...]:
 def _undecided(matrix: Matrix, cell: consensus.Agreement) -> str:
     """The reason why a cell is inconclusive; "" if it is conclusive."""
     if cell.verdict == effects.INSUFFICIENT_DATA:
-        reasons = {matrix.size(*_at(cell), judge, matrix.tested).reason for judge in matrix.judges} - {""}
+        reasons = {matrix.size(*cell.place, judge, matrix.tested).reason for judge in matrix.judges} - {""}
         return f"insufficient data ({min(reasons, default='no p-value could be computed')})."
     if cell.verdict == consensus.DISAGREE:
         return "the judges disagree."
     if cell.verdict == effects.INCONCLUSIVE:
         return "inconclusive, neither an effect nor its absence is shown."
-    is_beyond = matrix.is_called(*_at(cell)) or matrix.is_negligible(*_at(cell))
-    if cell.family != effects.NEGATIVE_CONTROL and _is_effect(cell) and not is_beyond:
-        return "no more change than under negative controls."
-    return ""
-
-
-def _is_effect(cell: consensus.Agreement) -> bool:
-    return cell.verdict in (effects.EFFECT, effects.NEGLIGIBLE)
-
-
-def _at(cell: consensus.Agreement) -> tuple[str, str]:
-    return cell.edit, cell.column
+    return "no more change than under negative controls." if matrix.is_control_like(*cell.place) else ""
 
 
 def _side_effect(matrix: Matrix, edit: str, column: str, side: Side | None) -> str:
@@ -239,13 +232,6 @@ def _on_target(matrix: Matrix, edit: str, column: str) -> str:
     )
 
 
-def _hardly(matrix: Matrix, edit: str, column: str) -> str:
-    return (
-        f"{doing(edit)} has a negligible effect on its target: {named(column)} changes by "
-        f"{_moved(matrix, edit, column)}."
-    )
-
-
 def _direction(matrix: Matrix, direction: Direction, without: frozenset[str]) -> str:
     """Sentence on an asymmetric side effect; "" unless one of the two is an effect and their difference is
     significant."""
@@ -255,12 +241,10 @@ def _direction(matrix: Matrix, direction: Direction, without: frozenset[str]) ->
         for column in matrix.wanted[b]
     ]
     is_called = any(matrix.is_called(*place) for place in crossed)
-    if direction.shares is None or not direction.shares.p <= 0.05 or not is_called:
+    is_reliable = not any(column in without for _, column in crossed)
+    if direction.shares is None or not direction.shares.p <= 0.05 or not (is_called and is_reliable):
         return ""
-    if any(column in without for _, column in crossed):
-        return ""
-    whole = lambda value: f"{100 * value:.0f}".replace("-0", "0") if abs(value) < 0.005 else f"{100 * value:.0f}"
-    percent = lambda estimate: f"{whole(estimate.value)} % ({whole(estimate.low)} to {whole(estimate.high)})"
+    percent = lambda e: f"{100 * e.value:z.0f} % ({100 * e.low:z.0f} to {100 * e.high:z.0f})"
     first, second = lower(doing(direction.first)), lower(doing(direction.second))
     return (
         f"Side effects are asymmetric: {first} produces {percent(direction.shares.first)} of the effect of {second} on "
@@ -284,17 +268,13 @@ def headline(matrix: Matrix, cases: Cases, without: frozenset[str] = frozenset()
 
     def counted(family: str) -> str:
         cells = [cell for cell in matrix.agreement.values() if cell.family == family and cell.column not in without]
-        return f"{sum(matrix.is_called(*_at(cell)) for cell in cells)} of {len(cells)}"
+        return f"{sum(matrix.is_called(*cell.place) for cell in cells)} of {len(cells)}"
 
     tiles = [(f"{len(set(cases.patients)):,}", f"patients, {len(cases):,} edited images")]
     if without:
         listed = _listed([named(column) for column in matrix.columns if column in without])
-        tiles.append(
-            (
-                f"{len(without)} of {len(matrix.columns)}",
-                f"attributes that the judges are not good enough for ({listed}): no effects on them are reported",
-            )
-        )
+        meaning = f"attributes that the judges are not good enough for ({listed}): no effects on them are reported"
+        tiles.append((f"{len(without)} of {len(matrix.columns)}", meaning))
     tiles += [
         (counted(effects.ON), "intended effects found: edits that change their own target"),
         (counted(effects.OFF), "side effects found, of all other pairs of edit and attribute"),

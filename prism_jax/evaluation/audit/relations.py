@@ -65,10 +65,8 @@ def sides(matrix: Matrix, survey: Survey | None, config: EffectConfig) -> tuple[
 
 def verdict(matrix: Matrix, edit: str, column: str) -> str:
     """The judges' consensus, or the note that negative controls have the same effect."""
-    agreed = matrix.agreement[edit, column].verdict
-    is_effect = agreed in (effects.EFFECT, effects.NEGLIGIBLE)
-    is_beyond = matrix.is_called(edit, column) or matrix.is_negligible(edit, column)
-    return "no more than negative controls" if is_effect and not is_beyond else agreed
+    is_control_like = matrix.is_control_like(edit, column)
+    return "no more than negative controls" if is_control_like else matrix.agreement[edit, column].verdict
 
 
 def _association(survey: Survey, target: str, column: str) -> tuple[Association | None, str]:

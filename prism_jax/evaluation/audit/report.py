@@ -34,6 +34,11 @@ LOOK_FIRST = (
     "Every effect is the change from the reconstruction (the inverted image, sampled back without an edit) to the "
     "edited image. It is an effect of the generative model, not a medical one.",
 )
+VERDICT_MARKS = {
+    effects.INSUFFICIENT_DATA: "insufficient",
+    effects.NO_EFFECT: "none",
+    effects.NEGLIGIBLE: "negligible",
+}
 NAMES = {ALL: "all judges together", TRUTH: "the true counterfactuals"}
 
 
@@ -160,7 +165,7 @@ def exhibits(
     images = tuple(_exhibit(cases, scores, before, after, place, rows, truths) for place in used)
     shown = {
         (i, c): tuple(
-            Shown(exhibit=order[place], rank=rank, change=_size(size, matrix.columns[c]))
+            Shown(exhibit=order[place], rank=rank, change=audit_narrative.moved(size, matrix.columns[c]))
             for place, rank, size in listed
         )
         for (i, c), listed in under.items()
@@ -195,10 +200,6 @@ def _exhibit(
     )
 
 
-def _size(change: float, column: str) -> str:
-    return f"{audit_narrative.signed(change, column)} {'years' if column == AGE else 'points'}"
-
-
 def _read(value: float, column: str) -> str:
     return f"{value:.0f}" if column == AGE else f"{value:.2f}"
 
@@ -215,17 +216,11 @@ def _cell(matrix: Matrix, view: str, edit: str, column: str, config: EffectConfi
 
 def _mark(matrix: Matrix, view: str, edit: str, column: str, config: EffectConfig) -> Mark:
     judged = _judged(matrix, view, edit, column)
-    if judged.verdict == effects.INSUFFICIENT_DATA:
-        return "insufficient"
-    if judged.verdict == effects.NO_EFFECT:
-        return "none"
-    if judged.verdict not in (effects.EFFECT, effects.NEGLIGIBLE):
-        return "inconclusive"
-    if view == ALL and not (matrix.is_called(edit, column) or matrix.is_negligible(edit, column)):
+    if view == ALL and matrix.is_control_like(edit, column):
         return "control-like"
-    if judged.verdict == effects.NEGLIGIBLE:
-        return "negligible"
-    return "family" if judged.family_p <= config.alpha else "discovery"
+    if judged.verdict == effects.EFFECT:
+        return "family" if judged.family_p <= config.alpha else "discovery"
+    return VERDICT_MARKS.get(judged.verdict, "inconclusive")
 
 
 def _judged(matrix: Matrix, view: str, edit: str, column: str) -> Agreement | effects.Cell:

@@ -6,8 +6,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from prism_jax.data.captions.phrases import spoken
-from prism_jax.evaluation.audit import judge_errors as audit_judge_errors
-from prism_jax.evaluation.audit.effect_matrix import ALL, LOGIT, PROBABILITY, STANDARD, Matrix
+from prism_jax.evaluation.audit.effect_matrix import ALL, LOGIT, PROBABILITY, STANDARD, TRUTH, Matrix
 from prism_jax.evaluation.audit.judge_errors import Calls, Errors
 from prism_jax.evaluation.audit.masks import Inside
 from prism_jax.evaluation.audit.relations import Direction, Side, verdict
@@ -25,10 +24,9 @@ YEARS = (1.0, 3.0, 5.0)
 
 def cells(matrix: Matrix) -> Table:
     """All cells, by all judges together."""
-    rows = []
+    rows, has_truth = [], TRUTH in matrix.effects
     for (edit, column), agreement in matrix.agreement.items():
         excess = matrix.excess.get((edit, column))
-        true = audit_judge_errors.true_effect(matrix, edit, column)
         rows.append(
             (
                 f"{edit}: {spoken(column)}",
@@ -41,13 +39,12 @@ def cells(matrix: Matrix) -> Table:
                 agreement.q,
                 agreement.family_p,
                 None if excess is None else scaled(excess.effect, column),
-                *(() if true is None else (scaled(true, column),)),
+                *((scaled(matrix.size(edit, column, TRUTH).effect, column),) if has_truth else ()),
             )
         )
     judges = [f"Standardised, {judge}" for judge in matrix.judges]
-    truth = [] if audit_judge_errors.true_effect(matrix, *next(iter(matrix.agreement))) is None else ["True effect"]
     columns = ("Edit: attribute", "Verdict", "Effect", "On logits", "Standardised", *judges, "p", "q", "Family-wise p",
-               "Beyond negative controls", *truth)  # fmt: skip
+               "Beyond negative controls", *(["True effect"] if has_truth else []))  # fmt: skip
     note = (
         "Effect: mean change of the judged probability in percentage points, of age in years, edit minus "
         "reconstruction. Standardised: change of the logit in standard deviations over all reconstructions. p by "
@@ -90,26 +87,15 @@ def directions(measured: Sequence[Direction]) -> Table:
     rows = tuple(
         (
             f"{direction.first} / {direction.second}",
-            *_three(direction.shares),
-            direction.shares and direction.shares.p,
+            *(direction.shares and getattr(direction.shares, name) for name in ("first", "second", "difference", "p")),
             direction.reason,
         )
         for direction in measured
     )
-    columns = (
-        "Edits A / B",
-        "Effect of A on B's target",
-        "Effect of B on A's target",
-        "Difference",
-        "p",
-        "Reason if missing",
-    )
+    columns = ("Edits A / B", "Effect of A on B's target", "Effect of B on A's target", "Difference", "p",
+               "Reason if missing")  # fmt: skip
     note = "Each as a fraction of the effect of the other edit on its own target."
     return Table(title="Asymmetry of side effects", columns=columns, rows=rows, note=note)
-
-
-def _three(asymmetry) -> tuple[Estimate | None, ...]:
-    return (None,) * 3 if asymmetry is None else (asymmetry.first, asymmetry.second, asymmetry.difference)
 
 
 def interactions(measured: Effects) -> Table:
