@@ -1,7 +1,6 @@
 """The trainings of a study, each a run of `prism train classifier`, and the predictions of their classifiers."""
 
 import dataclasses
-import re
 import signal
 import subprocess
 import sys
@@ -18,6 +17,7 @@ from prism_jax.classifier import Classifier
 from prism_jax.evaluation import judges
 from prism_jax.evaluation.augmentation.test_sets import StudyTestImages
 from prism_jax.evaluation.counterfactuals.manifest import write_table
+from prism_jax.evaluation.subjects import slug
 
 REAL, SAMPLES, COUNTERFACTUALS, TRUTH = "real", "samples", "counterfactuals", "truth"
 ARMS = {
@@ -108,7 +108,7 @@ def predictions(
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    files = {test.name: training.folder / f"{_slug(test.name)}.parquet" for test in tests}
+    files = {test.name: training.folder / f"{slug(test.name)}.parquet" for test in tests}
     tables = {name: pq.read_table(file) for name, file in files.items() if file.is_file()}
     missing = [test for test in tests if test.name not in tables]
     if missing:
@@ -132,7 +132,3 @@ def probability(judge: Classifier, target: str, images: np.ndarray, batch_size: 
 def _mixes(config: str) -> bool:
     """True if the configuration has exactly one extra data set, whose folder an option can set."""
     return len(getattr(getattr(configs.load(config), "data", None), "extra", ())) == 1
-
-
-def _slug(name: str) -> str:
-    return re.sub(r"[^\w.=-]+", "-", name)

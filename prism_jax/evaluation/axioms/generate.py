@@ -8,10 +8,10 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 import numpy as np
+from flax import traverse_util
 
 from prism_jax import rng
 from prism_jax.atomic import atomic_write
-from prism_jax.evaluation.axioms import interventions
 from prism_jax.evaluation.axioms.interventions import Intervention
 from prism_jax.models.hvae import HVAE
 from prism_jax.pixels import from_uint8, to_uint8
@@ -66,12 +66,14 @@ class CounterfactualGenerator:
         affected = jax.device_get(
             self.mechanisms.affected({name: jnp.asarray(c) for name, c in intervention.chosen.items()})
         )
-        there = interventions.reverse(intervention, affected, data.attributes)
-        again, _ = self._counterfactuals(data, edited, after, there, self.config.t_u, f"{intervention.name} and back")
+        # Edited attributes and their descendants get their factual values again.
+        reverse = dataclasses.replace(intervention, chosen=affected, given=data.attributes)
+        again, _ = self._counterfactuals(data, edited, after, reverse, self.config.t_u, f"{intervention.name} and back")
         return {"edited": edited, "after": after, "back": again}
 
     def _cycle(self, data: Observed, t_u: float, cycles: Sequence[int]) -> dict:
-        none = interventions.null(self.mechanisms.graph, data.attributes)
+        nothing = {name: np.zeros(len(data.ids), bool) for name in self.mechanisms.graph.names}
+        none = Intervention(name="", chosen=nothing, given=data.attributes)
         current, by_round = data.images, {}
         for m in range(1, max(cycles) + 1):
             current, _ = self._counterfactuals(
@@ -100,20 +102,10 @@ class CounterfactualGenerator:
     def _stored(self, name: str, make: Callable[[], dict]) -> dict:
         file = self.folder / f"{name}.npz"
         if not file.is_file():
-            flat = {}
-            for key, value in make().items():
-                flat |= {f"{key}/{k}": v for k, v in value.items()} if isinstance(value, Mapping) else {key: value}
             with atomic_write(file) as partial_file:
-                np.savez(partial_file, **flat)
-        stored: dict = {}
+                np.savez(partial_file, **traverse_util.flatten_dict(make(), sep="/"))
         with np.load(file) as arrays:
-            for key in arrays.files:
-                first, _, rest = key.partition("/")
-                if rest:
-                    stored.setdefault(first, {})[rest] = arrays[key]
-                else:
-                    stored[first] = arrays[key]
-        return stored
+            return traverse_util.unflatten_dict(dict(arrays), sep="/")
 
 
 @partial(jax.jit, static_argnames=("config",))

@@ -50,19 +50,6 @@ def of_graph(
     return drawn
 
 
-def null(graph: Graph, factual: Mapping[str, np.ndarray]) -> Intervention:
-    """The null intervention."""
-    none = {name: np.zeros(len(factual[name]), bool) for name in graph.names}
-    return Intervention(name="", chosen=none, given=factual)
-
-
-def reverse(
-    intervention: Intervention, affected: Mapping[str, np.ndarray], factual: Mapping[str, np.ndarray]
-) -> Intervention:
-    """The reverse intervention: edited attributes and descendants (`affected`, bool [n]) get factual values."""
-    return Intervention(name=intervention.name, chosen=affected, given=factual)
-
-
 def _drawn(
     graph: Graph,
     name: str,

@@ -51,9 +51,7 @@ class Evaluator:
 
     def distance(self, images: np.ndarray, references: np.ndarray) -> Estimate:
         """Mean absolute difference of uint8 [n, h, w, 1], grey levels."""
-        return self.mean(axioms.pixel_distance(images / GREY_LEVELS, references / GREY_LEVELS))
-
-    def mean(self, values: np.ndarray) -> Estimate:
+        values = axioms.pixel_distance(images / GREY_LEVELS, references / GREY_LEVELS)
         return bootstrap(np.mean, values, subjects=self.patients, config=self.bootstrap)
 
     def _agreement(self, predicted: Columns, targets: Columns) -> Agreement:

@@ -10,7 +10,7 @@ from prism_jax import report
 from prism_jax.data.captions.phrases import spoken
 from prism_jax.evaluation.axioms.generate import Counterfactuals
 from prism_jax.evaluation.axioms.interventions import RANDOM, Intervention
-from prism_jax.evaluation.axioms.measure import Agreement, Evaluator, Measurements, true_counterfactuals
+from prism_jax.evaluation.axioms.measure import Agreement, Measurements, true_counterfactuals
 from prism_jax.report import Column, Table
 from prism_jax.report.document import Cell
 from prism_jax.scm.graph import Graph
@@ -27,23 +27,26 @@ LEVELS = "levels"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Results:
-    """Counterfactuals and measurements of all seeds."""
+class ModelResults:
+    """Counterfactuals and measurements of one image mechanism."""
 
-    evaluator: Evaluator
+    counterfactuals: Mapping[str, Counterfactuals]  # by intervention
+    measured: Mapping[str, Measurements]  # by intervention
+    composition: Mapping[tuple[float, int], Estimate]  # by t_u and rounds
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Results:
+    """Results of all image mechanisms, which differ in their seed."""
+
+    graph: Graph
     data: Observed
-    few: Observed  # those whose composition was measured
+    composition_images: int  # how many, the first, whose composition was measured
     interventions: Sequence[Intervention]
-    counterfactuals: Sequence[Mapping[str, Counterfactuals]]  # by seed, then by intervention
     real_predicted: Agreement
     real_measured: Agreement
-    seeds: Sequence[Mapping[str, Measurements]]  # by seed, then by intervention
-    composition: Sequence[Mapping[tuple[float, int], Estimate]]  # by t_u and rounds
+    models: Sequence[ModelResults]
     mediates: bool  # whether any model has a conditional prior
-
-    @property
-    def graph(self) -> Graph:
-        return self.evaluator.graph
 
 
 def report_of(results: Results, config: "AxiomsRun") -> report.Report:
@@ -79,18 +82,16 @@ def strips(results: Results, shown: int) -> tuple[report.Strip, ...]:
     """The image, each seed's counterfactual, and the true one where it can be computed."""
     strips = []
     for intervention in results.interventions:
-        truth = true_counterfactuals(
-            results.graph, results.data, intervention, results.counterfactuals[0][intervention.name].after
-        )
+        generated = [model.counterfactuals[intervention.name] for model in results.models]
+        after = generated[0].after
+        truth = true_counterfactuals(results.graph, results.data, intervention, after)
         for i in range(min(shown, len(results.data.ids))):
             images = [report.Sample(image=results.data.images[i, ..., 0], caption="image")]
             images += [
-                report.Sample(image=seed[intervention.name].edited[i, ..., 0], caption=f"seed {k + 1}")
-                for k, seed in enumerate(results.counterfactuals)
+                report.Sample(image=each.edited[i, ..., 0], caption=f"seed {k + 1}") for k, each in enumerate(generated)
             ]
             if truth is not None:
                 images.append(report.Sample(image=truth[i, ..., 0], caption="true counterfactual"))
-            after = results.counterfactuals[0][intervention.name].after
             changes = {
                 spoken(name): _change_text(
                     results.graph, name, results.data.attributes[name][i], after[name][i], intervention, i
@@ -120,12 +121,12 @@ def _composition(results: Results) -> Table:
         title="Composition",
         columns=("t_u", "Rounds", Column(name="Distance to the image", unit=LEVELS), Column(name=STD, unit=LEVELS)),
         rows=tuple(
-            (f"{t_u:g}", m, *_with_std([seed[t_u, m] for seed in results.composition]))
-            for t_u, m in results.composition[0]
+            (f"{t_u:g}", m, *_with_std([model.composition[t_u, m] for model in results.models]))
+            for t_u, m in results.models[0].composition
         ),
         note=(
-            f"Mean absolute difference of {len(results.few.ids)} images from the result of null interventions in a "
-            "row; lower is better. Without pixel noise (t_u 0) one round is the reconstruction; with all of it (t_u 1) "
+            f"Mean absolute difference of {results.composition_images} images from the result of null interventions in "
+            "a row; lower is better. Without pixel noise (t_u 0) one round is the reconstruction; with all of it (t_u 1) "
             "the image is returned whatever the network, except for latents mediated by a conditional prior."
         ),
     )
@@ -187,7 +188,7 @@ def _of_interventions(
     real = getattr(results, f"real_{kind}")
     places = [(name, label) for name, estimates in real.items() for label in estimates]
     of_seeds = lambda intervention, name, label: [
-        getattr(seed[intervention.name], kind)[name][label] for seed in results.seeds
+        getattr(model.measured[intervention.name], kind)[name][label] for model in results.models
     ]
     rows = (
         (heading(each), *(cell(real[name][label], of_seeds(each, name, label)) for name, label in places))
@@ -199,11 +200,11 @@ def _of_interventions(
 
 def _distances(results: Results) -> Table:
     columns = {"reversibility": "Reversibility, 1 round", "change": "Change"}
-    if any(measured.error is not None for measured in results.seeds[0].values()):
+    if any(measured.error is not None for measured in results.models[0].measured.values()):
         columns |= {"error": "Error to the true counterfactual", "unchanged_error": "Error of the unchanged image"}
 
     def mean(intervention: Intervention, name: str) -> Estimate | None:
-        estimates = [getattr(seed[intervention.name], name) for seed in results.seeds]
+        estimates = [getattr(model.measured[intervention.name], name) for model in results.models]
         return None if None in estimates else mean_over_seeds(estimates)
 
     return Table(

@@ -9,7 +9,7 @@ run folder, whose `counterfactuals/` holds the images: a stopped run resumes.
 
 import dataclasses
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -21,10 +21,10 @@ from prism_jax.data.sources import morphomnist
 from prism_jax.evaluation.axioms import interventions
 from prism_jax.evaluation.axioms import measure as axioms_measure
 from prism_jax.evaluation.axioms import report as axioms_report
-from prism_jax.evaluation.axioms.generate import CounterfactualGenerator, Counterfactuals
+from prism_jax.evaluation.axioms.generate import CounterfactualGenerator
 from prism_jax.evaluation.axioms.interventions import Intervention
 from prism_jax.evaluation.axioms.measure import Evaluator
-from prism_jax.evaluation.axioms.report import Results
+from prism_jax.evaluation.axioms.report import ModelResults, Results
 from prism_jax.scm import folder, observations, predictions
 from prism_jax.scm.attributes import AttributeModel
 from prism_jax.scm.graph import Graph
@@ -96,24 +96,53 @@ def main(config: AxiomsRun) -> None:
     patients = np.asarray(data.subjects)
     evaluator = dataclasses.replace(evaluator, patients=patients)
     few = first(data, config.composition_limit)
-    generated: list[Mapping[str, Counterfactuals]] = []
-    rounds: list[Mapping[float, Mapping[int, np.ndarray]]] = []
-    for name in config.images:
-        weights = "-".join(fingerprint(each)[:12] for each in (name, config.mechanisms))
-        generator = CounterfactualGenerator(
-            image=hvae.load(name),
-            mechanisms=mechanisms,
-            config=config.counterfactual,
-            batch_size=config.batch_size,
-            seed=config.seed,
-            folder=counterfactuals_folder(config) / weights,  # of these weights only
-        )
-        generated.append({each.name: generator.generate(each, data) for each in drawn})
-        rounds.append({t_u: generator.null_cycles(few, t_u, config.cycles) for t_u in config.t_us})
-    mediates = any(hvae.load(name).config.conditional_prior for name in config.images)
-    results = results_of(evaluator, data, few, drawn, generated, rounds, mediates)
+    results = Results(
+        graph=mechanisms.graph,
+        data=data,
+        composition_images=len(few.ids),
+        interventions=drawn,
+        real_predicted=evaluator.predicted(data.images, data.attributes),
+        real_measured=evaluator.measured(data.images, data.attributes),
+        models=[of_model(name, config, mechanisms, evaluator, data, few, drawn) for name in config.images],
+        mediates=any(hvae.load(name).config.conditional_prior for name in config.images),
+    )
     page = report.save(axioms_report.report_of(results, config), config.run)
     print(f"{page}: {len(drawn)} interventions on {len(data.ids)} images", file=sys.stderr)
+
+
+def of_model(
+    name: str,
+    config: AxiomsRun,
+    mechanisms: AttributeModel,
+    evaluator: Evaluator,
+    data: Observed,
+    few: Observed,
+    drawn: Sequence[Intervention],
+) -> ModelResults:
+    """Counterfactuals and measurements of the image mechanism in the folder `name`; composition of the images `few`."""
+    weights = "-".join(fingerprint(each)[:12] for each in (name, config.mechanisms))
+    generator = CounterfactualGenerator(
+        image=hvae.load(name),
+        mechanisms=mechanisms,
+        config=config.counterfactual,
+        batch_size=config.batch_size,
+        seed=config.seed,
+        folder=counterfactuals_folder(config) / weights,  # of these weights only
+    )
+    counterfactuals = {each.name: generator.generate(each, data) for each in drawn}
+    rounds = {t_u: generator.null_cycles(few, t_u, config.cycles) for t_u in config.t_us}
+    short = dataclasses.replace(evaluator, patients=evaluator.patients[: len(few.ids)])
+    return ModelResults(
+        counterfactuals=counterfactuals,
+        measured={
+            each.name: axioms_measure.measure(evaluator, data, each, counterfactuals[each.name]) for each in drawn
+        },
+        composition={
+            (t_u, m): short.distance(images, few.images)
+            for t_u, by_round in rounds.items()
+            for m, images in by_round.items()
+        },
+    )
 
 
 def check(config: AxiomsRun) -> tuple[AttributeModel, Evaluator]:
@@ -177,39 +206,4 @@ def first(data: Observed, count: int | None) -> Observed:
         attributes={name: column[rows] for name, column in data.attributes.items()},
         ids=data.ids[rows],
         subjects=data.subjects[rows],
-    )
-
-
-def results_of(
-    evaluator: Evaluator,
-    data: Observed,
-    few: Observed,
-    drawn: Sequence[Intervention],
-    generated: Sequence[Mapping[str, Counterfactuals]],
-    rounds: Sequence[Mapping[float, Mapping[int, np.ndarray]]],
-    mediates: bool,
-) -> Results:
-    """All measurements."""
-    short = dataclasses.replace(evaluator, patients=evaluator.patients[: len(few.ids)])
-    return Results(
-        evaluator=evaluator,
-        data=data,
-        few=few,
-        interventions=drawn,
-        counterfactuals=generated,
-        real_predicted=evaluator.predicted(data.images, data.attributes),
-        real_measured=evaluator.measured(data.images, data.attributes),
-        seeds=[
-            {each.name: axioms_measure.measure(evaluator, data, each, seed[each.name]) for each in drawn}
-            for seed in generated
-        ],
-        composition=[
-            {
-                (t_u, m): short.distance(images, few.images)
-                for t_u, by_round in seed.items()
-                for m, images in by_round.items()
-            }
-            for seed in rounds
-        ],
-        mediates=mediates,
     )
