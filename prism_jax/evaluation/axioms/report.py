@@ -126,8 +126,8 @@ def _composition(results: Results) -> Table:
         ),
         note=(
             f"Mean absolute difference of {results.composition_images} images from the result of null interventions in "
-            "a row; lower is better. Without pixel noise (t_u 0) one round is the reconstruction; with all of it (t_u 1) "
-            "the image is returned whatever the network, except for latents mediated by a conditional prior."
+            "a row; lower is better. Without pixel noise (t_u 0) one round is the reconstruction; with all of it "
+            "(t_u 1) the image is returned whatever the network, except for latents mediated by a conditional prior."
         ),
     )
 
