@@ -9,10 +9,10 @@ from prism_jax.data_report.counts import Distribution
 from prism_jax.data_report.pairwise_associations import Association
 from prism_jax.data_report.survey import MAX_PAIRS, Survey
 from prism_jax.report import Column, Table
+from prism_jax.report.tables import p_value
 from prism_jax.stats.intervals import wilson
 
 MAX_ROWS = 60  # pairs of attributes in the table; report.json has all
-MIN_P = 0.001
 
 
 def tables(survey: Survey) -> Iterable[Table]:
@@ -71,9 +71,9 @@ def _association_row(pair: Association) -> tuple:
         pair.first,
         pair.second,
         pair.correlation,
-        _p(pair.p),
+        p_value(pair.p),
         pair.adjusted if pair.adjusted.count else None,
-        _p(pair.adjusted_p),
+        p_value(pair.adjusted_p),
         ", ".join(pair.adjusted_for) or None,
         verdict,
         pair.odds_ratio if pair.odds_ratio.count else None,
@@ -203,9 +203,3 @@ def _text_table(survey: Survey) -> Table:
     )
     columns = ("Split", Column(name="Images with burned-in text", unit="%"))
     return Table(title="Suspected burned-in text", columns=columns, rows=tuple(rows), note=note)
-
-
-def _p(value: float) -> str | None:
-    if np.isnan(value):
-        return None
-    return f"< {MIN_P}" if value < MIN_P else f"{value:.3f}" if value < 0.995 else "1"

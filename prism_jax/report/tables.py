@@ -7,6 +7,8 @@ import numbers
 from prism_jax.report.document import Cell, Check
 from prism_jax.stats.intervals import Estimate
 
+MIN_P = 0.001  # smaller p-values are not printed
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class CellText:
@@ -54,3 +56,10 @@ def number(value: float, unit: str = "") -> str:
         return f"{value:.2e}"
     digits = max(2 - math.floor(math.log10(abs(value))), 0) if value else 0
     return f"{value:,.{digits}f}".replace("-", "−")
+
+
+def p_value(value: float) -> str | None:
+    """A p-value or false discovery rate with three decimals, "< 0.001" below that; None for NaN, a dash in tables."""
+    if math.isnan(value):
+        return None
+    return f"< {MIN_P}" if value < MIN_P else f"{value:.3f}" if value < 0.995 else "1"

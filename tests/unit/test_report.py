@@ -12,7 +12,7 @@ from PIL import Image
 from prism_jax import atomic, report
 from prism_jax.report import charts, encoding, figures
 from prism_jax.report.films import changed_words
-from prism_jax.report.tables import cell_text, number
+from prism_jax.report.tables import cell_text, number, p_value
 from prism_jax.stats.intervals import Estimate
 
 VOID = {"meta", "img", "input", "br", "hr", "link"}
@@ -310,6 +310,13 @@ def test_changed_words_give_the_prompts_back_and_mark_the_edit():
 )
 def test_numbers_are_written_with_three_digits(value, unit, text):
     assert number(value, unit) == text
+
+
+@pytest.mark.parametrize(
+    ("value", "text"), [(8.18e-07, "< 0.001"), (0.0124, "0.012"), (0.998, "1"), (float("nan"), None)]
+)
+def test_p_values_have_three_decimals(value, text):
+    assert p_value(value) == text
 
 
 def test_nothing_measured_meets_no_target():

@@ -11,7 +11,7 @@ from prism_jax.evaluation.audit.effect_matrix import Matrix
 from prism_jax.evaluation.audit.judge_errors import Errors
 from prism_jax.evaluation.audit.relations import Direction, Side
 from prism_jax.evaluation.edited_cohort import Cases
-from prism_jax.report.tables import number
+from prism_jax.report.tables import number, p_value
 from prism_jax.stats import consensus, effects
 from prism_jax.stats.intervals import NO_ESTIMATE, Estimate
 
@@ -66,6 +66,12 @@ def signed(value: float, column: str) -> str:
         return ""
     text = f"{value * (1 if column == AGE else 100):+.1f}"
     return "0.0" if text in ("+0.0", "-0.0") else text.replace("-", "−")
+
+
+def p_text(name: str, value: float) -> str:
+    """ "p = 0.012", "q < 0.001"."""
+    text = p_value(value) or "–"
+    return f"{name} {text}" if text.startswith("<") else f"{name} = {text}"
 
 
 def moved(value: float, column: str) -> str:
@@ -249,7 +255,7 @@ def _direction(matrix: Matrix, direction: Direction, without: frozenset[str]) ->
     return (
         f"Side effects are asymmetric: {first} produces {percent(direction.shares.first)} of the effect of {second} on "
         f"its own target; conversely, {second} produces {percent(direction.shares.second)} of that of {first} "
-        f"(p = {number(direction.shares.p)})."
+        f"({p_text('p', direction.shares.p)})."
     )
 
 

@@ -235,7 +235,8 @@ def _detail(matrix: Matrix, view: str, edit: str, column: str) -> str:
     unit = "years" if column == AGE else "percentage points of probability"
     standard = matrix.size(edit, column, view, STANDARD).effect.value
     judged = _judged(matrix, view, edit, column)
-    p = "" if np.isnan(judged.q) else f" q = {judged.q:.2g}, family-wise p = {judged.family_p:.2g}."
+    p_values = [audit_narrative.p_text(*each) for each in (("q", judged.q), ("family-wise p", judged.family_p))]
+    p = "" if np.isnan(judged.q) else f" {', '.join(p_values)}."
     return (
         f"{audit_narrative.signed(effect.value, column)} {unit} (95 % interval "
         f"{audit_narrative.interval(effect, column)}; "

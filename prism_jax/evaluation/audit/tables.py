@@ -12,6 +12,7 @@ from prism_jax.evaluation.audit.masks import Inside
 from prism_jax.evaluation.audit.relations import Direction, Side, verdict
 from prism_jax.evaluation.edited_cohort import AGE, Cases
 from prism_jax.report import Column, Table
+from prism_jax.report.tables import p_value
 from prism_jax.stats import effects, power
 from prism_jax.stats.effects import EffectConfig, Effects
 from prism_jax.stats.intervals import BootstrapConfig, Estimate, bootstrap
@@ -35,9 +36,7 @@ def cells(matrix: Matrix) -> Table:
                 matrix.size(edit, column, scale=LOGIT).effect,
                 matrix.size(edit, column, scale=STANDARD).effect,
                 *agreement.values,
-                agreement.p,
-                agreement.q,
-                agreement.family_p,
+                *map(p_value, (agreement.p, agreement.q, agreement.family_p)),
                 None if excess is None else scaled(excess.effect, column),
                 *((scaled(matrix.size(edit, column, TRUTH).effect, column),) if has_truth else ()),
             )
@@ -87,7 +86,8 @@ def directions(measured: Sequence[Direction]) -> Table:
     rows = tuple(
         (
             f"{direction.first} / {direction.second}",
-            *(direction.shares and getattr(direction.shares, name) for name in ("first", "second", "difference", "p")),
+            *(direction.shares and getattr(direction.shares, name) for name in ("first", "second", "difference")),
+            direction.shares and p_value(direction.shares.p),
             direction.reason,
         )
         for direction in measured
@@ -100,7 +100,7 @@ def directions(measured: Sequence[Direction]) -> Table:
 
 def interactions(measured: Effects) -> Table:
     rows = tuple(
-        (f"{cell.edit}: {cell.column}", cell.effect, cell.standardised, cell.p, cell.q, cell.verdict)
+        (f"{cell.edit}: {cell.column}", cell.effect, cell.standardised, p_value(cell.p), p_value(cell.q), cell.verdict)
         for cell in measured.cells
     )
     columns = ("Edits: attribute", "Interaction, logits", "Standardised", "p", "q", "Verdict")
@@ -115,7 +115,16 @@ def groups(matrix: Matrix, by_group: Mapping[tuple[str, str], Sequence[Heterogen
         for group in columns:
             if group.column in matrix.wanted[edit] or matrix.is_called(edit, group.column) or group.q <= 0.05:
                 each = "; ".join(f"{name} {_short(e)}" for name, e in zip(group.groups, group.effects, strict=True))
-                rows.append((f"{edit}: {spoken(group.column)}", grouping, each, group.p, group.q, group.reason))
+                rows.append(
+                    (
+                        f"{edit}: {spoken(group.column)}",
+                        grouping,
+                        each,
+                        p_value(group.p),
+                        p_value(group.q),
+                        group.reason,
+                    )
+                )
     columns = ("Edit: attribute", "By", "Effect on logits (95 % interval; patients)", "p", "q", "Too few")
     note = (
         "p of equal effects in all subgroups (Welch), q over the attributes of an edit. Rows: targets, effects "
