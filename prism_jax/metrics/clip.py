@@ -92,10 +92,10 @@ class ClipScorer:
         return tokenize(self.tokenizer, prompts, length=self.clip.config.text.max_position_embeddings)
 
 
-def cosine(a: jax.Array, b: jax.Array, *, shortest: float = NO_CHANGE) -> jax.Array:
-    """The cosine along the last axis; 0 where either vector is shorter than `shortest`."""
+def cosine(a: jax.Array, b: jax.Array) -> jax.Array:
+    """The cosine along the last axis; 0 where either vector is shorter than `NO_CHANGE`."""
     lengths = [jnp.linalg.norm(x, axis=-1) for x in (a, b)]
-    is_short = (lengths[0] < shortest) | (lengths[1] < shortest)  # False for NaN, which thus stays NaN
+    is_short = (lengths[0] < NO_CHANGE) | (lengths[1] < NO_CHANGE)  # False for NaN, which thus stays NaN
     products = jnp.where(is_short, 1.0, lengths[0] * lengths[1])
     return jnp.where(is_short, 0.0, jnp.sum(a * b, axis=-1) / products)
 

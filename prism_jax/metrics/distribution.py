@@ -61,7 +61,7 @@ class FeatureSet:
         return FeatureSet(features=self.features[rows], patients=self.patients[rows], findings=findings)
 
 
-def compare(real: FeatureSet, generated: FeatureSet, config: DistributionConfig | None = None) -> dict[str, Estimate]:
+def compare(real: FeatureSet, generated: FeatureSet, config: DistributionConfig) -> dict[str, Estimate]:
     """`fid`, `kid`, `precision`, `recall`, `density`, `coverage`; NaN where either set has no more than k images.
 
     Counts are patients: of the generated images in all but recall and coverage, which are about the real ones. The
@@ -70,7 +70,6 @@ def compare(real: FeatureSet, generated: FeatureSet, config: DistributionConfig 
     Raises:
       ValueError: the features have different lengths.
     """
-    config = config or DistributionConfig()
     if min(len(real.features), len(generated.features)) <= config.k:
         nothing = Estimate(value=np.nan, count=len(np.unique(generated.patients)))
         return dict.fromkeys(("fid", "kid", "precision", "recall", "density", "coverage"), nothing)
@@ -90,7 +89,7 @@ def compare(real: FeatureSet, generated: FeatureSet, config: DistributionConfig 
 
 
 def compare_by_finding(
-    real: FeatureSet, generated: FeatureSet, config: DistributionConfig | None = None
+    real: FeatureSet, generated: FeatureSet, config: DistributionConfig
 ) -> dict[str, dict[str, Estimate]]:
     """`compare` of everything, under "all", and of the images with each finding that both sets name."""
     common = [name for name in real.findings if name in generated.findings]
@@ -98,7 +97,7 @@ def compare_by_finding(
     return {"all": compare(real, generated, config)} | each
 
 
-def neighbourhoods(real: np.ndarray, generated: np.ndarray, *, k: int = 5) -> dict[str, np.ndarray]:
+def neighbourhoods(real: np.ndarray, generated: np.ndarray, *, k: int) -> dict[str, np.ndarray]:
     """Per-image terms whose means are the four fractions: float64 [m] of generated and [n] of real images.
 
     `precision` [m] and `recall` [n]: does it lie within the reach (distance to the k-th neighbour) of any image of the
@@ -118,7 +117,7 @@ def neighbourhoods(real: np.ndarray, generated: np.ndarray, *, k: int = 5) -> di
     return {"precision": (hits > 0).astype(float), "recall": recall, "density": hits / k, "coverage": coverage}
 
 
-def kernel_distance(real: FeatureSet, generated: FeatureSet, config: DistributionConfig | None = None) -> Estimate:
+def kernel_distance(real: FeatureSet, generated: FeatureSet, config: DistributionConfig) -> Estimate:
     """KID: the unbiased squared MMD with the kernel (x y / d + 1)^3 (Bińkowski et al. 2018), counted in patients.
 
     It may be negative. Bootstrapped by patients of both sets; pairs of an image with itself never count, also where it
@@ -127,7 +126,6 @@ def kernel_distance(real: FeatureSet, generated: FeatureSet, config: Distributio
     Raises:
       ValueError: fewer than two images in a set, or features of different lengths.
     """
-    config = config or DistributionConfig()
     (x, x_patients), (y, y_patients) = (_thinned(side, config.kernel_rows) for side in (real, generated))
     if min(len(x), len(y)) < 2:
         raise ValueError(f"{len(x)} real and {len(y)} generated images have no KID; give 2 or more of each")

@@ -13,6 +13,8 @@ from prism_jax.metrics.distribution import FeatureSet
 from prism_jax.metrics.neighbours import nearest
 from prism_jax.stats.intervals import NO_ESTIMATE, BootstrapConfig, Estimate, proportion
 
+SUSPECT = 0.01  # quantile of held-out distances below which a generated image is suspect
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Memorisation:
@@ -52,8 +54,8 @@ class Memorisation:
         """Generated images by ascending distance, int64 [m]."""
         return np.argsort(self.distance, kind="stable")
 
-    def compute(self, *, quantile: float = 0.01, config: BootstrapConfig | None = None) -> dict[str, Estimate]:
-        """`suspects`: fraction nearer than that quantile of held-out images; the quantile is expected by chance.
+    def compute(self, *, config: BootstrapConfig | None = None) -> dict[str, Estimate]:
+        """`suspects`: fraction nearer than the nearest 1 % of held-out images; 1 % is expected by chance.
 
         `nearer`: the probability that a generated image lies nearer than a held-out one (Meehan et al. 2020; 0.5 where
         nothing is copied), bootstrapped by patients of both. Images without a training image of another patient are
@@ -67,7 +69,7 @@ class Memorisation:
         ]
         if not generated.any() or not real.any():
             return {"suspects": NO_ESTIMATE, "nearer": NO_ESTIMATE}
-        limit = np.quantile(self.held_out[real], quantile)
+        limit = np.quantile(self.held_out[real], SUSPECT)
         return {
             "suspects": proportion(
                 self.distance[generated] < limit, subjects=self.patients[generated], level=config.level

@@ -10,6 +10,8 @@ from prism_jax.stats.cluster_sums import patient_sums
 from prism_jax.stats.effects import EffectConfig, Row
 from prism_jax.stats.intervals import Estimate
 
+MIN_TARGET_Z = 2.0  # standard errors by which an edit must change its own target
+
 
 def ratio(row: Row, *, off: int, on: int, config: EffectConfig | None = None) -> Estimate:
     """Mean change of column `off` for each unit of change of column `on`, with Fieller's interval (1954).
@@ -45,16 +47,14 @@ class Asymmetry:
     p: float  # of the difference being 0
 
 
-def asymmetry(
-    of_a: Row, of_b: Row, *, a: int, b: int, config: EffectConfig | None = None, min_target_z: float = 2.0
-) -> Asymmetry:
+def asymmetry(of_a: Row, of_b: Row, *, a: int, b: int, config: EffectConfig | None = None) -> Asymmetry:
     """Compares the edit `of_a` of column `a` with the edit `of_b` of column `b`, on the same or different patients.
 
     Both changes of a ratio are of one column, so the judges' scales cancel. Patients are resampled whole, those of both
     edits together.
 
     Raises:
-      ValueError: an edit that changed its own target by less than `min_target_z` standard errors.
+      ValueError: an edit that changed its own target by less than MIN_TARGET_Z standard errors.
     """
     config = config or EffectConfig()
     names = np.unique(np.concatenate([of_a.patients, of_b.patients]))
@@ -63,7 +63,7 @@ def asymmetry(
     parts = parts[parts[:, [2, 3, 6, 7]].any(axis=1)]
     means = resample(_means, parts, config=config.bootstrap)
     for name, place in (("first", 0), ("second", 3)):
-        if not abs(means.value[place]) > min_target_z * means.standard_error[place]:
+        if not abs(means.value[place]) > MIN_TARGET_Z * means.standard_error[place]:
             size = f"{means.value[place]:.3g} ± {means.standard_error[place]:.2g}"
             raise ValueError(f"the {name} edit changed its own target by {size}, too little to divide by")
     weights = np.tile((parts[:, [2, 3]] + parts[:, [6, 7]]).sum(axis=1)[:, None], (1, 3))

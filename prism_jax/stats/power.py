@@ -9,6 +9,7 @@ from scipy import special
 from prism_jax.stats.effects import Row
 
 MAX_PATIENTS = 10_000_000  # patients
+POWER = 0.8  # of a sample size
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -60,20 +61,19 @@ def required_patients(
     *,
     images: int = 1,
     alpha: float = 0.05,
-    target_power: float = 0.8,
     cells: int = 1,
 ) -> int:
-    """The smallest number of patients, with `images` of each, with which `effect` is found with `target_power`.
+    """The smallest number of patients, with `images` of each, that detect `effect` with a power of 80 %.
 
     With `cells` tested together, `alpha` is divided by their number: the Benjamini-Hochberg threshold of a lone effect.
 
     Raises:
-      ValueError: an effect or std of 0, a power outside (alpha, 1), or more than MAX_PATIENTS patients.
+      ValueError: an effect or std of 0, an alpha of POWER or more, or more than MAX_PATIENTS patients.
     """
-    if not (effect and noise.std > 0 and alpha < target_power < 1):
-        raise ValueError(f"effect {effect} and std {noise.std} must not be 0, power {target_power} below 1")
+    if not (effect and noise.std > 0 and alpha < POWER):
+        raise ValueError(f"effect {effect} and std {noise.std} must not be 0, alpha {alpha} must be below {POWER}")
     reached = lambda patients: power(effect, patients, noise, images=images, alpha=alpha / cells)
-    patients = bisect.bisect_left(range(MAX_PATIENTS + 1), target_power, lo=2, key=reached)
+    patients = bisect.bisect_left(range(MAX_PATIENTS + 1), POWER, lo=2, key=reached)
     if patients > MAX_PATIENTS:
         raise ValueError(
             f"effect {effect:g} with std {noise.std:g} needs over {MAX_PATIENTS:,} patients; use a larger effect"

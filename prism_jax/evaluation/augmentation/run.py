@@ -73,7 +73,10 @@ def main(config: AugmentationRun) -> None:
         augmentation_trainings.train(training, f"{i + 1} of {len(planned)}")
     study = evaluate(config, planned)
     page = augmentation_report.report_of(study, cases, true_images(config), config.shown)
-    page = dataclasses.replace(page, tables=(*page.tables, *judged(config)))
+    if config.judge is not None:
+        folders, findings = {REAL: Path(config.cohort.data)} | sets(config), (config.target, config.companion)
+        table = augmentation_report.label_agreement(folders, config.judge, findings, config.batch_size)
+        page = dataclasses.replace(page, tables=(*page.tables, table))
     print(f"{report.save(page, config.run)}: {'; '.join(' '.join(line) for line in page.headline)}", file=sys.stderr)
 
 
@@ -181,15 +184,6 @@ def evaluate(config: AugmentationRun, finished: list[Training]) -> Study:
         counts={arm: augmentation_report.counts_of(folder, *names) for arm, folder in folders.items()},
         bootstrap=config.bootstrap,
     )
-
-
-def judged(config: AugmentationRun) -> tuple[report.Table, ...]:
-    """Agreement of the judge with the labels of every arm; nothing without a judge."""
-    if config.judge is None:
-        return ()
-    folders = {REAL: Path(config.cohort.data)} | sets(config)
-    findings = (config.target, config.companion)
-    return (augmentation_report.label_agreement(folders, config.judge, findings, config.batch_size),)
 
 
 def true_images(config: AugmentationRun) -> list[np.ndarray]:
