@@ -21,6 +21,7 @@ from prism_jax.evaluation.augmentation import report as augmentation_report
 from prism_jax.evaluation.augmentation import run as augmentation
 from prism_jax.evaluation.augmentation import trainings as augmentation_trainings
 from prism_jax.evaluation.augmentation.datasets import Entry
+from prism_jax.evaluation.augmentation.estimates import PATIENTS, SEEDS
 from prism_jax.evaluation.augmentation.report import Study
 from prism_jax.evaluation.augmentation.run import AugmentationRun
 from prism_jax.evaluation.augmentation.test_sets import StudyTestImages, StudyTestSet, group_counts, numbers
@@ -111,9 +112,9 @@ def test_an_arm_against_itself_differs_by_nothing():
     test_images = held_out(draw)
     seeds = [probabilities(test_images, draw, 0.5) for _ in range(3)]
     for measure in augmentation_estimates.MEASURES.values():
-        over = augmentation_estimates.over_patients(measure, test_images, seeds, seeds, config=FEW)
+        over = augmentation_estimates.estimate(measure, test_images, seeds, seeds, over=PATIENTS, config=FEW)
         assert (over.value, over.low, over.high, over.count) == (0, 0, 0, 400)
-        assert augmentation_estimates.over_seeds(measure, test_images, seeds, seeds, level=0.95).high == 0
+        assert augmentation_estimates.estimate(measure, test_images, seeds, seeds, over=SEEDS, config=FEW).high == 0
 
 
 def test_a_shortcut_costs_the_groups_where_it_misleads():
@@ -123,11 +124,11 @@ def test_a_shortcut_costs_the_groups_where_it_misleads():
     found = augmentation_estimates.by_group(test_images, seeds, config=FEW)
     np.testing.assert_allclose([e.value for e in found], [1, 0.6, 0.6, 1], atol=0.05)
     worst = augmentation_estimates.MEASURES[augmentation_estimates.WORST]
-    whole = augmentation_estimates.over_patients(worst, test_images, seeds, config=FEW)
+    whole = augmentation_estimates.estimate(worst, test_images, seeds, over=PATIENTS, config=FEW)
     assert whole.value <= min(e.value for e in found) + 1e-9
     assert whole.low < whole.value < whole.high
     fair = [probabilities(test_images, draw, 0.0)] * 3
-    gain = augmentation_estimates.over_patients(worst, test_images, fair, seeds, config=FEW)
+    gain = augmentation_estimates.estimate(worst, test_images, fair, seeds, over=PATIENTS, config=FEW)
     np.testing.assert_allclose(gain.value, 1 - whole.value)
 
 
@@ -136,7 +137,9 @@ def test_the_interval_over_seeds_is_that_of_a_paired_t_test():
     test_images = held_out(draw)
     one, two = ([probabilities(test_images, draw, share) for _ in range(4)] for share in (0.2, 0.3))
     area = augmentation_estimates.MEASURES["auroc"]
-    found = augmentation_estimates.over_seeds(area, test_images, one, two, level=0.9)
+    found = augmentation_estimates.estimate(
+        area, test_images, one, two, over=SEEDS, config=dataclasses.replace(FEW, level=0.9)
+    )
     values = [[classification.auroc(column, test_images.labels) for column in arm] for arm in (one, two)]
     expected = stats.ttest_rel(*values).confidence_interval(0.9)
     np.testing.assert_allclose((found.low, found.high), (expected.low, expected.high))
@@ -148,8 +151,8 @@ def test_a_patient_of_whom_a_finding_is_not_known_is_not_counted():
     test_images = held_out(draw)
     groups = np.where(np.arange(400) < 100, np.nan, test_images.groups)
     some = dataclasses.replace(test_images, groups=groups)
-    found = augmentation_estimates.over_patients(
-        augmentation_estimates.MEASURES["accuracy"], some, [probabilities(some, draw, 0.1)], config=FEW
+    found = augmentation_estimates.estimate(
+        augmentation_estimates.MEASURES["accuracy"], some, [probabilities(some, draw, 0.1)], over=PATIENTS, config=FEW
     )
     assert found.count == 300
 

@@ -21,51 +21,38 @@ MEASURES: Mapping[str, Measure] = {
     "worst_group_accuracy": classification.worst_group_accuracy,
 }
 WORST = "worst_group_accuracy"
+PATIENTS, SEEDS = "over patients", "over seeds"
 
 
-def over_patients(
+def estimate(
     measure: Measure,
     test_images: StudyTestImages,
     plus: Sequence[np.ndarray],
     minus: Sequence[np.ndarray] = (),
     *,
+    over: str,
     config: BootstrapConfig,
 ) -> Estimate:
-    """Mean over seeds of the measure, with the interval of a bootstrap over patients.
+    """Mean over seeds of the measure, with an interval over PATIENTS (bootstrap) or SEEDS (Student's t, paired).
+
+    Over SEEDS `count` is that of seeds, and bounds are NaN where there is one.
 
     Args:
       plus: probabilities float64 [n] of each seed.
       minus: those of another arm, whose mean is subtracted; patients are resampled for both together.
     """
-    count = len(plus)
+    labels, groups, count = test_images.labels, test_images.groups, len(plus)
+    values_of = lambda labels, groups, *columns: np.array([measure(column, labels, groups) for column in columns])
+    if over == SEEDS:
+        labelled = ~np.isnan(labels + groups)
+        values = values_of(*(column[labelled] for column in (labels, groups, *plus, *minus)))
+        return student_t_mean(values[:count] - values[count:] if minus else values, level=config.level)
 
-    def statistic(labels: np.ndarray, groups: np.ndarray, *probabilities: np.ndarray) -> float:
-        values = [measure(column, labels, groups) for column in probabilities]
+    def statistic(*columns: np.ndarray) -> float:
+        values = values_of(*columns)
         return float(np.mean(values[:count])) - (float(np.mean(values[count:])) if minus else 0.0)
 
-    return bootstrap(
-        statistic, test_images.labels, test_images.groups, *plus, *minus, subjects=test_images.patients, config=config
-    )
-
-
-def over_seeds(
-    measure: Measure,
-    test_images: StudyTestImages,
-    plus: Sequence[np.ndarray],
-    minus: Sequence[np.ndarray] = (),
-    *,
-    level: float,
-) -> Estimate:
-    """The same mean with Student's interval over seeds, paired where two arms are compared.
-
-    `count` are seeds; NaN bounds where there is one.
-    """
-    labelled = ~np.isnan(test_images.labels + test_images.groups)
-    of = lambda column: measure(column[labelled], test_images.labels[labelled], test_images.groups[labelled])
-    values = np.array([of(column) for column in plus])
-    if minus:
-        values = values - np.array([of(column) for column in minus])
-    return student_t_mean(values, level=level)
+    return bootstrap(statistic, labels, groups, *plus, *minus, subjects=test_images.patients, config=config)
 
 
 def by_group(test_images: StudyTestImages, plus: Sequence[np.ndarray], *, config: BootstrapConfig) -> list[Estimate]:

@@ -14,6 +14,7 @@ from prism_jax.data.captions.templates import PLAIN
 from prism_jax.data.loading import pipeline
 from prism_jax.evaluation import subjects
 from prism_jax.evaluation.augmentation import estimates as augmentation_estimates
+from prism_jax.evaluation.augmentation.estimates import PATIENTS, SEEDS
 from prism_jax.evaluation.augmentation.test_sets import StudyTestImages, StudyTestSet, group_counts, group_names
 from prism_jax.evaluation.augmentation.trainings import ARMS, COUNTERFACTUALS, REAL, SAMPLES, TRUTH, probability
 from prism_jax.evaluation.edited_cohort import Cases
@@ -32,7 +33,6 @@ IMAGES = {
     COUNTERFACTUALS: "counterfactuals",
     TRUTH: "true counterfactuals",
 }
-PATIENTS, SEEDS = "over patients", "over seeds"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -62,10 +62,9 @@ class Study:
         self, measure: str, test: StudyTestImages, kind: str, *arms: str, seeds: Sequence[int] = ()
     ) -> Estimate:
         """A measure of one arm, or of the first minus the second, mean over seeds, with an interval of this kind."""
-        compute, columns = augmentation_estimates.MEASURES[measure], [self.of(arm, test, seeds) for arm in arms]
-        if kind == SEEDS:
-            return augmentation_estimates.over_seeds(compute, test, *columns, level=self.bootstrap.level)
-        return augmentation_estimates.over_patients(compute, test, *columns, config=self.bootstrap)
+        columns = [self.of(arm, test, seeds) for arm in arms]
+        compute = augmentation_estimates.MEASURES[measure]
+        return augmentation_estimates.estimate(compute, test, *columns, over=kind, config=self.bootstrap)
 
 
 def report_of(study: Study, cases: Cases, truth: Sequence[np.ndarray], shown: int) -> report.Report:
