@@ -50,10 +50,6 @@ class Memorisation:
             held_out_patients=held_out.patients,
         )
 
-    def nearest_first(self) -> np.ndarray:
-        """Generated images by ascending distance, int64 [m]."""
-        return np.argsort(self.distance, kind="stable")
-
     def compute(self, *, config: BootstrapConfig | None = None) -> dict[str, Estimate]:
         """`suspects`: fraction nearer than the nearest 1 % of held-out images; 1 % is expected by chance.
 

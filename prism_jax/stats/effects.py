@@ -191,8 +191,8 @@ def _p_values(sums: PatientSums, families: np.ndarray, counted: np.ndarray, conf
         if len(cells):
             changes = sums.columns(cells)
             changes = changes.changes[changes.images.any(axis=1)]
-            tests = sign_flip_test(changes, config.sign_flips)
-            p_values[:, cells] = tests.p, benjamini_hochberg(tests.p), tests.family_p
+            p, family_p = sign_flip_test(changes, config.sign_flips)
+            p_values[:, cells] = p, benjamini_hochberg(p), family_p
     return p_values
 
 

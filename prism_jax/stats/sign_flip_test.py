@@ -34,16 +34,10 @@ class SignFlipConfig:
             raise ValueError(f"num_permutations must be 100 or more, got {count}: p is at least {1 / (count + 1):.2g}")
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class SignFlipPValues:
-    """Two-sided p-values of c cells."""
+def sign_flip_test(sums: np.ndarray, config: SignFlipConfig | None = None) -> tuple[np.ndarray, np.ndarray]:
+    """(p [c] of each cell alone, family-wise p [c]), two-sided, of `sums` float [P, c].
 
-    p: np.ndarray  # [c] of each cell alone
-    family_p: np.ndarray  # [c] adjusted for the family-wise error rate
-
-
-def sign_flip_test(sums: np.ndarray, config: SignFlipConfig | None = None) -> SignFlipPValues:
-    """P-values of `sums` float [P, c], the sum of the changes of each patient in each cell; 0 where not measured.
+    `sums` are the sums of the changes of each patient in each cell, 0 where not measured.
 
     Exact when all 2^P patterns are enumerated; else the observed pattern counts as one of those drawn (Phipson & Smyth
     2010), so no p-value is below 1 / (num_permutations + 1). A cell in which nothing changed has p-value 1.
@@ -67,7 +61,7 @@ def sign_flip_test(sums: np.ndarray, config: SignFlipConfig | None = None) -> Si
     p, family = np.empty(len(observed)), np.empty(len(observed))
     p[order] = (alone + extra) / (tried + extra)
     family[order] = np.maximum.accumulate((highest + extra) / (tried + extra))
-    return SignFlipPValues(p=p, family_p=family)
+    return p, family
 
 
 def benjamini_hochberg(p: np.ndarray) -> np.ndarray:

@@ -28,7 +28,7 @@ def test_copies_are_found_first_with_what_they_copy():
     fresh = RNG.normal(size=(50, 8))
     fresh[7] = TRAINING.features[31] + 0.01
     checked = Memorisation.of(generated=made(fresh, "g"), held_out=HELD_OUT, training=TRAINING)
-    assert checked.nearest_first()[0] == 7
+    assert np.argmin(checked.distance) == 7
     assert checked.neighbour[7] == 31
     assert checked.ratio[7] < 0.1 < checked.ratio[8]
     copies = Memorisation.of(

@@ -16,8 +16,7 @@ def sums() -> np.ndarray:
 
 
 def test_few_patients_give_the_exact_p_value_of_scipy(sums):
-    found = sign_flip_test(sums)
-    for values, p in zip(sums.T, found.p, strict=True):
+    for values, p in zip(sums.T, sign_flip_test(sums)[0], strict=True):
         theirs = stats.permutation_test((values,), np.sum, permutation_type="samples", n_resamples=np.inf)
         assert p == pytest.approx(theirs.pvalue)
 
@@ -31,28 +30,28 @@ def test_family_wise_p_values_are_those_of_a_step_down_by_hand(sums):
         highest = turned[:, order[place:]].max(axis=1)
         least = max(least, np.mean(highest >= turned[0, cell] - 1e-12))
         by_hand[cell] = least
-    assert sign_flip_test(sums).family_p == pytest.approx(by_hand)
-    assert (sign_flip_test(sums).family_p >= sign_flip_test(sums).p).all()
+    assert sign_flip_test(sums)[1] == pytest.approx(by_hand)
+    assert (sign_flip_test(sums)[1] >= sign_flip_test(sums)[0]).all()
 
 
 def test_random_signs_come_near_the_exact_p_values(sums):
-    exact, drawn = (
+    (exact, _), (drawn, _) = (
         sign_flip_test(sums, SignFlipConfig(num_permutations=1000)),
         sign_flip_test(sums, SignFlipConfig(num_permutations=200)),
     )
-    assert drawn.p == pytest.approx(exact.p, abs=0.12)
-    assert drawn.p.min() >= 1 / 201
+    assert drawn == pytest.approx(exact, abs=0.12)
+    assert drawn.min() >= 1 / 201
 
 
 def test_a_cell_in_which_nothing_changed_is_no_effect(sums):
-    found = sign_flip_test(np.concatenate([sums, np.zeros((9, 1))], axis=1))
-    assert (found.p[-1], found.family_p[-1]) == (1, 1)
-    assert found.family_p[:-1] == pytest.approx(sign_flip_test(sums).family_p)
+    p, family_p = sign_flip_test(np.concatenate([sums, np.zeros((9, 1))], axis=1))
+    assert (p[-1], family_p[-1]) == (1, 1)
+    assert family_p[:-1] == pytest.approx(sign_flip_test(sums)[1])
 
 
 def test_neither_scale_nor_direction_changes_a_p_value(sums):
-    scaled = sign_flip_test(sums * np.array([-1, 2, -300, 1, 0.1]))
-    assert scaled.family_p == pytest.approx(sign_flip_test(sums).family_p)
+    _, scaled = sign_flip_test(sums * np.array([-1, 2, -300, 1, 0.1]))
+    assert scaled == pytest.approx(sign_flip_test(sums)[1])
 
 
 def test_q_values_are_benjamini_and_hochberg_s_and_leave_out_what_is_unknown():

@@ -55,9 +55,8 @@ def amount(value: float, column: str) -> str:
 
 
 def interval(estimate: Estimate, column: str) -> str:
-    """Interval in percentage points, or years; clipped to ±100 points, which intervals of few patients can exceed."""
-    low, high = (estimate.low, estimate.high) if column == AGE else np.clip((estimate.low, estimate.high), -1, 1)
-    return f"{signed(low, column)} to {signed(high, column)}"
+    """Interval in percentage points, or years."""
+    return f"{signed(estimate.low, column)} to {signed(estimate.high, column)}"
 
 
 def signed(value: float, column: str) -> str:

@@ -124,7 +124,7 @@ def report_of(
             ),
             metrics={"distance": f"{copied.distance[i]:.3g}"},
         )
-        for i in copied.nearest_first()[: config.shown // 2]
+        for i in np.argsort(copied.distance, kind="stable")[: config.shown // 2]
         if np.isfinite(copied.distance[i])
     ]
     fid: Estimate = tables_of_run[0].rows[1][1]
