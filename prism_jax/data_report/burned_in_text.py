@@ -4,6 +4,7 @@ A detection is bright, thin, sharp-edged and of the size of a letter. Bones are 
 metal near the border can be false positives; dark text, small print and text in the middle are not detected.
 """
 
+import functools
 from typing import NamedTuple
 
 import numpy as np
@@ -69,17 +70,8 @@ def _opened(grey: np.ndarray) -> np.ndarray:
     for extreme in (np.minimum, np.maximum):
         grey = np.pad(grey, STROKE // 2, mode="edge")
         for _ in range(2):  # along both axes
-            grey = _slid(grey, extreme).T
-    return grey
-
-
-def _slid(grey: np.ndarray, extreme: np.ufunc) -> np.ndarray:
-    """Running extreme over STROKE neighbours along the first axis, [n - STROKE + 1, w], by doubling."""
-    reach = 1
-    while reach < STROKE:
-        step = min(reach, STROKE - reach)
-        grey = extreme(grey[:-step], grey[step:])
-        reach += step
+            shifted = (grey[start : len(grey) - STROKE + 1 + start] for start in range(STROKE))
+            grey = functools.reduce(extreme, shifted).T
     return grey
 
 

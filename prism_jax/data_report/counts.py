@@ -115,14 +115,14 @@ def distributions(images: Sequence[ImageRecord]) -> tuple[Distribution, ...]:
     )
 
 
-def finding_counts(images: Sequence[ImageRecord], coding: variables.Coding) -> tuple[FindingCount, ...]:
+def finding_counts(images: Sequence[ImageRecord], code: variables.Code) -> tuple[FindingCount, ...]:
     """Counts of all findings, the commonest first."""
     attributes = [image.attributes for image in images]
     owners, splits = scan.patients(list(images)), np.array([image.split for image in images])
     findings = []
     for name in variables.findings(attributes):
         states = Counter(each.findings.get(name, UNKNOWN) for each in attributes)
-        values = np.array([coding.value(each, name) for each in attributes])
+        values = np.array([code(each, name) for each in attributes])
         is_known = ~np.isnan(values)
         prevalence = lambda rows, values=values, is_known=is_known: associations.clustered_proportion(
             values[rows & is_known] == 1, owners[rows & is_known]

@@ -58,25 +58,20 @@ def drawn(images: Sequence[ImageRecord], count: int, *, seed: int = 0) -> list[I
     firsts = list({image.patient or image.id: image for image in reversed(order)}.values())
     ids = {image.id for image in firsts}
     others = [image for image in order if image.id not in ids]
-    return [*_in_turn(firsts), *_in_turn(others)][:count]
-
-
-def _in_turn(images: Sequence[ImageRecord]) -> list[ImageRecord]:
     present = lambda image: frozenset(name for name, state in image.attributes.findings.items() if state)
-    by_source = [_alternate(_grouped(own, present)) for own in _grouped(images, lambda image: image.source)]
-    return _alternate(by_source)
+    keys = (lambda image: image.source), present
+    return [*_in_turn(firsts, *keys), *_in_turn(others, *keys)][:count]
 
 
-def _grouped(images: Sequence[ImageRecord], key: Callable[[ImageRecord], Hashable]) -> list[list[ImageRecord]]:
+def _in_turn(images: Sequence[ImageRecord], *keys: Callable[[ImageRecord], Hashable]) -> list[ImageRecord]:
+    """The images, those of each value of the first key in turn, within one value by the other keys."""
+    if not keys:
+        return list(images)
     groups: dict[Hashable, list[ImageRecord]] = {}
     for image in images:
-        groups.setdefault(key(image), []).append(image)
-    return list(groups.values())
-
-
-def _alternate(groups: Sequence[Sequence[ImageRecord]]) -> list[ImageRecord]:
-    """The first of each group, then the second of each."""
-    return [image for turn in itertools.zip_longest(*groups) for image in turn if image is not None]
+        groups.setdefault(keys[0](image), []).append(image)
+    turns = itertools.zip_longest(*(_in_turn(group, *keys[1:]) for group in groups.values()))
+    return [image for turn in turns for image in turn if image is not None]
 
 
 def _with_text_boxes(example: schema.Example) -> report.Sample:

@@ -15,6 +15,7 @@ import numpy as np
 
 from prism_jax import json_codec
 from prism_jax.data.captions.phrases import spoken
+from prism_jax.data.schema import Attributes
 from prism_jax.data_report import counts, duplicates, pairwise_associations, scan, variables
 from prism_jax.data_report.pairwise_associations import Association
 from prism_jax.data_report.scan import ImageRecord
@@ -39,7 +40,7 @@ class SurveyConfig:
     """Settings of a survey."""
 
     uncertain: Literal["unknown", "absent", "present"] = "unknown"  # uncertain findings count as this
-    unmentioned: Literal["unknown", "absent"] = "unknown"  # unmentioned findings count as this
+    unmentioned: Literal["unknown", "absent"] = "unknown"  # the same for unmentioned ones; "absent" suits mined labels
     level: float = 0.95  # of intervals; significant is a Holm-corrected p of at most 1 - level
     min_patients: int = 10  # with each value of both attributes; pairs with fewer are not compared
     adjust: tuple[Literal["view", "age", "sex"], ...] = ("view", "age", "sex")  # covariates
@@ -58,10 +59,11 @@ class SurveyConfig:
         if unknown := sorted(set(self.adjust) - {"view", "age", "sex"}):
             raise ValueError(f"cannot adjust for {', '.join(unknown)}; adjust for any of view, age, sex")
 
-    @property
-    def coding(self) -> variables.Coding:
-        """Coding of findings in associations."""
-        return variables.Coding(uncertain=self.uncertain, unmentioned=self.unmentioned)
+    def code(self, attributes: Attributes, finding: str) -> float:
+        """A finding in associations: 1 present, 0 absent, NaN unknown."""
+        states = {True: "present", False: "absent", None: self.uncertain}
+        state = states[attributes.findings[finding]] if finding in attributes.findings else self.unmentioned
+        return {"present": 1.0, "absent": 0.0, "unknown": np.nan}[state]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -123,7 +125,7 @@ def survey(folder: str | Path, config: SurveyConfig | None = None) -> tuple[Surv
     config = config or SurveyConfig()
     images = scan.scan(folder, threads=config.threads)
     attributes = [image.attributes for image in images]
-    columns = variables.variables(attributes, np.array([image.text_boxes > 0 for image in images]), config.coding)
+    columns = variables.variables(attributes, np.array([image.text_boxes > 0 for image in images]), config.code)
     associations = pairwise_associations.measure_all(
         columns,
         variables.covariates(attributes, min_images=config.min_patients),
@@ -142,7 +144,7 @@ def survey(folder: str | Path, config: SurveyConfig | None = None) -> tuple[Surv
         shared_patients=counts.shared_patients(images),
         completeness=counts.completeness(images),
         distributions=counts.distributions(images),
-        findings=counts.finding_counts(images, config.coding),
+        findings=counts.finding_counts(images, config.code),
         associations=associations,
         duplicates=near,
         has_more_duplicates=has_more,

@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Literal
 
 import numpy as np
@@ -10,23 +10,8 @@ import numpy as np
 from prism_jax.data.schema import Attributes
 
 AGE, BURNED_IN_TEXT = "age", "burned-in text"
+Code = Callable[[Attributes, str], float]  # of a finding, see `SurveyConfig.code`
 Kind = Literal["finding", "view", "sex", "race", "age", "burned-in text"]
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Coding:
-    """Coding of uncertain and unmentioned findings; unknown by default."""
-
-    uncertain: Literal["unknown", "absent", "present"] = "unknown"
-    unmentioned: Literal["unknown", "absent"] = "unknown"  # "absent" suits labels mined from reports
-
-    def value(self, attributes: Attributes, finding: str) -> float:
-        """1 present, 0 absent, NaN unknown."""
-        state = self.unmentioned
-        if finding in attributes.findings:
-            is_present = attributes.findings[finding]
-            state = self.uncertain if is_present is None else ("present" if is_present else "absent")
-        return {"present": 1.0, "absent": 0.0, "unknown": np.nan}[state]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -48,14 +33,14 @@ def findings(attributes: Sequence[Attributes]) -> tuple[str, ...]:
     return tuple(sorted({name for each in attributes for name in each.findings}))
 
 
-def variables(attributes: Sequence[Attributes], has_text: np.ndarray | None, coding: Coding) -> tuple[Variable, ...]:
+def variables(attributes: Sequence[Attributes], has_text: np.ndarray | None, code: Code) -> tuple[Variable, ...]:
     """Columns of findings, then views, sex, race, age, and burned-in text (`has_text` bool [n], None: not detected).
 
     Each view and race is a column of its own against all others; if there are only two, the first by alphabet is.
     """
     column = lambda values: np.array(list(values), np.float64)
     columns = [
-        Variable(name=name, kind="finding", values=column(coding.value(each, name) for each in attributes))
+        Variable(name=name, kind="finding", values=column(code(each, name) for each in attributes))
         for name in findings(attributes)
     ]
     for kind in ("view", "sex", "race"):

@@ -309,7 +309,7 @@ def survey_of(linked: bool) -> Survey:
     known = [
         Attributes(findings={"Enlarged_Heart": bool(a), "Pacer": bool(b)}) for a, b in zip(heart, device, strict=True)
     ]
-    columns = variables.variables(known, None, variables.Coding())
+    columns = variables.variables(known, None, SurveyConfig().code)
     found = pairwise_associations.measure_all(columns, variables.covariates(known, min_images=10), np.arange(400))
     empty = dict.fromkeys(("splits", "completeness", "distributions", "findings", "duplicates", "burned_in_text"), ())
     return Survey(data="data", built={}, config=SurveyConfig(), shared_patients=0, associations=found,

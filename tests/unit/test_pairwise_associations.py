@@ -12,7 +12,6 @@ from prism_jax.data.schema import Attributes
 from prism_jax.data.sources import phantom as sources_phantom
 from prism_jax.data_report import pairwise_associations, variables
 from prism_jax.data_report.survey import SurveyConfig
-from prism_jax.data_report.variables import Coding
 from tests import interventions
 
 SUBJECTS = 2000
@@ -20,7 +19,7 @@ SUBJECTS = 2000
 
 def of(attributes: list[Attributes], patients: np.ndarray | None = None, **config) -> dict:
     """The associations of images with these attributes, by pair of names."""
-    columns = variables.variables(attributes, None, Coding())
+    columns = variables.variables(attributes, None, SurveyConfig().code)
     adjusters = variables.covariates(attributes, min_images=10)
     patients = np.arange(len(attributes)) if patients is None else patients
     found = pairwise_associations.measure_all(columns, adjusters, patients, **config)
@@ -110,24 +109,24 @@ def test_a_false_link_among_all_pairs_is_as_rare_as_stated():
 @pytest.mark.parametrize(
     ("coding", "values"),
     [
-        (Coding(), [1, 0, np.nan, np.nan]),
-        (Coding(uncertain="present"), [1, 0, 1, np.nan]),
-        (Coding(uncertain="absent", unmentioned="absent"), [1, 0, 0, 0]),
+        (SurveyConfig(), [1, 0, np.nan, np.nan]),
+        (SurveyConfig(uncertain="present"), [1, 0, 1, np.nan]),
+        (SurveyConfig(uncertain="absent", unmentioned="absent"), [1, 0, 0, 0]),
     ],
 )
 def test_uncertain_and_unmentioned_count_as_the_coding_says(coding, values):
     attributes = [Attributes(findings=findings) for findings in ({"a": True}, {"a": False}, {"a": None}, {})]
-    assert [coding.value(one, "a") for one in attributes] == pytest.approx(values, nan_ok=True)
+    assert [coding.code(one, "a") for one in attributes] == pytest.approx(values, nan_ok=True)
 
 
 def test_views_and_sexes_that_exclude_each_other_are_not_compared():
     attributes = [Attributes(view=view, sex=sex) for view in ("AP", "PA", "AP Supine") for sex in ("M", "F")]
-    columns = variables.variables(attributes, np.ones(6, bool), Coding())
+    columns = variables.variables(attributes, np.ones(6, bool), SurveyConfig().code)
     assert [one.name for one in columns] == ["view AP", "view AP Supine", "view PA", "sex M", "age", "burned-in text"]
     named = {(first.name, second.name) for first, second in pairwise_associations.pairs(columns)}
     assert ("view AP", "view PA") not in named
     assert ("view AP", "sex M") in named
-    two = variables.variables(attributes[:4], None, Coding())
+    two = variables.variables(attributes[:4], None, SurveyConfig().code)
     assert [one.name for one in two] == ["view AP", "sex M", "age"]
 
 

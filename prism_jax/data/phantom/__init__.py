@@ -8,7 +8,7 @@ from prism_jax.data.phantom.equations import (
     check_intervention,
     exogenous,
 )
-from prism_jax.data.phantom.generate import Subjects, change_mask, effect_mask, generate, truth
+from prism_jax.data.phantom.generate import Subjects, change_mask, effect_mask, generate
 from prism_jax.data.phantom.geometry import cardiothoracic_ratio
 from prism_jax.data.phantom.render import finish, render
 
@@ -26,5 +26,4 @@ __all__ = [
     "finish",
     "generate",
     "render",
-    "truth",
 ]

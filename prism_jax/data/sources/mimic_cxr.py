@@ -107,10 +107,8 @@ def _findings(source: str | Path, config: MimicConfig) -> dict[str, dict[str, bo
 
 def _splits(source: str | Path) -> dict[str, str]:
     file, table = tables.load(source, SPLITS, ("dicom_id", "split"))
-    unknown = {cells["split"] for cells in table.rows} - OFFICIAL.keys()
-    if unknown:
-        raise ValueError(f"{file.name} has the split {', '.join(sorted(unknown))}; expected are {', '.join(OFFICIAL)}")
-    return {cells["dicom_id"]: OFFICIAL[cells["split"]] for cells in table.rows}
+    parse = lambda index, cells: (cells["dicom_id"], tables.choice("split", cells["split"], OFFICIAL))
+    return dict(tables.parse_rows(file, table, parse))
 
 
 def _texts(source: str | Path, config: MimicConfig) -> dict[str, str]:
