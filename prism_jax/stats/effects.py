@@ -207,7 +207,10 @@ def _cell(
 ) -> Cell:
     p, q, family_p = (float(value) for value in p_values)
     controlled = q if config.control == "fdr" else family_p
-    verdict = _verdict(controlled <= config.alpha, _is_within(size["within"], config.margin))
+    is_equivalent = _is_within(size["within"], config.margin)
+    verdict = NO_EFFECT if is_equivalent else INCONCLUSIVE
+    if controlled <= config.alpha:
+        verdict = NEGLIGIBLE if is_equivalent else EFFECT
     return Cell(
         edit=place[0],
         column=place[1],
@@ -226,12 +229,6 @@ def _cell(
 
 def _is_within(interval: Estimate, margin: float) -> bool:
     return bool(-margin < interval.low and interval.high < margin)
-
-
-def _verdict(is_significant: bool, is_equivalent: bool) -> Verdict:
-    if is_significant:
-        return NEGLIGIBLE if is_equivalent else EFFECT
-    return NO_EFFECT if is_equivalent else INCONCLUSIVE
 
 
 def _too_few(patients: int, effective: float, config: EffectConfig) -> str:

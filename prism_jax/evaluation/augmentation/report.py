@@ -1,7 +1,6 @@
 """The report of a study: tables of estimates, and examples of added images."""
 
 import dataclasses
-import itertools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -69,7 +68,9 @@ class Study:
 
 def report_of(study: Study, cases: Cases, truth: Sequence[np.ndarray], shown: int) -> report.Report:
     """The study as a report. `truth` are the true counterfactuals of `cases`, none for real data."""
-    tables = [of_test(study, *test) for test in zip(study.tests, study.test_images, strict=True)]
+    tables = []
+    for test, images in zip(study.tests, study.test_images, strict=True):
+        tables += [arms_table(study, images), differences_table(study, test, images), groups_table(study, images)]
     return report.Report(
         title=study.title,
         summary=summary(study),
@@ -82,7 +83,7 @@ def report_of(study: Study, cases: Cases, truth: Sequence[np.ndarray], shown: in
         strips=strips(cases, truth, shown),
         samples=samples(study, shown),
         charts=(added_chart(study),),
-        tables=(*itertools.chain(*tables), seeds_table(study)),
+        tables=(*tables, seeds_table(study)),
     )
 
 
@@ -105,11 +106,6 @@ def headline(study: Study) -> tuple[tuple[str, str], ...]:
         text += f" ({100 * gain.low:+.1f} to {100 * gain.high:+.1f} over patients)"
         lines.append((f"{100 * gain.value:+.1f}".replace("-", "−"), text))
     return tuple(lines)
-
-
-def of_test(study: Study, test: StudyTestSet, test_images: StudyTestImages) -> tuple[report.Table, ...]:
-    """Three tables of one test set: arms, differences, groups."""
-    return arms_table(study, test_images), differences_table(study, test, test_images), groups_table(study, test_images)
 
 
 def arms_table(study: Study, test_images: StudyTestImages) -> report.Table:
