@@ -47,7 +47,8 @@ def detect(pixels: np.ndarray) -> tuple[TextBox, ...]:
     boxes = []
     for number, frame in enumerate(ndimage.find_objects(pieces), 1):
         rows, columns = frame
-        if _near_border(rows, columns, height, width) and _is_letter(image, pieces, frame, number):
+        nearest = min(rows.start, columns.start, height - rows.stop, width - columns.stop)
+        if nearest < BORDER * min(height, width) and _is_letter(image, pieces, frame, number):
             boxes.append(
                 TextBox(rows.start / height, columns.start / width, rows.stop / height, columns.stop / width),
             )
@@ -73,11 +74,6 @@ def _opened(grey: np.ndarray) -> np.ndarray:
             shifted = (grey[start : len(grey) - STROKE + 1 + start] for start in range(STROKE))
             grey = functools.reduce(extreme, shifted).T
     return grey
-
-
-def _near_border(rows: slice, columns: slice, height: int, width: int) -> bool:
-    nearest = min(rows.start, columns.start, height - rows.stop, width - columns.stop)
-    return nearest < BORDER * min(height, width)
 
 
 def _is_letter(image: np.ndarray, pieces: np.ndarray, frame: tuple[slice, slice], number: int) -> bool:

@@ -228,7 +228,7 @@ def test_a_yes_no_column_becomes_a_finding(tmp_path, cell, state):
             "row 2 .*unknown finding 'Blob'; use Edema, Mass",
         ),
         ({"findings": "No Finding;Mass"}, {}, "'No Finding' stands beside Mass"),
-        ({"sex": "x"}, {}, "row 2 .*sex must be .*got 'x'"),
+        ({"sex": "x"}, {}, "row 2 .*sex 'x' is none of m, male, f, female, blank"),
         ({"age": "old"}, {}, "row 2 .*age must be a number of years, got 'old'"),
         ({"age": "-3"}, {}, "row 2 .*age must be .*got -3"),
         ({"patient": ""}, {}, "row 2 .*patient '' does not match"),

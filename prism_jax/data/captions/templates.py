@@ -244,9 +244,5 @@ def read(text: str, templates: Sequence[Template] = KNOWN) -> tuple[Template, At
     Raises:
       ValueError: a text that none of them writes; the message quotes the first part that does not fit the first one.
     """
-    for template in templates:
-        try:
-            return template, template.parse(text)
-        except ValueError:
-            continue  # try the next
-    return templates[0], templates[0].parse(text)  # raises
+    template = next((template for template in templates if template._writes(text)), templates[0])
+    return template, template.parse(text)

@@ -99,7 +99,10 @@ def iterate(
         drawn = mixture.weighted_sampler(items, slots=slots, seed=seed)
     else:
         if seed is not None:
-            _check_batch_size(len(items), batch_size, process_count)
+            examples = len(items) // process_count
+            if examples < batch_size:
+                remedy = f"use {examples} or fewer" if examples else "use fewer processes"
+                raise ValueError(f"batch_size {batch_size} exceeds the {examples} examples of each process; {remedy}")
         sources, drawn = (items,), sampler.EpochSampler(count=len(items), slots=slots, seed=seed)
     own = range(process_index * batch_size, (process_index + 1) * batch_size)
     reader = _Reader(sources=sources, drawn=drawn, slots=own, prepare=prepare)
@@ -194,14 +197,6 @@ def _prepare(
     stored = {name: getattr(example, name) for name in ("attributes", "text", "id", "subject")}
     image = transforms.to_input(pixels, size, fit, factor=factor)
     return {"image": image, "caption": caption(example, epoch)} | stored
-
-
-def _check_batch_size(count: int, batch_size: int, process_count: int) -> None:
-    """Raises ValueError unless there is one full batch for every process."""
-    examples = count // process_count
-    if examples < batch_size:
-        remedy = f"use {examples} or fewer" if examples else "use fewer processes"
-        raise ValueError(f"batch_size {batch_size} exceeds the {examples} examples of each process; {remedy}")
 
 
 @dataclasses.dataclass(frozen=True)

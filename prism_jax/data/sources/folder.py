@@ -113,7 +113,7 @@ def _row(number: int, cells: dict[str, str], config: FolderConfig) -> Row:
         masks={name: path.format_map(cells) for name, path in masks.items() if all(cells[c] for c in _fields(path))},
         attributes=schema.Attributes(
             age=_age(cells[config.age_column]) if config.age_column else None,
-            sex=_sex(cells[config.sex_column]) if config.sex_column else None,
+            sex=tables.choice("sex", cells[config.sex_column].lower(), SEXES) if config.sex_column else None,
             view=cells[config.view_column] or None if config.view_column else None,
             race=race(cells[config.race_column]) if config.race_column else None,
             findings=label_policy.applied(_findings(cells, config), config.names, config.policy),
@@ -204,9 +204,3 @@ def _age(cell: str) -> float | None:
         return float(cell)
     except ValueError:
         raise ValueError(f"age must be a number of years, got {cell!r}; empty the cell if it is unknown") from None
-
-
-def _sex(cell: str) -> str | None:
-    if cell.lower() not in SEXES:
-        raise ValueError(f"sex must be M, F, male, female or empty, got {cell!r}")
-    return SEXES[cell.lower()]
