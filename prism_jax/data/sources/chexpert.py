@@ -111,5 +111,5 @@ def _view(cells: dict[str, str]) -> str | None:
 
 
 def _races(source: str | Path, name: str) -> dict[str, str | None]:
-    _, table = tables.load(source, name, ("PATIENT", "PRIMARY_RACE"))
-    return {row["PATIENT"]: race(row["PRIMARY_RACE"]) for row in table.rows}
+    _, rows = tables.load(source, name, ("PATIENT", "PRIMARY_RACE"))
+    return {row["PATIENT"]: race(row["PRIMARY_RACE"]) for row in rows}

@@ -69,7 +69,7 @@ def read_rows(source: str | Path, config: FolderConfig) -> list[Row]:
     """All rows of the table. Raises a ValueError for the first cell that makes no sense, before slow work."""
     file = tables.find(source, config.csv)
     table = tables.read(file, separator=config.separator)
-    _check_columns(file, table.columns, config)
+    _check_columns(file, tuple(table[0]), config)
     return tables.parse_rows(file, table, lambda index, cells: _row(index, cells, config))
 
 

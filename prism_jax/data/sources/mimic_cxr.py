@@ -112,8 +112,8 @@ def _splits(source: str | Path) -> dict[str, str]:
 
 
 def _texts(source: str | Path, config: MimicConfig) -> dict[str, str]:
-    _, table = tables.load(source, config.sections, ("study", config.section))
-    return {cells["study"].removeprefix("s"): " ".join(cells[config.section].split()) for cells in table.rows}
+    _, rows = tables.load(source, config.sections, ("study", config.section))
+    return {cells["study"].removeprefix("s"): " ".join(cells[config.section].split()) for cells in rows}
 
 
 def _report(source: Path, folder: str, config: MimicConfig) -> str:
@@ -125,8 +125,8 @@ def _report(source: Path, folder: str, config: MimicConfig) -> str:
 
 
 def _patients(source: str | Path, name: str) -> dict[str, dict[str, str]]:
-    _, table = tables.load(source, name, ("subject_id", "gender", "anchor_age", "anchor_year"))
-    return {cells["subject_id"]: cells for cells in table.rows}
+    _, rows = tables.load(source, name, ("subject_id", "gender", "anchor_age", "anchor_year"))
+    return {cells["subject_id"]: cells for cells in rows}
 
 
 def _age(demographics: dict[str, str], date: str) -> float | None:
@@ -144,9 +144,9 @@ def _age(demographics: dict[str, str], date: str) -> float | None:
 
 
 def _races(source: str | Path, name: str) -> dict[str, str]:
-    _, table = tables.load(source, name, ("subject_id", "race"))
+    _, rows = tables.load(source, name, ("subject_id", "race"))
     counts: dict[str, Counter[str]] = {}
-    for cells in table.rows:
+    for cells in rows:
         name = race(cells["race"].capitalize())
         if name:
             counts.setdefault(cells["subject_id"], Counter())[name] += 1

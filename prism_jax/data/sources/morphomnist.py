@@ -56,9 +56,9 @@ def table(folder: str | Path, stem: Literal["train", "t10k"]) -> MorphoMnistSpli
     """Attributes of a whole file without its images: all 60,000 of "train" or 10,000 of "t10k"."""
     digits = read_idx(Path(folder) / f"{stem}-labels-idx1-ubyte.gz")
     file, rows = tables.load(folder, f"{stem}-morpho.csv", ("index", "thickness", "intensity"))
-    column = lambda name: np.array([row[name] for row in rows.rows], np.float32)
-    if digits.shape != (len(rows.rows),):
-        raise ValueError(f"{file} has {len(rows.rows)} rows, the labels beside it the shape {digits.shape}")
+    column = lambda name: np.array([row[name] for row in rows], np.float32)
+    if digits.shape != (len(rows),):
+        raise ValueError(f"{file} has {len(rows)} rows, the labels beside it the shape {digits.shape}")
     attributes = {"thickness": column("thickness"), "intensity": column("intensity"), "digit": digits.astype(np.int32)}
     return MorphoMnistSplit(
         images=None, attributes=attributes, ids=np.arange(len(digits)), origin=f"all rows of {stem}"

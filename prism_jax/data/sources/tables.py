@@ -7,21 +7,17 @@ import gzip
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 Parsed = TypeVar("Parsed")
+Cells = dict[str, str]  # column -> cell
 SUFFIXES = (".csv", ".jsonl")  # each may be followed by .gz
 
 
-class Table(NamedTuple):
-    """The rows of a file as text, by column; an empty cell is ""."""
+def read(file: Path, *, separator: str = ";") -> list[Cells]:
+    """The rows of a `.csv` or `.jsonl` file, also with `.gz`; UTF-8, a byte order mark is skipped.
 
-    columns: tuple[str, ...]
-    rows: list[dict[str, str]]
-
-
-def read(file: Path, *, separator: str = ";") -> Table:
-    """The table in a `.csv` or `.jsonl` file, also with `.gz`; UTF-8, a byte order mark is skipped.
+    All rows have all columns, in their order; an empty cell is "".
 
     JSON lines hold one object each: a list becomes its items joined by `separator`, true and false become "yes"
     and "no", null and a missing key an empty cell.
@@ -35,17 +31,14 @@ def read(file: Path, *, separator: str = ";") -> Table:
     opened = gzip.open if file.name.endswith(".gz") else open
     try:
         with opened(file, "rt", encoding="utf-8-sig", newline="") as lines:
-            table = _csv(lines) if name.endswith(".csv") else _json_lines(lines, separator)
+            rows = _csv(lines) if name.endswith(".csv") else _json_lines(lines, separator)
     except (csv.Error, UnicodeDecodeError, EOFError, OSError) as error:
         raise ValueError(f"{file} cannot be read as a table in UTF-8: {error}") from None
     except ValueError as error:
         raise ValueError(f"{file}, {error}") from None
-    twice = sorted({column for column in table.columns if table.columns.count(column) > 1})
-    if twice:
-        raise ValueError(f"{file} has the column {', '.join(twice)} twice; rename one of them")
-    if not table.rows:
+    if not rows:
         raise ValueError(f"{file} has no rows")
-    return table
+    return rows
 
 
 def find(source: str | Path, *names: str) -> Path:
@@ -60,17 +53,17 @@ def find(source: str | Path, *names: str) -> Path:
     raise ValueError(f"no table {Path(source) / names[0]}; the folder has {', '.join(tables) or 'no table'}")
 
 
-def load(source: str | Path, names: str | Sequence[str], columns: Sequence[str]) -> tuple[Path, Table]:
-    """(file, table) of the first of `names` in the folder `source`.
+def load(source: str | Path, names: str | Sequence[str], columns: Sequence[str]) -> tuple[Path, list[Cells]]:
+    """(file, rows) of the first of `names` in the folder `source`.
 
     Raises:
       ValueError: the file is missing or broken, or lacks one of `columns`.
     """
     file = find(source, *([names] if isinstance(names, str) else names))
-    table = read(file)
-    if missing := [name for name in columns if name not in table.columns]:
-        raise ValueError(f"{file} has no column {', '.join(missing)}; it has {', '.join(table.columns)}")
-    return file, table
+    rows = read(file)
+    if missing := [name for name in columns if name not in rows[0]]:
+        raise ValueError(f"{file} has no column {', '.join(missing)}; it has {', '.join(rows[0])}")
+    return file, rows
 
 
 def number(column: str, cell: str) -> float:
@@ -88,10 +81,10 @@ def choice(column: str, cell: str, values: Mapping[str, str | None]) -> str | No
     return values[cell]
 
 
-def parse_rows(file: Path, table: Table, parse: Callable[[int, dict[str, str]], Parsed]) -> list[Parsed]:
+def parse_rows(file: Path, rows: Sequence[Cells], parse: Callable[[int, Cells], Parsed]) -> list[Parsed]:
     """`parse(index, cells)` of every row; the row number, as a spreadsheet counts, is added to its ValueError."""
     parsed = []
-    for index, cells in enumerate(table.rows):
+    for index, cells in enumerate(rows):
         try:
             parsed.append(parse(index, cells))
         except ValueError as error:
@@ -99,13 +92,15 @@ def parse_rows(file: Path, table: Table, parse: Callable[[int, dict[str, str]], 
     return parsed
 
 
-def _csv(lines: Iterator[str]) -> Table:
+def _csv(lines: Iterator[str]) -> list[Cells]:
     reader = csv.DictReader(lines, restval="")  # skips blank lines
-    columns = tuple(reader.fieldnames or ())
-    return Table(columns, [{column: row[column].strip() for column in columns} for row in reader])
+    columns = reader.fieldnames or []
+    if twice := sorted({column for column in columns if columns.count(column) > 1}):
+        raise ValueError(f"it has the column {', '.join(twice)} twice; rename one of them")
+    return [{column: row[column].strip() for column in columns} for row in reader]
 
 
-def _json_lines(lines: Iterator[str], separator: str) -> Table:
+def _json_lines(lines: Iterator[str], separator: str) -> list[Cells]:
     rows = []
     for number, line in enumerate(lines, 1):
         if line.strip():
@@ -116,8 +111,8 @@ def _json_lines(lines: Iterator[str], separator: str) -> Table:
             if not isinstance(record, dict):
                 raise ValueError(f"line {number} is not a JSON object")
             rows.append({key: _cell(value, separator, number) for key, value in record.items()})
-    columns = tuple(dict.fromkeys(key for row in rows for key in row))
-    return Table(columns, [dict.fromkeys(columns, "") | row for row in rows])
+    columns = dict.fromkeys((key for row in rows for key in row), "")
+    return [columns | row for row in rows]
 
 
 def _cell(value: Any, separator: str, number: int) -> str:
