@@ -1,4 +1,4 @@
-"""Entry point of all commands and programs: one-line errors with exit codes, signals, the compilation cache.
+"""Entry point of all commands and programs: one-line errors with exit codes, signals, compilation cache, CPU cores.
 
 Exit codes:
   0    success.
@@ -22,6 +22,7 @@ from pathlib import Path
 
 TRACEBACK = "PRISM_TRACEBACK"  # set to 1 to see where an error was raised
 CACHE = "JAX_COMPILATION_CACHE_DIR"
+CPU_DEVICES = "JAX_NUM_CPU_DEVICES"
 FAILED, WRONG_INPUT, STOPPED, INTERRUPTED = 1, 2, 75, 130
 PATIENCE = 5  # seconds that a second signal leaves for an orderly end
 EXTRAS = {
@@ -50,6 +51,7 @@ def run(program: Callable[[list[str]], int | None], args: Sequence[str] | None =
     if args is None:
         args = sys.argv[1:]
         enable_compilation_cache()
+        use_all_cores()
         acknowledge_signals()
     return exit_code(partial(program, list(args)))
 
@@ -104,6 +106,27 @@ def enable_compilation_cache() -> None:
     os.environ[CACHE] = str(Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "prism_jax" / kind)
     if (jax := sys.modules.get("jax")) and not jax.config.jax_compilation_cache_dir:
         jax.config.update("jax_compilation_cache_dir", os.environ[CACHE])
+
+
+def use_all_cores() -> None:
+    """Makes every CPU core a device of JAX, unless JAX_NUM_CPU_DEVICES or XLA_FLAGS say how many there are.
+
+    Batches are then sharded over the cores. One device leaves cores idle for much of a backward pass: it divides
+    single operations among them, and only large ones.
+    """
+    if CPU_DEVICES in os.environ or "xla_force_host_platform_device_count" in os.environ.get("XLA_FLAGS", ""):
+        return
+    os.environ[CPU_DEVICES] = str(cores())
+    if jax := sys.modules.get("jax"):
+        jax.config.update("jax_num_cpu_devices", cores())
+
+
+def cores() -> int:
+    """CPU cores that this process may use: those of its affinity, within the quota of its container (cgroup v2)."""
+    available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    limit = Path("/sys/fs/cgroup/cpu.max")
+    quota, period = limit.read_text().split() if limit.is_file() else ("max", "1")
+    return available if quota == "max" else max(1, min(available, int(quota) // int(period)))
 
 
 def acknowledge_signals() -> None:

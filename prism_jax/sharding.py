@@ -6,8 +6,10 @@ al. 2020, arXiv 1910.02054). Parameters, moments and average thus take 1/fsdp of
 step every device holds a full copy of the parameters: they are not gathered layer by layer.
 """
 
+import collections
 import dataclasses
 import math
+import os
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -33,18 +35,48 @@ class ShardingConfig:
     """Arrays with fewer elements are replicated: communicating them would cost more than the memory they take."""
 
 
-def make_mesh(devices: Sequence[jax.Device] | None = None, *, fsdp: int = 1) -> Mesh:
+def make_mesh(
+    devices: Sequence[jax.Device] | None = None, *, fsdp: int = 1, batch_size: int | None = None, copied: int = 0
+) -> Mesh:
     """All devices (or `devices`), `fsdp` of them along that axis and the others along `data`.
+
+    CPU cores (`entrypoint.use_all_cores`) are left out where `batch_size` does not divide over all of them, and where
+    `copied` bytes for each would take more than half of the host's memory; accelerators never are.
 
     Axis types are set to Auto, since JAX defaults to explicit ones. ValueError if `fsdp` does not divide the number of
     devices.
     """
     devices = jax.devices() if devices is None else devices
+    if devices[0].platform == "cpu" and batch_size is not None:
+        devices = _dividing(devices, batch_size, fsdp, most=max(1, _host_memory() // 2 // max(1, copied)))
     if fsdp < 1 or len(devices) % fsdp:
         fitting = [n for n in range(1, len(devices) + 1) if len(devices) % n == 0]
         raise ValueError(f"fsdp {fsdp} does not divide {len(devices)} devices; use one of {fitting}")
     shape = (len(devices) // fsdp, fsdp)
     return jax.make_mesh(shape, AXES, axis_types=(AxisType.Auto, AxisType.Auto), devices=devices)
+
+
+def local_mesh(batch_size: int) -> Mesh | None:
+    """The devices of this process that `batch_size` divides over; None where that is only one."""
+    devices = _dividing(jax.local_devices(), batch_size)
+    return make_mesh(devices) if len(devices) > 1 else None
+
+
+def _dividing(
+    devices: Sequence[jax.Device], batch_size: int, fsdp: int = 1, most: int | None = None
+) -> Sequence[jax.Device]:
+    """The largest selection with equally many devices, up to `most`, of every process that divides `batch_size`."""
+    of_process = collections.defaultdict(list)
+    for device in devices:
+        of_process[device.process_index].append(device)
+    for each in range(min(most or len(devices), *map(len, of_process.values())), 0, -1):
+        if batch_size % (count := each * len(of_process)) == 0 and count % fsdp == 0:
+            return [device for part in of_process.values() for device in part[:each]]
+    return devices
+
+
+def _host_memory() -> int:
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
 
 def place(tree: Any, mesh: Mesh, config: ShardingConfig) -> Any:

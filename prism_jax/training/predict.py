@@ -1,5 +1,6 @@
 """Batched inference over a whole data set."""
 
+import contextlib
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from itertools import islice
@@ -25,7 +26,8 @@ def predict_dataset(
       predict: jitted, from a pytree of arrays [batch_size, ...] to one of arrays [batch_size, ...].
       rows: a pytree of arrays [n, ...], or an iterator over n arrays, which are read when needed. In a mapping, "id" is
         passed on as uint32, as `rng.per_example` takes it.
-      mesh: the batch is sharded over its devices, and `predict` must give replicated arrays; None: the default device.
+      mesh: the batch is sharded over its devices, and `predict` must give replicated arrays; None: the devices of this
+        process, as many as `batch_size` divides over.
       desc: of the progress bar; None: no bar.
     """
     batches = _stacked(rows, batch_size) if isinstance(rows, Iterator) else _sliced(rows, batch_size)
@@ -47,10 +49,12 @@ def predict_over_mesh(forward: Callable[..., Any], batch_size: int, mesh: Mesh) 
 def _on_device(predict: Callable[[Any], Any], batch: Any, batch_size: int, mesh: Mesh | None) -> Any:
     if len(jax.tree.leaves(batch)[0]) < batch_size:  # the last row is repeated
         batch = jax.tree.map(lambda x: x[np.minimum(np.arange(batch_size), len(x) - 1)], batch)
-    if mesh is None:
+    if mesh is not None:
+        batch = sharding.to_global(batch, sharding.batch_sharding(mesh))
+    elif (mesh := sharding.local_mesh(batch_size)) is not None:
+        batch = jax.device_put(batch, sharding.batch_sharding(mesh))
+    with contextlib.nullcontext() if mesh is None else jax.set_mesh(mesh):
         return jax.device_get(predict(batch))
-    with jax.set_mesh(mesh):
-        return jax.device_get(predict(sharding.to_global(batch, sharding.batch_sharding(mesh))))
 
 
 def _sliced(arrays: Any, size: int) -> Iterator[Any]:

@@ -70,6 +70,11 @@ def fingerprint(folder: Path | str) -> str:
     return digest.hexdigest()
 
 
+def size_in_bytes(folder: Path | str) -> int:
+    """Bytes of all weights below a folder of a model."""
+    return sum(file.stat().st_size for file in model_folder(folder).rglob("*.safetensors"))
+
+
 def write(tensors: Mapping[str, np.ndarray], file: Path) -> None:
     """Writes one safetensors file, whole or not at all."""
     with atomic_write(file) as partial:

@@ -13,6 +13,7 @@ from prism_jax import sharding
 from prism_jax.sharding import ShardingConfig
 from prism_jax.training import loop
 from prism_jax.training import state as states
+from prism_jax.training.predict import predict_dataset
 
 
 def test_a_batch_is_cut_over_all_devices_and_comes_back_whole():
@@ -27,6 +28,43 @@ def test_a_batch_that_does_not_divide_names_sizes_that_do(batch_size, remedy):
     with pytest.raises(ValueError, match=f"batch_size {batch_size} does not divide over 8 devices; {remedy}$"):
         sharding.check_batch_size(batch_size, sharding.make_mesh())
     sharding.check_batch_size(24, sharding.make_mesh())
+
+
+@pytest.mark.parametrize(
+    ("options", "size"),
+    [
+        (dict(batch_size=16), 8),
+        (dict(batch_size=12), 6),
+        (dict(batch_size=12, fsdp=4), 4),  # 6 devices would not divide by 4
+        (dict(batch_size=7), 7),
+        (dict(batch_size=1), 1),
+        (dict(batch_size=11), 1),
+        (dict(batch_size=16, copied=2**60), 1),  # no second copy fits the memory
+        ({}, 8),
+    ],
+)
+def test_a_program_takes_the_cpu_cores_that_its_batch_divides_over(options, size):
+    assert sharding.make_mesh(**options).size == size
+
+
+def test_a_batch_of_no_images_takes_all_cores_and_is_refused():
+    with pytest.raises(ValueError, match="batch_size 0 does not divide over 8 devices"):
+        sharding.check_batch_size(0, sharding.make_mesh(batch_size=0))
+
+
+def test_predictions_use_the_devices_of_this_process_and_equal_those_of_one():
+    shards = []
+
+    def predict(batch):
+        shards.append(len(jnp.asarray(batch["x"]).sharding.device_set))
+        return {"y": jnp.sin(batch["x"]).sum(1), "drawn": jax.vmap(jax.random.uniform)(batch["key"])}
+
+    rows = {"x": np.random.default_rng(0).normal(size=(11, 5)), "key": jax.random.split(jax.random.key(0), 11)}
+    many = predict_dataset(predict, rows, 4)
+    one = predict_dataset(predict, rows, 1)
+    assert shards == [4] * 3 + [1] * 11
+    np.testing.assert_array_equal(many["drawn"], one["drawn"])
+    np.testing.assert_allclose(many["y"], one["y"], rtol=1e-6)
 
 
 @pytest.mark.parametrize(

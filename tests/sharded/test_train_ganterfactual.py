@@ -133,7 +133,9 @@ def test_options_that_do_not_fit_are_refused_before_anything_slow(options, compl
 
 
 def test_the_program_trains_on_a_built_data_set(compiled, folder, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(sharding, "make_mesh", lambda: MESH)  # the devices of the programs that are compiled already
+    monkeypatch.setattr(
+        sharding, "make_mesh", lambda **_: MESH
+    )  # the devices of the programs that are compiled already
     build("phantom", None, tmp_path / "data", size=32, train=48, val=24, test=1)
     options = dict(data=Data(folder=str(tmp_path / "data"), size=16))
     ganterfactual_run.main(small(tmp_path / "run", folder, **options))

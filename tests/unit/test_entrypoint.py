@@ -1,5 +1,6 @@
 """Exit codes, signals and the compilation cache of every program."""
 
+import os
 import signal
 import subprocess
 import sys
@@ -33,6 +34,24 @@ def test_what_the_environment_says_about_the_cache_stands(folder, cache_off, mon
     monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", folder)
     entrypoint.enable_compilation_cache()
     assert jax.config.jax_compilation_cache_dir is None  # as JAX read it when it was imported
+
+
+@pytest.mark.parametrize(
+    ("environment", "devices"),
+    [
+        ({}, entrypoint.cores()),
+        ({"JAX_NUM_CPU_DEVICES": "3"}, 3),
+        ({"XLA_FLAGS": "--xla_force_host_platform_device_count=5"}, 5),
+    ],
+)
+@pytest.mark.parametrize("first", ["import jax", ""])
+def test_every_core_is_a_device_unless_the_environment_says_otherwise(environment, devices, first):
+    script = (
+        f"{first}\nfrom prism_jax import entrypoint\nentrypoint.use_all_cores()\nimport jax\nprint(jax.device_count())"
+    )
+    clean = {name: value for name, value in os.environ.items() if name not in ("JAX_NUM_CPU_DEVICES", "XLA_FLAGS")}
+    found = subprocess.run([sys.executable, "-c", script], env=clean | environment, capture_output=True, text=True)
+    assert found.stdout == f"{devices}\n", found.stderr
 
 
 @pytest.mark.parametrize(

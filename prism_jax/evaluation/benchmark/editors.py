@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from prism_jax import StableDiffusion, editing, rng
+from prism_jax import StableDiffusion, editing, rng, sharding
 from prism_jax.data.schema import Attributes
 from prism_jax.evaluation.benchmark.ground_truth import TrueCounterfactuals
 from prism_jax.evaluation.benchmark.methods import TRUE_MASKS, Baseline, Editor
@@ -46,13 +46,14 @@ class TextEditor:
 
     def generate(self, images: np.ndarray, queries: Sequence[Query]) -> np.ndarray:
         prompts = [query.subject.wording.describe(query.source) for query in queries]
+        mesh = sharding.local_mesh(len(images))
         latents = self.sd.encode_image(_colour(images))
         inversion = self.method.inversion.with_defaults(self.method.defaults)
-        inverted = editing.invert(self.sd, latents, prompts, **dataclasses.asdict(inversion))
+        inverted = editing.invert(self.sd, latents, prompts, mesh=mesh, **dataclasses.asdict(inversion))
         edits = [self.edit(query) for query in queries]
         if self.method.mask == "predicted":
             edits = self.with_predicted_masks(latents, prompts, queries, edits)
-        result = editing.edit(self.sd, inverted, [[each] for each in edits])
+        result = editing.edit(self.sd, inverted, [[each] for each in edits], mesh=mesh)
         return _grey(self.sd.decode(result.latents[:, 1]))
 
     def edit(self, query: Query) -> editing.Edit:

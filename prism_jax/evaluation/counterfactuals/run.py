@@ -37,7 +37,7 @@ from prism_jax.evaluation.subjects import Subject, choose, images_of
 from prism_jax.metrics.clip import ClipScorer
 from prism_jax.model_card import NO_CARD, EditDefaults
 from prism_jax.pretrained import folder as model_folder
-from prism_jax.weights.files import fingerprint
+from prism_jax.weights import files
 
 # Settings that must not change between the starts of one run.
 DECISIVE = (
@@ -165,10 +165,11 @@ def with_card(config: CounterfactualRun) -> CounterfactualRun:
 
 def prepare(config: CounterfactualRun, processes: int) -> Cohort:
     """The cohort to edit; raises ValueError for settings that do not fit the data."""
-    devices = jax.local_devices()
-    mesh = sharding.make_mesh(devices) if len(devices) > 1 else None
-    if mesh is not None and config.batch_size is not None:
-        sharding.check_batch_size(config.batch_size, mesh)
+    local = jax.local_devices()
+    batch = config.batch_size or len(local)
+    mesh = sharding.make_mesh(local, batch_size=batch, copied=files.size_in_bytes(config.model))
+    sharding.check_batch_size(batch, mesh)
+    devices, mesh = mesh.size, mesh if mesh.size > 1 else None
     card = model_card.read(model_folder(config.model))
     images = images_of(config.data, config.split, config.wording, card.captions)
     subjects = choose(images, config.edits, config.subjects_per_edit)
@@ -178,9 +179,9 @@ def prepare(config: CounterfactualRun, processes: int) -> Cohort:
     store = None
     if config.inversion_store is not None:
         folder, gigabytes = Path(config.inversion_store), config.inversion_store_gigabytes
-        store = InversionStore(folder=folder, gigabytes=gigabytes, model=fingerprint(config.model))
+        store = InversionStore(folder=folder, gigabytes=gigabytes, model=files.fingerprint(config.model))
     work = Cohort(
-        config=dataclasses.replace(config, batch_size=config.batch_size or len(devices)),
+        config=dataclasses.replace(config, batch_size=batch),
         sd=sd if mesh is None else sd.on(mesh),
         images=images,
         subjects=subjects,
@@ -191,9 +192,9 @@ def prepare(config: CounterfactualRun, processes: int) -> Cohort:
         autoencoder=None if config.any_image else card.autoencoder,
     )
     if config.batch_size is None:
-        largest = min(batch_size.LARGEST, math.ceil(len(subjects) / len(devices) / processes))
+        largest = min(batch_size.LARGEST, math.ceil(len(subjects) / devices / processes))
         each = batch_size.fitting(partial(batch_size.needed_bytes, work), batch_size.device_memory(), largest=largest)
-        work = dataclasses.replace(work, config=dataclasses.replace(config, batch_size=each * len(devices)))
+        work = dataclasses.replace(work, config=dataclasses.replace(config, batch_size=each * devices))
         print(f"batch size {work.config.batch_size} fits the device memory", file=sys.stderr)
     return work
 

@@ -90,7 +90,7 @@ def main(config: ClassifierRun) -> None:
     """Trains in the folder `config.run`, from its latest checkpoint if there is one, then writes `model/`."""
     config.processes.initialize()
     with run_folder.locked(config.run):
-        train(config, sharding.make_mesh())
+        train(config, sharding.make_mesh(batch_size=config.batch_size))
 
 
 def train(config: ClassifierRun, mesh: Mesh) -> Classifier:

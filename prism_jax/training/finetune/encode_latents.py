@@ -23,6 +23,7 @@ from prism_jax.training import examples, run_folder
 from prism_jax.training.finetune import run as finetune_run
 from prism_jax.training.finetune.encode import encode
 from prism_jax.training.finetune.run import FinetuneRun
+from prism_jax.weights import files
 
 
 def main(config: FinetuneRun) -> None:
@@ -30,7 +31,9 @@ def main(config: FinetuneRun) -> None:
     if config.latents is None:
         raise ValueError("latents is None; say where they go: --latents FOLDER")
     processes = config.processes.initialize()
-    mesh = sharding.make_mesh(jax.local_devices())
+    mesh = sharding.make_mesh(
+        jax.local_devices(), batch_size=config.batch_size, copied=files.size_in_bytes(config.model)
+    )
     finetune_run.check(config, mesh)
     sd = StableDiffusion.from_pretrained(config.model, dtype=config.dtype)
     cache = finetune_run.cache_of(config, sd)

@@ -11,7 +11,7 @@ from flax import nnx
 from jax.experimental import multihost_utils
 
 from prism_jax import config as configs
-from prism_jax import rng, sharding
+from prism_jax import rng
 from prism_jax.diffusion.schedule import NoiseSchedule, ScheduleConfig
 from prism_jax.models.autoencoder import AutoencoderKL
 from prism_jax.models.text_encoder import CLIPTextModel, TextConfig
@@ -49,7 +49,8 @@ def main(config: PretrainRun) -> None:
     """
     config.training.processes.initialize()
     with run_folder.locked(config.training.run):
-        finetune_run.train(prepare(config), sharding.make_mesh(fsdp=config.training.sharding.fsdp))
+        training = prepare(config)
+        finetune_run.train(training, finetune_run.mesh_of(training))
 
 
 def prepare(config: PretrainRun) -> FinetuneRun:

@@ -34,7 +34,7 @@ from prism_jax.training.finetune.step import DenoisingObjective
 from prism_jax.training.finetune.validation import EvalContext, FinetuneValidation, Reconstructions, SampleGrid
 from prism_jax.training.loop import Batches, LoopConfig, fit
 from prism_jax.training.optimizer import OptimizerConfig, make_update
-from prism_jax.weights.files import fingerprint
+from prism_jax.weights import files
 
 NETWORKS = ("unet", "text_encoder")  # the VAE is never trained here
 
@@ -82,7 +82,14 @@ def main(config: FinetuneRun) -> None:
     """Trains in the folder `config.run`, from its latest checkpoint if there is one."""
     config.processes.initialize()
     with run_folder.locked(config.run):
-        train(config, sharding.make_mesh(fsdp=config.sharding.fsdp))
+        train(config, mesh_of(config))
+
+
+def mesh_of(config: FinetuneRun) -> Mesh:
+    """The devices of a training; each holds weights, gradient, average and two moments."""
+    each = config.batch_size // max(1, config.accumulate)
+    copied = 5 * files.size_in_bytes(config.model)
+    return sharding.make_mesh(fsdp=config.sharding.fsdp, batch_size=each, copied=copied)
 
 
 def train(config: FinetuneRun, mesh: Mesh) -> states.TrainState:
@@ -201,8 +208,8 @@ def cache_of(config: FinetuneRun, sd: StableDiffusion) -> LatentCache:
             size=data.size,
             fit=data.fit,
             crop=data.crop,
-            vae=fingerprint(Path(config.model) / "vae"),
-            tokenizer=fingerprint(Path(config.model) / "tokenizer"),
+            vae=files.fingerprint(Path(config.model) / "vae"),
+            tokenizer=files.fingerprint(Path(config.model) / "tokenizer"),
             dtype=config.dtype.name,
             has_variance=config.objective.sample_posterior,
             shape=sd.latent_shape(data.size, data.size),

@@ -69,7 +69,7 @@ class GANterfactualRun:
 def main(config: GANterfactualRun) -> None:
     """Trains, then writes `model/` and `validation.json` into the run folder."""
     config.processes.initialize()
-    mesh = sharding.make_mesh()
+    mesh = sharding.make_mesh(batch_size=config.batch_size)
     classifier = check(config, mesh)
     attribute = config.model.attribute
     held = dataclasses.replace(config.data, split=config.validation.split, limit=config.validation.limit)

@@ -91,7 +91,7 @@ class Trained:
 def main(config: CounterfactualFinetuneRun) -> None:
     """Trains, then writes `model/` into the run folder."""
     config.processes.initialize()
-    mesh = sharding.make_mesh()
+    mesh = sharding.make_mesh(batch_size=config.batch_size)
     trained = load(config)
     check(config, trained, mesh)
     held = dataclasses.replace(config.data, split=config.validation.split, limit=config.validation.limit)

@@ -112,7 +112,7 @@ def average_decay(decay: float, update: jax.Array) -> jax.Array:
 def main(config: ImageMechanismRun) -> None:
     """Trains, then writes `model/` and `validation.json` into the run folder."""
     config.processes.initialize()
-    mesh = sharding.make_mesh(fsdp=config.sharding.fsdp)
+    mesh = sharding.make_mesh(fsdp=config.sharding.fsdp, batch_size=config.batch_size)
     check(config, mesh)
     held = dataclasses.replace(config.data, split=config.validation.split, limit=config.validation.limit)
     with run_folder.locked(config.run):

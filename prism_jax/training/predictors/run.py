@@ -128,7 +128,7 @@ def train_step(
 def main(config: PredictorsRun) -> None:
     """Trains, then writes `model/` and `validation.json` into the run folder."""
     config.processes.initialize()
-    mesh = sharding.make_mesh()
+    mesh = sharding.make_mesh(batch_size=config.batch_size)
     check(config, mesh)
     held = dataclasses.replace(config.data, split=config.validation.split, limit=config.validation.limit)
     with run_folder.locked(config.run):

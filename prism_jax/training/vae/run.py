@@ -118,7 +118,7 @@ def main(config: VAERun) -> None:
     """Trains, then writes `vae/` and `validation.json` into the run folder."""
     config.processes.initialize()
     with run_folder.locked(config.run):
-        train(config, sharding.make_mesh())
+        train(config, sharding.make_mesh(batch_size=config.batch_size))
 
 
 def train(config: VAERun, mesh: Mesh) -> None:
