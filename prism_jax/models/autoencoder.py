@@ -91,26 +91,16 @@ class MidBlock(nnx.Module):
 
 
 class Level(nnx.Module):
-    """Residual blocks at one resolution, and the layer behind them that halves or doubles it, if any."""
+    """Residual blocks at one resolution, and where `scale` is 0.5 or 2 a layer that changes the side by it."""
 
-    def __init__(
-        self,
-        inputs: int,
-        outputs: int,
-        layers: int,
-        config: AutoencoderConfig,
-        *,
-        down: bool = False,
-        up: bool = False,
-        rngs: nnx.Rngs,
-    ):
+    def __init__(self, inputs: int, outputs: int, layers: int, scale: float, config: AutoencoderConfig, rngs: nnx.Rngs):
         options = dict(dtype=config.dtype, rngs=rngs)
         norm = dict(groups=config.norm_num_groups, epsilon=EPSILON)
         self.resnets = nnx.List(
             ResnetBlock(inputs if i == 0 else outputs, outputs, **norm, **options) for i in range(layers)
         )
-        self.downsamplers = nnx.List([Downsample(outputs, asymmetric=True, **options)] if down else [])
-        self.upsamplers = nnx.List([Upsample(outputs, **options)] if up else [])
+        self.downsamplers = nnx.List([Downsample(outputs, asymmetric=True, **options)] if scale == 0.5 else [])
+        self.upsamplers = nnx.List([Upsample(outputs, **options)] if scale == 2 else [])
 
     def __call__(self, x: jax.Array) -> jax.Array:
         for layer in (*self.resnets, *self.downsamplers, *self.upsamplers):
@@ -126,7 +116,7 @@ class Encoder(nnx.Module):
         options = dict(dtype=config.dtype, rngs=rngs)
         self.conv_in = conv3x3(config.in_channels, channels[0], **options)
         self.down_blocks = nnx.List(
-            Level(channels[max(i - 1, 0)], c, config.layers_per_block, config, down=i < last, rngs=rngs)
+            Level(channels[max(i - 1, 0)], c, config.layers_per_block, 0.5 if i < last else 1, config, rngs)
             for i, c in enumerate(channels)
         )
         self.mid_block = MidBlock(channels[-1], config, rngs=rngs)
@@ -149,7 +139,7 @@ class Decoder(nnx.Module):
         self.conv_in = conv3x3(config.latent_channels, channels[0], **options)
         self.mid_block = MidBlock(channels[0], config, rngs=rngs)
         self.up_blocks = nnx.List(
-            Level(channels[max(i - 1, 0)], c, config.layers_per_block + 1, config, up=i < last, rngs=rngs)
+            Level(channels[max(i - 1, 0)], c, config.layers_per_block + 1, 2 if i < last else 1, config, rngs)
             for i, c in enumerate(channels)
         )
         self.conv_norm_out = GroupNorm(channels[-1], groups=config.norm_num_groups, epsilon=EPSILON, rngs=rngs)
