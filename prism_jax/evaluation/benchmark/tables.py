@@ -32,10 +32,10 @@ MEASURES = {  # name -> heading, unit
     "off_target": ("Off-target effect", "points"),
     "effect_error": ("Error of effects", "points"),
     "minimality": ("Minimality", ""),
-    "closer": ("Closer than the null edit", "%"),
     "error": ("Error to the truth", "levels"),
     "error_inside": ("Error inside the mask", "levels"),
     "error_outside": ("Error outside the mask", "levels"),
+    "closer": ("Closer than the null edit", "%"),
 }
 POINTS = ("on_target", "off_target", "effect_error")
 THEMES = {
@@ -54,7 +54,7 @@ THEMES = {
         "Minimality is the counterfactual latent divergence, lower is better. Ages are in the tables of single edits.",
     ),
     "Distance to the true counterfactual": (
-        ("closer", "error", "error_inside", "error_outside"),
+        ("error", "error_inside", "error_outside", "closer"),
         "Mean absolute difference in grey levels to the true counterfactual of the method's mode, lower is better; the "
         "mask is where the edited attribute shows, the same for all methods. An edit should have a lower error than "
         "the unchanged image inside the mask and no higher one outside. Closer: fraction of edits with a lower error "
