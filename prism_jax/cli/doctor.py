@@ -111,8 +111,12 @@ def devices() -> Iterator[Finding]:
         remedy = f"unset JAX_PLATFORMS (now {asked!r})" if asked else f"pip install --upgrade '{PACKAGE}[cuda12]'"
         yield Finding(state="wrong", text=f"{NO_DEVICE}: {' '.join(str(error).split())}", remedy=remedy)
         return
-    for device in available:
-        yield _device(device)
+    findings = [_device(device) for device in available]
+    if jax.default_backend() == "cpu" and all(finding.state == "ok" for finding in findings):
+        text = f"devices: {len(available)} CPU cores, which share batches; JAX_NUM_CPU_DEVICES sets how many"
+        yield Finding(state="ok", text=text)
+    else:
+        yield from findings
     if jax.default_backend() == "cpu" and (shutil.which("nvidia-smi") or Path("/dev/nvidia0").exists()):
         remedy = f"unset JAX_PLATFORMS (now {asked!r})" if asked else f"pip install '{PACKAGE}[cuda12]'"
         yield Finding(state="wrong", text="this machine has an NVIDIA GPU that JAX does not see", remedy=remedy)
