@@ -174,8 +174,7 @@ def latent_stream(data: Data, latents: Latents, tokenize: Tokenize, *, batch_siz
         process_count=jax.process_count(),
     )
     findings = (example.attributes.findings for example in latents.examples)
-    tokens, weigh = partial(tokenize_cached, tokenize, latents.tokens), weights(data.class_weight_on, findings)
-    return Stream(batches, partial(captioned, tokenize=tokens, weigh=weigh))
+    return Stream(batches, partial(captioned, tokenize=tokenize, weigh=weights(data.class_weight_on, findings)))
 
 
 def sample_from(
@@ -207,13 +206,6 @@ def finding_classes(name: str, known: Iterable[Attributes]) -> np.ndarray:
 def finding_state(name: str, findings: Mapping[str, Any]) -> bool | None:
     """State of a finding, by its name in captions: True, False, or None if it is not stated."""
     return {phrases.spoken(key): value for key, value in findings.items()}.get(phrases.spoken(name))
-
-
-def tokenize_cached(tokenize: Tokenize, known: Mapping[str, np.ndarray], texts: list[str]) -> np.ndarray:
-    """The tokens of `texts`; those in `known` are not computed again."""
-    new = [text for text in dict.fromkeys(texts) if text not in known]
-    known = {**known, **dict(zip(new, tokenize(new), strict=True))} if new else known
-    return np.stack([known[text] for text in texts])
 
 
 def captioner(data: Data, tokenize: Tokenize) -> pipeline.Caption:

@@ -85,10 +85,9 @@ def test_encoded_images_come_with_the_captions_of_the_images_themselves(folder, 
     source = examples.open_split(chosen)
     cache = LatentCache(folder=tmp_path, settings=settings(len(source)))
     cache.begin()
-    told = [(source[i], text) for i, text in enumerate(texts(chosen))]
-    rows = [row_of(e.id, e.attributes, caption=text, text=e.text) for e, text in told]
-    cache.write(0, [np.full((2, 2, 4), e.id, np.float16) for e, _ in told], rows)
-    assert cache.finish(lengths)
+    rows = [row_of(e.id, e.attributes, e.text) for e in source]
+    cache.write(0, [np.full((2, 2, 4), e.id, np.float16) for e in source], rows)
+    assert cache.is_complete
     options = dict(batch_size=4, seed=3)
     images = examples.image_stream(chosen, lengths, factor=FACTOR, **options)
     latents = examples.latent_stream(chosen, cache.open(), lengths, **options)
@@ -101,7 +100,7 @@ def test_encoded_images_come_with_the_captions_of_the_images_themselves(folder, 
 
 def settings(count: int) -> Settings:
     return Settings(
-        data="", split="train", count=count, size=16, fit="pad", crop=None, vae="", tokenizer="", dtype="float32",
+        data="", split="train", count=count, size=16, fit="pad", crop=None, vae="", dtype="float32",
         has_variance=False, shape=(2, 2, 4),
     )  # fmt: skip
 

@@ -4,14 +4,13 @@ cache.json                       data set, networks and settings of the encoding
 latents-000003.array_record      one image a record: float16 [h, w, c] of the scaled posterior mean, or of mean and
                                  log-variance one after the other
 latents-000003.parquet           written last: attributes and texts of its images, the source of captions
-captions.parquet                 once all shards are done: every caption of a first epoch once, with its tokens
 """
 
 from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,10 +21,9 @@ from prism_jax.atomic import atomic_write
 from prism_jax.data.schema import Attributes, Example
 
 if TYPE_CHECKING:
-    import pyarrow as pa
     from array_record.python.array_record_data_source import ArrayRecordDataSource
 
-SETTINGS_FILE, CAPTIONS_FILE = "cache.json", "captions.parquet"
+SETTINGS_FILE = "cache.json"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -39,7 +37,6 @@ class Settings:
     fit: str
     crop: str | None  # name of the mask that images are cropped to
     vae: str  # fingerprint of its weights
-    tokenizer: str
     dtype: str  # of the encoder's computation
     has_variance: bool
     shape: tuple[int, int, int]  # of the latents, [h, w, c]
@@ -78,6 +75,10 @@ class LatentCache:
                 "run train.encode_latents"
             )
 
+    @property
+    def is_complete(self) -> bool:
+        return all(map(self.is_done, range(self.shards)))
+
     def is_done(self, shard: int) -> bool:
         return self._rows(shard).is_file()
 
@@ -92,23 +93,10 @@ class LatentCache:
             for array in latents:
                 writer.write(np.ascontiguousarray(array, np.float16).tobytes())
             writer.close()
-        kinds = {"id": pa.int64(), "caption": pa.string(), "attributes": pa.string(), "text": pa.string()}
+        kinds = {"id": pa.int64(), "attributes": pa.string(), "text": pa.string()}
         table = pa.Table.from_pylist(list(rows), schema=pa.schema(kinds))
         with atomic_write(self._rows(shard)) as partial:
             pq.write_table(table, partial)
-
-    def finish(self, tokenize: Callable[[list[str]], np.ndarray]) -> bool:
-        """Writes the captions' tokens, int32 [n, 77], if all shards are done; returns whether they are."""
-        import pyarrow as pa
-        import pyarrow.parquet as pq
-
-        if not all(self.is_done(i) for i in range(self.shards)):
-            return False
-        texts = list(dict.fromkeys(self._table().column("caption").to_pylist()))
-        table = pa.table({"caption": texts, "tokens": list(tokenize(texts))})
-        with atomic_write(self.folder / CAPTIONS_FILE) as partial:
-            pq.write_table(table, partial)
-        return True
 
     def open(self) -> Latents:
         """The cache for reading.
@@ -120,26 +108,18 @@ class LatentCache:
         from array_record.python.array_record_data_source import ArrayRecordDataSource
 
         self.check()
-        if not (self.folder / CAPTIONS_FILE).is_file():
-            done = sum(self.is_done(i) for i in range(self.shards))
+        if not self.is_complete:
+            done = sum(map(self.is_done, range(self.shards)))
             raise ValueError(
                 f"{self.folder} holds {done} of {self.shards} shards of latents; run train.encode_latents again to "
                 "finish it"
             )
-        rows, texts = self._table(), pq.read_table(self.folder / CAPTIONS_FILE)
-        tokens = np.array(texts.column("tokens").to_pylist(), np.int32)
+        rows = [row for i in range(self.shards) for row in pq.read_table(self._rows(i)).to_pylist()]
         return Latents(
             records=ArrayRecordDataSource([str(self._records(i)) for i in range(self.shards)]),
             shape=self.settings.shape,
-            examples=[_example(row) for row in rows.to_pylist()],
-            tokens=dict(zip(texts.column("caption").to_pylist(), tokens, strict=True)),
+            examples=list(map(_example, rows)),
         )
-
-    def _table(self) -> pa.Table:
-        import pyarrow as pa
-        import pyarrow.parquet as pq
-
-        return pa.concat_tables(pq.read_table(self._rows(i)) for i in range(self.shards))
 
     def _records(self, shard: int) -> Path:
         return self.folder / f"latents-{shard:06d}.array_record"
@@ -155,7 +135,6 @@ class Latents:
     records: ArrayRecordDataSource
     shape: tuple[int, int, int]
     examples: Sequence[Example]  # attributes and text of each image, without pixels
-    tokens: Mapping[str, np.ndarray]  # int32 [77] of the captions of a first epoch
 
     def __len__(self) -> int:
         return len(self.examples)
@@ -167,9 +146,9 @@ class Latents:
         return {"latents": mean} | ({"logvar": logvar} if logvar.size else {}), self.examples[index]
 
 
-def row_of(number: int, attributes: Attributes, *, caption: str, text: str) -> dict[str, Any]:
+def row_of(number: int, attributes: Attributes, text: str) -> dict[str, Any]:
     """The row of an example in the cache, beside its latents."""
-    return {"id": number, "caption": caption, "attributes": json.dumps(dataclasses.asdict(attributes)), "text": text}
+    return {"id": number, "attributes": json.dumps(dataclasses.asdict(attributes)), "text": text}
 
 
 def _example(row: Mapping[str, Any]) -> Example:

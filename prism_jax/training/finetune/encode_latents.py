@@ -51,7 +51,7 @@ def main(config: FinetuneRun) -> None:
             latents, rows = zip(*encoded(part, config, sd, to_latents), strict=True)
             cache.write(i, latents, rows)
             bar.update(len(part))
-    if cache.finish(sd.tokenize):
+    if cache.is_complete:
         run_folder.announce(cache.folder, f"latents of {count} images")
     else:
         print("this process is done; the last one to end completes the cache", file=sys.stderr)
@@ -75,10 +75,9 @@ def encoded(
     items: Sequence[Example], config: FinetuneRun, sd: StableDiffusion, to_latents: Callable[[np.ndarray], np.ndarray]
 ) -> Iterator[tuple[np.ndarray, dict[str, Any]]]:
     """Latents and row of every item, in order; images are decoded in threads beside."""
-    data, caption = config.data, examples.captioner(config.data, sd.tokenize)
-    options = dict(size=data.size, fit=data.fit, crop=data.crop, factor=sd.vae.config.factor, caption=caption)
+    data = config.data
+    options = dict(size=data.size, fit=data.fit, crop=data.crop, factor=sd.vae.config.factor)
     for batch in pipeline.batches(items, config.batch_size // config.accumulate, **options):
         latents = to_latents(batch["image"][..., :1])
         for i in np.flatnonzero(batch["mask"]):
-            texts = {name: str(batch[name][i]) for name in ("caption", "text")}
-            yield latents[i], row_of(int(batch["id"][i]), batch["attributes"][i], **texts)
+            yield latents[i], row_of(int(batch["id"][i]), batch["attributes"][i], str(batch["text"][i]))

@@ -209,7 +209,6 @@ def cache_of(config: FinetuneRun, sd: StableDiffusion) -> LatentCache:
             fit=data.fit,
             crop=data.crop,
             vae=files.fingerprint(Path(config.model) / "vae"),
-            tokenizer=files.fingerprint(Path(config.model) / "tokenizer"),
             dtype=config.dtype.name,
             has_variance=config.objective.sample_posterior,
             shape=sd.latent_shape(data.size, data.size),
