@@ -8,7 +8,7 @@ from prism_jax.data.phantom.equations import (
     check_intervention,
     exogenous,
 )
-from prism_jax.data.phantom.generate import Subjects, change_mask, effect_mask, generate
+from prism_jax.data.phantom.generate import Subjects, change_mask, generate
 from prism_jax.data.phantom.geometry import cardiothoracic_ratio
 from prism_jax.data.phantom.render import finish, render
 
@@ -21,7 +21,6 @@ __all__ = [
     "cardiothoracic_ratio",
     "change_mask",
     "check_intervention",
-    "effect_mask",
     "exogenous",
     "finish",
     "generate",

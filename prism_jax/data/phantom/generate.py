@@ -11,7 +11,6 @@ import numpy as np
 
 from prism_jax.data.phantom.equations import (
     ATTRIBUTES,
-    BINARY,
     Equations,
     Exogenous,
     check_intervention,
@@ -72,17 +71,6 @@ def generate(
     images = _in_chunks(partial(_render_images, size=size), batch, seed, indices, facts)
     facts = {name: facts[name] for name in ATTRIBUTES}  # pytrees are returned sorted by name
     return Subjects(images=images, attributes=facts, truth=extra)
-
-
-def effect_mask(indices: Sequence[int] | np.ndarray, attribute: str, **options: Any) -> np.ndarray:
-    """Bool [n, h, w]: where switching `attribute` alone changes the noise-free display by more than 3/255.
-
-    The other attributes stay factual; `options` are those of `change_mask`. Raises ValueError for an attribute that is
-    not binary.
-    """
-    if attribute not in BINARY:
-        raise ValueError(f"no effect mask for {attribute!r}; use one of {', '.join(BINARY)}")
-    return change_mask(indices, {attribute: 1}, before={attribute: 0}, **options)
 
 
 def change_mask(

@@ -43,5 +43,5 @@ def _drawn(cases: Cases, config: PhantomConfig) -> dict[str, dict[str, np.ndarra
     rows = [cases.cases[place].row for place in cases.firsts]
     numbers = np.array([row["number"] for row in rows])
     options = dict(seed=config.seed, size=config.size, equations=phantom.Equations.preset(config.preset))
-    drawn = {name: phantom.effect_mask(numbers, name, **options) for name in FINDINGS}
+    drawn = {name: phantom.change_mask(numbers, {name: 1}, before={name: 0}, **options) for name in FINDINGS}
     return {row["id"]: {name: masks[i] for name, masks in drawn.items()} for i, row in enumerate(rows)}
