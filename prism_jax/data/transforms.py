@@ -85,7 +85,7 @@ def resize(pixels: np.ndarray, height: int, width: int) -> np.ndarray:
 
 
 def to_input(pixels: np.ndarray, size: int | tuple[int, int], fit: Fit = "pad", *, factor: int = 8) -> np.ndarray:
-    """Network input float32 [h, w, 3] in [-1, 1] of a grey uint8 image of any shape, aspect ratio kept.
+    """Network input float32 [h, w, 3] in [-1, 1] of a grey uint8 image of any shape, aspect ratio kept; read-only.
 
     `size` is a side or (height, width). `fit` "pad" pads the whole image with black, "crop" fills the frame
     with its centre. `factor` is the VAE's downsampling factor.
@@ -105,7 +105,7 @@ def to_input(pixels: np.ndarray, size: int | tuple[int, int], fit: Fit = "pad", 
     below, after = height - grey.shape[0] - above, width - grey.shape[1] - before
     if above or below or before or after:
         grey = np.pad(grey, ((above, below), (before, after)), constant_values=-1.0)
-    return np.stack((grey, grey, grey), axis=-1)
+    return np.broadcast_to(grey[..., None], (height, width, 3))
 
 
 def crop_to(pixels: np.ndarray, mask: np.ndarray, *, margin: float = CROP_MARGIN) -> np.ndarray:
