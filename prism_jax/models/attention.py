@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Sequence
+from functools import partial
 from typing import Protocol
 
 import jax
@@ -50,11 +51,22 @@ def uses_cudnn(dtype: jnp.dtype, head_dim: int) -> bool:
 def dot_product_attention(q: jax.Array, k: jax.Array, v: jax.Array, *, is_causal: bool = False) -> jax.Array:
     """Attention of `[b, q, n, d]` over `[b, k, n, d]`; the softmax is float32 on every path."""
     if uses_cudnn(q.dtype, q.shape[-1]):
-        return jax.nn.dot_product_attention(q, k, v, is_causal=is_causal, implementation="cudnn")
+        return _cudnn(q, k, v, is_causal=is_causal)
     largest = LARGEST_MAPS_CPU if jax.default_backend() == "cpu" else LARGEST_MAPS
     if not is_causal and q.shape[0] * q.shape[2] * q.shape[1] * k.shape[1] > largest:
         return streamed.attention(q, k, v, largest)
     return jax.nn.dot_product_attention(q, k, v, is_causal=is_causal, implementation="xla")
+
+
+def _cudnn(q: jax.Array, k: jax.Array, v: jax.Array, *, is_causal: bool) -> jax.Array:
+    """cuDNN's attention. JAX differentiates it for even numbers of queries and keys only: odd ones are padded."""
+    attend = partial(jax.nn.dot_product_attention, is_causal=is_causal, implementation="cudnn")
+    if q.shape[1] % 2 == k.shape[1] % 2 == 0:
+        return attend(q, k, v)
+    even = lambda x: jnp.pad(x, ((0, 0), (0, x.shape[1] % 2), (0, 0), (0, 0)))
+    lengths = [jnp.full(len(q), x.shape[1], jnp.int32) for x in (q, k)]
+    out = attend(even(q), even(k), even(v), query_seq_lengths=lengths[0], key_value_seq_lengths=lengths[1])
+    return out[:, : q.shape[1]]
 
 
 def attention_probs(q: jax.Array, k: jax.Array) -> jax.Array:

@@ -130,3 +130,23 @@ def test_cudnn_is_used_only_where_it_is_allowed(backend, dtype, head_dim, allowe
     q = jnp.zeros((1, 2, 1, head_dim), dtype)
     attention.dot_product_attention(q, q, q)
     assert asked == ["cudnn" if allowed else "xla"]
+
+
+@pytest.mark.parametrize(("queries", "keys", "is_causal"), [(16, 77, False), (7, 7, True), (16, 8, False)])
+def test_odd_numbers_of_keys_are_padded_for_cudnn(queries, keys, is_causal, monkeypatch):
+    """JAX refuses the gradient of cuDNN's attention over odd numbers; here XLA computes in its place."""
+    draw = np.random.default_rng(2)
+    q, k, v = (jnp.asarray(draw.normal(size=(2, n, 3, 8)), jnp.float32) for n in (queries, keys, keys))
+    shapes, original = [], jax.nn.dot_product_attention
+
+    def attend(q, k, v, *, implementation, **options):
+        assert implementation == "cudnn"
+        shapes.append((q.shape[1] % 2, k.shape[1] % 2))
+        return original(q, k, v, implementation="xla", **options)
+
+    expected = jax.grad(lambda *x: jnp.sum(xla(*x, is_causal=is_causal) ** 2), (0, 1, 2))(q, k, v)
+    monkeypatch.setattr(jax.nn, "dot_product_attention", attend)
+    padded = lambda *x: jnp.sum(attention._cudnn(*x, is_causal=is_causal) ** 2)
+    for ours, theirs in zip(jax.grad(padded, (0, 1, 2))(q, k, v), expected, strict=True):
+        np.testing.assert_allclose(ours, theirs, atol=1e-5)
+    assert shapes == [(0, 0)]
