@@ -24,7 +24,7 @@ EDITING_BOUNDS = {
     "embeddings, of their shift": 2e-2,
     "edit after its own inversion, of its size": 1e-3,
     "edit from our inversion, of its size": 1e-4,
-}
+} | {f"edit after {method}, of its size": 1e-3 for method in editing.inversion.METHODS if method != "null_text"}
 
 # Of float32 runs, relative. The second loss is that after an update by Adam, which enlarges differences of
 # gradients.
@@ -45,7 +45,12 @@ def of_editing(
     results = []
     for given in (None, ours):
         peers.write_case(sd, case, scratch / "check.npz", steps=steps, given=given)
-        request = {"case": str(scratch / "check.npz"), "out": str(scratch / "checked.npz"), "mode": "eager"}
+        request = {
+            "case": str(scratch / "check.npz"),
+            "out": str(scratch / "checked.npz"),
+            "mode": "eager",
+            "method": "null_text",
+        }
         peer.ask(request | {"guidance": guidance, "inner_steps": inner_steps})
         results.append(peers.read_result(scratch / "checked.npz"))
     own, from_ours = results
@@ -57,7 +62,19 @@ def of_editing(
         distance(ours["latents"], own["latents"]),
         distance(ours["latents"], from_ours["latents"]),
     )
-    return dict(zip(EDITING_BOUNDS, differences, strict=True))
+    return dict(zip(EDITING_BOUNDS, differences, strict=False))
+
+
+def of_method(
+    sd: StableDiffusion, peer: peers.Peer, case: Case, scratch: Path, method: str, *, steps: int, guidance: float
+) -> dict[str, float]:
+    """The same of the edit alone, after a `method` without tuning."""
+    inversion = editing.invert(sd, case.latents, case.prompts, method=method, steps=steps, guidance=guidance)
+    ours = editing.edit(sd, inversion, case.edits).latents
+    peers.write_case(sd, case, scratch / "check.npz", steps=steps)
+    request = {"case": str(scratch / "check.npz"), "out": str(scratch / "checked.npz"), "mode": "eager"}
+    peer.ask(request | {"method": method, "guidance": guidance, "inner_steps": 0})
+    return {f"edit after {method}, of its size": distance(ours, peers.read_result(scratch / "checked.npz")["latents"])}
 
 
 def losses(sd: StableDiffusion, inversion: editing.Inversion, inner_steps: int) -> jax.Array:

@@ -7,12 +7,14 @@ given embeddings and tables. Repeats alternate between the two; the peer waits i
 """
 
 import dataclasses
+import math
 import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -88,31 +90,46 @@ def measure(
         return rows(None), None
     request = peer.network_folders(sd, options.model, scratch, ("unet",))
     request |= {"python": options.peer_python, "channels_last": options.peer_channels_last}
-    with peer.started("peer_torch", sd, **request) as torch:
-        sizes = dict(steps=options.steps, guidance=options.guidance, inner_steps=options.inner_steps)
-        agreed = agreement.of_editing(sd, torch, build(1), scratch, **sizes)
+    with peer.started("peer_torch", sd.unet.config.dtype, **request) as torch:
+        sizes = dict(steps=options.steps, guidance=options.guidance)
+        agreed = agreement.of_editing(sd, torch, build(1), scratch, **sizes, inner_steps=options.inner_steps)
+        for method in sorted(set(options.methods) - {"null_text"}):
+            agreed |= agreement.of_method(sd, torch, build(1), scratch, method, **sizes)
         timing.check_agreement(agreed, agreement.EDITING_BOUNDS, options.dtype)
         return rows(torch), agreed
 
 
 def batch_rows(
-    options: Options, sd: StableDiffusion, case: subjects.Case, torch: peer.Peer | None, scratch: Path
+    options: Options,
+    sd: StableDiffusion,
+    case: subjects.Case,
+    torch: peer.Peer | None,
+    scratch: Path,
+    until: float = math.inf,
 ) -> Iterator[Row]:
-    """The rows of one batch: of every method, and of the peer with null_text."""
+    """The rows of one batch: of every method, ours and the peer's.
+
+    See `timing.alternated` for `until`; with it first calls are shorter runs, which do not tell seconds of compilation.
+    """
     batch, file = len(case.latents), scratch / "case.npz"
     is_peered = torch is not None and batch in (options.peer_batches or options.batches)
     if is_peered:
         peer.write_case(sd, case, file, steps=options.steps)
     for method in options.methods:
-        runs = {timing.OURS: lambda method=method: own_run(options, sd, case, method)}
-        if is_peered and method == "null_text":
-            runs |= {f"torch {m}": lambda m=m: peer_run(options, torch, file, m) for m in options.peer_modes}
+        runs = {timing.OURS: partial(own_run, options, sd, case, method)}
+        firsts = {timing.OURS: partial(own_run, options, sd, case, method, tolerance=math.inf)}
+        for mode in options.peer_modes if is_peered else ():
+            runs[f"torch {mode}"] = partial(peer_run, options, torch, file, mode, method)
+            firsts[f"torch {mode}"] = partial(peer_warm, options, torch, file, mode, method)
         facts = dict(setting=method, batch=batch, images=batch, remat=options.remat)
-        yield from timing.alternated(runs, options.repeats, **facts)
+        firsts = firsts if until < math.inf else None
+        yield from timing.alternated(runs, options.repeats, firsts=firsts, until=until, **facts)
 
 
-def own_run(options: Options, sd: StableDiffusion, case: subjects.Case, method: str) -> tuple[float, float]:
-    """Seconds that inversion and edit of the batch take."""
+def own_run(
+    options: Options, sd: StableDiffusion, case: subjects.Case, method: str, *, tolerance: float = -1.0
+) -> tuple[float, float]:
+    """Seconds that inversion and edit of the batch take. No loss reaches the `tolerance` -1, each does infinity."""
     start = time.perf_counter()
     inversion = editing.invert(
         sd,
@@ -122,7 +139,7 @@ def own_run(options: Options, sd: StableDiffusion, case: subjects.Case, method: 
         steps=options.steps,
         guidance=options.guidance,
         inner_steps=options.inner_steps,
-        tolerance=-1.0,  # never reached
+        tolerance=tolerance,
     )
     jax.block_until_ready(inversion.null_context)
     middle = time.perf_counter()
@@ -130,11 +147,19 @@ def own_run(options: Options, sd: StableDiffusion, case: subjects.Case, method: 
     return middle - start, time.perf_counter() - middle
 
 
-def peer_run(options: Options, torch: peer.Peer, file: Path, mode: str) -> tuple[float, float]:
-    """The same of the peer, by its own clock."""
-    request = {"case": str(file), "mode": mode, "guidance": options.guidance, "inner_steps": options.inner_steps}
-    answer = torch.ask(request)
+def peer_run(
+    options: Options, torch: peer.Peer, file: Path, mode: str, method: str, **changed: Any
+) -> tuple[float, float]:
+    """The same of the peer, by its own clock; `changed` are other values of its request."""
+    request = {"case": str(file), "mode": mode, "method": method, "guidance": options.guidance}
+    answer = torch.ask(request | {"inner_steps": options.inner_steps} | changed)
     return answer["invert"], answer["edit"]
+
+
+def peer_warm(options: Options, torch: peer.Peer, file: Path, mode: str, method: str) -> None:
+    """A short run of the peer with all its programs: some steps of every kind of attention control, one update."""
+    rows = sorted({round(i * (options.steps - 1) / 3) for i in range(4)})
+    peer_run(options, torch, file, mode, method, rows=rows, inner_steps=1)
 
 
 def _check(options: Options) -> None:

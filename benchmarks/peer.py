@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from benchmarks.subjects import SD15_RANDOM, Case
+from prism_jax import rng
 from prism_jax.diffusion import ddim
 from prism_jax.editing.edit import make_control
 from prism_jax.pretrained import folder as pretrained_folder
@@ -44,13 +45,13 @@ class Peer:
 
 
 @contextlib.contextmanager
-def started(program: str, sd: StableDiffusion, *, python: str | None, **request: Any) -> Iterator[Peer]:
-    """A peer that has loaded the networks named in `request`, in the precision that `sd` computes in."""
+def started(program: str, dtype: jnp.dtype, *, python: str | None, **request: Any) -> Iterator[Peer]:
+    """A peer that has loaded the networks named in `request` and computes in `dtype`; on a GPU if JAX does."""
     peer = Peer(program, python)
     device = "cuda" if jax.default_backend() == "gpu" else "cpu"
     try:
         try:
-            peer.ask({"dtype": jnp.dtype(sd.unet.config.dtype).name, "device": device, **request})
+            peer.ask({"dtype": jnp.dtype(dtype).name, "device": device, **request})
         except RuntimeError as error:
             raise ValueError(f"the peer could not load the networks: {error}") from error
         yield peer
@@ -86,13 +87,15 @@ def write_case(sd: StableDiffusion, case: Case, file: Path, *, steps: int, given
         "t": np.asarray(table.t, np.int64),
         "alpha": np.asarray(table.alpha, np.float64),
         "alpha_prev": np.asarray(table.alpha_prev, np.float64),
+        "noise": channels_first(jax.random.normal(rng.key(0), (steps, 1, *case.latents.shape[1:]))),  # edit_friendly's
         **{
             name: np.asarray(getattr(control, name))
             for name in ("mapper", "source_weight", "edit_weight", "replace_self")
         },
     }
     if given is not None:
-        arrays |= {"noisiest": channels_first(given["trajectory"][-1]), "tuned": np.asarray(given["null_context"])}
+        arrays["trajectory"] = channels_first(given["trajectory"])
+        arrays["null_context"] = np.asarray(given["null_context"])
     np.savez(file, **{name: np.ascontiguousarray(array) for name, array in arrays.items()})
 
 
@@ -102,10 +105,11 @@ def write_training_case(
     """Writes a batch for the peer, with the (noise [b, h, w, c], timesteps [b]) of steps to be made alike."""
     arrays = {
         "latents": channels_first(latents).astype(np.float32),
-        "image": np.repeat(channels_first(images["image"]), 3, axis=-3),
         "tokens": images["tokens"].astype(np.int64),
         "alphas": np.asarray(sd.schedule.alphas_cumprod, np.float32),
     }
+    if "image" in images:
+        arrays["image"] = np.repeat(channels_first(images["image"]), 3, axis=-3)
     if draws:
         arrays["noise"] = np.stack([channels_first(noise) for noise, _ in draws])
         arrays["t"] = np.stack([np.asarray(t, np.int64) for _, t in draws])
@@ -117,9 +121,9 @@ def channels_first(array: jax.Array) -> np.ndarray:
 
 
 def read_result(file: Path) -> dict[str, np.ndarray]:
-    """The peer's result, in our layout: trajectory, null_context, losses, latents."""
+    """The peer's result, in our layout: trajectory, null_context, latents; null_text's losses; offsets of some."""
     arrays = np.load(file)
-    spatial = ("trajectory", "latents")
+    spatial = ("trajectory", "offsets", "latents")
     return {name: np.moveaxis(arrays[name], -3, -1) if name in spatial else arrays[name] for name in arrays.files}
 
 

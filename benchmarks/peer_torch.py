@@ -1,9 +1,10 @@
-"""Null-text inversion and prompt-to-prompt edits with PyTorch diffusers' UNet, the baseline of our speed.
+"""Every inversion method and prompt-to-prompt edits with PyTorch diffusers' UNet, the baseline of our speed.
 
-Written from the papers (arXiv 2211.09794, 2208.01626) to be as fast as the algorithm allows in PyTorch: weights frozen,
-nothing waits for the device inside a loop, batches of images where the authors take one, the prediction with text used
-twice, fused attention everywhere but where word attention is edited (shared self-attention is the source's queries
-and keys with the edit's values). It imports neither JAX nor prism_jax, so it can have an environment of its own, and
+Written from the papers (arXiv 2211.09794, 2305.16807, 2310.01506, 2304.06140, 2208.01626) to be as fast as the
+algorithms allow in PyTorch: weights frozen, nothing waits for the device inside a loop, batches of images where the
+authors take one, the prediction with text used twice, fused attention everywhere but where word attention is edited
+(shared self-attention is the source's queries and keys with the edit's values), no prediction without text for a
+source that its trajectory sets. It imports neither JAX nor prism_jax, so it can have an environment of its own, and
 answers requests, one line of JSON each; see `peer.py`.
 """
 
@@ -75,20 +76,27 @@ class Processor:
 
     @staticmethod
     def _from_source(control: Control, x: torch.Tensor) -> torch.Tensor:
-        null, text = x.chunk(2)[0], _by_image(control, x.chunk(2)[1])
+        null, text = _parted(control, x)
+        text = _by_image(control, text)
         edits = torch.where(control.replace_self[:, :, None, None, None], text[:, :1], text[:, 1:])
         return torch.cat([null, torch.cat([text[:, :1], edits], 1).flatten(0, 1)])
 
     @staticmethod
     def _mixed(control: Control, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
-        half = len(q) // 2
-        null = F.scaled_dot_product_attention(q[:half], k[:half], v[:half])
-        logits = (q[half:] @ k[half:].transpose(-1, -2)).float() * q.shape[-1] ** -0.5
+        (null_q, text_q), (null_k, text_k), (null_v, text_v) = (_parted(control, x) for x in (q, k, v))
+        null = F.scaled_dot_product_attention(null_q, null_k, null_v)
+        logits = (text_q @ text_k.transpose(-1, -2)).float() * q.shape[-1] ** -0.5
         text = _by_image(control, logits.softmax(-1))  # [b, 1 + e, n, q, k]
         mapped = torch.einsum("bnqk,bekl->benql", text[:, 0], control.mapper)
         take, keep = control.source_weight[:, :, None, None], control.edit_weight[:, :, None, None]
         probs = torch.cat([text[:, :1], mapped * take + text[:, 1:] * keep], 1).flatten(0, 1)
-        return torch.cat([null, probs.to(v.dtype) @ v[half:]])
+        return torch.cat([null, probs.to(v.dtype) @ text_v])
+
+
+def _parted(control: Control, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Rows without text, and those with text."""
+    b, e = control.replace_self.shape
+    return x[: -b * (1 + e)], x[-b * (1 + e) :]
 
 
 def _by_image(control: Control, text: torch.Tensor) -> torch.Tensor:
@@ -100,6 +108,39 @@ def move(latents: torch.Tensor, eps: torch.Tensor, alpha: float, alpha_to: float
     """The DDIM step between two noise levels, in float32."""
     clean = (latents - (1 - alpha) ** 0.5 * eps) / alpha**0.5
     return alpha_to**0.5 * clean + (1 - alpha_to) ** 0.5 * eps
+
+
+def stochastic(latents: torch.Tensor, eps: torch.Tensor, step: Step, eta: float) -> torch.Tensor:
+    """The step to `alpha_prev` without its fresh noise, whose scale is `eta` (0: DDIM, 1: DDPM)."""
+    alpha, alpha_prev = step.alpha, step.alpha_prev
+    variance = eta**2 * (1 - alpha_prev) / (1 - alpha) * (1 - alpha / alpha_prev)
+    clean = (latents - (1 - alpha) ** 0.5 * eps) / alpha**0.5
+    return alpha_prev**0.5 * clean + (1 - alpha_prev - variance) ** 0.5 * eps
+
+
+def noisy_path(latents: torch.Tensor, noise: torch.Tensor, steps: list[Step]) -> torch.Tensor:
+    """Clean latents noised to every timestep, each with noise of its own, `[t + 1, b, c, h, w]`, clean ones first."""
+    noisy = [step.alpha**0.5 * latents + (1 - step.alpha) ** 0.5 * n for step, n in zip(steps, noise, strict=True)]
+    return torch.stack([latents, *noisy[::-1]])
+
+
+def offsets(
+    predict: Predict,
+    trajectory: torch.Tensor,
+    context: torch.Tensor,
+    null: torch.Tensor,  # [b, k, d]
+    steps: list[Step],
+    *,
+    guidance: float,
+    eta: float,
+) -> torch.Tensor:
+    """From every sampling step of the source to its trajectory, `[t, b, c, h, w]`."""
+    both, missed = torch.cat([null, context]), []
+    for i, step in enumerate(steps):
+        noisy = trajectory[-1 - i]
+        eps = guided(*predict(torch.cat([noisy, noisy]), step.t, both).chunk(2), guidance)
+        missed.append(trajectory[-2 - i] - stochastic(noisy, eps, step, eta))
+    return torch.stack(missed)
 
 
 def ddim_inversion(predict: Predict, latents: torch.Tensor, context: torch.Tensor, steps: list[Step]) -> torch.Tensor:
@@ -161,22 +202,64 @@ def guided(null: torch.Tensor, text: torch.Tensor, guidance: float) -> torch.Ten
 def edit(
     predict: Predict,
     control: Control,
-    noisiest: torch.Tensor,  # [b, c, h, w]
+    trajectory: torch.Tensor,  # [t + 1, b, c, h, w]
     null: torch.Tensor,  # [t, b, k, d]
     contexts: torch.Tensor,  # [b, 1 + e, k, d], of the source first
     steps: list[Step],
     *,
     guidance: float,
+    offset: torch.Tensor | None,  # [t, b, c, h, w]: sets the source to its trajectory; None: it is sampled
+    eta: float,
 ) -> torch.Tensor:
     """Source and edits sampled side by side, `[b, 1 + e, c, h, w]`."""
     b, n = contexts.shape[:2]
-    latents = noisiest.repeat_interleave(n, 0)  # [b (1 + e), c, h, w]
+    first = 0 if offset is None else 1  # the first branch that takes a prediction without text
+    latents = trajectory[-1][:, None].repeat_interleave(n, 1)  # [b, 1 + e, c, h, w]
     for i, step in enumerate(steps):
         control.enter(i)
-        context = torch.cat([null[i].repeat_interleave(n, 0), contexts.flatten(0, 1)])
-        without, text = predict(torch.cat([latents, latents]), step.t, context).chunk(2)
-        latents = move(latents, guided(without, text, guidance), step.alpha, step.alpha_prev)
-    return latents.unflatten(0, (b, n))
+        context = torch.cat([null[i].repeat_interleave(n - first, 0), contexts.flatten(0, 1)])
+        rows = torch.cat([latents[:, first:].flatten(0, 1), latents.flatten(0, 1)])
+        without, text = predict(rows, step.t, context).split([b * (n - first), b * n])
+        eps = guided(without.unflatten(0, (b, n - first)), text.unflatten(0, (b, n))[:, first:], guidance)
+        if offset is None:
+            latents = move(latents, eps, step.alpha, step.alpha_prev)
+        else:
+            edited = stochastic(latents[:, 1:], eps, step, eta) + offset[i][:, None]
+            latents = torch.cat([trajectory[-2 - i][:, None], edited], 1)
+    return latents
+
+
+def invert(
+    predict: Predict,
+    case: dict[str, torch.Tensor],
+    steps: list[Step],
+    method: str,
+    *,
+    guidance: float,
+    inner_steps: int,
+) -> dict[str, torch.Tensor | None]:
+    """trajectory, null_context `[t, b, k, d]`, offsets or None, and null_text's losses, of one method."""
+    context = case["contexts"][:, 0]
+    null = case["null"].expand_as(context)
+    arrays = {"offsets": None}
+    with torch.no_grad():
+        if method == "edit_friendly":
+            trajectory = noisy_path(case["latents"], case["noise"], steps)
+        else:
+            trajectory = ddim_inversion(predict, case["latents"], context, steps)
+        if method in ("direct", "edit_friendly"):
+            options = dict(guidance=guidance, eta=eta_of(method))
+            arrays["offsets"] = offsets(predict, trajectory, context, null, steps, **options)
+    if method == "null_text":
+        options = dict(guidance=guidance, inner_steps=inner_steps)
+        tuned, arrays["losses"] = null_text(predict, trajectory, context, null, steps, **options)
+    else:
+        tuned = (context if method == "negative_prompt" else null).expand(len(steps), *null.shape)
+    return arrays | {"trajectory": trajectory, "null_context": tuned}
+
+
+def eta_of(method: str) -> float:
+    return 1.0 if method == "edit_friendly" else 0.0
 
 
 class Server:
@@ -204,30 +287,38 @@ class Server:
         return predict
 
     def run(self, request: dict[str, Any]) -> dict[str, Any]:
-        """Inverts and edits the batch in a file, and returns the time of both."""
-        arrays = np.load(request["case"])
-        case = {name: torch.from_numpy(arrays[name]).to(self.device) for name in arrays.files}
-        rows = zip(case["t"], arrays["alpha"].tolist(), arrays["alpha_prev"].tolist(), strict=True)
-        steps, predict, guidance = [Step(*row) for row in rows], self.predictor(request["mode"]), request["guidance"]
-        context = case["contexts"][:, 0]
+        """Inverts and edits the batch in a file, and returns the time of both.
+
+        Only at the steps `rows`, if the request has them: all programs are compiled then, at less cost.
+        """
+        case = self.case(request)
+        rows = zip(case["t"], case["alpha"].tolist(), case["alpha_prev"].tolist(), strict=True)
+        steps, predict, method = [Step(*row) for row in rows], self.predictor(request["mode"]), request["method"]
         marks = [now(self.device)]
-        with torch.no_grad():
-            trajectory = ddim_inversion(predict, case["latents"], context, steps)
-        options = dict(guidance=guidance, inner_steps=request["inner_steps"])
-        null, losses = null_text(predict, trajectory, context, case["null"].expand_as(context), steps, **options)
+        arrays = invert(predict, case, steps, method, **{k: request[k] for k in ("guidance", "inner_steps")})
         marks.append(now(self.device))
-        start, tuned = case.get("noisiest", trajectory[-1]), case.get("tuned", null)
-        self.processor.control = Control(case)
+        given = {name: case.get(name, arrays[name]) for name in ("trajectory", "null_context")}
+        self.processor.control = control = Control(case)
         try:
             with torch.inference_mode():
-                edited = edit(predict, self.processor.control, start, tuned, case["contexts"], steps, guidance=guidance)
+                options = dict(guidance=request["guidance"], offset=arrays["offsets"], eta=eta_of(method))
+                edited = edit(predict, control, *given.values(), case["contexts"], steps, **options)
         finally:
             self.processor.control = None
         marks.append(now(self.device))
         if request.get("out"):
-            arrays = dict(trajectory=trajectory, null_context=null, losses=losses, latents=edited)
+            arrays = {name: value for name, value in arrays.items() if value is not None} | {"latents": edited}
             np.savez(request["out"], **{name: value.cpu().numpy() for name, value in arrays.items()})
         return {"invert": marks[1] - marks[0], "edit": marks[2] - marks[1]}
+
+    def case(self, request: dict[str, Any]) -> dict[str, torch.Tensor]:
+        """The arrays of the request's file on the device, those of steps at its `rows` alone."""
+        arrays = dict(np.load(request["case"]))
+        of_steps = ("t", "alpha", "alpha_prev", "source_weight", "edit_weight", "replace_self", "noise")
+        if request.get("rows"):
+            arrays |= {name: arrays[name][request["rows"]] for name in of_steps}
+        on_host = ("alpha", "alpha_prev")
+        return {k: torch.from_numpy(v).to("cpu" if k in on_host else self.device) for k, v in arrays.items()}
 
 
 def now(device: torch.device) -> float:

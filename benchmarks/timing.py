@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import math
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -14,6 +15,7 @@ from benchmarks.tables import Row
 from prism_jax.report.versions import versions
 
 OURS = "prism_jax"
+FAILURES = (RuntimeError, MemoryError, OSError)  # XLA's and the peer's lack of memory, or its end
 
 
 def say(line: str) -> None:
@@ -21,27 +23,47 @@ def say(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
 
 
-def alternated(runs: Mapping[str, Callable[[], tuple[float, ...]]], repeats: int, **facts: Any) -> Iterator[Row]:
+def alternated(
+    runs: Mapping[str, Callable[[], tuple[float, ...]]],
+    repeats: int,
+    *,
+    firsts: Mapping[str, Callable[[], Any]] | None = None,
+    until: float = math.inf,
+    **facts: Any,
+) -> Iterator[Row]:
     """One row per program, from repeats in turn after a first call of each; those that fail are left out.
 
-    A run returns the seconds of each of its parts. `facts` are the remaining fields of the rows.
+    A run returns the seconds of each of its parts. `facts` are the remaining fields of the rows. `firsts` are shorter
+    first calls, which compile the same programs. After the first repeat, none is begun that would end after `until`
+    (by `time.monotonic`), nor is a first call begun after it.
     """
     label, first = ", ".join(f"{name} {value}" for name, value in facts.items()), {}
     for name, run in runs.items():
+        if first and time.monotonic() > until:
+            say(f"{label}, {name}: no time left")
+            continue
         start = time.perf_counter()
         try:
-            run()
-        except (RuntimeError, MemoryError) as error:  # XLA's and the peer's lack of memory
+            (firsts or runs).get(name, run)()
+        except FAILURES as error:
             say(f"{label}, {name}: {str(error).splitlines()[0]}")
             continue
         first[name] = time.perf_counter() - start
-    calls = {name: [] for name in first}
-    for _ in range(repeats):
-        for name, times in calls.items():
-            times.append(runs[name]())
+    calls, last = {name: [] for name in first}, 0.0
+    for i in range(repeats):
+        start = time.monotonic()
+        if i and start + last > until:
+            break
+        for name in list(calls):
+            try:
+                calls[name].append(runs[name]())
+            except FAILURES as error:
+                say(f"{label}, {name}: {str(error).splitlines()[0]}")
+                del calls[name]
+        last = time.monotonic() - start
     for name, times in calls.items():
         row = Row(program=name, first=first[name], calls=tuple(times), **facts)
-        say(f"{label}, {name}: {sum(row.per_image):.4g} s/image after {row.compile:.1f} s")
+        say(f"{label}, {name}: {sum(row.per_image):.4g} s/image, first call {row.first:.1f} s")
         yield row
 
 
