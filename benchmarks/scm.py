@@ -30,7 +30,7 @@ from prism_jax.training import loop
 from prism_jax.training import state as states
 from prism_jax.training.image_mechanism import run as image_mechanism_run
 from prism_jax.training.image_mechanism.run import ImageMechanismRun
-from prism_jax.training.optimizer import make_optimizer
+from prism_jax.training.optimizer import make_update
 from prism_jax.weights import pretrained
 
 
@@ -48,8 +48,9 @@ def main(options: Options) -> None:
     config = dataclasses.replace(configs.load(options.config), initial=None, batch_size=options.batch_size)
     mesh = sharding.make_mesh()
     sharding.check_batch_size(options.batch_size, mesh)
-    step, state, batch, graphdef = training(config, mesh)
-    key = rng.key(config.seed)
+    step, create, batch, graphdef = training(config, mesh)
+    key, state = rng.key(config.seed), create(image_mechanism_run.initial(config))
+    batch = sharding.host_batch_to_global(batch, mesh)
     with jax.set_mesh(mesh):
         rows = [timed("training step", step, state, None, batch, key, repeats=options.repeats, carries=True)]
         params = jax.device_put(image_mechanism_run.initial(config), sharding.replicated(mesh))
@@ -63,18 +64,21 @@ def main(options: Options) -> None:
     print(tables.markdown(("program", "batch", "first call s", "s/image", "GFLOP/image", "GFLOP/s"), body))
 
 
-def training(run: ImageMechanismRun, mesh: jax.sharding.Mesh) -> tuple[Callable, Any, Any, nnx.GraphDef]:
-    """The step as the loop compiles it, its first state, a batch, and the network without parameters."""
-    tx, schedule = make_optimizer(run.optimizer, run.loop.steps)
+def training(
+    run: ImageMechanismRun, mesh: jax.sharding.Mesh
+) -> tuple[Callable, Callable[[Any], Any], dict[str, np.ndarray], nnx.GraphDef]:
+    """The step as the loop compiles it, params -> first state, a batch, and the network without parameters."""
+    tx, update = make_update(run, decay=image_mechanism_run.average_decay)
     graphdef, _ = nnx.split(pretrained.abstract(HVAE, run.model))
-    options = dict(schedule=schedule, ema_decay=run.ema_decay, skip=run.skip, decay=image_mechanism_run.average_decay)
-    made = partial(
-        image_mechanism_run.train_step, graphdef=graphdef, config=run, update=partial(states.update, tx=tx, **options)
-    )
-    create, params = partial(states.create, tx=tx, ema=True), image_mechanism_run.initial(run)
-    where = sharding.place(jax.eval_shape(create, params), mesh, run.sharding)
-    state = jax.jit(create, out_shardings=where)(params)
-    return loop.jitted(made, mesh, where), state, sharding.host_batch_to_global(noise_batch(run), mesh), graphdef
+    made = partial(image_mechanism_run.train_step, graphdef=graphdef, config=run, update=update)
+    create = partial(states.create, tx=tx, ema=True)
+    where = sharding.place(jax.eval_shape(create, abstract_params(run)), mesh, run.sharding)
+    return loop.jitted(made, mesh, where), jax.jit(create, out_shardings=where), noise_batch(run), graphdef
+
+
+def abstract_params(run: ImageMechanismRun) -> Any:
+    """Shapes of the parameters."""
+    return nnx.to_pure_dict(nnx.state(pretrained.abstract(HVAE, run.model)))
 
 
 def noise_batch(run: ImageMechanismRun) -> dict[str, np.ndarray]:

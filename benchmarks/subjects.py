@@ -20,6 +20,7 @@ from prism_jax.stable_diffusion import StableDiffusion
 from prism_jax.weights import pretrained
 
 SD15_RANDOM = "sd15-random"  # in place of a folder: the networks of SD 1.5 with random weights, no download
+SMALLEST = 64  # pixels, of a phantom that only its caption is wanted of
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -46,17 +47,25 @@ def load(model: str, dtype: jnp.dtype, *, remat: bool = False) -> StableDiffusio
 
 
 def untrained(network: type, config: Any) -> nnx.Module:
-    """A network whose weights are random and keep activations near one. Drawn with NumPy: JAX compiles every shape."""
+    """A network whose weights are random and keep activations near one."""
     graphdef, state = nnx.split(pretrained.abstract(network, config))
+    nnx.replace_by_pure_dict(state, drawn_params(nnx.to_pure_dict(state)))
+    return nnx.merge(graphdef, state)
+
+
+def drawn_params(shapes: Any) -> Any:
+    """Such weights, of these shapes. Drawn with NumPy: JAX compiles every shape."""
     random = np.random.default_rng(0)
-    filled = []
-    for path, leaf in nnx.to_flat_state(state):
-        value = np.full(leaf.shape, path[-1] == "scale", np.float32)
-        if path[-1] not in ("scale", "bias"):
+
+    def draw(path: tuple, leaf: Any) -> jax.Array:
+        name = path[-1].key
+        value = np.full(leaf.shape, name == "scale", np.float32)
+        if name not in ("scale", "bias"):
             fan_in = np.prod(leaf.shape[:-1])
             value = random.standard_normal(leaf.shape, np.float32) / np.float32(np.sqrt(fan_in))
-        filled.append((path, leaf.replace(jnp.asarray(value))))
-    return nnx.merge(graphdef, nnx.from_flat_state(filled))
+        return jnp.asarray(value)
+
+    return jax.tree_util.tree_map_with_path(draw, shapes)
 
 
 def case(sd: StableDiffusion, batch: int, *, size: int, is_drawn: bool = True) -> Case:
@@ -64,7 +73,7 @@ def case(sd: StableDiffusion, batch: int, *, size: int, is_drawn: bool = True) -
 
     With `is_drawn` off the latents are noise, for networks without meaning.
     """
-    _, images, facts = phantoms("test", batch, size)
+    _, images, facts = phantoms("test", batch, size if is_drawn else SMALLEST)
     shape = (batch, *sd.latent_shape(size, size))
     noise = jnp.asarray(np.random.default_rng(0).standard_normal(shape, np.float32))
     opposite = [{"pacemaker": not fact.findings["pacemaker"]} for fact in facts]

@@ -9,6 +9,7 @@ device already: reading files is left out. Repeats alternate between the two; th
 import dataclasses
 import functools
 import itertools
+import math
 import sys
 import tempfile
 import time
@@ -71,7 +72,7 @@ class Training:
         placed = jax.device_put((made.frozen, rng.key(0), np.int32(0)), everywhere)
         self._frozen, self._key, self._number = placed
         self.batch = jax.device_put(dict(images), everywhere)
-        if is_cached:
+        if is_cached and "latents" not in images:
             self.batch = self._encode(self._frozen, self.batch, self._key, self._number)
         # As the step returns it: otherwise the second step compiles again.
         where = sharding.place(jax.eval_shape(made.create, made.params), mesh, ShardingConfig())
@@ -119,21 +120,13 @@ def measure(
     """The rows of all batches, and how far the peer's results are from ours."""
     if options.peer == "none":
         return list(rows_of(options, sd, size, None, scratch)), None
-    optimizer = training_step.OPTIMIZER
     request = {
         **peer.network_folders(sd, options.model, scratch, ("unet", "vae", "text_encoder")),
+        **training_step.for_peer(),
         "python": options.peer_python,
         "channels_last": options.peer_channels_last,
-        "ema_decay": training_step.EMA_DECAY,
-        "optimizer": {
-            "lr": optimizer.peak,
-            "betas": [optimizer.b1, optimizer.b2],
-            "eps": optimizer.eps,
-            "weight_decay": optimizer.weight_decay,
-            "clip": optimizer.clip,
-        },
     }
-    with peer.started("peer_training", sd, **request) as torch:
+    with peer.started("peer_training", sd.unet.config.dtype, **request) as torch:
         images, made = training_step.images(sd, options.batches[0], size), training_step.of(sd)
         agreed = agreement.of_training(sd, Training(made, images, is_cached=True), torch, images, scratch)
         timing.check_agreement(agreed, agreement.TRAINING_BOUNDS, options.dtype)
@@ -147,20 +140,34 @@ def encoded(made: TrainingStep, images: Mapping[str, np.ndarray]) -> jax.Array:
 
 def rows_of(options: Options, sd: StableDiffusion, size: int, torch: peer.Peer | None, scratch: Path) -> Iterator[Row]:
     """A row for every program, with and without cache and remat, at every batch size."""
-    file = scratch / "case.npz"
     for remat, batch in itertools.product(options.remat, options.batches):
         made = training_step.of(training_step.with_remat(sd, remat))
         images = training_step.images(sd, batch, size)
         if torch is not None:
-            peer.write_training_case(sd, images, encoded(made, images), file)
-        for is_cached in options.cached:
-            request = {"case": str(file), "is_cached": is_cached, "remat": remat, "steps": options.steps}
-            runs = {timing.OURS: own_run(made, images, is_cached=is_cached, steps=options.steps)}
-            for mode in options.peer_modes if torch is not None else ():
-                ask = functools.partial(torch.ask, request | {"mode": mode})
-                runs[f"torch {mode}"] = lambda ask=ask: (ask()["seconds"],)
-            facts = dict(batch=batch, images=batch * options.steps, setting=LATENTS[is_cached], remat=remat)
-            yield from timing.alternated(runs, options.repeats, **facts)
+            peer.write_training_case(sd, images, encoded(made, images), scratch / "case.npz")
+        yield from batch_rows(options, made, images, torch, scratch / "case.npz", remat=remat)
+
+
+def batch_rows(
+    options: Options,
+    made: TrainingStep,
+    images: Mapping[str, np.ndarray],
+    torch: peer.Peer | None,
+    file: Path,
+    *,
+    remat: bool = False,
+    until: float = math.inf,
+) -> Iterator[Row]:
+    """The rows of one batch, whose input for the peer is `file`. See `timing.alternated` for `until`."""
+    batch = len(images["id"])
+    for is_cached in options.cached:
+        request = {"case": str(file), "is_cached": is_cached, "remat": remat, "steps": options.steps}
+        runs = {timing.OURS: own_run(made, images, is_cached=is_cached, steps=options.steps)}
+        for mode in options.peer_modes if torch is not None else ():
+            ask = functools.partial(torch.ask, request | {"mode": mode})
+            runs[f"torch {mode}"] = lambda ask=ask: (ask()["seconds"],)
+        facts = dict(batch=batch, images=batch * options.steps, setting=LATENTS[is_cached], remat=remat)
+        yield from timing.alternated(runs, options.repeats, until=until, **facts)
 
 
 def own_run(

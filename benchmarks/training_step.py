@@ -75,6 +75,14 @@ def jitted(made: TrainingStep, mesh: Mesh, config: ShardingConfig) -> Callable:
     return loop.jitted(partial(made.step, mesh=mesh, specs=specs), mesh, where)
 
 
+def for_peer() -> dict[str, Any]:
+    """Optimizer and average, as the peer takes them."""
+    chosen = OPTIMIZER
+    optimizer = {"lr": chosen.peak, "betas": [chosen.b1, chosen.b2], "eps": chosen.eps}
+    optimizer |= {"weight_decay": chosen.weight_decay, "clip": chosen.clip}
+    return {"optimizer": optimizer, "ema_decay": EMA_DECAY}
+
+
 def lowered(made: TrainingStep, batch: Mapping[str, Any], mesh: Mesh, config: ShardingConfig) -> jax.stages.Lowered:
     """The step before compilation, from shapes alone."""
     shaped = lambda tree: jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), tree)
@@ -123,6 +131,18 @@ def shapes(sd: StableDiffusion, batch: int, size: int) -> dict[str, jax.ShapeDty
         "tokens": of_batch(jnp.int32, TOKENS),
         "id": of_batch(jnp.uint32),
         "weight": of_batch(jnp.float32),
+    }
+
+
+def latents(sd: StableDiffusion, batch: int, size: int) -> dict[str, np.ndarray]:
+    """A batch of noise in place of encoded images, with the captions of phantoms, on the host."""
+    numbers, _, attributes = subjects.phantoms("train", batch, subjects.SMALLEST)
+    shape = (batch, *sd.latent_shape(size, size))
+    return {
+        "latents": np.random.default_rng(0).standard_normal(shape, np.float32).astype(np.float16),
+        "tokens": sd.tokenize([PLAIN.describe(row) for row in attributes]),
+        "id": rng.example_ids(numbers),
+        "weight": np.ones(batch, np.float32),
     }
 
 

@@ -1,0 +1,186 @@
+"""The stages of the GPU benchmark, each a process of its own: what they measure, and into which results.
+
+    python -m benchmarks.gpu.stages NAME --out DIR --scratch DIR --until SECONDS --stages NAME ... [--rehearse]
+
+`python -m benchmarks.gpu` starts them. `until` is by `time.monotonic`, which all processes share.
+"""
+
+import contextlib
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import tyro
+
+from benchmarks import agreement, classifier_step, editing, peer, scm, subjects, timing, training, training_step
+from benchmarks.gpu import bench as benches
+from benchmarks.gpu import cohort as cohorts
+from benchmarks.gpu import prepare, programs, results
+from benchmarks.gpu.bench import Bench, Options
+from benchmarks.gpu.programs import Sizes
+from prism_jax import entrypoint, rng, sharding
+
+
+def train(bench: Bench) -> None:
+    """The fine-tuning step with cached latents."""
+    sizes, made = bench.sizes, training_step.of(bench.sd)
+    with benches.beside(bench, benches.training_peer) as torch:  # its memory is free after that
+        for batch in sizes.training_peered:
+            _train(bench, made, batch, torch)
+    for batch in sizes.training[len(sizes.training_peered) :]:
+        _train(bench, made, batch, None)
+
+
+def _train(bench: Bench, made: training_step.TrainingStep, batch: int, torch: peer.Peer | None) -> None:
+    name, sizes, scratch = programs.name_of("training", batch), bench.sizes, bench.options.scratch
+    if not bench.compiled([name]):
+        return bench.skip(name, "its program was not compiled")
+    inputs, file = training_step.latents(bench.sd, batch, sizes.size), scratch / "case.npz"
+    is_first = batch == sizes.training[0]
+    if torch is not None:
+        peer.write_training_case(bench.sd, inputs, inputs["latents"], file)
+        if is_first:
+            ours = training.Training(made, inputs, is_cached=True)
+            with bench.going_on("PyTorch's agreement"):
+                bench.add(agreement=agreement.of_training(bench.sd, ours, torch, inputs, scratch))
+            del ours
+    modes = sizes.training_modes if is_first else ("eager",)
+    options = training.Options(cached=(True,), steps=sizes.training_steps, repeats=sizes.repeats, peer_modes=modes)
+    for row in training.batch_rows(options, made, inputs, torch, file, until=bench.options.until):
+        bench.add_row("training", row)
+
+
+def edit(bench: Bench, parts: Sequence[programs.Editing]) -> None:
+    """Inversion methods with one edit of each image; parts with a peer come first."""
+    with benches.beside(bench, benches.editing_peer) as torch:
+        for part in parts:
+            if part.modes == ("eager",) or (part.modes and torch is not None):
+                _edit(bench, part, torch)
+    for part in parts:
+        if not part.modes:
+            _edit(bench, part, None)
+
+
+def _edit(bench: Bench, part: programs.Editing, torch: peer.Peer | None) -> None:
+    case = benches.case_of(bench, part.batch)
+    if bench.options.stage == "more editing":  # nothing of worth waits for it
+        wanted = programs.of_editing(bench.sizes, [part])
+        prepare.compile_table(bench, {name: made for name, made in wanted.items() if not bench.compiled([name])})
+    for method in part.methods:
+        what = ", ".join((programs.name_of(method, part.batch), *part.modes))
+        if not bench.compiled(programs.names_of(method, part.batch)):
+            bench.skip(what, "its programs were not compiled")
+        elif bench.left < 0:
+            bench.skip(what, "no time left in its stage")
+        else:
+            options = benches.editing_options(bench, part.batch, method, part.modes, part.repeats)
+            until, scratch = bench.options.until, bench.options.scratch
+            for row in editing.batch_rows(options, bench.sd, case, torch, scratch, until):
+                bench.add_row("editing", row, beside="+".join(part.modes))
+
+
+def cohort(bench: Bench) -> None:
+    """Edits of a cohort, from JPEG files to PNG files."""
+    sizes = bench.sizes
+    images = cohorts.write_images(bench.options.scratch / "images", sizes.cohort, sizes.size)
+    for name in ("first run", "second run"):  # the first one compiles, or reads the cache
+        run = bench.options.scratch / f"cohort, {name}"
+        options = dict(batch_size=sizes.cohort_batch, steps=sizes.steps, dtype=jnp.dtype(sizes.dtype))
+        seconds = cohorts.seconds(run, str(bench.model), images, **options)
+        bench.add(cohort={"images": sizes.cohort, f"{name}, s": seconds})
+    found = {"edit": "edit_friendly", "steps": sizes.steps, "batch": sizes.cohort_batch}
+    bench.add(cohort=found | {"s/image": seconds / sizes.cohort, "images/s": sizes.cohort / seconds})
+
+
+def classifier(bench: Bench) -> None:
+    """The training step of the classifier, from random weights: drawing its own compiles every shape."""
+    run, mesh = bench.sizes.classifier_run(), programs.one_device()
+    step, create, frozen, batch = classifier_step.training(run, mesh)
+    params = subjects.drawn_params(classifier_step.abstract_params(run))
+    time_step(bench, "classifier", mesh, step, create(params), frozen, batch, run.batch_size)
+
+
+def mechanism(bench: Bench) -> None:
+    """The training step of the image mechanism, likewise."""
+    run, mesh = bench.sizes.mechanism_run(), programs.one_device()
+    step, create, batch, _ = scm.training(run, mesh)
+    params = subjects.drawn_params(scm.abstract_params(run))
+    time_step(bench, "image mechanism", mesh, step, create(params), None, batch, run.batch_size)
+
+
+def time_step(bench: Bench, name: str, mesh: Any, step: Callable, state: Any, frozen: Any, batch: Any, b: int) -> None:
+    """Times a training step on a batch that is on the device."""
+    everywhere = sharding.replicated(mesh)
+    frozen, key = jax.device_put((frozen, rng.key(0)), everywhere)
+    batch, holder, count = sharding.host_batch_to_global(batch, mesh), [state], bench.sizes.training_steps
+
+    def steps() -> tuple[float]:
+        start = time.perf_counter()
+        with jax.set_mesh(mesh):
+            for _ in range(count):
+                holder[0], metrics = step(holder[0], frozen, batch, key)
+        jax.block_until_ready((holder[0], metrics))
+        return (time.perf_counter() - start,)
+
+    facts = dict(setting=name, batch=b, images=b * count, remat=False)
+    for row in timing.alternated({timing.OURS: steps}, bench.sizes.repeats, until=bench.options.until, **facts):
+        bench.add_row(name, row)
+
+
+def add_peak(bench: Bench) -> None:
+    """The most memory that the stage has held, PyTorch's apart; nothing on CPUs."""
+    if peak := (jax.local_devices()[0].memory_stats() or {}).get("peak_bytes_in_use"):
+        bench.add(**{"peak memory": {bench.options.stage: peak}})
+
+
+STAGES = {
+    "model": prepare.model,
+    "reference": prepare.reference,
+    "doctor": prepare.doctors,
+    "parity": prepare.parity,
+    "peers": prepare.warm_peers,
+    "compile": prepare.compile_all,
+    "training": train,
+    "editing": lambda bench: edit(bench, bench.sizes.editing),
+    "cohort": cohort,
+    "classifier": classifier,
+    "image mechanism": mechanism,
+    "more editing": lambda bench: edit(bench, bench.sizes.more_editing),
+}
+TIMED = tuple(STAGES)[list(STAGES).index("training") :]
+
+
+def main(options: Options) -> None:
+    """Runs one stage."""
+    bench = Bench(options=options, sizes=Sizes.toy() if options.rehearse else Sizes())
+    with compilations() as late, bench.without_cudnn():
+        STAGES[options.stage](bench)
+    if options.stage in TIMED:
+        add_peak(bench)
+        bench.add(**{results.LATE: {options.stage: late}})
+
+
+@contextlib.contextmanager
+def compilations(least: float = 1.0) -> Iterator[list[float]]:
+    """Seconds of every compilation that takes longer than `least` and does not come from the cache."""
+    late, is_hit = [], [False]
+
+    def note(name: str, seconds: float, **_: Any) -> None:
+        if name == "/jax/core/compile/backend_compile_duration":
+            if seconds > least and not is_hit[0]:
+                late.append(round(seconds, 1))
+            is_hit[0] = False
+
+    def hit(name: str, **_: Any) -> None:
+        is_hit[0] |= name == "/jax/compilation_cache/cache_hits"
+
+    jax.monitoring.register_event_duration_secs_listener(note)
+    jax.monitoring.register_event_listener(hit)
+    yield late
+
+
+if __name__ == "__main__":
+    sys.exit(entrypoint.exit_code(lambda: main(tyro.cli(Options, prog="python -m benchmarks.gpu.stages"))))
