@@ -1,6 +1,7 @@
 """The noise-predicting UNet of Stable Diffusion 1.x and 2.x (diffusers' `UNet2DConditionModel`)."""
 
 import dataclasses
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -28,7 +29,7 @@ class UNetConfig:
     out_channels: int = 4
     sample_size: int = 64
     dtype: jnp.dtype = jnp.float32  # compute; parameters are always float32
-    remat: bool = False  # recompute each block in the backward pass: less memory, about a third more work
+    remat: bool = False  # recompute each layer in the backward pass: less memory, about a third more work
 
     @classmethod
     def from_dict(cls, config: dict[str, Any], *, dtype: jnp.dtype = jnp.float32, remat: bool = False) -> "UNetConfig":
@@ -154,6 +155,10 @@ class Transformer(nnx.Module):
         return x + self.proj_out(tokens.reshape(x.shape))
 
 
+Run = Callable[..., jax.Array]
+"""(a layer, its input as one map or as several to be joined, its other arguments) -> its output."""
+
+
 class DownBlock(nnx.Module):
     def __init__(self, inputs: int, level: int, config: UNetConfig, resnet: partial, *, rngs: nnx.Rngs):
         outputs, layers = config.block_out_channels[level], config.layers_per_block
@@ -165,13 +170,13 @@ class DownBlock(nnx.Module):
             [] if last else [Downsample(outputs, asymmetric=False, dtype=config.dtype, rngs=rngs)]
         )
 
-    def __call__(self, x, time, context, control) -> tuple[jax.Array, list[jax.Array]]:
+    def __call__(self, x, time, context, control, run: Run) -> tuple[jax.Array, list[jax.Array]]:
         """The feature map, and the skip connections in order."""
         skips = []
         for i, resnet in enumerate(self.resnets):
-            x = resnet(x, time)
+            x = run(resnet, x, time)
             if len(self.attentions):
-                x = self.attentions[i](x, context, control)
+                x = run(self.attentions[i], x, context, control)
             skips.append(x)
         for downsample in self.downsamplers:
             x = downsample(x)
@@ -185,8 +190,9 @@ class MidBlock(nnx.Module):
         self.resnets = nnx.List(resnet(channels, channels) for _ in range(2))
         self.attentions = nnx.List([Transformer(channels, "mid", level, config, rngs=rngs)])
 
-    def __call__(self, x, time, context, control) -> jax.Array:
-        return self.resnets[1](self.attentions[0](self.resnets[0](x, time), context, control), time)
+    def __call__(self, x, time, context, control, run: Run) -> jax.Array:
+        x = run(self.attentions[0], run(self.resnets[0], x, time), context, control)
+        return run(self.resnets[1], x, time)
 
 
 class UpBlock(nnx.Module):
@@ -201,11 +207,11 @@ class UpBlock(nnx.Module):
         self.attentions = nnx.List(Transformer(outputs, "up", level, config, rngs=rngs) for _ in range(attended))
         self.upsamplers = nnx.List([] if level == 0 else [Upsample(outputs, dtype=config.dtype, rngs=rngs)])
 
-    def __call__(self, x, skips, time, context, control) -> jax.Array:
+    def __call__(self, x, skips, time, context, control, run: Run) -> jax.Array:
         for i, resnet in enumerate(self.resnets):
-            x = resnet(jnp.concatenate([x, skips[-1 - i]], axis=-1), time)
+            x = run(resnet, (x, skips[-1 - i]), time)
             if len(self.attentions):
-                x = self.attentions[i](x, context, control)
+                x = run(self.attentions[i], x, context, control)
         for upsample in self.upsamplers:
             x = upsample(x)
         return x
@@ -274,13 +280,13 @@ class UNet2DCondition(nnx.Module):
         x = self.conv_in(latents)
         skips = [x]
         for block in self.down_blocks:
-            x, new_skips = run(block, x, time, context, control)
+            x, new_skips = block(x, time, context, control, run)
             skips += new_skips
-        x = run(self.mid_block, x, time, context, control)
+        x = self.mid_block(x, time, context, control, run)
         for block in self.up_blocks:
             used = len(block.resnets)
             skips, taken = skips[:-used], skips[-used:]
-            x = run(block, x, taken, time, context, control)
+            x = block(x, taken, time, context, control, run)
         return self.conv_out(jax.nn.silu(self.conv_norm_out(x))).astype(jnp.float32)
 
     def _check_sides(self, latents: jax.Array) -> None:
@@ -293,12 +299,33 @@ class UNet2DCondition(nnx.Module):
                 )
 
 
-def _call(block: nnx.Module, *args) -> Any:
-    return block(*args)
+def _call(layer: nnx.Module, x: jax.Array | tuple[jax.Array, ...], *rest: Any) -> jax.Array:
+    return layer(jnp.concatenate(x, axis=-1) if isinstance(x, tuple) else x, *rest)
 
 
-def _recomputed(block: nnx.Module, *args) -> Any:
-    """Like `nnx.remat`, which cannot be used here: it writes to the module, which a loop may have captured from
-    outside."""
-    graphdef, state = nnx.split(block)
-    return jax.checkpoint(lambda state, args: nnx.merge(graphdef, state)(*args))(state, args)
+def _recomputed(layer: nnx.Module, x: jax.Array | tuple[jax.Array, ...], *rest: Any) -> jax.Array:
+    """The same, keeping only the arguments for the backward pass, which computes the layer again."""
+    graphdef, state = nnx.split(layer)
+    return _kept(graphdef, state, x, rest)
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(0,))
+def _kept(graphdef: nnx.GraphDef, state: Any, x: Any, rest: tuple) -> jax.Array:
+    return _call(nnx.merge(graphdef, state), x, *rest)
+
+
+def _kept_forward(graphdef: nnx.GraphDef, *arguments: Any) -> tuple[jax.Array, tuple]:
+    return _kept(graphdef, *arguments), arguments
+
+
+def _kept_backward(graphdef: nnx.GraphDef, arguments: tuple, cotangent: jax.Array) -> tuple:
+    """As of `jax.checkpoint`, whose second computation XLA merges with the first on CPUs: it drops the barriers between
+    them. Here the second waits for the cotangent, of which it is made to depend, image by image."""
+    state, x, rest = arguments
+    zero = 0 * cotangent[:, :1, :1, :1]
+    x = jax.tree.map(lambda each: each + zero.astype(each.dtype), x)
+    _, pull = jax.vjp(lambda *given: _call(nnx.merge(graphdef, given[0]), given[1], *given[2]), state, x, rest)
+    return pull(cotangent)
+
+
+_kept.defvjp(_kept_forward, _kept_backward)
