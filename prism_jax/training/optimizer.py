@@ -50,7 +50,17 @@ def make_optimizer(config: OptimizerConfig, steps: int) -> tuple[optax.GradientT
         mu_dtype=config.first_moment,
         mask=lambda params: jax.tree.map(lambda leaf: leaf.ndim > 1, params),
     )
-    return optax.chain(optax.clip_by_global_norm(config.clip), adamw), schedule
+    return optax.chain(clip_to(config.clip), adamw), schedule
+
+
+def clip_to(max_norm: float) -> optax.GradientTransformationExtraArgs:
+    """`optax.clip_by_global_norm` of gradients whose global norm [] is given as `norm`: computed once in an update."""
+
+    def update(grads: Any, state: optax.EmptyState, params: Any = None, *, norm: jax.Array) -> tuple[Any, Any]:
+        factor = jnp.where(norm < max_norm, 1.0, max_norm / norm)
+        return jax.tree.map(lambda gradient: gradient * factor.astype(gradient.dtype), grads), state
+
+    return optax.GradientTransformationExtraArgs(lambda params: optax.EmptyState(), update)
 
 
 def make_update(config: Any, **options: Any) -> tuple[optax.GradientTransformation, Callable]:

@@ -92,25 +92,28 @@ def update(
       batch, else 0).
     """
     norm = optax.tree.norm(grads)
+    metrics = {"grad_norm": norm, "learning_rate": jnp.asarray(schedule(state.updates))}
+
+    def updated(state: TrainState, grads: Any) -> TrainState:
+        changes, opt_state = optax.with_extra_args_support(tx).update(grads, state.opt_state, state.params, norm=norm)
+        params, ema = optax.apply_updates(state.params, changes), state.ema
+        if ema is not None:
+            rate = (decay or warmup_decay)(ema_decay, state.updates)
+            ema = jax.tree.map(lambda old, new: rate * old + (1 - rate) * new, ema, params)
+        mean = jnp.where(state.updates == 0, norm, MEAN_DECAY * state.grad_norm + (1 - MEAN_DECAY) * norm)
+        return state.replace(params=params, opt_state=opt_state, ema=ema, updates=state.updates + 1, grad_norm=mean)
+
+    # A branch, not a choice array by array: that copies, and compiles, the old and the new of each.
+    is_sound = _is_sound(state, loss, norm, skip)
+    state = jax.lax.cond(is_sound, updated, lambda state, grads: state, state, grads)
+    return state.replace(step=state.step + 1), metrics | {"skipped": 1.0 - is_sound.astype(jnp.float32)}
+
+
+def _is_sound(state: TrainState, loss: jax.Array, norm: jax.Array, skip: SkipConfig) -> jax.Array:
+    """Bool []: whether `skip` accepts a batch of this loss and gradient norm."""
     is_spike = (state.updates >= skip.warmup_updates) & (norm > skip.spike_factor * state.grad_norm)
     is_sound = jnp.isfinite(loss) & jnp.isfinite(norm) & ~is_spike
-    if skip.max_grad_norm is not None:
-        is_sound &= norm < skip.max_grad_norm
-    metrics = {
-        "grad_norm": norm,
-        "learning_rate": jnp.asarray(schedule(state.updates)),
-        "skipped": 1.0 - is_sound.astype(jnp.float32),
-    }
-    changes, opt_state = tx.update(grads, state.opt_state, state.params)
-    params = optax.apply_updates(state.params, changes)
-    ema = state.ema
-    if ema is not None:
-        rate = (decay or warmup_decay)(ema_decay, state.updates)
-        ema = jax.tree.map(lambda old, new: rate * old + (1 - rate) * new, ema, params)
-    mean = jnp.where(state.updates == 0, norm, MEAN_DECAY * state.grad_norm + (1 - MEAN_DECAY) * norm)
-    updated = state.replace(params=params, opt_state=opt_state, ema=ema, updates=state.updates + 1, grad_norm=mean)
-    kept = jax.tree.map(lambda new, old: jnp.where(is_sound, new, old), updated, state)
-    return kept.replace(step=state.step + 1), metrics
+    return is_sound if skip.max_grad_norm is None else is_sound & (norm < skip.max_grad_norm)
 
 
 def warmup_decay(decay: float, step: jax.Array) -> jax.Array:

@@ -8,6 +8,7 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 from prism_jax import entrypoint, rng, sharding
@@ -143,6 +144,24 @@ def test_a_spike_is_skipped_once_the_usual_size_of_gradients_is_known():
             assert_same(state.replace(step=before.step), before)
     assert skipped == [0, 0, 0, 1, 0]
     assert int(state.step) == 5
+
+
+def test_an_update_needs_no_second_copy_of_a_parameter():
+    tx, schedule = optimizer.make_optimizer(optimizer.OptimizerConfig(), 10)
+    params = {f"{i}": jax.ShapeDtypeStruct((128, 128), jnp.float32) for i in range(4)}
+    state = jax.eval_shape(partial(states.create, tx=tx, ema=True), params)
+    update = jax.jit(partial(states.update, tx=tx, schedule=schedule, ema_decay=0.9), donate_argnums=0)
+    compiled = update.lower(state, jax.ShapeDtypeStruct((), jnp.float32), params).compile()
+    assert compiled.memory_analysis().temp_size_in_bytes < 128 * 128 * 4
+
+
+def test_gradients_are_clipped_as_optax_does():
+    grads = {"x": jnp.array([3.0, 4.0]), "y": jnp.array([12.0])}  # of norm 13
+    for limit in (1.0, 20.0):
+        clip = optimizer.clip_to(limit)
+        ours, _ = clip.update(grads, clip.init(grads), norm=jnp.float32(13))
+        theirs, _ = optax.clip_by_global_norm(limit).update(grads, optax.EmptyState())
+        jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-6), ours, theirs)
 
 
 def test_a_full_disk_is_one_line_exit_code_2_and_a_usable_run(tmp_path, capsys):
