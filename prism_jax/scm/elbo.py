@@ -1,6 +1,7 @@
 """Negative ELBO of the image mechanism, in nats per dimension (pixels times channels)."""
 
 import dataclasses
+import itertools
 import math
 from collections.abc import Sequence
 
@@ -40,10 +41,14 @@ class NegativeELBO:
 
 def draw(config: HVAEConfig, keys: jax.Array) -> tuple[jax.Array, ...]:
     """Standard normal noise for every latent, each [b, r, r, z_dim], from one key per image [b]."""
-    one = lambda key: tuple(
-        jax.random.normal(jax.random.fold_in(key, i), shape) for i, shape in enumerate(config.latent_shapes)
-    )
-    return jax.vmap(one)(keys)
+    drawn = []
+    for shape, equal in itertools.groupby(config.latent_shapes):  # latents of one shape together: one compiled body
+        one = lambda i, key, shape=shape: jax.random.normal(jax.random.fold_in(key, i), shape)
+        count = len(list(equal))
+        indices = jnp.arange(len(drawn), len(drawn) + count)
+        stacked = jax.vmap(jax.vmap(one, (None, 0)), (0, None))(indices, keys)  # [count, b, r, r, z_dim]
+        drawn += [jax.lax.index_in_dim(stacked, i, keepdims=False) for i in range(count)]
+    return tuple(drawn)
 
 
 def dequantised(config: HVAEConfig, keys: jax.Array, x: jax.Array) -> jax.Array | None:
