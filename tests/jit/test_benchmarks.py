@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from benchmarks import collectives, memory, tables, timing, training, training_compiled, training_step, work
+from benchmarks import collectives, compilation, memory, tables, timing, training, training_compiled, training_step, work
 from benchmarks import editing as program
 from benchmarks.subjects import Case
 from prism_jax import flops
@@ -56,6 +56,12 @@ def test_a_loop_of_unknown_length_is_not_counted():
 
 def test_a_gradient_costs_less_than_three_predictions(costs):
     assert costs.forward < costs.gradient < 3 * costs.forward
+
+
+@pytest.mark.parametrize("name", compilation.ALL)
+def test_every_listed_program_can_be_lowered(tiny_sd, name):
+    options = compilation.Options(steps=STEPS, inner_steps=INNER)
+    assert compilation.PROGRAMS[name](tiny_sd, 64, options).as_text()
 
 
 @pytest.mark.parametrize("method", METHODS)
