@@ -65,7 +65,7 @@ class FinetuneRun:
     dtype: jnp.dtype = jnp.dtype("float32")
     """Compute dtype: bfloat16 on accelerators. Parameters, moments and loss are float32."""
     remat: bool = False
-    """Recompute the UNet's blocks in the backward pass: less memory, more time."""
+    """Recompute the UNet's layers in the backward pass: less memory, more time."""
     ema_decay: float | None = 0.9999
     """Decay of the exponential moving average of the parameters, which is validated and exported; None: no average."""
     optimizer: OptimizerConfig = OptimizerConfig()
