@@ -10,7 +10,17 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from benchmarks import collectives, compilation, memory, tables, timing, training, training_compiled, training_step, work
+from benchmarks import (
+    collectives,
+    compilation,
+    memory,
+    tables,
+    timing,
+    training,
+    training_compiled,
+    training_step,
+    work,
+)
 from benchmarks import editing as program
 from benchmarks.subjects import Case
 from prism_jax import flops
