@@ -1,5 +1,6 @@
 """One network from, and to, one folder of a diffusers pipeline or of a transformers model."""
 
+import hashlib
 import json
 from pathlib import Path
 from types import SimpleNamespace
@@ -7,6 +8,7 @@ from typing import Any, NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 
 from prism_jax.models.autoencoder import AutoencoderConfig, AutoencoderKL
@@ -58,6 +60,19 @@ def save(network: nnx.Module, folder: Path, *, dtype: jnp.dtype = jnp.float32) -
     folder.mkdir(parents=True, exist_ok=True)
     write_json(network.config.to_dict(), folder / "config.json")
     files.write(diffusers.tensors_of(network, layout.names, dtype), folder / f"{layout.stem}.safetensors")
+
+
+def fingerprint(network: nnx.Module) -> str:
+    """A hash of a network's options and float32 parameters, whatever files, names and precision they were stored in.
+
+    The precision that it computes in is left out.
+    """
+    options = {name: value for name, value in vars(network.config).items() if name not in ("dtype", "remat")}
+    digest = hashlib.blake2b(repr(sorted(options.items())).encode(), digest_size=20)
+    for path, leaf in nnx.to_flat_state(nnx.state(network, nnx.Param)):
+        digest.update(repr(path).encode())
+        digest.update(np.ascontiguousarray(leaf[...], np.float32))
+    return digest.hexdigest()
 
 
 def write_json(value: dict[str, Any], file: Path) -> None:

@@ -19,6 +19,7 @@ from tests.conftest import manifest, untrained
 
 STEM = pretrained.LAYOUTS[AutoencoderKL].stem  # of the VAE's files
 
+DTYPES = (jnp.float32, jnp.bfloat16)
 TINY = {
     "unet": (UNet2DCondition, tiny_configs.unet(), diffusers.UNET),
     "unet_linear": (
@@ -119,6 +120,19 @@ def test_half_precision_files_are_read_as_float32_and_full_ones_preferred(folder
 def test_bfloat16_survives_writing_and_reading(vae, tmp_path):
     pretrained.save(vae, tmp_path, dtype=jnp.bfloat16)
     assert_same(pretrained.load(AutoencoderKL, tmp_path), rounded(vae, jnp.bfloat16))
+
+
+def test_a_network_has_one_fingerprint_in_whatever_precision_it_is_stored_and_computes(vae, tmp_path):
+    half = rounded(vae, jnp.bfloat16)
+    pretrained.save(half, tmp_path / "half", dtype=jnp.bfloat16)
+    pretrained.save(half, tmp_path / "full")
+    read = [
+        pretrained.load(AutoencoderKL, tmp_path / name, dtype=dtype) for name in ("half", "full") for dtype in DTYPES
+    ]
+    assert {pretrained.fingerprint(network) for network in read} == {pretrained.fingerprint(half)}
+    assert pretrained.fingerprint(vae) != pretrained.fingerprint(half)
+    half.config = dataclasses.replace(half.config, scaling_factor=0.2)
+    assert pretrained.fingerprint(half) != pretrained.fingerprint(read[0])
 
 
 def test_shards_are_read_together_and_a_missing_one_is_named(folder, vae):

@@ -57,6 +57,14 @@ def test_latents_of_other_settings_are_refused_with_what_differs(tmp_path, name,
             use()
 
 
+def test_a_cache_that_knows_the_vae_by_its_files_is_read(tmp_path):
+    write(LatentCache(folder=tmp_path, settings=dataclasses.replace(SETTINGS, vae="of the files")))
+    cache = LatentCache(folder=tmp_path, settings=SETTINGS, vae_files="of the files")
+    assert len(cache.open()) == 5
+    with pytest.raises(ValueError, match="vae is of the files, not v"):
+        dataclasses.replace(cache, vae_files="of other files").open()
+
+
 def test_nothing_half_written_is_left(tmp_path):
     write(LatentCache(folder=tmp_path, settings=SETTINGS))
     assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]

@@ -27,7 +27,6 @@ def config() -> FinetuneRun:
         model="runs/demo/model",
         data=dataclasses.replace(first.data, captions=CaptionConfig(templates=(UNSAID,))),
         optimizer=OptimizerConfig(peak=2e-4, warmup=10, decay="cosine", final=0.05, weight_decay=0.01),
-        latents=None,  # those of the demo are of the VAE as shipped; it is encoded as the export wrote it
         ema_decay=0.95,
         loop=LoopConfig(steps=100, log_every=10, checkpoint_every=100, keep=1),
         samples=SampleGrid(every=0, prompts=()),

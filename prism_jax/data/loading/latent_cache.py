@@ -36,7 +36,7 @@ class Settings:
     size: int  # pixels
     fit: str
     crop: str | None  # name of the mask that images are cropped to
-    vae: str  # fingerprint of its weights
+    vae: str  # fingerprint of its parameters, whatever files hold them
     dtype: str  # of the encoder's computation
     has_variance: bool
     shape: tuple[int, int, int]  # of the latents, [h, w, c]
@@ -49,6 +49,7 @@ class LatentCache:
 
     folder: Path
     settings: Settings
+    vae_files: str = ""  # fingerprint of the files of the VAE, by which caches of version 0.1 know it
 
     @property
     def shards(self) -> int:
@@ -65,6 +66,8 @@ class LatentCache:
     def check(self) -> None:
         """Raises ValueError, naming the differences, for a cache with other settings."""
         stored = json.loads((self.folder / SETTINGS_FILE).read_text())
+        if stored.get("vae") == self.vae_files:
+            stored["vae"] = self.settings.vae
         wanted = json.loads(json.dumps(dataclasses.asdict(self.settings)))
         stale = [
             f"{name} is {stored.get(name)}, not {value}" for name, value in wanted.items() if stored.get(name) != value

@@ -34,7 +34,7 @@ from prism_jax.training.finetune.step import DenoisingObjective
 from prism_jax.training.finetune.validation import EvalContext, FinetuneValidation, Reconstructions, SampleGrid
 from prism_jax.training.loop import Batches, LoopConfig, fit
 from prism_jax.training.optimizer import OptimizerConfig, make_update
-from prism_jax.weights import files
+from prism_jax.weights import files, pretrained
 
 NETWORKS = ("unet", "text_encoder")  # the VAE is never trained here
 
@@ -208,9 +208,10 @@ def cache_of(config: FinetuneRun, sd: StableDiffusion) -> LatentCache:
             size=data.size,
             fit=data.fit,
             crop=data.crop,
-            vae=files.fingerprint(Path(config.model) / "vae"),
+            vae=pretrained.fingerprint(sd.vae),
             dtype=config.dtype.name,
             has_variance=config.objective.sample_posterior,
             shape=sd.latent_shape(data.size, data.size),
         ),
+        vae_files=files.fingerprint(Path(config.model) / "vae"),
     )
