@@ -1,6 +1,7 @@
 """Exit codes, signals and the compilation cache of every program."""
 
 import os
+import platform
 import signal
 import subprocess
 import sys
@@ -115,3 +116,33 @@ def test_ctrl_c_is_acknowledged_at_once_and_ends_with_130(busy, signals):
         if signals == 2:
             process.send_signal(signal.SIGINT)
         assert process.wait(timeout=30) == 130
+
+
+REUSE = """
+import ctypes, resource, sys, threading
+from prism_jax import entrypoint
+
+libc = ctypes.CDLL(None)
+libc.malloc.restype, libc.malloc.argtypes = ctypes.c_void_p, [ctypes.c_size_t]
+libc.memset.argtypes, libc.free.argtypes = [ctypes.c_void_p, ctypes.c_int, ctypes.c_size_t], [ctypes.c_void_p]
+
+def use():
+    for _ in range(3):
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+        block = libc.malloc(100_000_000)
+        libc.memset(block, 1, 100_000_000)
+        libc.free(block)
+    print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+
+entrypoint.keep_freed_memory()
+thread = threading.Thread(target=use)
+thread.start()
+thread.join()
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="tunes glibc")
+@pytest.mark.parametrize(("variable", "is_kept"), [({}, True), ({"MALLOC_ARENA_MAX": "4"}, False)])
+def test_memory_that_a_thread_freed_is_used_again_unless_the_environment_tunes_malloc(variable, is_kept):
+    said = subprocess.run([sys.executable, "-c", REUSE], env=os.environ | variable, capture_output=True, check=True)
+    assert (int(said.stdout) < 20) is is_kept  # page faults of 100 MB: 24,000 small ones or 48 large ones
