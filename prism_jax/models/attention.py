@@ -12,7 +12,7 @@ from flax import nnx
 from prism_jax.models import streamed
 
 LARGEST_MAPS = 2**24  # attention maps of more entries are computed in blocks, for memory
-LARGEST_MAPS_CPU = 2**18  # on CPUs larger maps leave the cache; a gradient needs several of 1 MB
+LARGEST_MAPS_CPU = 2**16  # on CPUs larger maps leave the cache; a gradient needs several of 256 KB
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

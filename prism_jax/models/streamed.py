@@ -86,11 +86,15 @@ def _outputs(plan: Plan, heads: Arrays) -> Arrays:
 
 
 def _gradients(plan: Plan, heads: Arrays) -> Arrays:
-    """Gradients of the queries, keys and values of some heads. Maps are recomputed, transposed: all products but that
-    for the queries then run along their rows."""
+    """Gradients of the queries, keys and values of some heads.
+
+    Maps are recomputed, transposed: all products then run along their rows, that for the queries because its small
+    result is transposed as well. XLA's CPU backend has fast kernels for such products only.
+    """
     q, k, v, outputs, logsums, cotangent = heads
     scale = q.shape[-1] ** -0.5
     shift = jnp.sum(cotangent.astype(jnp.float32) * outputs, -1, keepdims=True)  # [h, q, 1]
+    columns = k.swapaxes(1, 2)  # [h, d, k]
 
     def some_queries(sums: Arrays, few: Arrays) -> tuple[Arrays, jax.Array]:
         of_keys, of_values = sums  # [h, k, d]
@@ -100,7 +104,7 @@ def _gradients(plan: Plan, heads: Arrays) -> Arrays:
         of_logits = maps * (_einsum("hkd,hqd->hkq", v, cotangent) - shift.swapaxes(1, 2)) * scale
         of_logits = of_logits.astype(q.dtype)
         of_keys += _einsum("hkq,hqd->hkd", of_logits, q)
-        return (of_keys, of_values), _einsum("hkq,hkd->hqd", of_logits, k).astype(q.dtype)
+        return (of_keys, of_values), _einsum("hdk,hkq->hdq", columns, of_logits).swapaxes(1, 2).astype(q.dtype)
 
     empty = tuple(jnp.zeros(x.shape, jnp.float32) for x in (k, v))
     cuts = tuple(_cut(x, plan) for x in (q, logsums, cotangent, shift))

@@ -2,6 +2,7 @@
 
 import math
 import re
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -36,6 +37,12 @@ def xla(q, k, v, **options):
     return jax.nn.dot_product_attention(q, k, v, implementation="xla", **options)
 
 
+def plain(q, k, v):
+    """Attention as its formula says."""
+    weights = jax.nn.softmax(jnp.einsum("bqnd,bknd->bnqk", q, k) * q.shape[-1] ** -0.5)
+    return jnp.einsum("bnqk,bknd->bqnd", weights, v)
+
+
 def weighted_sum(attend, q, k, v):
     """A scalar whose gradient reaches every entry differently."""
     return jnp.sum(jnp.sin(attend(q, k, v)))
@@ -57,6 +64,27 @@ def test_attention_in_parts_equals_whole_in_value_and_gradient(largest, qkv):
     np.testing.assert_allclose(in_parts(*qkv), xla(*qkv), atol=1e-5)
     np.testing.assert_allclose(parts, whole, rtol=1e-5)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), gradients, whole_gradients)
+
+
+@pytest.mark.parametrize("largest", [5 * KEYS, QUERIES * KEYS, 3 * QUERIES * KEYS])
+def test_the_gradient_of_attention_in_parts_is_that_of_autodiff_in_float64(largest, qkv):
+    """Products accumulate in float32, and their rounding is all that may differ."""
+    with jax.enable_x64(True):
+        exact = tuple(jnp.asarray(np.asarray(x), jnp.float64) for x in qkv)
+        gradients = jax.grad(partial(weighted_sum, lambda *qkv: streamed.attention(*qkv, largest)), (0, 1, 2))(*qkv)
+        expected = jax.grad(partial(weighted_sum, plain), (0, 1, 2))(*exact)
+    for got, wanted in zip(gradients, expected, strict=True):
+        assert (got.dtype, wanted.dtype) == (jnp.float32, jnp.float64)
+        np.testing.assert_allclose(got, wanted, atol=1e-6)
+
+
+def test_the_gradient_of_attention_in_parts_keeps_bfloat16(qkv):
+    narrow = tuple(x.astype(jnp.bfloat16) for x in qkv)
+    gradients = jax.grad(partial(weighted_sum, lambda *qkv: streamed.attention(*qkv, 5 * KEYS)), (0, 1, 2))(*narrow)
+    expected = jax.grad(partial(weighted_sum, plain), (0, 1, 2))(*(x.astype(jnp.float32) for x in narrow))
+    for got, wanted in zip(gradients, expected, strict=True):
+        assert got.dtype == jnp.bfloat16
+        np.testing.assert_allclose(got.astype(jnp.float32), wanted, atol=2e-2)
 
 
 def test_attention_in_parts_survives_logits_of_any_size(qkv):
