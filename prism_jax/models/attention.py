@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from prism_jax.models import streamed
+from prism_jax.models.layers import Linear
 
 LARGEST_MAPS = 2**24  # attention maps of more entries are computed in blocks, for memory
 LARGEST_MAPS_CPU = 2**16  # on CPUs larger maps leave the cache; a gradient needs several of 256 KB
@@ -91,10 +92,10 @@ class Attention(nnx.Module):
         source = channels if context_dim is None else context_dim
         self.heads = heads
         self.is_cross = context_dim is not None
-        self.to_q = nnx.Linear(channels, channels, use_bias=bias, dtype=dtype, rngs=rngs)
-        self.to_k = nnx.Linear(source, channels, use_bias=bias, dtype=dtype, rngs=rngs)
-        self.to_v = nnx.Linear(source, channels, use_bias=bias, dtype=dtype, rngs=rngs)
-        self.to_out = nnx.Linear(channels, channels, dtype=dtype, rngs=rngs)
+        self.to_q = Linear(channels, channels, use_bias=bias, dtype=dtype, rngs=rngs)
+        self.to_k = Linear(source, channels, use_bias=bias, dtype=dtype, rngs=rngs)
+        self.to_v = Linear(source, channels, use_bias=bias, dtype=dtype, rngs=rngs)
+        self.to_out = Linear(channels, channels, dtype=dtype, rngs=rngs)
 
     def __call__(
         self,

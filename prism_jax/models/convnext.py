@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from prism_jax.models.densenet import Pool, check_range, pooled
-from prism_jax.models.layers import LayerNorm
+from prism_jax.models.layers import LayerNorm, Linear
 
 EPSILON = 1e-6  # of every norm here
 EXPANSION = 4  # of a block's pointwise layers
@@ -50,8 +50,8 @@ class Block(nnx.Module):
             channels, channels, (side, side), feature_group_count=channels, dtype=config.dtype, rngs=rngs
         )
         self.norm = LayerNorm(channels, epsilon=EPSILON, rngs=rngs)
-        self.fc1 = nnx.Linear(channels, EXPANSION * channels, dtype=config.dtype, rngs=rngs)
-        self.fc2 = nnx.Linear(EXPANSION * channels, channels, dtype=config.dtype, rngs=rngs)
+        self.fc1 = Linear(channels, EXPANSION * channels, dtype=config.dtype, rngs=rngs)
+        self.fc2 = Linear(EXPANSION * channels, channels, dtype=config.dtype, rngs=rngs)
         self.scale = nnx.Param(jnp.full(channels, config.layer_scale))
 
     def __call__(self, x: jax.Array) -> jax.Array:

@@ -15,6 +15,33 @@ def gelu(x: jax.Array) -> jax.Array:
     return (0.5 * wide * (1 + jax.lax.erf(wide * np.float32(np.sqrt(0.5))))).astype(x.dtype)
 
 
+@jax.custom_vjp
+def product(x: jax.Array, kernel: jax.Array) -> jax.Array:
+    """`x [..., i]` times `kernel [i, o]`, with a gradient to the kernel that is 2 to 4 times as fast on CPUs.
+
+    Autodiff writes that gradient as a transposed product, for which XLA's CPU backend has no fast kernel.
+    """
+    return x @ kernel
+
+
+def _product_backward(kept: tuple[jax.Array, jax.Array], cotangent: jax.Array) -> tuple[jax.Array, jax.Array]:
+    x, kernel = kept
+    leading = tuple(range(x.ndim - 1))
+    return cotangent @ kernel.T, jax.lax.dot_general(x, cotangent, ((leading, leading), ((), ())))
+
+
+product.defvjp(lambda x, kernel: (x @ kernel, (x, kernel)), _product_backward)
+
+
+class Linear(nnx.Linear):
+    """A linear layer that trains faster on CPUs, by `product`."""
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        bias = None if self.bias is None else self.bias[...]
+        x, kernel, bias = self.promote_dtype((x, self.kernel[...], bias), dtype=self.dtype)
+        return product(x, kernel) if bias is None else product(x, kernel) + bias.reshape((1,) * (x.ndim - 1) + (-1,))
+
+
 class GroupNorm(nnx.Module):
     """Group normalisation of `[b, h, w, c]`, statistics in float32, result in the input's dtype."""
 
@@ -65,7 +92,7 @@ class Conv1x1(nnx.Conv):
     def __call__(self, x: jax.Array) -> jax.Array:
         bias = None if self.bias is None else self.bias[...][None, None, None]
         x, kernel, bias = self.promote_dtype((x, self.kernel[0, 0], bias), dtype=self.dtype)
-        return x @ kernel if bias is None else x @ kernel + bias
+        return product(x, kernel) if bias is None else product(x, kernel) + bias
 
 
 class ResnetBlock(nnx.Module):
@@ -84,7 +111,7 @@ class ResnetBlock(nnx.Module):
     ):
         self.norm1 = GroupNorm(inputs, groups=groups, epsilon=epsilon, rngs=rngs)
         self.conv1 = conv3x3(inputs, outputs, dtype=dtype, rngs=rngs)
-        self.time_emb_proj = nnx.Linear(time_dim, outputs, dtype=dtype, rngs=rngs) if time_dim else None
+        self.time_emb_proj = Linear(time_dim, outputs, dtype=dtype, rngs=rngs) if time_dim else None
         self.norm2 = GroupNorm(outputs, groups=groups, epsilon=epsilon, rngs=rngs)
         self.conv2 = conv3x3(outputs, outputs, dtype=dtype, rngs=rngs)
         self.conv_shortcut = Conv1x1(inputs, outputs, dtype=dtype, rngs=rngs) if inputs != outputs else None

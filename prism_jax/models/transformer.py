@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from prism_jax.models.attention import dot_product_attention
-from prism_jax.models.layers import LayerNorm
+from prism_jax.models.layers import LayerNorm, Linear
 
 ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
     "quick_gelu": lambda x: x * jax.nn.sigmoid(1.702 * x),
@@ -40,7 +40,7 @@ class SelfAttention(nnx.Module):
         self.heads = config.num_attention_heads
         self.is_causal = is_causal
         for name in ("q_proj", "k_proj", "v_proj", "out_proj"):
-            setattr(self, name, nnx.Linear(d, d, dtype=config.dtype, rngs=rngs))
+            setattr(self, name, Linear(d, d, dtype=config.dtype, rngs=rngs))
 
     def __call__(self, x: jax.Array) -> jax.Array:
         b, k, d = x.shape
@@ -51,8 +51,8 @@ class SelfAttention(nnx.Module):
 class MLP(nnx.Module):
     def __init__(self, config: LayerConfig, *, rngs: nnx.Rngs):
         self.activation = config.hidden_act
-        self.fc1 = nnx.Linear(config.hidden_size, config.intermediate_size, dtype=config.dtype, rngs=rngs)
-        self.fc2 = nnx.Linear(config.intermediate_size, config.hidden_size, dtype=config.dtype, rngs=rngs)
+        self.fc1 = Linear(config.hidden_size, config.intermediate_size, dtype=config.dtype, rngs=rngs)
+        self.fc2 = Linear(config.intermediate_size, config.hidden_size, dtype=config.dtype, rngs=rngs)
 
     def __call__(self, x: jax.Array) -> jax.Array:
         return self.fc2(ACTIVATIONS[self.activation](self.fc1(x)))

@@ -10,7 +10,17 @@ import jax.numpy as jnp
 from flax import nnx
 
 from prism_jax.models.attention import Attention, AttentionControl, Site
-from prism_jax.models.layers import Conv1x1, Downsample, GroupNorm, LayerNorm, ResnetBlock, Upsample, conv3x3, gelu
+from prism_jax.models.layers import (
+    Conv1x1,
+    Downsample,
+    GroupNorm,
+    LayerNorm,
+    Linear,
+    ResnetBlock,
+    Upsample,
+    conv3x3,
+    gelu,
+)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -105,8 +115,8 @@ class GEGLU(nnx.Module):
     """The transformer's feed-forward part: a gated GELU of four times the width."""
 
     def __init__(self, channels: int, *, dtype: jnp.dtype, rngs: nnx.Rngs):
-        self.proj_in = nnx.Linear(channels, 8 * channels, dtype=dtype, rngs=rngs)
-        self.proj_out = nnx.Linear(4 * channels, channels, dtype=dtype, rngs=rngs)
+        self.proj_in = Linear(channels, 8 * channels, dtype=dtype, rngs=rngs)
+        self.proj_out = Linear(4 * channels, channels, dtype=dtype, rngs=rngs)
 
     def __call__(self, x: jax.Array) -> jax.Array:
         value, gate = jnp.split(self.proj_in(x), 2, axis=-1)
@@ -134,7 +144,7 @@ class Transformer(nnx.Module):
     def __init__(self, channels: int, place: str, level: int, config: UNetConfig, *, rngs: nnx.Rngs):
         self.place = place
         self.linear = config.use_linear_projection
-        project = nnx.Linear if self.linear else Conv1x1
+        project = Linear if self.linear else Conv1x1
         self.norm = GroupNorm(channels, groups=config.norm_num_groups, epsilon=1e-6, rngs=rngs)
         self.proj_in = project(channels, channels, dtype=config.dtype, rngs=rngs)
         block = TransformerBlock(
@@ -222,8 +232,8 @@ class TimeEmbedding(nnx.Module):
 
     def __init__(self, channels: int, *, dtype: jnp.dtype, rngs: nnx.Rngs):
         self.channels = channels
-        self.linear_1 = nnx.Linear(channels, 4 * channels, dtype=dtype, rngs=rngs)
-        self.linear_2 = nnx.Linear(4 * channels, 4 * channels, dtype=dtype, rngs=rngs)
+        self.linear_1 = Linear(channels, 4 * channels, dtype=dtype, rngs=rngs)
+        self.linear_2 = Linear(4 * channels, 4 * channels, dtype=dtype, rngs=rngs)
 
     def __call__(self, timesteps: jax.Array) -> jax.Array:
         half = self.channels // 2
