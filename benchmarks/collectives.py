@@ -1,14 +1,10 @@
-"""Memory and communication between devices of a compiled program, from compilation alone."""
+"""Communication between devices of a compiled program, from its text."""
 
 import math
 import re
-import sys
-import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import NamedTuple
-
-import jax
 
 KINDS = ("all-reduce", "all-gather", "reduce-scatter", "collective-permute", "all-to-all", "collective-broadcast")
 
@@ -25,20 +21,6 @@ class Count(NamedTuple):
 
     number: int
     bytes: int  # of what they leave on one device, all together
-
-
-def compiled_cells(lower: Callable[[], jax.stages.Lowered]) -> list[str]:
-    """MiB of arguments and temporaries per device, communication, seconds of compilation; "-" if compilation fails."""
-    start = time.perf_counter()
-    try:
-        compiled = lower().compile()
-    except jax.errors.JaxRuntimeError as error:  # XLA refuses programs larger than the device
-        print(str(error).splitlines()[0], file=sys.stderr)
-        return ["-", "-", "-", "-"]
-    memory = compiled.memory_analysis()
-    sizes = (memory.argument_size_in_bytes, memory.temp_size_in_bytes)
-    cells = [f"{size / 2**20:.1f}" for size in sizes]
-    return [*cells, sent(count(compiled.as_text())), f"{time.perf_counter() - start:.0f}"]
 
 
 def sent(counts: dict[str, Count]) -> str:

@@ -1,6 +1,7 @@
 """Subjects of the benchmarks: a model from a folder or of SD 1.5's size, and images with one edit each."""
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -8,15 +9,19 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
+from prism_jax.cli.attention_paths import Networks
 from prism_jax.data import phantom
 from prism_jax.data.captions import phrases
 from prism_jax.data.captions.templates import PLAIN
 from prism_jax.data.schema import Attributes
 from prism_jax.data.sources.phantom import FIRST_SUBJECT, attributes_of
+from prism_jax.diffusion.schedule import NoiseSchedule, ScheduleConfig
 from prism_jax.editing import Edit
-from prism_jax.models.text_encoder import CLIPTextModel, TextConfig
-from prism_jax.models.unet import UNet2DCondition, UNetConfig
-from prism_jax.stable_diffusion import StableDiffusion
+from prism_jax.models.autoencoder import AutoencoderKL
+from prism_jax.models.text_encoder import CLIPTextModel
+from prism_jax.models.unet import UNet2DCondition
+from prism_jax.pretrained import folder as pretrained_folder
+from prism_jax.stable_diffusion import StableDiffusion, load_tokenizer
 from prism_jax.weights import pretrained
 
 SD15_RANDOM = "sd15-random"  # in place of a folder: the networks of SD 1.5 with random weights, no download
@@ -34,15 +39,36 @@ class Case:
 
 def load(model: str, dtype: jnp.dtype, *, remat: bool = False) -> StableDiffusion:
     """The model in the folder `model`, or one for "sd15-random"."""
-    if model != SD15_RANDOM:
-        return StableDiffusion.from_pretrained(model, dtype=dtype, remat=remat)
-    # Parts that take no time are the shipped model's: tokenizer, VAE, schedule.
-    shipped = StableDiffusion.from_pretrained("phantom", dtype=dtype)
-    text = TextConfig(vocab_size=len(shipped.tokenizer), dtype=dtype)
-    return dataclasses.replace(
-        shipped,
-        unet=untrained(UNet2DCondition, UNetConfig(dtype=dtype, remat=remat)),
-        text_encoder=untrained(CLIPTextModel, text),
+    if model == SD15_RANDOM:
+        return with_networks(Networks(), dtype, untrained, remat=remat)
+    return StableDiffusion.from_pretrained(model, dtype=dtype, remat=remat)
+
+
+def abstract(model: str, dtype: jnp.dtype, *, remat: bool = False) -> StableDiffusion:
+    """The same without weights: networks of shapes."""
+    if model == SD15_RANDOM:
+        return with_networks(Networks(), dtype, pretrained.abstract, remat=remat)
+    networks = Networks.of(pretrained_folder(model))
+    return with_networks(networks, dtype, pretrained.abstract, remat=remat, folder=model)
+
+
+def with_networks(
+    networks: Networks,
+    dtype: jnp.dtype,
+    make: Callable[[type, Any], nnx.Module],
+    *,
+    remat: bool = False,
+    folder: str = "phantom",
+) -> StableDiffusion:
+    """Networks that `untrained` or `pretrained.abstract` makes, with the tokenizer and schedule of a folder."""
+    folder = pretrained_folder(folder)
+    schedule = pretrained.read_json(folder / "scheduler" / "scheduler_config.json")
+    return StableDiffusion(
+        unet=make(UNet2DCondition, dataclasses.replace(networks.unet, dtype=dtype, remat=remat)),
+        vae=make(AutoencoderKL, dataclasses.replace(networks.vae, dtype=dtype)),
+        text_encoder=make(CLIPTextModel, dataclasses.replace(networks.text_encoder, dtype=dtype)),
+        tokenizer=load_tokenizer(folder / "tokenizer"),
+        schedule=NoiseSchedule.create(ScheduleConfig.from_dict(schedule)),
     )
 
 

@@ -12,21 +12,17 @@ import itertools
 import math
 import sys
 import tempfile
-import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Literal
 
-import jax
 import jax.numpy as jnp
-import numpy as np
 import tyro
 
-from benchmarks import agreement, peer, tables, timing, training_step
+from benchmarks import agreement, peer, subjects, tables, timing, training_step
 from benchmarks.tables import Row
-from benchmarks.training_step import TrainingStep
-from prism_jax import entrypoint, flops, rng, sharding
-from prism_jax.sharding import ShardingConfig
+from benchmarks.training_step import Training, TrainingStep
+from prism_jax import entrypoint, flops
 from prism_jax.stable_diffusion import StableDiffusion
 
 LATENTS = {True: "cached latents", False: "encoded each step"}  # by whether latents are cached
@@ -60,49 +56,13 @@ class Options:
     """File for everything measured, as JSON."""
 
 
-class Training:
-    """Our side at one batch. A class because it holds the state that every step donates."""
-
-    def __init__(self, made: TrainingStep, images: Mapping[str, np.ndarray], *, is_cached: bool):
-        mesh = sharding.make_mesh(jax.devices()[:1])
-        self._mesh, self._is_cached = mesh, is_cached
-        self._step = training_step.jitted(made, mesh, ShardingConfig())
-        self._encode = jax.jit(made.encode)
-        everywhere = sharding.replicated(mesh)
-        placed = jax.device_put((made.frozen, rng.key(0), np.int32(0)), everywhere)
-        self._frozen, self._key, self._number = placed
-        self.batch = jax.device_put(dict(images), everywhere)
-        if is_cached and "latents" not in images:
-            self.batch = self._encode(self._frozen, self.batch, self._key, self._number)
-        # As the step returns it: otherwise the second step compiles again.
-        where = sharding.place(jax.eval_shape(made.create, made.params), mesh, ShardingConfig())
-        self.state = jax.jit(made.create, out_shardings=where)(made.params)
-
-    def update(self) -> dict[str, jax.Array]:
-        """Makes one step; its metrics."""
-        batch = self.batch
-        if not self._is_cached:
-            batch = self._encode(self._frozen, batch, self._key, self._number)
-        with jax.set_mesh(self._mesh):
-            self.state, metrics = self._step(self.state, self._frozen, batch, self._key)
-        return metrics
-
-    def seconds(self, steps: int) -> float:
-        """Of `steps` steps."""
-        start = time.perf_counter()
-        for _ in range(steps):
-            metrics = self.update()
-        jax.block_until_ready((self.state, metrics))
-        return time.perf_counter() - start
-
-
 def main(options: Options) -> None:
     """Measures, and prints the table of RESULTS.md."""
     peer.modes(options.peer_modes)
     dtype = jnp.dtype(options.dtype)
     peak = flops.matrix_peak(dtype)
     timing.say(f"matrix peak in {options.dtype}: {peak / 1e12:.3g} TFLOP/s")
-    sd = training_step.load(options.model, dtype)
+    sd = subjects.load(options.model, dtype)
     size = options.size or sd.size
     with tempfile.TemporaryDirectory() as scratch:
         rows, agreed = measure(options, sd, size, Path(scratch))
@@ -127,31 +87,26 @@ def measure(
         "channels_last": options.peer_channels_last,
     }
     with peer.started("peer_training", sd.unet.config.dtype, **request) as torch:
-        images, made = training_step.images(sd, options.batches[0], size), training_step.of(sd)
-        agreed = agreement.of_training(sd, Training(made, images, is_cached=True), torch, images, scratch)
+        made = training_step.finetuning(sd, training_step.inputs(sd, options.batches[0], size, is_encoded=False))
+        agreed = agreement.of_training(sd, Training(made), torch, made.batch, scratch)
         timing.check_agreement(agreed, agreement.TRAINING_BOUNDS, options.dtype)
         return list(rows_of(options, sd, size, torch, scratch)), agreed
-
-
-def encoded(made: TrainingStep, images: Mapping[str, np.ndarray]) -> jax.Array:
-    """Latents of the images, as the cache has them."""
-    return jax.jit(made.encode)(made.frozen, dict(images), rng.key(0), np.int32(0))["latents"]
 
 
 def rows_of(options: Options, sd: StableDiffusion, size: int, torch: peer.Peer | None, scratch: Path) -> Iterator[Row]:
     """A row for every program, with and without cache and remat, at every batch size."""
     for remat, batch in itertools.product(options.remat, options.batches):
-        made = training_step.of(training_step.with_remat(sd, remat))
-        images = training_step.images(sd, batch, size)
+        images = training_step.inputs(sd, batch, size, is_encoded=False)
+        made = training_step.finetuning(training_step.with_remat(sd, remat), images)
         if torch is not None:
-            peer.write_training_case(sd, images, encoded(made, images), scratch / "case.npz")
-        yield from batch_rows(options, made, images, torch, scratch / "case.npz", remat=remat)
+            latents = training_step.encoded(made, images)["latents"]
+            peer.write_training_case(sd, images, latents, scratch / "case.npz")
+        yield from batch_rows(options, made, torch, scratch / "case.npz", remat=remat)
 
 
 def batch_rows(
     options: Options,
     made: TrainingStep,
-    images: Mapping[str, np.ndarray],
     torch: peer.Peer | None,
     file: Path,
     *,
@@ -159,10 +114,10 @@ def batch_rows(
     until: float = math.inf,
 ) -> Iterator[Row]:
     """The rows of one batch, whose input for the peer is `file`. See `timing.alternated` for `until`."""
-    batch = len(images["id"])
+    batch = len(made.batch["id"])
     for is_cached in options.cached:
         request = {"case": str(file), "is_cached": is_cached, "remat": remat, "steps": options.steps}
-        runs = {timing.OURS: own_run(made, images, is_cached=is_cached, steps=options.steps)}
+        runs = {timing.OURS: own_run(made, options.steps, is_cached=is_cached)}
         for mode in options.peer_modes if torch is not None else ():
             ask = functools.partial(torch.ask, request | {"mode": mode})
             runs[f"torch {mode}"] = lambda ask=ask: (ask()["seconds"],)
@@ -170,11 +125,9 @@ def batch_rows(
         yield from timing.alternated(runs, options.repeats, until=until, **facts)
 
 
-def own_run(
-    made: TrainingStep, images: Mapping[str, np.ndarray], *, is_cached: bool, steps: int
-) -> Callable[[], tuple[float]]:
+def own_run(made: TrainingStep, steps: int, *, is_cached: bool = True) -> Callable[[], tuple[float]]:
     """A run of steps of ours; the first creates the state."""
-    training = functools.cache(lambda: Training(made, images, is_cached=is_cached))
+    training = functools.cache(lambda: Training(made, is_cached=is_cached))
     return lambda: (training().seconds(steps),)
 
 

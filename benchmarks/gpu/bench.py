@@ -15,7 +15,7 @@ import tyro
 
 from benchmarks import editing, peer, subjects, timing, training_step
 from benchmarks.gpu import results
-from benchmarks.gpu.programs import Sizes
+from benchmarks.gpu.sizes import Sizes
 from benchmarks.tables import Row
 from prism_jax.models import attention
 from prism_jax.stable_diffusion import StableDiffusion

@@ -1,7 +1,6 @@
 """What comes before anything is timed: the random model, parity, and compilation, ours and PyTorch's."""
 
 import contextlib
-import dataclasses
 import io
 import os
 import time
@@ -13,18 +12,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from benchmarks import agreement, classifier_step, editing, peer, scm, subjects, timing, training, training_step, work
+from benchmarks import agreement, editing, peer, programs, subjects, timing, training, training_step, work
 from benchmarks.gpu import bench as benches
-from benchmarks.gpu import programs
+from benchmarks.gpu import sizes as all_sizes
 from benchmarks.gpu.bench import Bench
 from prism_jax import editing as editing_api
 from prism_jax import flops
 from prism_jax.cli import attention_paths, doctor
-from prism_jax.cli.attention_paths import Networks
+from prism_jax.editing.inversion import METHODS
 from prism_jax.models import attention
-from prism_jax.models.autoencoder import AutoencoderKL
-from prism_jax.models.text_encoder import CLIPTextModel
-from prism_jax.models.unet import UNet2DCondition
 from prism_jax.report.versions import versions
 from prism_jax.stable_diffusion import StableDiffusion
 
@@ -33,23 +29,16 @@ ATTENTION_BOUND = 0.05  # of gradients in half precision, relative
 
 def model(bench: Bench) -> None:
     """Writes the folder of the random model, and counts operations. Needs no GPU."""
-    shipped, sizes = programs.shipped(), bench.sizes
-    text = dataclasses.replace(sizes.text, vocab_size=len(shipped.tokenizer))
-    made = dict(
-        unet=subjects.untrained(UNet2DCondition, sizes.unet),
-        vae=subjects.untrained(AutoencoderKL, sizes.vae),
-        text_encoder=subjects.untrained(CLIPTextModel, text),
-    )
-    dataclasses.replace(shipped, **made, card=None).save_pretrained(bench.model)
-    side = sizes.size // made["vae"].config.factor
-    costs = work.unit_costs(sizes.unet, side, flops.by_hand)
+    sizes = bench.sizes
+    made = subjects.with_networks(sizes.networks, jnp.float32, subjects.untrained)
+    made.save_pretrained(bench.model)
+    costs = work.unit_costs(sizes.networks.unet, made.latent_shape(sizes.size, sizes.size)[0], flops.by_hand)
     counts = {
-        method: work.totals(method, costs, steps=sizes.steps, inner_steps=sizes.inner_steps)
-        for method in programs.METHODS
+        method: work.totals(method, costs, steps=sizes.steps, inner_steps=sizes.inner_steps) for method in METHODS
     }
     counts[training.LATENTS[True]] = (3 * costs.forward,)
-    counts["classifier"] = (3 * classifier_step.forward(sizes.classifier_run()),)
-    counts["image mechanism"] = (3 * scm.forward(sizes.mechanism_run()),)
+    counts["classifier"] = (training_step.operations(sizes.classifier_run()),)
+    counts["image mechanism"] = (training_step.operations(sizes.mechanism_run()),)
     bench.add(operations=counts)
 
 
@@ -71,7 +60,7 @@ def attention_differences(bench: Bench) -> None:
     """
     bench.add(without_cudnn=True)  # stays where cuDNN ends this process
     sizes, is_right = bench.sizes, True
-    layers = list(attention_paths.layers(Networks(unet=sizes.unet, vae=sizes.vae, text_encoder=sizes.text)))
+    layers = list(attention_paths.layers(sizes.networks))
     for layer in (*layers[:2], layers[-1]):  # of the finest features to themselves and to text, and the text encoder's
         draw, heads = np.random.default_rng(0), (layer.heads, layer.width)
         q, k, v = (draw.standard_normal((2, n, *heads), np.float32) for n in (layer.queries, *(layer.keys,) * 2))
@@ -105,7 +94,7 @@ def reference(bench: Bench) -> None:
 
 def parity(bench: Bench) -> None:
     """Differences of every network, one inversion and one edit from the CPU's, in each precision."""
-    programs.shipped()  # transformers' first import is not safe in threads
+    from transformers import CLIPTokenizer  # noqa: F401  (the first import is not safe in threads)
 
     def compare(kind: str) -> None:
         dtype = jnp.bfloat16 if kind == "bfloat16" else jnp.float32
@@ -143,7 +132,7 @@ def compile_all(bench: Bench) -> None:
     """Compiles the programs of all stages but "more editing" into the cache, the most valuable first."""
     bench.add(programs=None)  # those of an earlier run, which may have had another cache
     stages = [stage for stage in bench.options.stages if stage != "more editing"]
-    compile_table(bench, programs.table(bench.sizes, stages))
+    compile_table(bench, all_sizes.table(bench.sizes, stages))
 
 
 def compile_table(bench: Bench, table: Mapping[str, Callable[[], programs.Program]]) -> None:
@@ -152,19 +141,14 @@ def compile_table(bench: Bench, table: Mapping[str, Callable[[], programs.Progra
     def compile_one(name: str, program: Callable[[], programs.Program]) -> None:
         if bench.left < 0:
             return bench.add(programs={name: {"remark": "not compiled: no time left"}})
-        start = time.perf_counter()
         try:
-            lowered = program().lower()
-            traced = time.perf_counter()
-            memory = lowered.compile().memory_analysis()
+            _, row = programs.compiled(program(), time.perf_counter)
         except jax.errors.JaxRuntimeError as error:  # larger than the device
             return bench.add(programs={name: {"remark": str(error).splitlines()[0]}})
-        row = {"trace": traced - start, "compile": time.perf_counter() - traced}
-        row |= {"arguments": memory.argument_size_in_bytes, "temporary": memory.temp_size_in_bytes}
-        bench.add(programs={name: row | {"peak": getattr(memory, "peak_memory_in_bytes", 0)}})
+        bench.add(programs={name: row})
         timing.say(f"{name}: compiled in {row['compile']:.1f} s after {row['trace']:.1f} s")
 
-    programs.shipped()  # transformers' first import is not safe in threads
+    _ = bench.sizes.sd  # once, before the threads
     # One process: XLA then tunes kernels of one program at a time.
     with ThreadPoolExecutor(min(8, len(os.sched_getaffinity(0)))) as pool:
         list(pool.map(lambda item: compile_one(*item), table.items()))
@@ -185,7 +169,7 @@ def _warm_training(bench: Bench) -> None:
     if "compile" not in bench.sizes.training_modes:
         return
     batch, file = bench.sizes.training_peered[0], bench.options.scratch / "warm_training.npz"
-    inputs = training_step.latents(bench.sd, batch, bench.sizes.size)
+    inputs = training_step.inputs(bench.sd, batch, bench.sizes.size, is_encoded=True)
     peer.write_training_case(bench.sd, inputs, inputs["latents"], file)
     request = {"case": str(file), "is_cached": True, "remat": False, "steps": 1, "mode": "compile"}
     with benches.training_peer(bench) as torch:

@@ -6,54 +6,56 @@
 """
 
 import contextlib
+import dataclasses
 import sys
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import tyro
 
-from benchmarks import agreement, classifier_step, editing, peer, scm, subjects, timing, training, training_step
+from benchmarks import agreement, editing, peer, subjects, timing, training, training_step
 from benchmarks.gpu import bench as benches
 from benchmarks.gpu import cohort as cohorts
-from benchmarks.gpu import prepare, programs, results
+from benchmarks.gpu import prepare, results
 from benchmarks.gpu.bench import Bench, Options
-from benchmarks.gpu.programs import Sizes
-from prism_jax import entrypoint, rng, sharding
+from benchmarks.gpu.sizes import Editing, Sizes, name_of, names_of, of_editing
+from prism_jax import entrypoint
+from prism_jax.training.classifier.run import ClassifierRun
+from prism_jax.training.image_mechanism.run import ImageMechanismRun
 
 
 def train(bench: Bench) -> None:
     """The fine-tuning step with cached latents."""
-    sizes, made = bench.sizes, training_step.of(bench.sd)
+    batches, peered = bench.sizes.training, len(bench.sizes.training_peered)
     with benches.beside(bench, benches.training_peer) as torch:  # its memory is free after that
-        for batch in sizes.training_peered:
-            _train(bench, made, batch, torch)
-    for batch in sizes.training[len(sizes.training_peered) :]:
-        _train(bench, made, batch, None)
+        for batch in batches[:peered]:
+            _train(bench, batch, torch)
+    for batch in batches[peered:]:
+        _train(bench, batch, None)
 
 
-def _train(bench: Bench, made: training_step.TrainingStep, batch: int, torch: peer.Peer | None) -> None:
-    name, sizes, scratch = programs.name_of("training", batch), bench.sizes, bench.options.scratch
+def _train(bench: Bench, batch: int, torch: peer.Peer | None) -> None:
+    name, sizes, scratch = name_of("finetune", batch), bench.sizes, bench.options.scratch
     if not bench.compiled([name]):
         return bench.skip(name, "its program was not compiled")
-    inputs, file = training_step.latents(bench.sd, batch, sizes.size), scratch / "case.npz"
-    is_first = batch == sizes.training[0]
+    inputs, file = training_step.inputs(bench.sd, batch, sizes.size, is_encoded=True), scratch / "case.npz"
+    made, is_first = training_step.finetuning(bench.sd, inputs), batch == sizes.training[0]
     if torch is not None:
         peer.write_training_case(bench.sd, inputs, inputs["latents"], file)
         if is_first:
-            ours = training.Training(made, inputs, is_cached=True)
+            ours = training_step.Training(made)
             with bench.going_on("PyTorch's agreement"):
                 bench.add(agreement=agreement.of_training(bench.sd, ours, torch, inputs, scratch))
             del ours
     modes = sizes.training_modes if is_first else ("eager",)
     options = training.Options(cached=(True,), steps=sizes.training_steps, repeats=sizes.repeats, peer_modes=modes)
-    for row in training.batch_rows(options, made, inputs, torch, file, until=bench.options.until):
+    for row in training.batch_rows(options, made, torch, file, until=bench.options.until):
         bench.add_row("training", row)
 
 
-def edit(bench: Bench, parts: Sequence[programs.Editing]) -> None:
+def edit(bench: Bench, parts: Sequence[Editing]) -> None:
     """Inversion methods with one edit of each image; parts with a peer come first."""
     with benches.beside(bench, benches.editing_peer) as torch:
         for part in parts:
@@ -64,14 +66,14 @@ def edit(bench: Bench, parts: Sequence[programs.Editing]) -> None:
             _edit(bench, part, None)
 
 
-def _edit(bench: Bench, part: programs.Editing, torch: peer.Peer | None) -> None:
+def _edit(bench: Bench, part: Editing, torch: peer.Peer | None) -> None:
     case = benches.case_of(bench, part.batch)
     if bench.options.stage == "more editing":  # nothing of worth waits for it
-        wanted = programs.of_editing(bench.sizes, [part])
+        wanted = of_editing(bench.sizes, [part])
         prepare.compile_table(bench, {name: made for name, made in wanted.items() if not bench.compiled([name])})
     for method in part.methods:
-        what = ", ".join((programs.name_of(method, part.batch), *part.modes))
-        if not bench.compiled(programs.names_of(method, part.batch)):
+        what = ", ".join((name_of(method, part.batch), *part.modes))
+        if not bench.compiled(names_of(method, part.batch)):
             bench.skip(what, "its programs were not compiled")
         elif bench.left < 0:
             bench.skip(what, "no time left in its stage")
@@ -95,38 +97,13 @@ def cohort(bench: Bench) -> None:
     bench.add(cohort=found | {"s/image": seconds / sizes.cohort, "images/s": sizes.cohort / seconds})
 
 
-def classifier(bench: Bench) -> None:
-    """The training step of the classifier, from random weights: drawing its own compiles every shape."""
-    run, mesh = bench.sizes.classifier_run(), programs.one_device()
-    step, create, frozen, batch = classifier_step.training(run, mesh)
-    params = subjects.drawn_params(classifier_step.abstract_params(run))
-    time_step(bench, "classifier", mesh, step, create(params), frozen, batch, run.batch_size)
-
-
-def mechanism(bench: Bench) -> None:
-    """The training step of the image mechanism, likewise."""
-    run, mesh = bench.sizes.mechanism_run(), programs.one_device()
-    step, create, batch, _ = scm.training(run, mesh)
-    params = subjects.drawn_params(scm.abstract_params(run))
-    time_step(bench, "image mechanism", mesh, step, create(params), None, batch, run.batch_size)
-
-
-def time_step(bench: Bench, name: str, mesh: Any, step: Callable, state: Any, frozen: Any, batch: Any, b: int) -> None:
-    """Times a training step on a batch that is on the device."""
-    everywhere = sharding.replicated(mesh)
-    frozen, key = jax.device_put((frozen, rng.key(0)), everywhere)
-    batch, holder, count = sharding.host_batch_to_global(batch, mesh), [state], bench.sizes.training_steps
-
-    def steps() -> tuple[float]:
-        start = time.perf_counter()
-        with jax.set_mesh(mesh):
-            for _ in range(count):
-                holder[0], metrics = step(holder[0], frozen, batch, key)
-        jax.block_until_ready((holder[0], metrics))
-        return (time.perf_counter() - start,)
-
-    facts = dict(setting=name, batch=b, images=b * count, remat=False)
-    for row in timing.alternated({timing.OURS: steps}, bench.sizes.repeats, until=bench.options.until, **facts):
+def step_of(bench: Bench, run: ClassifierRun | ImageMechanismRun) -> None:
+    """The training step of a classifier or image mechanism, from random weights: theirs would compile every shape."""
+    name, made = bench.options.stage, training_step.of_run(run, training_step.one_device())
+    made = dataclasses.replace(made, params=subjects.drawn_params(made.params))
+    steps, batch = bench.sizes.training_steps, run.batch_size
+    facts = dict(setting=name, batch=batch, images=batch * steps, remat=False, until=bench.options.until)
+    for row in timing.alternated({timing.OURS: training.own_run(made, steps)}, bench.sizes.repeats, **facts):
         bench.add_row(name, row)
 
 
@@ -146,8 +123,8 @@ STAGES = {
     "training": train,
     "editing": lambda bench: edit(bench, bench.sizes.editing),
     "cohort": cohort,
-    "classifier": classifier,
-    "image mechanism": mechanism,
+    "classifier": lambda bench: step_of(bench, bench.sizes.classifier_run()),
+    "image mechanism": lambda bench: step_of(bench, bench.sizes.mechanism_run()),
     "more editing": lambda bench: edit(bench, bench.sizes.more_editing),
 }
 TIMED = tuple(STAGES)[list(STAGES).index("training") :]

@@ -10,24 +10,15 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from benchmarks import (
-    collectives,
-    compilation,
-    memory,
-    tables,
-    timing,
-    training,
-    training_compiled,
-    training_step,
-    work,
-)
+from benchmarks import collectives, compilation, programs, tables, timing, training_step, work
 from benchmarks import editing as program
 from benchmarks.subjects import Case
 from prism_jax import flops
 from prism_jax.editing import Edit
-from prism_jax.editing.control import Control
-from prism_jax.editing.edit import SourcePath, _edit
-from prism_jax.editing.inversion import METHODS, _invert
+from prism_jax.editing.inversion import METHODS
+from prism_jax.models.unet import UNet2DCondition
+from prism_jax.sharding import ShardingConfig
+from prism_jax.weights import pretrained
 from tests import tiny_configs
 
 BATCH, SIDE, STEPS, INNER = 2, 4, 3, 2
@@ -68,36 +59,23 @@ def test_a_gradient_costs_less_than_three_predictions(costs):
     assert costs.forward < costs.gradient < 3 * costs.forward
 
 
-@pytest.mark.parametrize("name", compilation.ALL)
-def test_every_listed_program_can_be_lowered(tiny_sd, name):
-    options = compilation.Options(steps=STEPS, inner_steps=INNER)
-    assert compilation.PROGRAMS[name](tiny_sd, 64, options).as_text()
+@pytest.mark.parametrize("name", ["encode", "decode", "sample", "finetune"])
+def test_programs_can_be_lowered(tiny_sd, name):
+    setting = programs.Setting(sd=tiny_sd, batch=1, size=64, steps=STEPS, inner_steps=INNER)
+    assert programs.OF_MODEL[name](setting).lower().as_text()
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_the_formula_gives_what_the_whole_programs_take(costs, method):
-    arguments = memory.shapes(TINY, BATCH, SIDE, STEPS)
-    inversion = partial(_invert, method=method, inner_steps=INNER, mesh=None)
-    made = jax.eval_shape(inversion, *arguments)
-    invert, edit = work.totals(method, costs, steps=STEPS, inner_steps=INNER)
-    assert BATCH * invert == flops.by_hand(inversion, arguments, trips=INNER)
-    assert BATCH * edit == flops.by_hand(partial(_edit, eta=0.0, mesh=None), edit_arguments(arguments, made))
-
-
-def edit_arguments(arguments: tuple, made: dict[str, Any]) -> tuple:
-    """What `_edit` takes after an inversion, as shapes."""
-    unet, latents, context, _, table, _ = arguments
-    offsets = made.get("offsets")
-    path = SourcePath(table=table, null_context=made["null_context"], target=offsets, offset=offsets)
-    weights = shaped(STEPS, BATCH, 1, work.TOKENS)
-    control = Control(
-        mapper=shaped(BATCH, 1, work.TOKENS, work.TOKENS),
-        source_weight=weights,
-        edit_weight=weights,
-        replace_self=shaped(STEPS, BATCH, 1, dtype=jnp.bool_),
-    )
-    contexts = shaped(BATCH, 2, *context.shape[1:])
-    return unet, latents, path, contexts, shaped(BATCH, 2), shaped(BATCH, 1), control, None
+def test_the_formula_gives_what_the_whole_programs_take(tiny_sd, costs, method):
+    sd = dataclasses.replace(tiny_sd, unet=pretrained.abstract(UNet2DCondition, TINY))
+    size = SIDE * sd.vae.config.factor
+    setting = programs.Setting(sd=sd, batch=BATCH, size=size, steps=STEPS, inner_steps=INNER)
+    inversion, edit = (programs.OF_MODEL[name](setting) for name in (method, programs.edit_name(method)))
+    made = jax.eval_shape(partial(inversion.function, **inversion.static), *inversion.args)
+    assert (made["null_context"], made.get("offsets")) == (edit.args[2].null_context, edit.args[2].offset)
+    count = lambda program, trips: flops.by_hand(partial(program.function, **program.static), program.args, trips=trips)
+    found = count(inversion, INNER), count(edit, None)
+    assert found == tuple(BATCH * each for each in work.totals(method, costs, steps=STEPS, inner_steps=INNER))
 
 
 def test_a_run_without_peer_fills_the_tables(tiny_sd, costs, tmp_path):
@@ -165,15 +143,18 @@ def test_text_without_a_program_is_refused():
 
 
 def test_images_are_encoded_before_every_step_unless_latents_are_cached():
-    made = training_step.TrainingStep(
-        step=lambda state, frozen, batch, key, **placed: (state + jnp.sum(batch["latents"]), {}),
-        encode=lambda frozen, batch, key, step: {"latents": frozen["scale"] * batch["image"]},
-        create=lambda params: params,
-        params=jnp.zeros(()),
+    made = training_step.placed(
+        lambda state, frozen, batch, key: (state + jnp.sum(batch["latents"]), {}),
+        lambda params: params,
+        jnp.zeros(()),
+        training_step.one_device(),
+        ShardingConfig(),
         frozen={"scale": jnp.float32(2.0)},
+        batch={"image": np.ones((4, 1), np.float32)},
+        encode=lambda frozen, batch, key, step: {"latents": frozen["scale"] * batch["image"]},
     )
     for is_cached in (True, False):
-        ours = training.Training(made, {"image": np.ones((4, 1), np.float32)}, is_cached=is_cached)
+        ours = training_step.Training(made, is_cached=is_cached)
         assert ("image" in ours.batch) is not is_cached
         assert ours.seconds(steps=3) > 0
         assert float(ours.state) == 3 * 2 * 4
@@ -218,4 +199,13 @@ def test_what_a_step_sends_is_told_by_kind():
 
 def test_more_devices_than_there_are_is_refused_with_the_remedy():
     with pytest.raises(ValueError, match="device_count=64"):
-        training_compiled.main(training_compiled.Options(devices=64))
+        compilation.main(compilation.Options(programs=("finetune",), devices=64, here=True))
+
+
+def test_programs_are_compiled_with_the_options_that_they_have():
+    options = compilation.Options(programs=("encode", "finetune", "phantom64/image_mechanism"), devices=8, fsdp=(1, 8))
+    found = [(one.programs[0], one.models, one.fsdp[0], one.devices) for one in compilation.each(options)]
+    model, others = ("phantom",), ("sd15-random",)
+    assert found[:2] == [("encode", model, 1, 1), ("encode", others, 1, 1)]
+    assert found[2:4] == [("finetune", model, 1, 8), ("finetune", model, 8, 8)]
+    assert found[6:] == [("phantom64/image_mechanism", (), 1, 8)]

@@ -16,19 +16,23 @@ import pytest
 from jax import export
 from jax._src.cudnn import fused_attention_stablehlo as cudnn
 
-from benchmarks import classifier_step, subjects, timing
+from benchmarks import programs, subjects, timing, training_step
 from benchmarks.gpu import __main__ as gpu
-from benchmarks.gpu import bench, prepare, programs, results
-from benchmarks.gpu.programs import Sizes
+from benchmarks.gpu import bench, prepare, results
+from benchmarks.gpu import sizes as all_sizes
+from benchmarks.gpu.sizes import Sizes
 from benchmarks.tables import Row
-from prism_jax import rng, sharding
+from prism_jax.cli.attention_paths import Networks
 from prism_jax.models.text_encoder import TextConfig
 from prism_jax.models.unet import UNetConfig
 
 ATTENTION = "__cudnn$fmhaSoftmax"
 BACKWARD = f"{ATTENTION}Backward"
 # Heads of 40 and text of 77 tokens, as in SD 1.5.
-SHALLOW = UNetConfig(block_out_channels=(320,), layers_per_block=1, cross_attention=(True,), num_heads=(8,))
+SHALLOW = Networks(
+    unet=UNetConfig(block_out_channels=(320,), layers_per_block=1, cross_attention=(True,), num_heads=(8,)),
+    text_encoder=TextConfig(num_hidden_layers=1),
+)
 ROW = dict(setting="null_text", program="prism_jax", batch=2, images=2, remat=False, first=9.0, calls=((1.0, 0.5),))
 
 
@@ -42,7 +46,7 @@ def as_on_a_gpu(monkeypatch):
 
 def lowered(sizes: Sizes, name: str) -> str:
     """The program for a GPU, as text."""
-    program = programs.table(sizes, gpu.STAGES)[name]()
+    program = all_sizes.table(sizes, gpu.STAGES)[name]()
     checks = [export.DisabledSafetyCheck.custom_call(call) for call in (ATTENTION, BACKWARD)]
     with contextlib.nullcontext() if program.mesh is None else jax.set_mesh(program.mesh):
         exported = export.export(program.function, platforms=["cuda"], disabled_checks=checks)
@@ -56,21 +60,20 @@ def check(text: str, *, calls: set[str], is_donated: bool) -> None:
     assert ("jax.buffer_donor" in text or "tf.aliasing_output" in text) is is_donated
 
 
-@pytest.mark.parametrize("name", ["training", "null_text", "edit", "edit, direct"])
+@pytest.mark.parametrize("name", ["finetune, batch 16", "edit, batch 8"])  # the others: nightly, in full
 def test_programs_can_be_lowered_for_a_gpu_in_half_precision(name, as_on_a_gpu):
-    sizes = Sizes(unet=SHALLOW, text=TextConfig(num_hidden_layers=1), steps=2, inner_steps=2)
-    is_trained = name == "training"
-    calls = {ATTENTION, BACKWARD} if is_trained or name == "null_text" else {ATTENTION}
-    check(lowered(sizes, f"{name}, batch {16 if is_trained else 8}"), calls=calls, is_donated=is_trained)
+    is_trained = name.startswith("finetune")
+    calls = {ATTENTION, BACKWARD} if is_trained else {ATTENTION}
+    check(lowered(Sizes(networks=SHALLOW, steps=2, inner_steps=2), name), calls=calls, is_donated=is_trained)
 
 
 @pytest.mark.nightly
-@pytest.mark.parametrize("name", programs.table(Sizes(), gpu.STAGES))
+@pytest.mark.parametrize("name", all_sizes.table(Sizes(), gpu.STAGES))
 def test_all_programs_can_be_lowered_for_a_gpu(name, as_on_a_gpu):
-    calls = set() if name.startswith(("VAE", "classifier", "image")) else {ATTENTION}
-    if name.startswith(("training", "null_text")):
+    calls = set() if name.startswith(("encode", "decode", "classifier", "image")) else {ATTENTION}
+    if name.startswith(("finetune", "null_text")):
         calls |= {BACKWARD}
-    check(lowered(Sizes(), name), calls=calls, is_donated=name.startswith(("training", "classifier", "image")))
+    check(lowered(Sizes(), name), calls=calls, is_donated=name.startswith(("finetune", "classifier", "image")))
 
 
 def test_results_of_several_processes_are_merged(tmp_path):
@@ -129,21 +132,19 @@ def test_an_unknown_stage_is_refused():
 
 
 def test_a_toy_has_all_that_the_full_size_has():
-    names = lambda sizes: {name.partition(", batch")[0] for name in programs.table(sizes, gpu.STAGES)}
+    names = lambda sizes: {name.partition(", batch")[0] for name in all_sizes.table(sizes, gpu.STAGES)}
     assert names(Sizes.toy()) == names(Sizes())
     assert jnp.dtype(Sizes().dtype) == jnp.bfloat16
-    assert dataclasses.asdict(Sizes().unet)["sample_size"] * 8 == Sizes().size
-    assert np.prod(Sizes().unet.num_heads) == 8**4
+    assert Sizes().networks.unet.sample_size * 8 == Sizes().size
+    assert np.prod(Sizes().networks.unet.num_heads) == 8**4
 
 
 def test_programs_that_are_compiled_before_are_those_that_run():
-    sizes = Sizes.toy()
-    made, run, mesh = programs.classifier(sizes), sizes.classifier_run(), programs.one_device()
-    step, create, frozen, batch = classifier_step.training(run, mesh)
-    params = subjects.drawn_params(classifier_step.abstract_params(run))
-    placed = jax.device_put((frozen, batch, rng.key(0)), sharding.replicated(mesh))
-    with jax.set_mesh(mesh):
-        assert made.lower().as_text() == step.lower(create(params), *placed).as_text()
+    made = training_step.of_run(Sizes.toy().classifier_run(), training_step.one_device())
+    ours = training_step.Training(dataclasses.replace(made, params=subjects.drawn_params(made.params)))
+    args = (ours.state, ours._frozen, ours.batch, ours._key)
+    with jax.set_mesh(made.mesh):
+        assert programs.of_step(made).lower().as_text() == made.function.lower(*args).as_text()
 
 
 def test_where_cudnn_fails_the_rest_goes_without_it(tmp_path, monkeypatch):
