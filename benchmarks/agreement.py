@@ -42,18 +42,9 @@ def of_editing(
         "null_context": inversion.null_context,
         "latents": editing.edit(sd, inversion, case.edits).latents,
     }
-    results = []
-    for given in (None, ours):
-        peers.write_case(sd, case, scratch / "check.npz", steps=steps, given=given)
-        request = {
-            "case": str(scratch / "check.npz"),
-            "out": str(scratch / "checked.npz"),
-            "mode": "eager",
-            "method": "null_text",
-        }
-        peer.ask(request | {"guidance": guidance, "inner_steps": inner_steps})
-        results.append(peers.read_result(scratch / "checked.npz"))
-    own, from_ours = results
+    own, from_ours = (
+        _asked(sd, peer, case, scratch, given=given, method="null_text", **options) for given in (None, ours)
+    )
     start = np.asarray(sd.encode_prompt([""]))
     differences = (
         distance(ours["trajectory"], own["trajectory"]),
@@ -71,10 +62,18 @@ def of_method(
     """The same of the edit alone, after a `method` without tuning."""
     inversion = editing.invert(sd, case.latents, case.prompts, method=method, steps=steps, guidance=guidance)
     ours = editing.edit(sd, inversion, case.edits).latents
-    peers.write_case(sd, case, scratch / "check.npz", steps=steps)
-    request = {"case": str(scratch / "check.npz"), "out": str(scratch / "checked.npz"), "mode": "eager"}
-    peer.ask(request | {"method": method, "guidance": guidance, "inner_steps": 0})
-    return {f"edit after {method}, of its size": distance(ours, peers.read_result(scratch / "checked.npz")["latents"])}
+    theirs = _asked(sd, peer, case, scratch, method=method, steps=steps, guidance=guidance, inner_steps=0)
+    return {f"edit after {method}, of its size": distance(ours, theirs["latents"])}
+
+
+def _asked(
+    sd: StableDiffusion, peer: peers.Peer, case: Case, scratch: Path, *, steps: int, given: Any = None, **request: Any
+) -> dict[str, np.ndarray]:
+    """The peer's result, eager."""
+    files = {"case": str(scratch / "check.npz"), "out": str(scratch / "checked.npz")}
+    peers.write_case(sd, case, scratch / "check.npz", steps=steps, given=given)
+    peer.ask(files | {"mode": "eager"} | request)
+    return peers.read_result(scratch / "checked.npz")
 
 
 def losses(sd: StableDiffusion, inversion: editing.Inversion, inner_steps: int) -> jax.Array:

@@ -2,11 +2,10 @@
 
     python -m benchmarks.cohort_soak --out runs/soak
 
-Renders phantoms, writes them as PNG files with a CSV of captions, damages one, and makes four edits of each: once
+Renders phantoms, writes them as JPEG files with a CSV of captions, damages one, and makes four edits of each: once
 undisturbed, once killed (SIGKILL) twice at random moments, and once by two processes. Prints what it compared.
 """
 
-import csv
 import dataclasses
 import random
 import subprocess
@@ -16,9 +15,8 @@ from pathlib import Path
 import numpy as np
 import tyro
 
+from benchmarks import subjects
 from benchmarks.training_soak import finish, launch
-from prism_jax.data.captions.templates import PLAIN
-from prism_jax.data.sources import phantom as sources_phantom
 from prism_jax.evaluation.counterfactuals.manifest import IMAGES, Manifest
 from prism_jax.evaluation.counterfactuals.run import CounterfactualRun, Inversion
 from prism_jax.evaluation.edits import EditSpec
@@ -43,7 +41,8 @@ class Options:
 def main(options: Options) -> None:
     if options.out.exists():
         raise ValueError(f"{options.out} exists; choose a new folder")
-    damaged = write_images(options)
+    damaged = options.subjects // 2
+    subjects.write_images(options.out / "images", options.subjects, size=128, damaged=damaged)
     alone, seconds = start(options, "alone"), time.perf_counter()
     finish(alone)
     seconds = time.perf_counter() - seconds
@@ -56,28 +55,14 @@ def main(options: Options) -> None:
         finish(process)
     print(f"undisturbed: {options.subjects / seconds:.2f} images/s, starting and compiling included")
     for name in ("alone", "killed", "shared"):
-        check(options, name, damaged)
-
-
-def write_images(options: Options) -> str:
-    """PNG files and their CSV in `out`; returns the id of the one that is cut short."""
-    rendered = sources_phantom.PhantomConfig(train=0, val=0, test=options.subjects)
-    (options.out / "images").mkdir(parents=True)
-    with (options.out / "images.csv").open("w", newline="") as file:
-        lines = csv.writer(file)
-        lines.writerow(("id", "path", "prompt"))
-        for i, example in enumerate(sources_phantom.examples(sources_phantom.rows(rendered), rendered)):
-            data = example.image[: len(example.image) // 2] if i == options.subjects // 2 else example.image
-            (options.out / "images" / f"{i}.png").write_bytes(data)
-            lines.writerow((i, f"images/{i}.png", PLAIN.describe(example.attributes)))
-    return str(options.subjects // 2)
+        check(options, name, str(damaged))
 
 
 def start(options: Options, name: str, *, index: int = 0, count: int = 1) -> subprocess.Popen:
     config = CounterfactualRun(
         run=str(options.out / name),
         model=str(options.model),
-        data=str(options.out / "images.csv"),
+        data=str(options.out / "images" / "images.csv"),
         edits=tuple(EditSpec(edit=f"set age {age}", blend=None) for age in AGES),
         inversion=Inversion(method="direct", steps=options.steps, guidance=2.0),
         batch_size=options.batch_size,

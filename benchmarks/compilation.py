@@ -31,20 +31,8 @@ from benchmarks.programs import Setting
 from prism_jax import config as configs
 from prism_jax import entrypoint, sharding
 
-HEADER = (
-    "program",
-    "model",
-    "batch a device",
-    "fsdp",
-    "parts",
-    "remat",
-    "trace s",
-    "compile s",
-    "peak of compiling GiB",
-    "arguments GiB",
-    "temporary GiB",
-    "sent, by kind: times, MiB",
-)
+HEADER = ("program", "model", "batch a device", "fsdp", "parts", "remat", "trace s", "compile s")
+HEADER += ("peak of compiling GiB", "arguments GiB", "temporary GiB", "sent, by kind: times, MiB")
 RUNS = ("chexpert/classifier", "mimic_cxr/image_mechanism", "phantom64/image_mechanism")
 RESULT = "result of one program: "
 
@@ -84,8 +72,8 @@ def main(options: Options) -> None:
         return
     body = []
     for one in each(options):
-        name, model, remat = one.programs[0], one.models[0] if one.models else "", "on" if one.remat[0] else "off"
-        cells = [name, model, *(f"{values[0]}" for values in (one.batches, one.fsdp, one.accumulate)), remat]
+        numbers = [f"{values[0]}" for values in (one.batches, one.fsdp, one.accumulate)]
+        cells = [one.programs[0], one.models[0], *numbers, "on" if one.remat[0] else "off"]
         body.append([*cells, *apart(one)])
         print(tables.markdown(HEADER, body), flush=True)
 
@@ -93,17 +81,17 @@ def main(options: Options) -> None:
 def each(options: Options) -> Iterator[Options]:
     """Of one program each; options that a program does not have are varied for others alone."""
     for name in options.programs:
-        is_trained, is_run = name == "finetune", name not in programs.OF_MODEL
+        is_of_model, is_finetune = name in programs.OF_MODEL, name == "finetune"
         varied = {
-            "models": () if is_run else options.models,
-            "fsdp": options.fsdp if is_trained else (1,),
-            "accumulate": options.accumulate if is_trained else (1,),
+            "models": options.models if is_of_model else ("",),
+            "fsdp": options.fsdp if is_finetune else (1,),
+            "accumulate": options.accumulate if is_finetune else (1,),
             "remat": options.remat if name in ("null_text", "finetune") else (False,),
             "batches": options.batches,
         }
-        for values in itertools.product(*(values or (None,) for values in varied.values())):
-            chosen = {key: () if value is None else (value,) for key, value in zip(varied, values, strict=True)}
-            devices = options.devices if is_trained or is_run else 1
+        devices = options.devices if is_finetune or not is_of_model else 1
+        for values in itertools.product(*varied.values()):
+            chosen = {key: (value,) for key, value in zip(varied, values, strict=True)}
             yield dataclasses.replace(options, programs=(name,), devices=devices, **chosen)
 
 

@@ -21,6 +21,7 @@ import jax.numpy as jnp
 import tyro
 
 from benchmarks import agreement, peer, subjects, tables, timing, work
+from benchmarks.peer import Mode
 from benchmarks.tables import Row
 from prism_jax import editing, entrypoint, flops
 from prism_jax.stable_diffusion import StableDiffusion
@@ -47,8 +48,7 @@ class Options:
     """Our UNet recomputes its blocks in the backward pass."""
     repeats: int = 3
     peer: Literal["none", "torch"] = "none"
-    peer_modes: tuple[str, ...] = ("eager",)
-    """eager, compile."""
+    peer_modes: tuple[Mode, ...] = ("eager",)
     peer_batches: tuple[int, ...] | None = None
     """By default ours; compiling takes minutes for each."""
     peer_channels_last: bool = False
@@ -88,9 +88,8 @@ def measure(
     rows = lambda torch: [row for b in options.batches for row in batch_rows(options, sd, build(b), torch, scratch)]
     if options.peer == "none":
         return rows(None), None
-    request = peer.network_folders(sd, options.model, scratch, ("unet",))
-    request |= {"python": options.peer_python, "channels_last": options.peer_channels_last}
-    with peer.started("peer_torch", sd.unet.config.dtype, **request) as torch:
+    request = {"python": options.peer_python, "channels_last": options.peer_channels_last}
+    with peer.started("peer_torch", sd, options.model, scratch, **request) as torch:
         sizes = dict(steps=options.steps, guidance=options.guidance)
         agreed = agreement.of_editing(sd, torch, build(1), scratch, **sizes, inner_steps=options.inner_steps)
         for method in sorted(set(options.methods) - {"null_text"}):
@@ -163,7 +162,6 @@ def peer_warm(options: Options, torch: peer.Peer, file: Path, mode: str, method:
 
 
 def _check(options: Options) -> None:
-    peer.modes(options.peer_modes)
     unknown = sorted(set(options.methods) - set(editing.inversion.METHODS))
     if unknown:
         raise ValueError(f"method {unknown[0]!r} is unknown; use one of {', '.join(editing.inversion.METHODS)}")

@@ -3,14 +3,12 @@
 Medians over processes of their own, of user and system time, so that other work on the machine counts little.
 """
 
-import dataclasses
 import resource
 import statistics
 import subprocess
 import sys
 
-import tyro
-
+REPEATS = 5
 PRISM = ("-m", "prism_jax")
 STARTS = {
     "import prism_jax": ("-c", "import prism_jax"),
@@ -22,15 +20,10 @@ STARTS = {
 }
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Options:
-    repeats: int = 5
-
-
-def main(options: Options) -> None:
+def main() -> None:
     """Prints the seconds of each."""
     for name, args in STARTS.items():
-        seconds = statistics.median(cpu_seconds([sys.executable, *args]) for _ in range(options.repeats))
+        seconds = statistics.median(cpu_seconds([sys.executable, *args]) for _ in range(REPEATS))
         print(f"{name:<28} {seconds:.2f}")
 
 
@@ -43,4 +36,4 @@ def cpu_seconds(command: list[str]) -> float:
 
 
 if __name__ == "__main__":
-    main(tyro.cli(Options, prog="python -m benchmarks.imports"))
+    main()

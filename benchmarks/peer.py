@@ -4,9 +4,9 @@ import contextlib
 import json
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -20,7 +20,8 @@ from prism_jax.pretrained import folder as pretrained_folder
 from prism_jax.stable_diffusion import StableDiffusion
 from prism_jax.weights import pretrained
 
-MODES = ("eager", "compile")
+Mode = Literal["eager", "compile"]
+NETWORKS = {"peer_torch": ("unet",), "peer_training": ("unet", "vae", "text_encoder")}
 CHECKOUT = Path(__file__).parents[1]
 
 
@@ -45,29 +46,30 @@ class Peer:
 
 
 @contextlib.contextmanager
-def started(program: str, dtype: jnp.dtype, *, python: str | None, **request: Any) -> Iterator[Peer]:
-    """A peer that has loaded the networks named in `request` and computes in `dtype`; on a GPU if JAX does."""
+def started(
+    program: str, sd: StableDiffusion, model: str, scratch: Path, *, python: str | None = None, **request: Any
+) -> Iterator[Peer]:
+    """A peer that has loaded the networks of `model` and computes in the precision of `sd`; on a GPU if JAX does.
+
+    Random weights are written to `scratch`, in float32. ValueError where the peer cannot load the networks.
+    """
+    folder = scratch if model == SD15_RANDOM else pretrained_folder(model).resolve()
+    for name in NETWORKS[program]:
+        request[name] = str(folder / name)
+        if model == SD15_RANDOM:
+            pretrained.save(getattr(sd, name), folder / name)
+    request["device"] = "cuda" if jax.default_backend() == "gpu" else "cpu"
+    request["dtype"] = jnp.dtype(sd.unet.config.dtype).name
     peer = Peer(program, python)
-    device = "cuda" if jax.default_backend() == "gpu" else "cpu"
     try:
         try:
-            peer.ask({"dtype": jnp.dtype(dtype).name, "device": device, **request})
+            peer.ask(request)
         except RuntimeError as error:
             raise ValueError(f"the peer could not load the networks: {error}") from error
         yield peer
     finally:
         peer.process.stdin.close()
         peer.process.wait()
-
-
-def network_folders(sd: StableDiffusion, model: str, scratch: Path, names: Sequence[str]) -> dict[str, str]:
-    """Diffusers folder of each network; random weights are written to `scratch`, in float32."""
-    folder = pretrained_folder(model)
-    if model == SD15_RANDOM:
-        folder = scratch
-        for name in names:
-            pretrained.save(getattr(sd, name), folder / name)
-    return {name: str((folder / name).resolve()) for name in names}
 
 
 def write_case(sd: StableDiffusion, case: Case, file: Path, *, steps: int, given: dict[str, Any] | None = None) -> None:
@@ -125,10 +127,3 @@ def read_result(file: Path) -> dict[str, np.ndarray]:
     arrays = np.load(file)
     spatial = ("trajectory", "offsets", "latents")
     return {name: np.moveaxis(arrays[name], -3, -1) if name in spatial else arrays[name] for name in arrays.files}
-
-
-def modes(chosen: Sequence[str]) -> Sequence[str]:
-    """`chosen`, or ValueError."""
-    if unknown := set(chosen) - set(MODES):
-        raise ValueError(f"peer mode {sorted(unknown)[0]!r} is unknown; use one of {', '.join(MODES)}")
-    return chosen

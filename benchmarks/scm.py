@@ -7,21 +7,18 @@ one abduction and one prediction: an encoder and two decoders. Images are noise:
 """
 
 import dataclasses
-import statistics
 import sys
-import time
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 import jax
 import tyro
 from flax import nnx
 
-from benchmarks import tables, training_step
+from benchmarks import tables, timing, training_step
 from benchmarks.training_step import Training
 from prism_jax import config as configs
-from prism_jax import entrypoint, rng, sharding
+from prism_jax import entrypoint, flops, rng, sharding
 from prism_jax.models.hvae import HVAE
 from prism_jax.pixels import from_uint8
 from prism_jax.scm import image_mechanism
@@ -48,17 +45,19 @@ def main(options: Options) -> None:
     made = training_step.image_mechanism(config, mesh)
     params = image_mechanism_run.initial(config)
     ours = Training(dataclasses.replace(made, params=params))
-    rows = [timed("training step", lambda: ours.seconds(1), repeats=options.repeats)]
     params = jax.device_put(params, sharding.replicated(mesh))
-    one = partial(counterfactual(config), params, ours.batch, rng.key(config.seed))
-    with jax.set_mesh(mesh):
-        rows.append(timed("counterfactual", one, repeats=options.repeats))
+    program, key = counterfactual(config), rng.key(config.seed)
+    runs = {
+        "training step": lambda: (ours.seconds(1),),
+        "counterfactual": lambda: (flops.seconds(program, params, ours.batch, key),),
+    }
+    facts = dict(setting=options.config, batch=options.batch_size, images=options.batch_size, remat=False)
     work = {"training step": training_step.operations(config) / 1e9}
     body = []
-    for name, first, median in rows:
-        seconds = median / options.batch_size
+    for row in timing.alternated(runs, options.repeats, **facts):
+        (seconds,), name = row.per_image, row.program
         rates = [f"{work[name]:.3g}", f"{work[name] / seconds:.3g}"] if name in work else ["", ""]
-        body.append([name, f"{options.batch_size}", f"{first:.1f}", f"{seconds:.3g}", *rates])
+        body.append([name, f"{row.batch}", f"{row.first:.1f}", f"{seconds:.3g}", *rates])
     print(tables.markdown(("program", "batch", "first call s", "s/image", "GFLOP/image", "GFLOP/s"), body))
 
 
@@ -73,16 +72,6 @@ def counterfactual(run: ImageMechanismRun) -> Callable:
         return image_mechanism.counterfactual(model, x, parents, -parents, keys, config=config).images
 
     return jax.jit(program)
-
-
-def timed(name: str, call: Callable, *, repeats: int) -> tuple[str, float, float]:
-    """Name, first call and median of the others, in seconds."""
-    times = []
-    for _ in range(repeats + 1):
-        start = time.perf_counter()
-        jax.block_until_ready(call())
-        times.append(time.perf_counter() - start)
-    return name, times[0], statistics.median(times[1:])
 
 
 if __name__ == "__main__":

@@ -1,13 +1,17 @@
 """Subjects of the benchmarks: a model from a folder or of SD 1.5's size, and images with one edit each."""
 
+import csv
 import dataclasses
+import io
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
+from PIL import Image
 
 from prism_jax.cli.attention_paths import Networks
 from prism_jax.data import phantom
@@ -118,6 +122,21 @@ def phantoms(split: str, batch: int, size: int) -> tuple[np.ndarray, np.ndarray,
     drawn = phantom.generate(numbers, size=size)
     rows = [{name: column[i] for name, column in drawn.attributes.items()} for i in range(batch)]
     return numbers, drawn.images, [attributes_of(row) for row in rows]
+
+
+def write_images(folder: Path, count: int, size: int, *, damaged: int | None = None) -> None:
+    """Phantoms as JPEG files with an `images.csv` of captions; the file of number `damaged` is cut short."""
+    folder.mkdir(parents=True)
+    _, images, attributes = phantoms("test", count, size)
+    with (folder / "images.csv").open("w", newline="") as file:
+        lines = csv.writer(file)
+        lines.writerow(("id", "path", "prompt"))
+        for i, (image, facts) in enumerate(zip(images, attributes, strict=True)):
+            encoded = io.BytesIO()
+            Image.fromarray(image).save(encoded, "JPEG", quality=95)
+            whole = encoded.getvalue()
+            (folder / f"{i}.jpg").write_bytes(whole[: len(whole) // 2] if i == damaged else whole)
+            lines.writerow((i, f"{i}.jpg", PLAIN.describe(facts)))
 
 
 def _encoded(sd: StableDiffusion, images: np.ndarray) -> jax.Array:

@@ -20,6 +20,7 @@ import jax.numpy as jnp
 import tyro
 
 from benchmarks import agreement, peer, subjects, tables, timing, training_step
+from benchmarks.peer import Mode
 from benchmarks.tables import Row
 from benchmarks.training_step import Training, TrainingStep
 from prism_jax import entrypoint, flops
@@ -47,8 +48,7 @@ class Options:
     """In one repeat."""
     repeats: int = 5
     peer: Literal["none", "torch"] = "none"
-    peer_modes: tuple[str, ...] = ("eager",)
-    """eager, compile."""
+    peer_modes: tuple[Mode, ...] = ("eager",)
     peer_channels_last: bool = True
     peer_python: str | None = None
     """Interpreter with PyTorch, diffusers and transformers; by default this one."""
@@ -58,7 +58,6 @@ class Options:
 
 def main(options: Options) -> None:
     """Measures, and prints the table of RESULTS.md."""
-    peer.modes(options.peer_modes)
     dtype = jnp.dtype(options.dtype)
     peak = flops.matrix_peak(dtype)
     timing.say(f"matrix peak in {options.dtype}: {peak / 1e12:.3g} TFLOP/s")
@@ -80,13 +79,8 @@ def measure(
     """The rows of all batches, and how far the peer's results are from ours."""
     if options.peer == "none":
         return list(rows_of(options, sd, size, None, scratch)), None
-    request = {
-        **peer.network_folders(sd, options.model, scratch, ("unet", "vae", "text_encoder")),
-        **training_step.for_peer(),
-        "python": options.peer_python,
-        "channels_last": options.peer_channels_last,
-    }
-    with peer.started("peer_training", sd.unet.config.dtype, **request) as torch:
+    request = {"python": options.peer_python, "channels_last": options.peer_channels_last} | training_step.for_peer()
+    with peer.started("peer_training", sd, options.model, scratch, **request) as torch:
         made = training_step.finetuning(sd, training_step.inputs(sd, options.batches[0], size, is_encoded=False))
         agreed = agreement.of_training(sd, Training(made), torch, made.batch, scratch)
         timing.check_agreement(agreed, agreement.TRAINING_BOUNDS, options.dtype)

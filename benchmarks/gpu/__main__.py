@@ -21,41 +21,13 @@ from pathlib import Path
 import tyro
 
 from benchmarks.gpu import results
+from benchmarks.gpu.stages import STAGES
 from prism_jax import entrypoint
 
 CHECKOUT = Path(__file__).parents[2]
 GRACE = 5  # seconds between the end that a stage knows of, and its being ended
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Stage:
-    """How one stage is run."""
-
-    seconds: int
-    """Limit."""
-    least: int = 10
-    """Seconds that must be left for it to start."""
-    is_beside: bool = False
-    """Runs beside the stages that follow, until the first that is timed."""
-    is_timed: bool = False
-    """Has the machine for itself."""
-    needs_gpu: bool = True
-
-
-STAGES = {
-    "model": Stage(seconds=120, is_beside=True, needs_gpu=False),
-    "reference": Stage(seconds=120, is_beside=True, needs_gpu=False),
-    "doctor": Stage(seconds=60),
-    "parity": Stage(seconds=170, is_beside=True),
-    "peers": Stage(seconds=170, is_beside=True),
-    "compile": Stage(seconds=170),
-    "training": Stage(seconds=110, least=30, is_timed=True),
-    "editing": Stage(seconds=180, least=40, is_timed=True),
-    "cohort": Stage(seconds=75, least=40, is_timed=True),
-    "classifier": Stage(seconds=40, least=20, is_timed=True),
-    "image mechanism": Stage(seconds=50, least=25, is_timed=True),
-    "more editing": Stage(seconds=300, least=40, is_timed=True),
-}
 NEEDED = ("model", "peers", "compile")  # before any stage that is timed
 
 

@@ -4,7 +4,7 @@ import contextlib
 import dataclasses
 import importlib.util
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,6 @@ import tyro
 from benchmarks import editing, peer, subjects, timing, training_step
 from benchmarks.gpu import results
 from benchmarks.gpu.sizes import Sizes
-from benchmarks.tables import Row
 from prism_jax.models import attention
 from prism_jax.stable_diffusion import StableDiffusion
 
@@ -58,10 +57,6 @@ class Bench:
     def add(self, **found: Any) -> None:
         results.merge(self.options.out, found)
 
-    def add_row(self, section: str, row: Row, **facts: Any) -> None:
-        if row.calls:
-            results.add_row(self.options.out, section, row, **facts)
-
     def skip(self, what: str, reason: str) -> None:
         timing.say(f"{what}: {reason}")
         self.add(skipped={what: reason})
@@ -80,19 +75,19 @@ class Bench:
             return contextlib.nullcontext()
         return mock.patch.object(attention, "uses_cudnn", return_value=False)
 
-    def compiled(self, names: Sequence[str]) -> bool:
+    def compiled(self, names: Iterable[str]) -> bool:
         programs = results.read(self.options.out).get("programs") or {}
         return all("compile" in programs.get(name, {}) for name in names)
 
 
 @contextlib.contextmanager
-def beside(bench: Bench, start: Callable[[Bench], contextlib.AbstractContextManager]) -> Iterator[peer.Peer | None]:
+def beside(bench: Bench, program: str) -> Iterator[peer.Peer | None]:
     """The peer; None where it is missing or does not start, which is noted."""
     with contextlib.ExitStack() as stack:
         torch = None
         if has_peer():
             with bench.going_on(f"PyTorch, {bench.options.stage}"):
-                torch = stack.enter_context(start(bench))
+                torch = stack.enter_context(started(bench, program))
         else:
             bench.skip(f"PyTorch, {bench.options.stage}", "torch or diffusers is missing")
         yield torch
@@ -120,12 +115,6 @@ def case_of(bench: Bench, batch: int) -> subjects.Case:
     return subjects.case(bench.sd, batch, size=bench.sizes.size, is_drawn=False)
 
 
-def training_peer(bench: Bench) -> contextlib.AbstractContextManager[peer.Peer]:
-    folders = {name: str(bench.model / name) for name in ("unet", "vae", "text_encoder")}
-    request = folders | training_step.for_peer() | {"channels_last": True}
-    return peer.started("peer_training", bench.sizes.dtype, python=None, **request)
-
-
-def editing_peer(bench: Bench) -> contextlib.AbstractContextManager[peer.Peer]:
-    request = {"unet": str(bench.model / "unet"), "channels_last": True}
-    return peer.started("peer_torch", bench.sizes.dtype, python=None, **request)
+def started(bench: Bench, program: str) -> contextlib.AbstractContextManager[peer.Peer]:
+    request = training_step.for_peer() if program == "peer_training" else {}
+    return peer.started(program, bench.sd, str(bench.model), bench.options.scratch, channels_last=True, **request)

@@ -37,8 +37,8 @@ def model(bench: Bench) -> None:
         method: work.totals(method, costs, steps=sizes.steps, inner_steps=sizes.inner_steps) for method in METHODS
     }
     counts[training.LATENTS[True]] = (3 * costs.forward,)
-    counts["classifier"] = (training_step.operations(sizes.classifier_run()),)
-    counts["image mechanism"] = (training_step.operations(sizes.mechanism_run()),)
+    counts["classifier"] = (training_step.operations(sizes.classifier),)
+    counts["image mechanism"] = (training_step.operations(sizes.mechanism),)
     bench.add(operations=counts)
 
 
@@ -172,7 +172,7 @@ def _warm_training(bench: Bench) -> None:
     inputs = training_step.inputs(bench.sd, batch, bench.sizes.size, is_encoded=True)
     peer.write_training_case(bench.sd, inputs, inputs["latents"], file)
     request = {"case": str(file), "is_cached": True, "remat": False, "steps": 1, "mode": "compile"}
-    with benches.training_peer(bench) as torch:
+    with benches.started(bench, "peer_training") as torch:
         torch.ask(request)
 
 
@@ -182,7 +182,7 @@ def _warm_editing(bench: Bench) -> None:
             continue
         file = bench.options.scratch / f"warm_editing_{batch}.npz"
         peer.write_case(bench.sd, benches.case_of(bench, batch), file, steps=bench.sizes.steps)
-        with benches.editing_peer(bench) as torch:
+        with benches.started(bench, "peer_torch") as torch:
             for method in methods:
                 options = benches.editing_options(bench, batch, method, modes)
                 editing.peer_warm(options, torch, file, "compile", method)

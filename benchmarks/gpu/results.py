@@ -33,7 +33,9 @@ def merge(out: Path, found: Mapping[str, Any]) -> None:
 
 
 def add_row(out: Path, section: str, row: Row, **facts: Any) -> None:
-    """Adds a row that was timed, with its `facts`. A second one of the same name takes its place."""
+    """Adds a row that has calls, with its `facts`. A second one of the same name takes its place."""
+    if not row.calls:
+        return
     name = ", ".join((row.setting, f"batch {row.batch}", row.program, *map(str, facts.values())))
     merge(out, {"rows": {section: {name: dataclasses.asdict(row) | facts}}})
 

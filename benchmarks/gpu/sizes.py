@@ -73,10 +73,8 @@ class Sizes:
     """After all else."""
     cohort: int = 32
     """Images, in batches of `editing`, by its method edit_friendly."""
-    classifier: ClassifierRun | None = None
-    """None: that of CheXpert."""
-    mechanism: ImageMechanismRun | None = None
-    """None: that of MIMIC-CXR in bfloat16."""
+    classifier: ClassifierRun = dataclasses.field(default_factory=partial(configs.load, "chexpert/classifier"))
+    mechanism: ImageMechanismRun = dataclasses.field(default_factory=lambda: _mechanism())
 
     @classmethod
     def toy(cls) -> "Sizes":
@@ -121,14 +119,10 @@ class Sizes:
     def cohort_batch(self) -> int:
         return self.editing[0].batch
 
-    def classifier_run(self) -> ClassifierRun:
-        return self.classifier or configs.load("chexpert/classifier")
 
-    def mechanism_run(self) -> ImageMechanismRun:
-        if self.mechanism is not None:
-            return self.mechanism
-        found = configs.load("mimic_cxr/image_mechanism")
-        return dataclasses.replace(found, model=dataclasses.replace(found.model, dtype=jnp.dtype(self.dtype)))
+def _mechanism() -> ImageMechanismRun:
+    found = configs.load("mimic_cxr/image_mechanism")
+    return dataclasses.replace(found, model=dataclasses.replace(found.model, dtype=jnp.dtype("bfloat16")))
 
 
 def table(sizes: Sizes, stages: Collection[str]) -> dict[str, Callable[[], Program]]:
@@ -140,8 +134,8 @@ def table(sizes: Sizes, stages: Collection[str]) -> dict[str, Callable[[], Progr
         ("editing", of_editing(sizes, sizes.editing)),
         ("training", at(trainings[1:])),
         ("cohort", at([(name, batch) for name in ("encode", "decode", "edit_friendly", "edit, edit_friendly")])),
-        ("classifier", {"classifier": partial(_training, sizes.classifier_run())}),
-        ("image mechanism", {"image mechanism": partial(_training, sizes.mechanism_run())}),
+        ("classifier", {"classifier": partial(_training, sizes.classifier)}),
+        ("image mechanism", {"image mechanism": partial(_training, sizes.mechanism)}),
         ("more editing", of_editing(sizes, sizes.more_editing)),
     )
     found = {}
@@ -154,11 +148,6 @@ def of_editing(sizes: Sizes, parts: Sequence[Editing]) -> dict[str, Callable[[],
     """The programs of parts of an editing stage."""
     pairs = [(method, part.batch) for part in parts for method in part.methods]
     return _of_model(sizes, [(name, b) for method, b in pairs for name in (method, programs.edit_name(method))])
-
-
-def names_of(method: str, batch: int) -> tuple[str, str]:
-    """Names of the programs of inversion and edit."""
-    return name_of(method, batch), name_of(programs.edit_name(method), batch)
 
 
 def name_of(what: str, batch: int) -> str:

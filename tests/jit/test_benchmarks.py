@@ -208,4 +208,4 @@ def test_programs_are_compiled_with_the_options_that_they_have():
     model, others = ("phantom",), ("sd15-random",)
     assert found[:2] == [("encode", model, 1, 1), ("encode", others, 1, 1)]
     assert found[2:4] == [("finetune", model, 1, 8), ("finetune", model, 8, 8)]
-    assert found[6:] == [("phantom64/image_mechanism", (), 1, 8)]
+    assert found[6:] == [("phantom64/image_mechanism", ("",), 1, 8)]

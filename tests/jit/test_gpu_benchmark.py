@@ -140,7 +140,7 @@ def test_a_toy_has_all_that_the_full_size_has():
 
 
 def test_programs_that_are_compiled_before_are_those_that_run():
-    made = training_step.of_run(Sizes.toy().classifier_run(), training_step.one_device())
+    made = training_step.of_run(Sizes.toy().classifier, training_step.one_device())
     ours = training_step.Training(dataclasses.replace(made, params=subjects.drawn_params(made.params)))
     args = (ours.state, ours._frozen, ours.batch, ours._key)
     with jax.set_mesh(made.mesh):
