@@ -19,6 +19,7 @@ from typing import Any, Literal
 import jax
 import jax.numpy as jnp
 import tyro
+from jax.sharding import Mesh
 
 from benchmarks import agreement, peer, subjects, tables, timing, work
 from benchmarks.peer import Mode
@@ -61,6 +62,7 @@ class Options:
 def main(options: Options) -> None:
     """Measures, and prints the tables of RESULTS.md."""
     _check(options)
+    entrypoint.use_cpu_well()
     sd = subjects.load(options.model, jnp.dtype(options.dtype), remat=options.remat)
     size = options.size or sd.size
     peak = flops.matrix_peak(jnp.dtype(options.dtype))
@@ -111,12 +113,14 @@ def batch_rows(
     See `timing.alternated` for `until`; with it first calls are shorter runs, which do not tell seconds of compilation.
     """
     batch, file = len(case.latents), scratch / "case.npz"
+    mesh = subjects.mesh(batch)
+    ours = sd if mesh is None else sd.on(mesh)
     is_peered = torch is not None and batch in (options.peer_batches or options.batches)
     if is_peered:
         peer.write_case(sd, case, file, steps=options.steps)
     for method in options.methods:
-        runs = {timing.OURS: partial(own_run, options, sd, case, method)}
-        firsts = {timing.OURS: partial(own_run, options, sd, case, method, tolerance=math.inf)}
+        runs = {timing.OURS: partial(own_run, options, ours, case, method, mesh)}
+        firsts = {timing.OURS: partial(own_run, options, ours, case, method, mesh, tolerance=math.inf)}
         for mode in options.peer_modes if is_peered else ():
             runs[f"torch {mode}"] = partial(peer_run, options, torch, file, mode, method)
             firsts[f"torch {mode}"] = partial(peer_warm, options, torch, file, mode, method)
@@ -126,7 +130,13 @@ def batch_rows(
 
 
 def own_run(
-    options: Options, sd: StableDiffusion, case: subjects.Case, method: str, *, tolerance: float = -1.0
+    options: Options,
+    sd: StableDiffusion,
+    case: subjects.Case,
+    method: str,
+    mesh: Mesh | None,
+    *,
+    tolerance: float = -1.0,
 ) -> tuple[float, float]:
     """Seconds that inversion and edit of the batch take. No loss reaches the `tolerance` -1, each does infinity."""
     start = time.perf_counter()
@@ -139,10 +149,11 @@ def own_run(
         guidance=options.guidance,
         inner_steps=options.inner_steps,
         tolerance=tolerance,
+        mesh=mesh,
     )
     jax.block_until_ready(inversion.null_context)
     middle = time.perf_counter()
-    jax.block_until_ready(editing.edit(sd, inversion, case.edits).latents)
+    jax.block_until_ready(editing.edit(sd, inversion, case.edits, mesh=mesh).latents)
     return middle - start, time.perf_counter() - middle
 
 

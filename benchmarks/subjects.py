@@ -11,8 +11,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
+from jax.sharding import Mesh
 from PIL import Image
 
+from prism_jax import sharding
 from prism_jax.cli.attention_paths import Networks
 from prism_jax.data import phantom
 from prism_jax.data.captions import phrases
@@ -74,6 +76,11 @@ def with_networks(
         tokenizer=load_tokenizer(folder / "tokenizer"),
         schedule=NoiseSchedule.create(ScheduleConfig.from_dict(schedule)),
     )
+
+
+def mesh(batch: int) -> Mesh | None:
+    """The CPU cores that the batch divides over; None for one device, as of accelerators, of which PyTorch uses one."""
+    return sharding.local_mesh(batch) if jax.default_backend() == "cpu" else None
 
 
 def untrained(network: type, config: Any) -> nnx.Module:

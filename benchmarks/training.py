@@ -58,6 +58,7 @@ class Options:
 
 def main(options: Options) -> None:
     """Measures, and prints the table of RESULTS.md."""
+    entrypoint.use_cpu_well()
     dtype = jnp.dtype(options.dtype)
     peak = flops.matrix_peak(dtype)
     timing.say(f"matrix peak in {options.dtype}: {peak / 1e12:.3g} TFLOP/s")
@@ -81,7 +82,9 @@ def measure(
         return list(rows_of(options, sd, size, None, scratch)), None
     request = {"python": options.peer_python, "channels_last": options.peer_channels_last} | training_step.for_peer()
     with peer.started("peer_training", sd, options.model, scratch, **request) as torch:
-        made = training_step.finetuning(sd, training_step.inputs(sd, options.batches[0], size, is_encoded=False))
+        batch = options.batches[0]
+        images = training_step.inputs(sd, batch, size, is_encoded=False)
+        made = training_step.finetuning(sd, images, mesh=subjects.mesh(batch))
         agreed = agreement.of_training(sd, Training(made), torch, made.batch, scratch)
         timing.check_agreement(agreed, agreement.TRAINING_BOUNDS, options.dtype)
         return list(rows_of(options, sd, size, torch, scratch)), agreed
@@ -91,7 +94,7 @@ def rows_of(options: Options, sd: StableDiffusion, size: int, torch: peer.Peer |
     """A row for every program, with and without cache and remat, at every batch size."""
     for remat, batch in itertools.product(options.remat, options.batches):
         images = training_step.inputs(sd, batch, size, is_encoded=False)
-        made = training_step.finetuning(training_step.with_remat(sd, remat), images)
+        made = training_step.finetuning(training_step.with_remat(sd, remat), images, mesh=subjects.mesh(batch))
         if torch is not None:
             latents = training_step.encoded(made, images)["latents"]
             peer.write_training_case(sd, images, latents, scratch / "case.npz")

@@ -59,8 +59,7 @@ def run(program: Callable[[list[str]], int | None], args: Sequence[str] | None =
     if args is None:
         args = sys.argv[1:]
         enable_compilation_cache()
-        use_all_cores()
-        keep_freed_memory()
+        use_cpu_well()
         acknowledge_signals()
     return exit_code(partial(program, list(args)))
 
@@ -117,6 +116,12 @@ def enable_compilation_cache() -> None:
         jax.config.update("jax_compilation_cache_dir", os.environ[CACHE])
 
 
+def use_cpu_well() -> None:
+    """What makes computing on a CPU fast, before JAX starts: `use_all_cores` and `keep_freed_memory`."""
+    use_all_cores()
+    keep_freed_memory()
+
+
 def use_all_cores() -> None:
     """Makes every CPU core a device of JAX, unless JAX_NUM_CPU_DEVICES or XLA_FLAGS say how many there are.
 
@@ -146,13 +151,17 @@ def keep_freed_memory() -> None:
     the kernel and gives them back each time: the page faults are a quarter of a training step of the shipped model.
     Without glibc nothing changes.
     """
-    if any(name == "GLIBC_TUNABLES" or name.startswith("MALLOC_") for name in os.environ):
-        return
-    if platform.libc_ver()[0] != "glibc":
+    if not may_tune_malloc():
         return
     libc = ctypes.CDLL(None)
     for option, value in _MALLOPT.items():
         libc.mallopt(option, value)
+
+
+def may_tune_malloc() -> bool:
+    """True with glibc, unless the environment tunes its malloc."""
+    is_tuned = any(name == "GLIBC_TUNABLES" or name.startswith("MALLOC_") for name in os.environ)
+    return platform.libc_ver()[0] == "glibc" and not is_tuned
 
 
 def acknowledge_signals() -> None:

@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 from packaging.requirements import Requirement
 
+from prism_jax import entrypoint
 from prism_jax.cli import attention_paths, cluster
 from prism_jax.cli.attention_paths import Networks
 from prism_jax.pretrained import folder as model_folder
@@ -56,7 +57,7 @@ def run(options: Options) -> int:
     findings = [*packages(), *devices()]
     if not any(finding.text.startswith(NO_DEVICE) for finding in findings):
         findings += [*processes(), *attention_layers(networks, jnp.dtype(options.dtype))]
-    findings += [*memory(), *disk(), *compilation_cache()]
+    findings += [*memory(), *allocator(), *disk(), *compilation_cache()]
     for finding in findings:
         print(f"{finding.state:<6}{finding.text}")
         if finding.remedy:
@@ -178,6 +179,12 @@ def memory() -> Iterator[Finding]:
     free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     text = f"memory: {_gib(total)}, {_gib(free)} unused, {os.cpu_count()} processors"
     yield _noted(text, total < MEMORY_FLOOR, f"use a machine with {_gib(MEMORY_FLOOR)} or keep to small models")
+
+
+def allocator() -> Iterator[Finding]:
+    """Whether programs reuse the memory that XLA frees on CPUs."""
+    kept = "is kept for the next step" if entrypoint.may_tune_malloc() else "goes back to the system, as malloc decides"
+    yield Finding(state="ok", text=f"memory that XLA frees on CPUs: {kept} (MALLOC_ARENA_MAX and others change that)")
 
 
 def disk() -> Iterator[Finding]:
