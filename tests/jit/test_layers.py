@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from prism_jax.models.layers import Conv1x1, Linear, product
+from prism_jax.models.layers import Conv1x1, Linear, conv3x3, convolution, product
 
 SHAPES = [(5,), (3, 7, 5), (2, 3, 4, 5)]
 
@@ -43,3 +43,24 @@ def test_linear_layers_compute_what_those_of_flax_do(bias):
     np.testing.assert_array_equal(ours(x), theirs(x))
     one, other = Conv1x1(5, 6, rngs=nnx.Rngs(0)), nnx.Conv(5, 6, (1, 1), rngs=nnx.Rngs(0))
     np.testing.assert_allclose(one(x), other(x), atol=1e-6)
+
+
+def convolved(x, kernel):
+    return jax.lax.conv_general_dilated(x, kernel, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC"))
+
+
+@pytest.mark.parametrize(("dtype", "apart"), [(jnp.float64, 1e-12), (jnp.bfloat16, 5e-2)])
+def test_the_gradient_of_a_convolution_is_that_of_autodiff(dtype, apart):
+    draw = np.random.default_rng(0)
+    with jax.enable_x64(True):
+        arrays = [jnp.asarray(draw.normal(size=size), dtype) for size in ((2, 4, 5, 3), (3, 3, 3, 2))]
+        assert convolution(*arrays).dtype == dtype
+        for got, wanted in zip(gradients(convolution, *arrays), gradients(convolved, *arrays), strict=True):
+            assert got.dtype == dtype
+            np.testing.assert_allclose(*(x.astype(jnp.float64) for x in (got, wanted)), rtol=apart, atol=apart)
+
+
+def test_3x3_convolutions_compute_what_those_of_flax_do():
+    x = jnp.asarray(np.random.default_rng(0).normal(size=(2, 4, 4, 5)), jnp.float32)
+    ours = conv3x3(5, 6, dtype=jnp.float32, rngs=nnx.Rngs(0))
+    np.testing.assert_array_equal(ours(x), nnx.Conv(5, 6, (3, 3), padding=1, rngs=nnx.Rngs(0))(x))
