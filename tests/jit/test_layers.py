@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
+from prism_jax import flops
 from prism_jax.models.layers import Conv1x1, Linear, conv3x3, convolution, product
 
 SHAPES = [(5,), (3, 7, 5), (2, 3, 4, 5)]
@@ -64,3 +65,9 @@ def test_3x3_convolutions_compute_what_those_of_flax_do():
     x = jnp.asarray(np.random.default_rng(0).normal(size=(2, 4, 4, 5)), jnp.float32)
     ours = conv3x3(5, 6, dtype=jnp.float32, rngs=nnx.Rngs(0))
     np.testing.assert_array_equal(ours(x), nnx.Conv(5, 6, (3, 3), padding=1, rngs=nnx.Rngs(0))(x))
+
+
+def test_a_gradient_that_is_not_wanted_is_not_counted_as_work():
+    shapes = (jax.ShapeDtypeStruct((3, 5), jnp.float32), jax.ShapeDtypeStruct((5, 6), jnp.float32))
+    to_input = jax.grad(lambda x, kernel: product(x, kernel).sum())
+    assert flops.by_hand(to_input, shapes) == 2 * 3 * 5 * 6
